@@ -1,0 +1,33 @@
+# Two commands: `make run` does the main job on the embedded data set, `make test` runs all checks. Both make the
+# environment first if it is not there. PYTHON and VENV can be set: make test PYTHON=python3.12 VENV=/tmp/venv
+
+PYTHON ?= python3
+VENV ?= .venv
+RBDML = $(VENV)/bin/rbdml
+STAMP = $(VENV)/.installed
+
+# One environment may serve several checkouts in turn: install again when it last served another one.
+$(shell [ "$$(cat $(STAMP) 2>/dev/null)" = "$(CURDIR)" ] || rm -f $(STAMP))
+
+.PHONY: run test lint types tests
+
+run: $(STAMP)
+	$(RBDML) run --defense regular --dataset fashion-mini --budget quick --queries 256 --quiet
+	$(RBDML) run --defense hm-lga-ics --dataset fashion-mini --budget quick --queries 256
+
+test: lint types tests
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(STAMP)
+	$(VENV)/bin/mypy
+
+tests: $(STAMP)
+	$(VENV)/bin/python -m pytest
+
+$(STAMP): pyproject.toml
+	[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --editable '.[dev]'
+	@printf %s "$(CURDIR)" > $(STAMP)

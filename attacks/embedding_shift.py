@@ -1,0 +1,34 @@
+"""ES: move the embedding of a query as far as it goes.
+
+Zhou et al., T-PAMI 2024, arXiv:2106.03614.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from robustbench_dml.attack import Attack, Block, Column
+from robustbench_dml.geometry import distance, shift
+from robustbench_dml.registry import register_attack
+
+
+@register_attack(
+    "es",
+    summary="embedding shift: move a query's embedding as far from its benign place as it goes",
+    paper="Zhou et al., T-PAMI 2024, arXiv:2106.03614",
+    columns=(
+        Column(name="ES:D", meaning="mean distance moved, in [0, 2]", scale=1, ers_slope=-50, ers_offset=100),
+        Column(name="ES:R", meaning="recall at 1 after the attack", scale=100, ers_slope=1, ers_offset=0),
+    ),
+)
+class EmbeddingShift(Attack):
+    """Minimise -d(phi(q~), phi(q)). One set of examples gives both columns."""
+
+    def objective(self, embeddings: Tensor, block: Block) -> Tensor:
+        return -shift(embeddings, block.own)
+
+    def score(self, embeddings: Tensor, block: Block) -> dict[str, Tensor]:
+        return {
+            "ES:D": distance(embeddings.double(), block.own.double()),
+            "ES:R": block.recall_at_1(embeddings),
+        }

@@ -1,0 +1,5 @@
+"""Hardness Manipulation, put together from a source sampler, a destination and an optional structure term."""
+
+from robustbench_dml.defenses.hm.manipulation import HardnessManipulation
+
+__all__ = ["HardnessManipulation"]

@@ -1,0 +1,16 @@
+"""Intra-Class Structure: keep the perturbed anchor nearer to the anchor than the positive is.
+
+Zhou and Patel, CVPR 2022, arXiv:2203.01439.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from robustbench_dml.geometry import triplet_loss
+
+
+def intra_class_structure(anchor: Tensor, perturbed_anchor: Tensor, positive: Tensor) -> Tensor:
+    """Triplet loss with margin 0 on (a, a~, p): three times (T, D) -> (). Anchor and positive are benign and
+    carry gradient. The published code calls a library loss that refuses margin 0 on current PyTorch."""
+    return triplet_loss(anchor, perturbed_anchor, positive, margin=0.0)

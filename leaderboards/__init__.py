@@ -1,0 +1,1 @@
+"""Leaderboards. One folder per data set, `records/` inside it."""

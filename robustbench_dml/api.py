@@ -1,0 +1,162 @@
+"""The functions that `import robustbench_dml` gives. The command line calls the same ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from robustbench_dml.checkpoints import Checkpoint, load_checkpoint
+from robustbench_dml.datasets.base import Roots
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.evaluation import Evaluated, evaluate_model
+from robustbench_dml.progress import Progress
+from robustbench_dml.records import Record
+from robustbench_dml.registry import (
+    ATTACKS,
+    BACKBONES,
+    DATASETS,
+    DEFENSES,
+    AttackInfo,
+    BackboneInfo,
+    DatasetInfo,
+    DefenseInfo,
+)
+from robustbench_dml.runs import DEFAULT_BUDGET, Place, make_spec
+from robustbench_dml.runs import run as run_spec
+from robustbench_dml.training import Trainer
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """`auto` (CUDA where there is one), `cpu` or `cuda`.
+
+    Raises:
+        RbdmlError: another name, or CUDA where there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cpu", "cuda"):
+        raise RbdmlError(f"unknown device '{name}': use auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise RbdmlError("there is no CUDA device here that PyTorch can use: use --device cpu")
+    return torch.device(name)
+
+
+def run(
+    defense: str,
+    dataset: str,
+    *,
+    budget: str = DEFAULT_BUDGET,
+    out: str | Path = "runs",
+    device: str = "auto",
+    batch_size: int = 128,
+    force: bool = False,
+    data_root: str | Path | None = None,
+    download: bool = False,
+    quiet: bool = False,
+    **settings: Any,
+) -> Record:
+    """Train a defense under a budget, evaluate it, write its record, and return it.
+
+    A run that has a record in `out` is not repeated unless `force`; an interrupted one goes on.
+
+    Args:
+        defense: name of a defense.
+        dataset: name of a data set.
+        budget: a name (`quick`, `standard`, `paper`), passes (`"20M"`) or a time (`"10min"`).
+        out: folder of records.
+        device: `auto`, `cpu` or `cuda`.
+        batch_size: images attacked at once.
+        force: repeat the run.
+        data_root: a folder with data sets.
+        download: whether a missing data set may be downloaded.
+        quiet: no progress bars.
+        settings: as `runs.make_spec` takes them: backbone, seed, params, training, evaluation.
+
+    Raises:
+        RbdmlError: bad input or a bad environment, in one line.
+    """
+    spec = make_spec(defense=defense, dataset=dataset, budget=budget, **settings)
+    roots = Roots(None if data_root is None else Path(data_root), download)
+    place = Place(Path(out), roots, pick_device(device), batch_size, Progress(quiet))
+    return run_spec(spec, place, force=force).record
+
+
+def train(
+    defense: str,
+    dataset: str,
+    *,
+    budget: str = DEFAULT_BUDGET,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> Checkpoint:
+    """Train only: the model in eval mode, its spec and what was spent. Arguments as in `run`."""
+    spec = make_spec(defense=defense, dataset=dataset, budget=budget, **settings)
+    data = DATASETS.get(dataset).load(Roots(None if data_root is None else Path(data_root)))
+    trainer = Trainer(spec, data, device=pick_device(device))
+    trainer.run(progress=Progress(quiet))
+    return Checkpoint(trainer.model.eval(), spec, trainer.spent)
+
+
+def evaluate(
+    model: nn.Module,
+    dataset: str,
+    *,
+    device: str = "auto",
+    batch_size: int = 128,
+    data_root: str | Path | None = None,
+    quiet: bool = False,
+    **evaluation: Any,
+) -> Evaluated:
+    """Evaluate any module that maps images in [0, 1] to unit vectors.
+
+    Args:
+        model: (B, C, H, W) float -> (B, D).
+        dataset: name of a data set; its test split is the gallery.
+        device: `auto`, `cpu` or `cuda`.
+        batch_size: images attacked at once.
+        data_root: a folder with data sets.
+        quiet: no progress bars.
+        evaluation: any of protocol, eps, alpha, steps, queries, seed; by default the published settings.
+
+    Raises:
+        RbdmlError: bad input, in one line.
+    """
+    settings = make_spec(defense="regular", dataset=dataset, evaluation=evaluation).evaluation
+    data = DATASETS.get(dataset).load(Roots(None if data_root is None else Path(data_root)))
+    return evaluate_model(
+        model, data, settings, device=pick_device(device), batch_size=batch_size, progress=Progress(quiet)
+    )
+
+
+def load_model(checkpoint: str | Path, *, device: str = "auto") -> nn.Module:
+    """The trained model of a checkpoint, in eval mode.
+
+    Raises:
+        RbdmlError: unreadable, or not a checkpoint of this project.
+    """
+    return load_checkpoint(Path(checkpoint), device=pick_device(device)).model
+
+
+def list_defenses() -> list[DefenseInfo]:
+    """All registered defenses, by name."""
+    return list(DEFENSES)
+
+
+def list_attacks() -> list[AttackInfo]:
+    """All registered attacks, by name."""
+    return list(ATTACKS)
+
+
+def list_datasets() -> list[DatasetInfo]:
+    """All registered data sets, by name."""
+    return list(DATASETS)
+
+
+def list_backbones() -> list[BackboneInfo]:
+    """All registered backbones, by name."""
+    return list(BACKBONES)

@@ -1,0 +1,1 @@
+"""Networks from normalised images to features. One file per family; each registers itself."""

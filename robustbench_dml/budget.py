@@ -1,0 +1,151 @@
+"""What training may cost, and what it did cost, measured on the network itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.protocol import BUDGETS, FAMILIES, Budget, Frozen, published_passes
+from robustbench_dml.registry import DatasetInfo
+
+_PASSES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+_SECONDS = {"s": 1, "sec": 1, "min": 60, "h": 3600}
+
+
+def parse_budget(text: str, dataset: DatasetInfo) -> Budget:
+    """A budget from what a user writes: a name (`quick`), passes (`20M`, `1.5e6`) or time (`10min`, `2h`).
+
+    Raises:
+        RbdmlError: neither, or nothing to spend.
+    """
+    text = text.strip()
+    if text in BUDGETS:
+        return named_budget(text, dataset)
+    match = re.fullmatch(r"(\d+(?:\.\d*)?(?:e\+?\d{1,3})?)\s*([a-z]*)", text.lower())
+    number, unit = (float(match[1]), match[2]) if match else (0.0, "?")
+    scale = _PASSES.get(unit) or _SECONDS.get(unit)
+    if scale is None or not number * scale < 1e15:
+        names = ", ".join(BUDGETS)
+        raise RbdmlError(f"budget '{text}' is not one: give a name ({names}), passes (20M) or a time (10min)")
+    amount = round(number * scale)
+    if amount < 1:
+        raise RbdmlError(f"budget '{text}' leaves nothing to spend: give at least one pass or one second")
+    return Budget(kind="passes" if unit in _PASSES else "seconds", amount=amount)
+
+
+def named_budget(name: str, dataset: DatasetInfo) -> Budget:
+    """One of `protocol.BUDGETS`, in passes for this data set."""
+    share, _ = BUDGETS[name]
+    return Budget(kind="passes", amount=round(share * published_passes(FAMILIES[dataset.family], dataset.train_images)))
+
+
+class Spent(Frozen):
+    """What training has cost so far."""
+
+    forward_only: int = 0  # images through the network with no gradient
+    to_input: int = 0  # images forward and backward to the input
+    to_weights: int = 0  # images forward and backward to the weights
+    seconds: float = 0.0  # of training, on the device of the record
+    iterations: int = 0
+
+    @property
+    def passes(self) -> float:
+        """Image passes: forward and backward, with either gradient, is one; a forward alone is a third."""
+        return self.to_input + self.to_weights + self.forward_only / 3
+
+    def of(self, budget: Budget) -> float:
+        """How much of this kind of budget is gone."""
+        return self.passes if budget.kind == "passes" else self.seconds
+
+
+class PropagationMeter:
+    """Counts the images that a network propagates, by hooks on it, so that a cost is measured and not declared.
+
+    Every image through the network's forward counts once, as one of three kinds: forward only; forward and
+    backward to the input; forward and backward to the weights (to both counts as weights). A backward repeated
+    through the same forward is charged as another pass. Copies of the network made while the meter is on are
+    counted by the same meter. Use as a context manager, or `attach` and `detach`.
+    """
+
+    def __init__(self, network: nn.Module, *, start: Spent | None = None) -> None:
+        """
+        Args:
+            network: the module whose forward calls count, called with images first.
+            start: what an earlier part of the same run has spent.
+        """
+        start = start or Spent()
+        self._network = network
+        self._forward, self._to_input, self._to_weights = start.forward_only, start.to_input, start.to_weights
+        self._reached: list[int] = []  # images of the forwards that the backward now under way has reached
+        self._handles: list[Any] = []
+
+    @property
+    def forward_only(self) -> int:
+        """Images forwarded with no gradient."""
+        return self._forward
+
+    @property
+    def to_input(self) -> int:
+        """Images forwarded, with the gradient taken to the input."""
+        return self._to_input
+
+    @property
+    def to_weights(self) -> int:
+        """Images forwarded, with the gradient taken to the weights."""
+        return self._to_weights
+
+    def attach(self) -> Self:
+        """Start counting."""
+        self._handles = [self._network.register_forward_hook(self._on_forward)]
+        self._handles += [
+            parameter.register_hook(self._on_weight_gradient)
+            for parameter in self._network.parameters()
+            if parameter.requires_grad
+        ]
+        return self
+
+    def detach(self) -> None:
+        """Stop counting."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def __enter__(self) -> Self:
+        return self.attach()
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Self:
+        return self
+
+    def _on_forward(self, _: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        self._reached.clear()
+        images = len(inputs[0])
+        self._forward += images
+        if output.requires_grad:
+            output.register_hook(self._on_backward(images))
+
+    def _on_backward(self, images: int) -> Callable[[Tensor], None]:
+        first = True
+
+        def hook(_: Tensor) -> None:
+            nonlocal first
+            if first:
+                self._forward -= images
+                first = False
+            # The gradient reaches the outputs before the weights: until one reports, it goes to the input.
+            self._to_input += images
+            self._reached.append(images)
+
+        return hook
+
+    def _on_weight_gradient(self, _: Tensor) -> None:
+        images = sum(self._reached)
+        self._reached.clear()
+        self._to_input -= images
+        self._to_weights += images

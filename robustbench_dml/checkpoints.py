@@ -1,0 +1,90 @@
+"""Weights on disk: safetensors, never pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from robustbench_dml.budget import Spent
+from robustbench_dml.embedder import Embedder, build_embedder
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.files import write_atomically
+from robustbench_dml.protocol import RunSpec
+from robustbench_dml.registry import BACKBONES
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model and how it came to be."""
+
+    model: Embedder
+    spec: RunSpec
+    spent: Spent
+
+
+def save_checkpoint(path: Path, model: Embedder, spec: RunSpec, spent: Spent) -> None:
+    """Write a trained model, atomically."""
+    write_tensors(path, model.state_dict(), {"spec": spec.model_dump_json(), "spent": spent.model_dump_json()})
+
+
+def load_checkpoint(path: Path, *, device: torch.device, backbone: str | None = None) -> Checkpoint:
+    """Read a trained model; it comes in eval mode.
+
+    Args:
+        path: a file written by `save_checkpoint`.
+        device: where the model goes.
+        backbone: the backbone that it must have, if that matters to the caller.
+
+    Raises:
+        RbdmlError: unreadable, not a checkpoint of this project, or of another backbone.
+    """
+    tensors, state = read_tensors(path)
+    try:
+        spec = RunSpec.model_validate_json(state["spec"])
+        spent = Spent.model_validate_json(state["spent"])
+    except (KeyError, ValidationError):
+        raise RbdmlError(
+            f"{path}: holds weights but not the run they came from: give a checkpoint that `rbdml run` wrote"
+        ) from None
+    if backbone is not None and backbone != spec.backbone:
+        raise RbdmlError(
+            f"{path}: a checkpoint of backbone '{spec.backbone}', not '{backbone}': leave --backbone out or give "
+            "another checkpoint"
+        )
+    model = build_embedder(BACKBONES.get(spec.backbone), seed=spec.seed, device=device)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError:
+        raise RbdmlError(
+            f"{path}: its weights do not fit backbone '{spec.backbone}': it was made with another version of the "
+            "backbone or altered; train again"
+        ) from None
+    return Checkpoint(model.eval(), spec, spent)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write tensors and text to a safetensors file, atomically."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, lambda file: file.write(save(plain, metadata)))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What `write_tensors` wrote.
+
+    Raises:
+        RbdmlError: no such file, or not readable as safetensors.
+    """
+    if not path.is_file():
+        raise RbdmlError(f"{path}: no such checkpoint: give the path of a checkpoint.safetensors")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise RbdmlError(f"{path}: not a readable safetensors file ({error}): it is truncated or altered") from None

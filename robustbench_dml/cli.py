@@ -1,0 +1,235 @@
+"""The command `rbdml`: parse, call, print."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from robustbench_dml.errors import RbdmlError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Fraction(click.ParamType[float]):
+    """A number, or a quotient such as 8/255."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The value as a float."""
+        try:
+            top, _, bottom = str(value).partition("/")
+            return float(top) / float(bottom or 1)
+        except (ValueError, ZeroDivisionError):
+            self.fail(f"'{value}' is not a number such as 0.03 or 8/255", param, ctx)
+
+
+class Setting(click.ParamType[tuple[str, str]]):
+    """name=value."""
+
+    name = "name=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """The two sides."""
+        name, equals, text = str(value).partition("=")
+        if not (name and equals):
+            self.fail(f"'{value}' is not of the form name=value", param, ctx)
+        return name.strip(), text.strip()
+
+
+def together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator, in this order in the help."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+place_options = together(
+    click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Records."),
+    click.option("--data-root", type=click.Path(path_type=Path), help="Folder of data sets; also $RBDML_DATA."),
+    click.option("--download", is_flag=True, help="Download a missing data set."),
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+    click.option("--batch-size", type=click.IntRange(min=1), default=128, show_default=True, help="Of the evaluation."),
+    click.option("--force", is_flag=True, help="Repeat what has a record already."),
+)
+output_options = together(
+    click.option("--json", "as_json", is_flag=True, help="Print the record as JSON and nothing else."),
+    click.option("--quiet", is_flag=True, help="Print nothing but the folder of the record."),
+)
+evaluation_options = together(
+    click.option("--queries", type=int, help="A seeded part of the test images as queries; default all."),
+    click.option("--protocol", help="Attack protocol.  [default: ers]"),
+    click.option("--attack-eps", type=Fraction(), help="Evaluation radius.  [default: the protocol's]"),
+    click.option("--attack-alpha", type=Fraction(), help="Evaluation step size."),
+    click.option("--attack-steps", type=int, help="Evaluation steps."),
+    click.option("--attack-seed", type=int, help="Of the choice of queries and targets.  [default: 0]"),
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="robustbench-dml")
+def cli() -> None:
+    """RobustBench-DML: adversarial robustness in deep metric learning."""
+
+
+@cli.command()
+@click.option("--defense", required=True, help="`rbdml list defenses`.")
+@click.option("--dataset", required=True, help="`rbdml list datasets`.")
+@click.option("--backbone", help="`rbdml list backbones`.  [default: the data set's]")
+@click.option("--budget", default="quick", show_default=True, help="A name, passes (20M) or a time (10min).")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of weights, batches and triplets.")
+@click.option("--set", "params", type=Setting(), multiple=True, help="A parameter of the defense; repeatable.")
+@click.option("--eta", type=int, help="PGD steps in training.")
+@click.option("--eps", type=Fraction(), help="Perturbation radius in training, e.g. 77/255.")
+@click.option("--alpha", type=Fraction(), help="PGD step size in training.")
+@click.option("--pairs", type=int, help="Pairs per batch.")
+@click.option("--lr", type=float, help="Learning rate of Adam.")
+@click.option("--weight-decay", type=float, help="Weight decay of Adam.")
+@evaluation_options
+@place_options
+@output_options
+def run(
+    defense: str,
+    dataset: str,
+    backbone: str | None,
+    budget: str,
+    seed: int,
+    params: tuple[tuple[str, str], ...],
+    eta: int | None,
+    eps: float | None,
+    alpha: float | None,
+    pairs: int | None,
+    lr: float | None,
+    weight_decay: float | None,
+    **shared: Any,
+) -> None:
+    """Train a defense under a budget, evaluate it, write its record, show the result.
+
+    What is not given is as published for the data set. An interrupted run goes on where it was.
+    """
+    from robustbench_dml import runs
+
+    spec = runs.make_spec(
+        defense=defense,
+        dataset=dataset,
+        budget=budget,
+        backbone=backbone,
+        seed=seed,
+        params=dict(params),
+        training={"eta": eta, "eps": eps, "alpha": alpha, "pairs": pairs, "lr": lr, "weight_decay": weight_decay},
+        evaluation=_evaluation(shared),
+    )
+    _show(runs.run(spec, _place(shared), force=shared["force"]), shared)
+
+
+@cli.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--backbone", help="Refuse a checkpoint of another backbone.")
+@evaluation_options
+@place_options
+@output_options
+def evaluate(checkpoint: Path, backbone: str | None, **shared: Any) -> None:
+    """Evaluate a trained model again, the same way or another."""
+    from robustbench_dml import runs
+
+    outcome = runs.reevaluate(
+        checkpoint, _place(shared), backbone=backbone, changes=_evaluation(shared), force=shared["force"]
+    )
+    _show(outcome, shared)
+
+
+@cli.command("list")
+@click.argument("kind", type=click.Choice(["defenses", "attacks", "datasets", "backbones", "budgets"]))
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def list_entries(kind: str, as_json: bool) -> None:
+    """What there is, a line each, with its source."""
+    import json
+
+    from robustbench_dml.report.entries import describe
+    from robustbench_dml.report.tables import entries_table
+
+    rows = describe(kind)
+    click.echo(json.dumps(rows, indent=1) if as_json else entries_table(rows))
+
+
+@cli.command()
+@click.option("--records", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the plots.  [default: that of the records]")
+@click.option("--quiet", is_flag=True, help="Print nothing.")
+def plot(records: Path, out: Path | None, quiet: bool) -> None:
+    """Draw the efficiency and trade-off plots of all records below a folder."""
+    from robustbench_dml.report.board import plot_all
+
+    for path in plot_all(records, out or records):
+        if not quiet:
+            click.echo(path)
+
+
+def _evaluation(shared: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "queries": shared["queries"],
+        "protocol": shared["protocol"],
+        "eps": shared["attack_eps"],
+        "alpha": shared["attack_alpha"],
+        "steps": shared["attack_steps"],
+        "seed": shared["attack_seed"],
+    }
+
+
+def _place(shared: dict[str, Any]) -> Any:
+    from robustbench_dml.api import pick_device
+    from robustbench_dml.datasets.base import Roots
+    from robustbench_dml.progress import Progress
+    from robustbench_dml.runs import Place
+
+    return Place(
+        out=shared["out"],
+        roots=Roots(shared["data_root"], shared["download"]),
+        device=pick_device(shared["device"]),
+        batch_size=shared["batch_size"],
+        progress=Progress(shared["quiet"] or shared["as_json"]),
+    )
+
+
+def _show(outcome: Any, shared: dict[str, Any]) -> None:
+    from robustbench_dml.report.board import comparable_records, show
+    from robustbench_dml.report.plots import write_plots
+
+    records = comparable_records(outcome.record, outcome.folder.parent)
+    plots = write_plots(records, outcome.folder.parent)
+    if shared["as_json"]:
+        click.echo(outcome.record.model_dump_json(indent=1))
+    elif shared["quiet"]:
+        click.echo(outcome.folder)
+    else:
+        if not outcome.fresh:
+            made = outcome.record.provenance.created
+            click.echo(f"already recorded on {made} (--force repeats it):\n")
+        click.echo(show(records, marked=outcome.record.digest))
+        click.echo(f"\nrecord: {outcome.folder}\nplots:  " + "\n        ".join(map(str, plots)))
+
+
+def main() -> None:
+    """Entry point: one line for what the user can mend, exit code 2; 130 when interrupted."""
+    try:
+        cli.main(standalone_mode=False)
+    except RbdmlError as error:
+        _fail(str(error))
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except click.Abort:
+        click.echo("rbdml: interrupted; the same command goes on from here", err=True)
+        sys.exit(130)
+
+
+def _fail(message: str) -> None:
+    click.echo(f"rbdml: {' '.join(message.split())}", err=True)
+    sys.exit(2)

@@ -1,0 +1,108 @@
+"""Fashion-MNIST, whole and as the embedded subset.
+
+Xiao et al., 2017, arXiv:1708.07747; MIT licence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+
+from robustbench_dml.datasets.base import Dataset, Roots
+from robustbench_dml.datasets.idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, has_files, load_idx
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.registry import DatasetInfo, register_dataset
+
+PAPER = "Xiao et al., 2017, arXiv:1708.07747"
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+EMBEDDED = Path(__file__).parent / "fashion_mini"
+
+# SHA-256 of the uncompressed files. Debian's archives hold the same bytes as the original ones: with the file
+# name and time put back into the gzip header they have the MD5 sums that torchvision checks.
+FASHION = {
+    TRAIN_IMAGES: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    TRAIN_LABELS: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    TEST_IMAGES: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    TEST_LABELS: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+# Written by fashion_mini/make_subset.py.
+FASHION_MINI = {
+    TRAIN_IMAGES: "9d6ccf33222683408d91b1df696ba9336cbdd1c6e71a46e9285cf816f79f0bf2",
+    TRAIN_LABELS: "1c84501b8ee49fdd06d5a81366ddd4dd956bec1bcd0de7aad9c0203f18c0fd36",
+    TEST_IMAGES: "0f66f516439564be9f4f0c3e05848851ba2b65828cb28bbda6247f257fa6889c",
+    TEST_LABELS: "433372a67036abb2792c52d9393c2a02080f01f7056c84aab275b468bbf5c2a2",
+}
+
+
+def find_fashion(roots: Roots) -> Path:
+    """The folder with the four files of Fashion-MNIST.
+
+    A data folder may hold them itself or in `fashion-mnist/`, `fashion/` or torchvision's `FashionMNIST/raw/`.
+
+    Raises:
+        RbdmlError: it is nowhere; the message gives the three ways to get it.
+    """
+    inside = (".", "fashion-mnist", "fashion", "FashionMNIST/raw")
+    for folder in [root / part for root in roots.folders for part in inside] + [DEBIAN]:
+        if has_files(folder):
+            return folder
+    if roots.download:
+        return _download(roots)
+    raise RbdmlError(
+        "data set 'fashion' is not on this machine: put its four .gz files into a folder and give it by --data-root "
+        "or $RBDML_DATA, or `apt-get install dataset-fashion-mnist`, or add --download"
+    )
+
+
+def _download(roots: Roots) -> Path:
+    from torchvision.datasets import FashionMNIST  # imported here: it is slow, and needed for this alone
+
+    target = (roots.folders or [Path("~/.cache/robustbench-dml/data").expanduser()])[0]
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with contextlib.redirect_stdout(io.StringIO()):
+            FashionMNIST(str(target), download=True)
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise RbdmlError(
+            f"'fashion' could not be downloaded into {target} ({reason}): get its four .gz files by another way and "
+            "give their folder by --data-root, or `apt-get install dataset-fashion-mnist`"
+        ) from None
+    return target / "FashionMNIST" / "raw"
+
+
+def load_fashion(roots: Roots) -> Dataset:
+    """Fashion-MNIST: 60,000 training and 10,000 test images of the same ten classes."""
+    return load_idx("fashion", find_fashion(roots), FASHION, remedy="or remove the file and use --download")
+
+
+def load_fashion_mini(_: Roots) -> Dataset:
+    """The embedded subset: 6,000 training and 1,500 test images (see fashion_mini/README.md)."""
+    return load_idx("fashion-mini", EMBEDDED, FASHION_MINI, remedy="by installing the package again")
+
+
+register_dataset(
+    DatasetInfo(
+        name="fashion",
+        summary="Fashion-MNIST: 60,000 / 10,000 grey 28x28 images of ten classes",
+        paper=PAPER,
+        family="grey28",
+        backbone="c2f2",
+        train_images=60_000,
+        test_images=10_000,
+        load=load_fashion,
+    )
+)
+register_dataset(
+    DatasetInfo(
+        name="fashion-mini",
+        summary="embedded stratified subset of Fashion-MNIST: 6,000 / 1,500 images",
+        paper=PAPER,
+        family="grey28",
+        backbone="c2f2",
+        train_images=6_000,
+        test_images=1_500,
+        load=load_fashion_mini,
+    )
+)

@@ -1,0 +1,1 @@
+"""The embedded subset of Fashion-MNIST and the script that made it."""

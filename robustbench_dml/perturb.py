@@ -1,0 +1,69 @@
+"""Optimisers over images: the only place that takes gradients with respect to the input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_dml.protocol import Threat
+
+# (embeddings (n, *K, D), rows (n,)) -> (n,): the value of each group still under attack, to be minimised. `rows`
+# says which groups these are, for objectives that keep something per group.
+Objective = Callable[[Tensor, Tensor], Tensor]
+
+
+def pgd(
+    model: nn.Module,
+    images: Tensor,
+    objective: Objective,
+    *,
+    threat: Threat,
+    active: Tensor | None = None,
+    finished: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Projected gradient descent with a constant step of `alpha * sign(gradient)` and no random start.
+
+    Madry et al., ICLR 2018, arXiv:1706.06083. The images of one group are attacked together (the three of a
+    triplet, or a single query). A group whose value has reached the minimum has no gradient any more, so it
+    would stay as it is: with `finished` it leaves the batch, and the loop ends when all have. That changes the
+    cost, not the result, up to the rounding of the network on a smaller batch.
+
+    Args:
+        model: images to embeddings, in eval mode.
+        images: (T, *K, C, H, W) float in [0, 1]: T groups of K images (no K axis: single images).
+        objective: what each group minimises.
+        threat: L-infinity radius, step and number of steps.
+        active: (T,) bool, the groups to attack; the others stay as they are. None attacks all.
+        finished: values (n,) -> (n,) bool, the groups that cannot move any more. None runs every step.
+
+    Returns:
+        The perturbed images, (T, *K, C, H, W), within the radius and within [0, 1]; no gradient attached.
+    """
+    result = images.detach().clone()
+    rows = torch.arange(len(images), device=images.device)
+    if active is not None:
+        rows = rows[active]
+    current = result[rows]
+    low = (current - threat.eps).clamp_min(0)
+    high = (current + threat.eps).clamp_max(1)
+    for _ in range(threat.steps if len(rows) else 0):
+        current.requires_grad_(True)
+        with torch.enable_grad():
+            embeddings = model(current.flatten(0, -4))
+            values = objective(embeddings.unflatten(0, current.shape[:-3]), rows)
+        done = finished(values) if finished is not None else None
+        if done is not None and bool(done.all()):
+            break
+        (gradient,) = torch.autograd.grad(values, current, torch.ones_like(values))
+        current = _clip(current.detach() - threat.alpha * gradient.sign(), low, high)
+        if done is not None and bool(done.any()):
+            result[rows[done]] = current[done]
+            rows, current, low, high = (kept[~done] for kept in (rows, current, low, high))
+    result[rows] = current.detach()
+    return result
+
+
+def _clip(images: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    return torch.minimum(torch.maximum(images, low), high)

@@ -1,0 +1,111 @@
+"""What a run is: its settings, the named protocols, and the spec whose hash names the run.
+
+Settings come from M. Zhou and V. M. Patel, CVPR 2022, arXiv:2203.01439, and M. Zhou et al., T-PAMI 2024,
+arXiv:2106.03614.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MARGIN = 0.2  # gamma of the triplet loss
+
+
+class Frozen(BaseModel):
+    """Immutable, strict data: no unknown field, no coercion, no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+
+class Threat(Frozen):
+    """An L-infinity attacker on pixels in [0, 1]."""
+
+    eps: Unit  # radius
+    alpha: Unit  # step
+    steps: Annotated[int, Field(ge=0)]  # eta
+
+
+class Training(Frozen):
+    """How a defense is trained, apart from its own parameters."""
+
+    threat: Threat
+    pairs: Annotated[int, Field(ge=1)]  # anchors per batch; the batch has twice as many images
+    lr: Annotated[float, Field(gt=0)]  # Adam
+    weight_decay: Annotated[float, Field(ge=0)]
+
+
+class Evaluation(Frozen):
+    """How a model is attacked. Targets and queries are drawn from this seed, not from the run's, so that every
+    model meets the same ones."""
+
+    protocol: str
+    threat: Threat
+    queries: Annotated[int, Field(ge=1)] | None  # None: every test image
+    seed: Annotated[int, Field(ge=0)]
+
+
+class Budget(Frozen):
+    """What training may spend: image passes (see `budget.PropagationMeter`) or seconds on the device."""
+
+    kind: Literal["passes", "seconds"]
+    amount: Annotated[int, Field(ge=1)]
+
+
+class RunSpec(Frozen):
+    """Everything that decides a run's result. The hash of its content names the run."""
+
+    version: Literal[1] = 1
+    dataset: str
+    backbone: str
+    defense: str
+    params: dict[str, bool | int | float | str]
+    training: Training
+    budget: Budget
+    seed: Annotated[int, Field(ge=0)]
+    evaluation: Evaluation
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits of the SHA-256 of the canonical JSON; the order of parameters does not count."""
+        canonical = self.model_copy(update={"params": dict(sorted(self.params.items()))})
+        return hashlib.sha256(canonical.model_dump_json().encode()).hexdigest()[:16]
+
+
+class Family(Frozen):
+    """The published settings of one family of data sets."""
+
+    training: Training
+    attack: Threat
+    epochs: int  # of the published schedule, counted in single images
+
+
+FAMILIES = {
+    "grey28": Family(
+        training=Training(threat=Threat(eps=77 / 255, alpha=3 / 255, steps=32), pairs=128, lr=1e-3, weight_decay=1e-7),
+        attack=Threat(eps=77 / 255, alpha=3 / 255, steps=32),
+        epochs=16,
+    ),
+}
+
+# The ten columns of the Empirical Robustness Score (arXiv:2106.03614), by the attacks that fill them.
+PROTOCOLS: dict[str, tuple[str, ...]] = {
+    "ers": ("ca+", "ca-", "qa+", "qa-", "tma", "es", "ltm", "gtm", "gtt"),
+}
+
+# Named budgets, as shares of what the published schedule costs at eta + 1 passes an image.
+BUDGETS: dict[str, tuple[float, str]] = {
+    "quick": (1 / 32, "a thirty-second of the published schedule: a first look"),
+    "standard": (1 / 4, "a quarter of the published schedule"),
+    "paper": (1.0, "the published schedule: training images x epochs x (eta + 1)"),
+}
+
+
+def published_passes(family: Family, train_images: int) -> int:
+    """What the published schedule costs, by the papers' count: images x epochs x (eta + 1) passes."""
+    return train_images * family.epochs * (family.training.threat.steps + 1)

@@ -1,0 +1,52 @@
+"""Randomness without shared state: every draw is a function of what it is for.
+
+No result depends on the order in which things are drawn, on batch sizes or on what ran before. Generators are
+always on the CPU, so a seed means the same on every device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Key = str | int
+
+
+def seed_of(*key: Key) -> int:
+    """A seed in [0, 2^63) from any key, for instance ``seed_of(run_seed, "pairs", epoch)``."""
+    digest = hashlib.sha256(json.dumps(key).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def generator(*key: Key) -> torch.Generator:
+    """A fresh CPU generator for this key."""
+    return torch.Generator().manual_seed(seed_of(*key))
+
+
+def uniform_per_item(items: Tensor, draws: int, *, key: tuple[Key, ...]) -> Tensor:
+    """Uniform numbers that belong to each item, whatever other items are asked for in the same call.
+
+    Args:
+        items: (B,) integers, for instance rows of the gallery.
+        draws: how many numbers per item.
+        key: what they are for.
+
+    Returns:
+        (B, draws) float64 in [0, 1), on the CPU: SplitMix64 (Steele et al., OOPSLA 2014) of key, item and draw.
+    """
+    with np.errstate(over="ignore"):  # the arithmetic is modulo 2^64 on purpose
+        row = items.cpu().numpy().astype(np.uint64)[:, None]
+        state = np.uint64(seed_of(*key)) + _mix(row) + np.arange(draws, dtype=np.uint64)
+        bits = _mix(_mix(state))
+    return torch.from_numpy((bits >> np.uint64(11)).astype(np.float64) * 2.0**-53)
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

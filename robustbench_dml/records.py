@@ -1,0 +1,127 @@
+"""The record of a run: what was run, what it cost, what came out, and all that is needed to believe it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import ValidationError
+
+from robustbench_dml.budget import Spent
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.files import write_atomically
+from robustbench_dml.protocol import Frozen, RunSpec
+
+RECORD_FILE = "record.json"
+QUERIES_FILE = "queries.npz"
+CHECKPOINT_FILE = "checkpoint.safetensors"
+MAX_BYTES = 1_000_000  # a record is a few kB; anything larger is not one
+
+
+class Cost(Frozen):
+    """What training cost."""
+
+    spent: Spent
+    passes: float  # image passes, from `spent`
+    nominal_per_iteration: int  # the papers' eta + 1, in passes of the batch
+    metered_per_iteration: float  # the same, as measured
+    peak_memory_bytes: int  # of the process, or of the GPU where there is one
+
+
+class Diagnostics(Frozen):
+    """What tells a healthy embedding from a broken one."""
+
+    collapsed: bool
+    effective_rank: float
+    mean_cosine: float
+    last_loss: float | None  # of training; None for a model that was only evaluated
+
+
+class Provenance(Frozen):
+    """Where and with what the numbers were made."""
+
+    created: str  # UTC, ISO 8601
+    versions: dict[str, str]
+    device: str  # as a person would name it
+    cpu: str
+    threads: int
+    evaluation_batch_size: int
+    commit: str | None  # of the project's source, where it is a git checkout
+    dirty: bool | None  # whether that checkout had uncommitted changes
+    defense_source: str  # SHA-256 of the modules that the defense is made of
+    dataset_files: dict[str, str]  # SHA-256 by file
+    checkpoint: str  # SHA-256 of the weights beside the record
+    queries: str  # SHA-256 of the per-query values beside the record
+
+
+class Record(Frozen):
+    """One run. Values are in the units of the papers."""
+
+    version: Literal[1] = 1
+    digest: str  # of the spec; also the name of the folder
+    spec: RunSpec
+    cost: Cost
+    benign: dict[str, float]
+    attacked: dict[str, float]
+    ers: float
+    intervals: dict[str, tuple[float, float]]  # 95%, bootstrap over queries
+    diagnostics: Diagnostics
+    provenance: Provenance
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Every score by its column, benign first."""
+        return {**self.benign, **self.attacked, "ERS": self.ers}
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write `record.json`, atomically. It is written last: a folder with a record is complete."""
+    text = record.model_dump_json(indent=1) + "\n"
+    write_atomically(folder / RECORD_FILE, lambda file: file.write(text.encode()))
+
+
+def read_record(folder: Path) -> Record:
+    """The record in this folder.
+
+    Raises:
+        RbdmlError: missing, not of this schema, or not the record of its own spec.
+    """
+    path = folder / RECORD_FILE
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise RbdmlError(f"{path}: larger than {MAX_BYTES} bytes, which no record is: remove it")
+        record = Record.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise RbdmlError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RbdmlError(
+            f"{path}: not a valid record: {where}: {first['msg']}: remove its folder and run again"
+        ) from None
+    if record.digest != record.spec.digest:
+        raise RbdmlError(f"{path}: its digest is not that of its spec: it was altered; remove its folder and run again")
+    return record
+
+
+def find_records(folder: Path) -> list[Record]:
+    """All records below a folder, in the order of their paths."""
+    return [
+        read_record(path.parent) for path in sorted(folder.rglob(RECORD_FILE)) if not path.parent.name.startswith(".")
+    ]
+
+
+def write_queries(folder: Path, per_query: Mapping[str, np.ndarray]) -> None:
+    """Write the per-query values, atomically: one array per column and `query`, their rows in the test split."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **dict(per_query))  # type: ignore[arg-type]
+    write_atomically(folder / QUERIES_FILE, lambda file: file.write(buffer.getvalue()))
+
+
+def read_queries(folder: Path) -> dict[str, np.ndarray]:
+    """What `write_queries` wrote."""
+    with np.load(folder / QUERIES_FILE, allow_pickle=False) as arrays:
+        return dict(arrays)

@@ -1,0 +1,168 @@
+"""Registries of defenses, attacks, data sets and backbones, and how their entries are found.
+
+An entry is registered by the module that defines it. Built-in modules are imported the first time a registry
+is asked for something; other distributions add theirs through the entry-point groups
+``robustbench_dml.defenses``, ``.attacks``, ``.datasets`` and ``.backbones``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from robustbench_dml.errors import RbdmlError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from robustbench_dml.attack import Attack, Column
+    from robustbench_dml.datasets.base import Dataset, Roots
+    from robustbench_dml.defense import Defense
+
+ParamValue = bool | int | float | str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """What every entry tells about itself."""
+
+    name: str
+    summary: str  # one line, for `rbdml list`
+    paper: str  # the source, with its arXiv number where there is one
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefenseInfo(Info):
+    """A defense: a class and the parameters that make it this entry."""
+
+    cls: type[Defense]
+    defaults: Mapping[str, ParamValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackInfo(Info):
+    """An attack and the columns that it fills."""
+
+    cls: type[Attack]
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo(Info):
+    """A data set: its size (known before loading, so that budgets can be worked out) and its loader."""
+
+    family: str  # which settings of `protocol.FAMILIES` it is trained and attacked with
+    backbone: str  # the backbone used unless another is asked for
+    train_images: int
+    test_images: int
+    load: Callable[[Roots], Dataset]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneInfo(Info):
+    """A network from normalised images to features of the embedding's dimension."""
+
+    build: Callable[[], nn.Module]
+    input_shape: tuple[int, int, int]  # (C, H, W)
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+I = TypeVar("I", bound=Info)  # noqa: E741 - the usual letter for "some Info"
+
+
+class Registry(Generic[I]):
+    """Entries of one kind by name. Iterates over its entries in the order of their names."""
+
+    def __init__(self, kind: str, package: str, group: str) -> None:
+        self.kind = kind
+        self._package = package
+        self._group = group
+        self._entries: dict[str, I] = {}
+        self._complete = False
+
+    def add(self, info: I) -> None:
+        """Register one entry.
+
+        Raises:
+            RbdmlError: the name is taken by another entry.
+        """
+        if info.name in self._entries:
+            raise RbdmlError(f"{self.kind} '{info.name}' is registered twice: give one of them another name")
+        self._entries[info.name] = info
+
+    def get(self, name: str) -> I:
+        """The entry of that name.
+
+        Raises:
+            RbdmlError: there is none; the message names the nearest match.
+        """
+        self._discover()
+        if name not in self._entries:
+            close = difflib.get_close_matches(name.lower(), self._entries, n=1, cutoff=0.4)
+            hint = f"did you mean '{close[0]}'? " if close else ""
+            raise RbdmlError(
+                f"unknown {self.kind} '{name}': {hint}`rbdml list {self.kind.replace(' ', '')}s` shows them all"
+            )
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[I]:
+        self._discover()
+        return iter(sorted(self._entries.values(), key=lambda info: info.name))
+
+    def _discover(self) -> None:
+        if self._complete:
+            return
+        self._complete = True  # set first: the modules imported below register themselves here
+        package = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(package.__path__, f"{self._package}."):
+            importlib.import_module(module.name)
+        for point in entry_points(group=self._group):
+            point.load()
+
+
+DEFENSES: Registry[DefenseInfo] = Registry("defense", "robustbench_dml.defenses", "robustbench_dml.defenses")
+ATTACKS: Registry[AttackInfo] = Registry("attack", "robustbench_dml.attacks", "robustbench_dml.attacks")
+DATASETS: Registry[DatasetInfo] = Registry("data set", "robustbench_dml.datasets", "robustbench_dml.datasets")
+BACKBONES: Registry[BackboneInfo] = Registry("backbone", "robustbench_dml.backbones", "robustbench_dml.backbones")
+
+D = TypeVar("D", bound="type[Defense]")
+A = TypeVar("A", bound="type[Attack]")
+
+
+def register_defense(name: str, *, summary: str, paper: str, **defaults: ParamValue) -> Callable[[D], D]:
+    """Class decorator: register a defense under `name`, with these values for its parameters.
+
+    One class may be registered under several names with other defaults.
+    """
+
+    def register(cls: D) -> D:
+        DEFENSES.add(DefenseInfo(name=name, summary=summary, paper=paper, cls=cls, defaults=defaults))
+        return cls
+
+    return register
+
+
+def register_attack(name: str, *, summary: str, paper: str, columns: tuple[Column, ...]) -> Callable[[A], A]:
+    """Class decorator: register an attack under `name`, with the columns that its scores fill."""
+
+    def register(cls: A) -> A:
+        ATTACKS.add(AttackInfo(name=name, summary=summary, paper=paper, cls=cls, columns=columns))
+        return cls
+
+    return register
+
+
+def register_dataset(info: DatasetInfo) -> None:
+    """Register a data set."""
+    DATASETS.add(info)
+
+
+def register_backbone(info: BackboneInfo) -> None:
+    """Register a backbone."""
+    BACKBONES.add(info)

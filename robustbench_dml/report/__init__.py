@@ -1,0 +1,1 @@
+"""What is shown of records: tables and plots."""

@@ -1,0 +1,55 @@
+"""The registries as rows, for `rbdml list`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from robustbench_dml.budget import named_budget
+from robustbench_dml.protocol import BUDGETS
+from robustbench_dml.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, Info
+from robustbench_dml.report.tables import millions
+
+Row = dict[str, str]
+
+
+def describe(kind: str) -> list[Row]:
+    """One row per entry of `defenses`, `attacks`, `datasets`, `backbones` or `budgets`."""
+    return _KINDS[kind]()
+
+
+def _infos(entries: Iterable[Info]) -> list[Row]:
+    return [{"name": info.name, "summary": info.summary, "source": info.paper} for info in entries]
+
+
+def _defenses() -> list[Row]:
+    rows = _infos(DEFENSES)
+    for row, info in zip(rows, DEFENSES, strict=True):
+        row["set by default"] = ", ".join(f"{name}={value}" for name, value in info.defaults.items())
+    return rows
+
+
+def _attacks() -> list[Row]:
+    rows = _infos(ATTACKS)
+    for row, info in zip(rows, ATTACKS, strict=True):
+        row["columns"] = ", ".join(column.name for column in info.columns)
+    return rows
+
+
+def _budgets() -> list[Row]:
+    return [
+        {
+            "name": name,
+            "summary": summary,
+            **{data.name: millions(named_budget(name, data).amount) for data in DATASETS},
+        }
+        for name, (_, summary) in BUDGETS.items()
+    ]
+
+
+_KINDS: dict[str, Callable[[], list[Row]]] = {
+    "defenses": _defenses,
+    "attacks": _attacks,
+    "datasets": lambda: _infos(DATASETS),
+    "backbones": lambda: _infos(BACKBONES),
+    "budgets": _budgets,
+}

@@ -1,0 +1,130 @@
+"""The two plots of the project: robustness against training cost, and against benign recall."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from robustbench_dml.files import write_atomically
+from robustbench_dml.records import Record
+from robustbench_dml.registry import DEFENSES
+from robustbench_dml.report.tables import describe_evaluation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MARKERS = "osD^vP*Xhp"
+STYLE: Any = {
+    "svg.hashsalt": "rbdml",  # the same records give the same bytes
+    "svg.fonttype": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#e5e5e5",
+}
+
+
+def write_plots(records: Sequence[Record], folder: Path) -> list[Path]:
+    """Write `efficiency` and `tradeoff` as PNG and SVG into a folder; returns the four paths.
+
+    Args:
+        records: of one data set, backbone and evaluation.
+        folder: an existing one.
+    """
+    frame = _frame(records)
+    subtitle = (
+        f"{records[0].spec.dataset}, {records[0].spec.backbone}, {describe_evaluation(records[0].spec.evaluation)}"
+    )
+    return [
+        *_save(_draw(frame, "passes", "training cost (million image passes, metered)", subtitle), folder, "efficiency"),
+        *_save(_draw(frame, "R@1", "benign recall at 1 (%)", subtitle), folder, "tradeoff"),
+    ]
+
+
+def _frame(records: Sequence[Record]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "defense": record.spec.defense,
+            "family": record.spec.defense.split("-")[0],
+            "eta": record.cost.nominal_per_iteration - 1,
+            "seed": record.spec.seed,
+            "collapsed": record.diagnostics.collapsed,
+            "passes": record.cost.passes / 1e6,
+            "R@1": record.benign["R@1"],
+            "R@1 low": record.intervals["R@1"][0],
+            "R@1 high": record.intervals["R@1"][1],
+            "ERS": record.ers,
+            "ERS low": record.intervals["ERS"][0],
+            "ERS high": record.intervals["ERS"][1],
+        }
+        for record in records
+    ).sort_values(["defense", "eta", "seed", "passes"])
+
+
+def _draw(frame: pd.DataFrame, x: str, label: str, subtitle: str) -> Figure:
+    with mpl.rc_context(sns.axes_style("whitegrid") | STYLE):
+        figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        appearance = _appearance()
+        for defense, rows in frame.groupby("defense", sort=True):
+            colour, marker = appearance(str(rows["family"].iloc[0]))
+            axes.errorbar(
+                rows[x],
+                rows["ERS"],
+                xerr=_error(rows, x) if f"{x} low" in rows else None,
+                yerr=_error(rows, "ERS"),
+                fmt=marker,
+                color=colour,
+                markersize=7,
+                elinewidth=1,
+                capsize=2,
+                label=str(defense),
+            )
+        for row in frame[frame["collapsed"]].to_dict("records"):
+            axes.annotate("collapsed", (row[x], row["ERS"]), xytext=(6, 6), textcoords="offset points", fontsize=8)
+        _finish(axes, label, subtitle)
+        if x == "passes":
+            axes.set_xlim(left=0, right=1.15 * frame[x].max())
+    return figure
+
+
+def _finish(axes: Axes, label: str, subtitle: str) -> None:
+    axes.set_xlabel(label)
+    axes.set_ylabel("Empirical Robustness Score (ERS)")
+    axes.set_title(subtitle, fontsize=8, loc="left", color="#555555")
+    axes.margins(0.15)
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize=9)
+
+
+def _error(rows: pd.DataFrame, name: str) -> list[pd.Series[float]]:
+    return [rows[name] - rows[f"{name} low"], rows[f"{name} high"] - rows[name]]
+
+
+def _appearance() -> Callable[[str], tuple[object, str]]:
+    """A fixed colour and marker for each family of defenses, told apart without colour too."""
+    families = sorted({info.name.split("-")[0] for info in DEFENSES})
+    palette = sns.color_palette("colorblind", 10)
+
+    def of(family: str) -> tuple[object, str]:
+        place = families.index(family) if family in families else len(families)
+        return palette[place % len(palette)], MARKERS[place % len(MARKERS)]
+
+    return of
+
+
+def _save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
+    with mpl.rc_context(STYLE):
+        write_atomically(
+            paths[0], lambda file: figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
+        )
+        write_atomically(paths[1], lambda file: figure.savefig(file, format="svg", metadata={"Date": None}))
+    return paths

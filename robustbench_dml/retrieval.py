@@ -1,0 +1,124 @@
+"""Benign retrieval metrics, exactly and in blocks of queries.
+
+Every image is a query against all the others. Its own row is excluded by index, never as "the smallest
+distance", which is wrong for ties and duplicates. Ties between other rows are broken by their index.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+import torch
+from sklearn.metrics import normalized_mutual_info_score
+from torch import Tensor
+
+from robustbench_dml.geometry import order_keys
+
+BLOCK = 512  # queries ranked at once: memory is a few times BLOCK x N x 8 bytes
+KMEANS_ITERATIONS = 50
+
+
+@dataclass(frozen=True)
+class RetrievalScores:
+    """Per query, (Q,) float64 in [0, 1]; NaN for a query with no other image of its class.
+
+    Attributes:
+        r_at_1: 1 where the nearest item is of the query's class.
+        r_at_2: 1 where one of the two nearest is.
+        ap: average precision over the whole gallery.
+        ap_at_r: average precision over the R nearest, R the number of items of the query's class (mAP@R of
+            Musgrave et al., ECCV 2020, arXiv:2003.08505).
+    """
+
+    r_at_1: Tensor
+    r_at_2: Tensor
+    ap: Tensor
+    ap_at_r: Tensor
+
+
+def retrieval_scores(embeddings: Tensor, labels: Tensor, queries: Tensor) -> RetrievalScores:
+    """Rank the gallery for each query.
+
+    Args:
+        embeddings: (N, D) unit vectors.
+        labels: (N,) classes.
+        queries: (Q,) rows that are queries; all rows are the gallery.
+    """
+    blocks = [_score_block(embeddings, labels, rows) for rows in queries.split(BLOCK)]
+    return RetrievalScores(*(torch.cat(column).cpu() for column in zip(*blocks, strict=True)))
+
+
+def _score_block(embeddings: Tensor, labels: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    relevant = _relevance_in_order(embeddings, labels, rows)
+    positives = relevant.sum(1)
+    count = positives.double().where(positives > 0, torch.nan)
+    hits = relevant.cumsum(1, dtype=torch.int32)
+    place = torch.arange(1, relevant.shape[1] + 1, device=relevant.device)
+    precision = torch.where(relevant, hits / place.double(), 0.0)
+    within_r = place <= positives[:, None]
+    lonely = torch.where(positives > 0, 0.0, torch.nan)
+    return (
+        relevant[:, 0].double() + lonely,
+        relevant[:, :2].any(1).double() + lonely,
+        precision.sum(1) / count,
+        (precision * within_r).sum(1) / count,
+    )
+
+
+def _relevance_in_order(embeddings: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+    """(B, N - 1) bool: whether the gallery, nearest first and without the query itself, is of its class.
+
+    Distance, index and relevance are packed into one integer, so that sorting plain values is enough (several
+    times faster than a sort that also returns indices).
+    """
+    n = len(labels)
+    index = torch.arange(n, device=labels.device)
+    relevant = labels[rows][:, None] == labels
+    packed = (order_keys(embeddings[rows], embeddings) * n + index) * 2 + relevant
+    packed.scatter_(1, rows[:, None], torch.iinfo(torch.int64).max)
+    if packed.device.type == "cpu":
+        ordered = torch.from_numpy(np.sort(packed.numpy(), axis=1))
+    else:
+        ordered = packed.sort(1).values
+    return (ordered[:, :-1] & 1).bool()
+
+
+def cluster_nmi(embeddings: Tensor, labels: Tensor, *, seed: int) -> float:
+    """Normalised mutual information between the classes and k-means clusters, as many as there are classes.
+
+    Lloyd's algorithm of faiss from one seeded start; arithmetic normalisation. In [0, 1].
+    """
+    points = np.ascontiguousarray(embeddings.cpu().float().numpy())
+    clusters = len(labels.unique())
+    kmeans = faiss.Kmeans(
+        points.shape[1],
+        clusters,
+        niter=KMEANS_ITERATIONS,
+        seed=seed % 2**31,
+        min_points_per_centroid=1,
+        max_points_per_centroid=len(points),  # the default would train on a subsample
+    )
+    kmeans.train(points)
+    assigned = kmeans.index.search(points, 1)[1][:, 0]
+    return float(normalized_mutual_info_score(labels.cpu().numpy(), assigned))
+
+
+def effective_rank(embeddings: Tensor) -> float:
+    """exp of the entropy of the normalised eigenvalues of the second-moment matrix, in [1, D].
+
+    1 when all embeddings lie on one line through the origin. After Roy and Vetterli, EUSIPCO 2007, with
+    eigenvalues (energies) in place of singular values.
+    """
+    x = embeddings.double()
+    energy = torch.linalg.eigvalsh(x.T @ x / len(x)).clamp_min(0)
+    share = energy / energy.sum()
+    return float(torch.special.entr(share).sum().exp())
+
+
+def mean_cosine(embeddings: Tensor) -> float:
+    """Mean cosine between two different random rows, exactly over all pairs, in [-1, 1]."""
+    x = embeddings.double()
+    n = len(x)
+    return float((x.sum(0).square().sum() - x.square().sum()) / (n * (n - 1)))

@@ -1,0 +1,313 @@
+"""One run from spec to record: train, evaluate, write."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from pydantic import BaseModel, ValidationError
+
+from robustbench_dml import provenance
+from robustbench_dml.budget import Spent, parse_budget
+from robustbench_dml.checkpoints import load_checkpoint, save_checkpoint
+from robustbench_dml.datasets.base import Dataset, Roots
+from robustbench_dml.defense import build_defense, resolve_params
+from robustbench_dml.embedder import Embedder
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.evaluation import attacks_of, evaluate_model
+from robustbench_dml.files import sha256
+from robustbench_dml.progress import Progress
+from robustbench_dml.protocol import FAMILIES, Evaluation, RunSpec, Threat
+from robustbench_dml.records import (
+    CHECKPOINT_FILE,
+    QUERIES_FILE,
+    RECORD_FILE,
+    Cost,
+    Diagnostics,
+    Provenance,
+    Record,
+    read_record,
+    write_queries,
+    write_record,
+)
+from robustbench_dml.registry import BACKBONES, DATASETS, DEFENSES
+from robustbench_dml.training import Trainer
+
+RESUME_FILE = "resume.safetensors"
+DEFAULT_BUDGET = "quick"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and on what a run happens; nothing here changes its result beyond rounding.
+
+    Attributes:
+        out: records go to `out/<data set>/<digest of the spec>/`.
+        roots: where data is looked for.
+        device: what computes.
+        batch_size: images attacked at once in the evaluation.
+        progress: bars.
+    """
+
+    out: Path
+    roots: Roots
+    device: torch.device
+    batch_size: int = 128
+    progress: Progress = field(default_factory=lambda: Progress(quiet=True))
+
+    def folder(self, spec: RunSpec) -> Path:
+        """Where the record of this spec is or will be."""
+        return self.out / spec.dataset / spec.digest
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model and how it came to be; `loss` is the last one, None where that is not known."""
+
+    model: Embedder
+    spent: Spent
+    loss: float | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A record, where it is, and whether it was made now or found."""
+
+    record: Record
+    folder: Path
+    fresh: bool
+
+
+def make_spec(
+    *,
+    defense: str,
+    dataset: str,
+    budget: str = DEFAULT_BUDGET,
+    backbone: str | None = None,
+    seed: int = 0,
+    params: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    evaluation: Mapping[str, Any] | None = None,
+) -> RunSpec:
+    """A full spec from what a user names; the rest are the published settings of the data set's family.
+
+    Args:
+        defense: name of a defense.
+        dataset: name of a data set.
+        budget: a name, passes or a time (see `budget.parse_budget`).
+        backbone: name; by default the data set's.
+        seed: of the weights, the batches and the triplets.
+        params: of the defense, by name.
+        training: any of eps, alpha, eta, pairs, lr, weight_decay; None values are left out.
+        evaluation: any of protocol, eps, alpha, steps, queries, seed; likewise.
+
+    Raises:
+        RbdmlError: an unknown name or a value out of range.
+    """
+    data, entry = DATASETS.get(dataset), DEFENSES.get(defense)
+    family = FAMILIES[data.family]
+    chosen, attack = _given(training), _given(evaluation)
+    if "eta" in chosen:
+        chosen["steps"] = chosen.pop("eta")
+    threat, attack_threat = _threat_changes(chosen), _threat_changes(attack)
+    attacks_of(attack.setdefault("protocol", "ers"))
+    with _named_errors():
+        return RunSpec(
+            dataset=dataset,
+            backbone=BACKBONES.get(backbone or data.backbone).name,
+            defense=defense,
+            params=resolve_params(entry, params or {}),
+            training=_changed(family.training, {**chosen, "threat": _changed(family.training.threat, threat)}),
+            budget=parse_budget(budget, data),
+            seed=seed,
+            evaluation=Evaluation(
+                **{"queries": None, "seed": 0, **attack, "threat": _changed(family.attack, attack_threat)}
+            ),
+        )
+
+
+def with_evaluation(spec: RunSpec, changes: Mapping[str, Any]) -> RunSpec:
+    """The same run, evaluated another way; `changes` as in `make_spec`."""
+    changed = _given(changes)
+    threat = _threat_changes(changed)
+    attacks_of(changed.get("protocol", spec.evaluation.protocol))
+    with _named_errors():
+        evaluation = _changed(spec.evaluation, {**changed, "threat": _changed(spec.evaluation.threat, threat)})
+        return spec.model_copy(update={"evaluation": evaluation})
+
+
+def run(spec: RunSpec, place: Place, *, force: bool = False) -> Outcome:
+    """Do a run, go on with an interrupted one, or find its record.
+
+    Args:
+        spec: what to run.
+        place: where.
+        force: repeat a run that has a record; the old record stays until the new one is complete.
+
+    Raises:
+        RbdmlError: bad data, no room to write, or a training that diverged; nothing half-written is left.
+    """
+    found = _find(spec, place, force)
+    if found:
+        return found
+    dataset = DATASETS.get(spec.dataset).load(place.roots)
+    with _workplace(spec, place) as work:
+        if force:
+            (work / RESUME_FILE).unlink(missing_ok=True)
+        trainer = Trainer(spec, dataset, device=place.device)
+        trainer.run(progress=place.progress, checkpoint=work / RESUME_FILE)
+        return _finish(spec, Trained(trainer.model, trainer.spent, trainer.loss), dataset, place, work)
+
+
+def reevaluate(
+    checkpoint: Path,
+    place: Place,
+    *,
+    backbone: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> Outcome:
+    """Evaluate a checkpoint, by default as it was; the record keeps what its training cost.
+
+    Args:
+        checkpoint: weights written by `run`.
+        place: where.
+        backbone: that the checkpoint must have.
+        changes: of the evaluation, as in `make_spec`.
+        force: repeat an evaluation that has a record.
+
+    Raises:
+        RbdmlError: a checkpoint that is unreadable or of another backbone, or bad values.
+    """
+    loaded = load_checkpoint(checkpoint, device=place.device, backbone=backbone)
+    spec = with_evaluation(loaded.spec, changes or {})
+    found = _find(spec, place, force)
+    if found:
+        return found
+    dataset = DATASETS.get(spec.dataset).load(place.roots)
+    with _workplace(spec, place) as work:
+        return _finish(spec, Trained(loaded.model, loaded.spent, None), dataset, place, work)
+
+
+def _find(spec: RunSpec, place: Place, force: bool) -> Outcome | None:
+    folder = place.folder(spec)
+    if force or not (folder / RECORD_FILE).is_file():
+        return None
+    return Outcome(read_record(folder), folder, fresh=False)
+
+
+@contextmanager
+def _workplace(spec: RunSpec, place: Place) -> Iterator[Path]:
+    """A hidden folder beside the final one, put in its place when the work is done.
+
+    An interrupt leaves it, with the checkpoint to go on from; an error removes it.
+    """
+    final = place.folder(spec)
+    work = final.with_name(f".{final.name}.part")
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        (work / ".writable").touch()
+        (work / ".writable").unlink()
+    except OSError as error:
+        raise RbdmlError(f"cannot write to {place.out} ({error.strerror}): choose another folder with --out") from None
+    try:
+        yield work
+    except OSError as error:
+        shutil.rmtree(work, ignore_errors=True)
+        raise RbdmlError(f"could not write the record to {work} ({error.strerror}): free space or use --out") from None
+    except Exception:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+
+
+def _finish(spec: RunSpec, trained: Trained, dataset: Dataset, place: Place, work: Path) -> Outcome:
+    """Evaluate, write everything into the work folder, the record last, and put the folder in its place."""
+    model, spent = trained.model, trained.spent
+    found = evaluate_model(
+        model, dataset, spec.evaluation, device=place.device, batch_size=place.batch_size, progress=place.progress
+    )
+    save_checkpoint(work / CHECKPOINT_FILE, model, spec, spent)
+    write_queries(work, found.per_query)
+    entry = DEFENSES.get(spec.defense)
+    commit, dirty = provenance.source_commit()
+    record = Record(
+        digest=spec.digest,
+        spec=spec,
+        cost=Cost(
+            spent=spent,
+            passes=spent.passes,
+            nominal_per_iteration=build_defense(spec.defense, spec.params, spec.training.threat).nominal_cost,
+            metered_per_iteration=spent.passes / (2 * spec.training.pairs * spent.iterations),
+            peak_memory_bytes=provenance.peak_memory(place.device),
+        ),
+        benign=found.benign,
+        attacked=found.attacked,
+        ers=found.ers,
+        intervals=found.intervals,
+        diagnostics=Diagnostics(
+            collapsed=found.collapsed,
+            effective_rank=found.effective_rank,
+            mean_cosine=found.mean_cosine,
+            last_loss=trained.loss,
+        ),
+        provenance=Provenance(
+            created=provenance.now(),
+            versions=provenance.versions(),
+            device=provenance.device_name(place.device),
+            cpu=provenance.cpu_name(),
+            threads=torch.get_num_threads(),
+            evaluation_batch_size=place.batch_size,
+            commit=commit,
+            dirty=dirty,
+            defense_source=provenance.defense_source(entry),
+            dataset_files=dict(dataset.hashes),
+            checkpoint=sha256(work / CHECKPOINT_FILE),
+            queries=sha256(work / QUERIES_FILE),
+        ),
+    )
+    write_record(work, record)
+    (work / RESUME_FILE).unlink(missing_ok=True)
+    folder = place.folder(spec)
+    _put_in_place(work, folder)
+    return Outcome(record, folder, fresh=True)
+
+
+def _put_in_place(work: Path, folder: Path) -> None:
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    work.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _given(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (values or {}).items() if value is not None}
+
+
+def _threat_changes(settings: dict[str, Any]) -> dict[str, Any]:
+    """Take what belongs to the threat out of the settings."""
+    return {name: settings.pop(name) for name in Threat.model_fields if name in settings}
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def _changed(model: M, changes: Mapping[str, Any]) -> M:
+    return type(model).model_validate({**dict(model), **changes})
+
+
+@contextmanager
+def _named_errors() -> Iterator[None]:
+    """Say in one line which value is out of range."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])) or error.title
+        raise RbdmlError(f"{name} = {first['input']!r}: {first['msg'].lower()}") from None
