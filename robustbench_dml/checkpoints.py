@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustbench_dml.budget import Spent
 from robustbench_dml.embedder import Embedder, build_embedder
@@ -67,6 +68,15 @@ def load_checkpoint(path: Path, *, device: torch.device, backbone: str | None = 
             "backbone or altered; train again"
         ) from None
     return Checkpoint(model.eval(), spec, spent)
+
+
+def weights_hash(model: nn.Module) -> str:
+    """SHA-256 of a model's weights: their names, types, shapes and values, whatever file they are in."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:

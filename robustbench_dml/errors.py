@@ -7,3 +7,7 @@ class RbdmlError(Exception):
     The command line prints the message without a traceback and exits with code 2. Anything else that
     escapes is a bug of ours and keeps its traceback.
     """
+
+
+class DivergedError(RbdmlError):
+    """Training came to a loss that is not finite; going on from its checkpoint would come to the same."""

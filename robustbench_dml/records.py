@@ -53,8 +53,8 @@ class Provenance(Frozen):
     dirty: bool | None  # whether that checkout had uncommitted changes
     defense_source: str  # SHA-256 of the modules that the defense is made of
     dataset_files: dict[str, str]  # SHA-256 by file
-    checkpoint: str  # SHA-256 of the weights beside the record
-    queries: str  # SHA-256 of the per-query values beside the record
+    weights: str  # SHA-256 of the weights beside the record (`checkpoints.weights_hash`)
+    queries: str  # SHA-256 of the file of per-query values beside the record
 
 
 class Record(Frozen):

@@ -14,12 +14,12 @@ from pydantic import BaseModel, ValidationError
 
 from robustbench_dml import provenance
 from robustbench_dml.budget import Spent, parse_budget
-from robustbench_dml.checkpoints import load_checkpoint, save_checkpoint
+from robustbench_dml.checkpoints import load_checkpoint, save_checkpoint, weights_hash
 from robustbench_dml.datasets.base import Dataset, Roots
 from robustbench_dml.defense import build_defense, resolve_params
 from robustbench_dml.embedder import Embedder
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.evaluation import attacks_of, evaluate_model
+from robustbench_dml.errors import DivergedError, RbdmlError
+from robustbench_dml.evaluation import attacks_of, choose_queries, evaluate_model
 from robustbench_dml.files import sha256
 from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import FAMILIES, Evaluation, RunSpec, Threat
@@ -156,6 +156,7 @@ def run(spec: RunSpec, place: Place, *, force: bool = False) -> Outcome:
     if found:
         return found
     dataset = DATASETS.get(spec.dataset).load(place.roots)
+    choose_queries(dataset.test.labels, spec.evaluation, spec.dataset)  # refuse too many before training, not after
     with _workplace(spec, place) as work:
         if force:
             (work / RESUME_FILE).unlink(missing_ok=True)
@@ -205,7 +206,8 @@ def _find(spec: RunSpec, place: Place, force: bool) -> Outcome | None:
 def _workplace(spec: RunSpec, place: Place) -> Iterator[Path]:
     """A hidden folder beside the final one, put in its place when the work is done.
 
-    An interrupt leaves it, with the checkpoint to go on from; an error removes it.
+    Whatever happens, a checkpoint to go on from is kept and nothing else that is unfinished; a training that
+    diverged leaves nothing.
     """
     final = place.folder(spec)
     work = final.with_name(f".{final.name}.part")
@@ -217,12 +219,15 @@ def _workplace(spec: RunSpec, place: Place) -> Iterator[Path]:
         raise RbdmlError(f"cannot write to {place.out} ({error.strerror}): choose another folder with --out") from None
     try:
         yield work
-    except OSError as error:
-        shutil.rmtree(work, ignore_errors=True)
-        raise RbdmlError(f"could not write the record to {work} ({error.strerror}): free space or use --out") from None
-    except Exception:
-        shutil.rmtree(work, ignore_errors=True)
+    except DivergedError:
+        (work / RESUME_FILE).unlink(missing_ok=True)
         raise
+    except OSError as error:
+        raise RbdmlError(
+            f"could not write below {place.out} ({error.strerror}): free some space, then give the same command again"
+        ) from None
+    finally:
+        _clear(work)
 
 
 def _finish(spec: RunSpec, trained: Trained, dataset: Dataset, place: Place, work: Path) -> Outcome:
@@ -266,7 +271,7 @@ def _finish(spec: RunSpec, trained: Trained, dataset: Dataset, place: Place, wor
             dirty=dirty,
             defense_source=provenance.defense_source(entry),
             dataset_files=dict(dataset.hashes),
-            checkpoint=sha256(work / CHECKPOINT_FILE),
+            weights=weights_hash(model),
             queries=sha256(work / QUERIES_FILE),
         ),
     )
@@ -275,6 +280,19 @@ def _finish(spec: RunSpec, trained: Trained, dataset: Dataset, place: Place, wor
     folder = place.folder(spec)
     _put_in_place(work, folder)
     return Outcome(record, folder, fresh=True)
+
+
+def _clear(work: Path) -> None:
+    """Remove an unfinished work folder but for the checkpoint in it."""
+    if not work.is_dir():
+        return
+    for path in work.iterdir():
+        if path.name != RESUME_FILE:
+            path.unlink()
+    if not any(work.iterdir()):
+        work.rmdir()
+        if not any(work.parent.iterdir()):
+            work.parent.rmdir()
 
 
 def _put_in_place(work: Path, folder: Path) -> None:

@@ -14,7 +14,8 @@ from robustbench_dml.checkpoints import read_tensors, write_tensors
 from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.defense import build_defense
 from robustbench_dml.embedder import build_embedder, check_fit
-from robustbench_dml.errors import RbdmlError
+from robustbench_dml.errors import DivergedError, RbdmlError
+from robustbench_dml.interrupts import deferred_interrupts
 from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.randomness import generator
@@ -53,8 +54,8 @@ class Trainer:
 
         Args:
             progress: shows what is spent.
-            checkpoint: where the state is kept every `checkpoint_every` seconds and on an interrupt; taken up
-                from there if the file exists.
+            checkpoint: where the state is kept every `checkpoint_every` seconds, at the end and on an interrupt;
+                taken up from there if the file exists.
             checkpoint_every: seconds. Writing is not charged to the budget.
 
         Raises:
@@ -67,19 +68,25 @@ class Trainer:
         with (
             PropagationMeter(self.model.backbone, start=self.spent) as meter,
             progress.bar(budget.amount, f"train {self.spec.defense}", unit) as bar,
+            deferred_interrupts() as interrupts,
         ):
             bar.advance_to(self.spent.of(budget))
-            try:
-                while self.spent.iterations == 0 or self.spent.of(budget) + self._costliest <= budget.amount:
-                    self._iterate(meter)
-                    bar.advance_to(self.spent.of(budget), loss=self.loss, passes=self.spent.passes)
-                    if checkpoint is not None and time.monotonic() - written > checkpoint_every:
-                        self.save(checkpoint)
-                        written = time.monotonic()
-            except KeyboardInterrupt:
-                if checkpoint is not None and self.spent.iterations:
-                    self.save(checkpoint)
-                raise
+            while self.spent.iterations == 0 or self.spent.of(budget) + self._costliest <= budget.amount:
+                self._iterate(meter)
+                bar.advance_to(self.spent.of(budget), loss=self.loss, passes=self.spent.passes)
+                try:
+                    interrupts.check()
+                except KeyboardInterrupt:
+                    self._keep(checkpoint)
+                    raise
+                if time.monotonic() - written > checkpoint_every:
+                    self._keep(checkpoint)
+                    written = time.monotonic()
+            self._keep(checkpoint)
+
+    def _keep(self, checkpoint: Path | None) -> None:
+        if checkpoint is not None:
+            self.save(checkpoint)
 
     def _iterate(self, meter: PropagationMeter) -> None:
         start, before = time.perf_counter(), self.spent.of(self.spec.budget)
@@ -93,7 +100,7 @@ class Trainer:
         loss.backward()
         self.loss = loss.item()
         if not math.isfinite(self.loss):
-            raise RbdmlError(
+            raise DivergedError(
                 f"training diverged: the loss of '{self.spec.defense}' is {self.loss} at iteration "
                 f"{self.spent.iterations}: lower --lr (now {self.spec.training.lr:g}) or look at the defense"
             )

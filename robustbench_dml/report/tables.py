@@ -30,7 +30,7 @@ def record_tables(records: Sequence[Record], columns: Mapping[str, Column], *, m
             _table(attacks),
             "cost = forward-backward passes of the batch per iteration: eta+1 as in the papers, and as metered. "
             "+-: half\nthe 95% bootstrap interval over queries. CA, QA: rank percentiles; TMA: cosine; ES:D: distance; "
-            "the rest in %.",
+            "the rest in %." + (" *: this run." if marked else ""),
         ]
     )
 
