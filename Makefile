@@ -22,7 +22,8 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 
 types: $(STAMP)
-	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy -p robustbench_dml
+	$(VENV)/bin/mypy tests
 
 tests: $(STAMP)
 	$(VENV)/bin/python -m pytest

@@ -88,10 +88,15 @@ def _relevance_in_order(embeddings: Tensor, labels: Tensor, rows: Tensor) -> Ten
 def cluster_nmi(embeddings: Tensor, labels: Tensor, *, seed: int) -> float:
     """Normalised mutual information between the classes and k-means clusters, as many as there are classes.
 
-    Lloyd's algorithm of faiss from one seeded start; arithmetic normalisation. In [0, 1].
+    Arithmetic normalisation. In [0, 1].
     """
+    clusters = kmeans_clusters(embeddings, len(labels.unique()), seed=seed)
+    return float(normalized_mutual_info_score(labels.cpu().numpy(), clusters))
+
+
+def kmeans_clusters(embeddings: Tensor, clusters: int, *, seed: int) -> np.ndarray:
+    """(N,) cluster of each row: Lloyd's algorithm of faiss on all rows, from one seeded start."""
     points = np.ascontiguousarray(embeddings.cpu().float().numpy())
-    clusters = len(labels.unique())
     kmeans = faiss.Kmeans(
         points.shape[1],
         clusters,
@@ -101,8 +106,8 @@ def cluster_nmi(embeddings: Tensor, labels: Tensor, *, seed: int) -> float:
         max_points_per_centroid=len(points),  # the default would train on a subsample
     )
     kmeans.train(points)
-    assigned = kmeans.index.search(points, 1)[1][:, 0]
-    return float(normalized_mutual_info_score(labels.cpu().numpy(), assigned))
+    assigned: np.ndarray = kmeans.index.search(points, 1)[1][:, 0]
+    return assigned
 
 
 def effective_rank(embeddings: Tensor) -> float:

@@ -46,6 +46,16 @@ class Constant(Destination):
         return torch.full(triplets.anchor.shape, self.value, device=triplets.anchor.device)
 
 
+class Unchanged(Destination):
+    """The triplet's own hardness, H_D = H_S: nothing is perturbed, which is regular training."""
+
+    needs_embeddings = True
+
+    def hardness(self, triplets: Triplets, batch: Batch, embeddings: Tensor | None, previous_loss: float) -> Tensor:
+        assert embeddings is not None
+        return hardness(*embeddings[triplets.rows].unbind(1))
+
+
 class Sampled(Destination):
     """The hardness of another benign triplet with the same anchor, chosen by a sampler."""
 
@@ -70,8 +80,10 @@ class LinearGradualAdversary(Destination):
 GRADUAL: dict[str, Callable[[], Destination]] = {"lga": LinearGradualAdversary}
 
 
-def destination_by_name(name: str) -> Destination:
+def destination_by_name(name: str, *, source: Sampler) -> Destination:
     """A destination from its name: a gradual adversary (`lga`), a sampler's letter, or a number in [-2, 2].
+
+    The source's own letter means H_D = H_S.
 
     Raises:
         RbdmlError: none of these.
@@ -87,9 +99,10 @@ def destination_by_name(name: str) -> Destination:
             return Constant(value)
         raise RbdmlError(f"destination hardness {name} is out of range: hardness lies in [-2, 2]")
     try:
-        return Sampled(sampler_by_name(name))
+        sampler = sampler_by_name(name)
     except RbdmlError:
         known = ", ".join(GRADUAL)
         raise RbdmlError(
             f"unknown destination '{name}': use a gradual adversary ({known}), a sampler's letter or a number"
         ) from None
+    return Unchanged() if sampler == source else Sampled(sampler)

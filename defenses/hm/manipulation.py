@@ -38,7 +38,8 @@ class HardnessManipulation(Defense):
 
     Attributes:
         source: sampler of the benign triplets, by letter or name.
-        destination: `lga`, a sampler's letter, or a number in [-2, 2] (2: direct min-max adaptation).
+        destination: `lga`, a sampler's letter (the source's own: no change), or a number in [-2, 2] (2: direct
+            min-max adaptation).
         ics: weight of the intra-class structure term; 0 leaves it out.
         early_stop: take triplets out of the PGD batch once they are at their destination. The result is the
             same, the cost lower.
@@ -52,7 +53,7 @@ class HardnessManipulation(Defense):
 
     def __post_init__(self) -> None:
         self._source = sampler_by_name(self.source)
-        self._destination = destination_by_name(self.destination)
+        self._destination = destination_by_name(self.destination, source=self._source)
         if self.ics < 0:
             raise RbdmlError(f"ics = {self.ics} is negative: it is the weight of a loss term")
 

@@ -1,0 +1,39 @@
+"""Small models and batches for the whole suite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from support import SMALL_IMAGE
+from torch import nn
+
+from robustbench_dml.embedder import Embedder
+from robustbench_dml.sampling import Batch
+
+
+@pytest.fixture
+def linear_model() -> Embedder:
+    """A linear network in float64: its result for an image does not depend on the batch around it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(16, 6))
+    return Embedder(network).double().eval()
+
+
+@pytest.fixture
+def make_batch() -> Callable[..., Batch]:
+    """Makes a batch of P pairs of three classes with random images."""
+
+    def make(pairs: int = 8, *, seed: int = 0) -> Batch:
+        rng = torch.Generator().manual_seed(seed)
+        labels = (torch.arange(pairs) % 3).repeat(2)
+        return Batch(
+            images=torch.rand(2 * pairs, *SMALL_IMAGE, generator=rng, dtype=torch.float64),
+            labels=labels,
+            indices=torch.arange(2 * pairs),
+            rng=torch.Generator().manual_seed(seed + 1),
+        )
+
+    return make

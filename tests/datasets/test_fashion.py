@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import gzip
+import hashlib
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torchvision
+
+from robustbench_dml.datasets import fashion
+from robustbench_dml.datasets.base import Roots
+from robustbench_dml.datasets.idx import FILES, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, format_idx
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.registry import DATASETS
+
+DEBIAN = fashion.DEBIAN
+SMALL = {
+    TRAIN_IMAGES: format_idx(np.arange(6 * 9, dtype=np.uint8).reshape(6, 3, 3)),
+    TRAIN_LABELS: format_idx(np.array([0, 0, 1, 1, 2, 2], dtype=np.uint8)),
+    TEST_IMAGES: format_idx(np.arange(4 * 9, dtype=np.uint8).reshape(4, 3, 3)),
+    TEST_LABELS: format_idx(np.array([0, 0, 1, 1], dtype=np.uint8)),
+}
+
+
+def write_small(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in SMALL.items():
+        (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+    return folder
+
+
+def no_download(*_: Any, **__: Any) -> NoReturn:
+    raise AssertionError("nothing may be downloaded here")
+
+
+@pytest.fixture(autouse=True)
+def bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No data anywhere, an empty home, and no way out to the network."""
+    monkeypatch.delenv("RBDML_DATA", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(fashion, "DEBIAN", tmp_path / "debian")
+    monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", no_download)
+
+
+@pytest.fixture
+def small_is_fashion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the small set pass for the whole of Fashion-MNIST."""
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in SMALL.items()}
+    monkeypatch.setattr(fashion, "FASHION", hashes)
+
+
+def test_a_missing_set_names_the_three_ways_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(RbdmlError) as caught:
+        fashion.load_fashion(Roots(tmp_path))
+    for way in ("--data-root", "$RBDML_DATA", "apt-get install dataset-fashion-mnist", "--download"):
+        assert way in str(caught.value)
+
+
+def test_the_asked_folder_comes_before_the_variable_and_that_before_debian(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, named, debian = tmp_path / "asked", tmp_path / "named", tmp_path / "debian"
+    monkeypatch.setenv("RBDML_DATA", str(named))
+    write_small(debian)
+    assert fashion.find_fashion(Roots(asked, download=True)) == debian
+    write_small(named)
+    assert fashion.find_fashion(Roots(asked, download=True)) == named
+    write_small(asked / "FashionMNIST" / "raw")  # even the last sub-folder of the first root
+    assert fashion.find_fashion(Roots(asked, download=True)).is_relative_to(asked)
+    assert fashion.find_fashion(Roots(download=True)) == named
+
+
+@pytest.mark.parametrize("inside", [".", "fashion-mnist", "fashion", "FashionMNIST/raw"])
+def test_a_data_folder_holds_the_files_itself_or_in_a_sub_folder(tmp_path: Path, inside: str) -> None:
+    write_small(tmp_path / inside)
+    assert fashion.find_fashion(Roots(tmp_path)).samefile(tmp_path / inside)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path) -> None:
+    write_small(tmp_path / "home" / "data")
+    assert fashion.find_fashion(Roots(Path("~/data"))) == tmp_path / "home" / "data"
+
+
+@pytest.mark.parametrize("missing", FILES)
+def test_a_folder_without_all_four_files_is_passed_over(tmp_path: Path, missing: str) -> None:
+    (write_small(tmp_path / "asked") / f"{missing}.gz").unlink()
+    write_small(tmp_path / "debian")
+    assert fashion.find_fashion(Roots(tmp_path / "asked")) == tmp_path / "debian"
+
+
+@pytest.mark.usefixtures("small_is_fashion")
+def test_the_found_files_are_loaded(tmp_path: Path) -> None:
+    dataset = fashion.load_fashion(Roots(write_small(tmp_path)))
+    assert (dataset.name, len(dataset.train), len(dataset.test)) == ("fashion", 6, 4)
+    assert dataset.hashes == fashion.FASHION
+
+
+def test_files_of_another_content_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RbdmlError, match=r"SHA-256.*--download"):
+        fashion.load_fashion(Roots(write_small(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [URLError("no route\nto host"), RuntimeError("File not found\nor corrupted."), PermissionError(13, "denied")],
+    ids=lambda failure: type(failure).__name__,
+)
+def test_a_download_that_fails_says_why_and_what_else_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    def fail(*_: Any, **__: Any) -> NoReturn:
+        raise failure
+
+    monkeypatch.setattr(torchvision.datasets, "FashionMNIST", fail)
+    with pytest.raises(RbdmlError) as caught:
+        fashion.load_fashion(Roots(tmp_path, download=True))
+    message = str(caught.value)
+    assert " ".join(str(failure).split()) in message
+    assert "\n" not in message
+    for part in (str(tmp_path), "--data-root", "apt-get install dataset-fashion-mnist"):
+        assert part in message
+
+
+def test_a_download_to_where_nothing_can_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RbdmlError, match="could not be downloaded"):
+        fashion.load_fashion(Roots(tmp_path / "file" / "data", download=True))
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Stand in for the network below torchvision's own data set; lists what was asked for."""
+    asked: list[str] = []
+
+    def fetch(url: str, download_root: str, filename: str, md5: str) -> None:
+        asked.append(filename)
+        print(f"Downloading {url}")  # as torchvision does
+        content = SMALL[filename.removesuffix(".gz")]
+        (Path(download_root) / filename).write_bytes(gzip.compress(content))
+        (Path(download_root) / filename.removesuffix(".gz")).write_bytes(content)
+
+    monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", fetch)
+    return asked
+
+
+@pytest.mark.usefixtures("small_is_fashion")
+@pytest.mark.parametrize("root", ["asked", "named", "home/.cache/robustbench-dml/data"])
+def test_a_download_is_loaded_and_found_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fetched: list[str],
+    root: str,
+) -> None:
+    target = tmp_path / root
+    if root == "named":
+        monkeypatch.setenv("RBDML_DATA", str(target))
+    roots = Roots(target if root == "asked" else None, download=True)
+    dataset = fashion.load_fashion(roots)
+    assert sorted(fetched) == sorted(f"{name}.gz" for name in FILES)
+    assert len(dataset.test) == 4
+    assert capsys.readouterr().out == ""  # so that --json and --quiet stay as they promise
+    assert fashion.find_fashion(Roots(target)) == target / "FashionMNIST" / "raw"
+    if root in ("asked", "named"):
+        fetched.clear()
+        fashion.load_fashion(roots)
+        assert fetched == []
+
+
+def test_the_whole_set_is_what_it_is_registered_as(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not DEBIAN.is_dir():
+        pytest.skip(f"Fashion-MNIST is not in {DEBIAN}: `apt-get install dataset-fashion-mnist`")
+    monkeypatch.setattr(fashion, "DEBIAN", DEBIAN)
+    info = DATASETS.get("fashion")
+    dataset = info.load(Roots())
+    assert (len(dataset.train), len(dataset.test)) == (info.train_images, info.test_images)
+    assert dataset.image_shape == (1, 28, 28)

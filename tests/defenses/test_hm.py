@@ -1,0 +1,240 @@
+"""Hardness Manipulation at its boundaries, against loops, and its cost against hand counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from robustbench_dml.budget import PropagationMeter
+from robustbench_dml.defense import Defense, Perturbed, build_defense, resolve_params
+from robustbench_dml.defenses.hm import HardnessManipulation
+from robustbench_dml.defenses.hm.structure import intra_class_structure
+from robustbench_dml.embedder import Embedder
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.geometry import hardness
+from robustbench_dml.perturb import pgd
+from robustbench_dml.protocol import MARGIN, Threat
+from robustbench_dml.registry import DEFENSES
+from robustbench_dml.sampling import Batch
+
+THREAT = Threat(eps=0.2, alpha=0.03, steps=8)
+MakeBatch = Callable[..., Batch]
+
+
+def hm(threat: Threat = THREAT, **params: object) -> HardnessManipulation:
+    return HardnessManipulation(threat=threat, **params)  # type: ignore[arg-type]
+
+
+def step(defense: Defense, model: Embedder, batch: Batch) -> tuple[Perturbed, Tensor, list[Tensor]]:
+    """One iteration: what was perturbed, the loss, and the gradient of the weights."""
+    with torch.no_grad():
+        perturbed = defense.perturb(model, batch)
+    loss = defense.loss(model, batch, perturbed)
+    return perturbed, loss.detach(), list(torch.autograd.grad(loss, list(model.parameters())))
+
+
+@pytest.mark.parametrize("sampler", ["R", "S"])
+def test_destination_equal_to_source_is_regular_training(
+    linear_model: Embedder, make_batch: MakeBatch, sampler: str
+) -> None:
+    ours = step(hm(source=sampler, destination=sampler), linear_model, make_batch())
+    regular = build_defense("regular", {"sampler": sampler}, THREAT)
+    theirs = step(regular, linear_model, make_batch())
+    assert torch.equal(ours[0].triplets.rows, theirs[0].triplets.rows)
+    assert torch.equal(ours[0].images, make_batch().images[ours[0].triplets.rows])  # type: ignore[arg-type]
+    assert math.isclose(ours[1].item(), theirs[1].item(), abs_tol=1e-14)
+    for a, b in zip(ours[2], theirs[2], strict=True):
+        assert torch.allclose(a, b, atol=1e-14, rtol=0)
+
+
+def naive_maximum(model: Embedder, triplet: Tensor, objective: Callable[[Tensor], Tensor]) -> Tensor:
+    """Plain sign ascent on one triplet of images."""
+    x = triplet
+    for _ in range(THREAT.steps):
+        x = x.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(objective(hardness(*model(x))), x)
+        moved = torch.clamp(x + THREAT.alpha * gradient.sign(), triplet - THREAT.eps, triplet + THREAT.eps)
+        x = moved.clamp(0, 1)
+    return x.detach()
+
+
+@pytest.mark.parametrize("early_stop", [True, False])
+def test_destination_two_is_maximising_the_triplet_loss(
+    linear_model: Embedder, make_batch: MakeBatch, early_stop: bool
+) -> None:
+    batch = make_batch(16)
+    perturbed, _, _ = step(hm(destination="2", early_stop=early_stop), linear_model, batch)
+    assert perturbed.images is not None
+    benign = batch.images[perturbed.triplets.rows]
+    with_loss = 0
+    for triplet, moved in zip(benign, perturbed.images, strict=True):
+        assert torch.allclose(moved, naive_maximum(linear_model, triplet, lambda h: h), atol=1e-12, rtol=0)
+        if hardness(*linear_model(triplet)) + MARGIN > 0:  # elsewhere the loss is flat and its maximisation stuck
+            by_loss = naive_maximum(linear_model, triplet, lambda h: (h + MARGIN).relu())
+            assert torch.allclose(moved, by_loss, atol=1e-12, rtol=0)
+            with_loss += 1
+    assert with_loss >= 3
+
+
+def test_the_gradient_has_the_sign_of_the_hardness_gradient_below_the_destination(
+    linear_model: Embedder, make_batch: MakeBatch
+) -> None:
+    batch = make_batch()
+    triplets = batch.images[hm().perturb(linear_model, batch).triplets.rows].requires_grad_()
+    h = hardness(*linear_model(triplets.flatten(0, 1)).unflatten(0, (-1, 3)).unbind(1))
+    for destination in (h.detach().max().item() + 0.1, h.detach().median().item()):
+        (ours,) = torch.autograd.grad((destination - h).relu().square().sum(), triplets, retain_graph=True)
+        (theirs,) = torch.autograd.grad(h.sum(), triplets, retain_graph=True)
+        below = h.detach() < destination
+        assert below.any()
+        assert torch.equal(-ours[below].sign(), theirs[below].sign())
+        assert (ours[~below] == 0).all()
+
+
+def test_early_stop_gives_what_the_full_loop_gives(linear_model: Embedder, make_batch: MakeBatch) -> None:
+    for destination in ("-0.3", "0", "0.2", "lga", "R"):
+        short = hm(destination=destination).perturb(linear_model, make_batch(16))
+        full = hm(destination=destination, early_stop=False).perturb(linear_model, make_batch(16))
+        assert torch.equal(short.images, full.images), destination  # type: ignore[arg-type]
+
+
+def test_triplets_stop_at_their_destination(linear_model: Embedder, make_batch: MakeBatch) -> None:
+    batch = make_batch(16)
+    perturbed = hm(destination="0.1", threat=Threat(eps=0.3, alpha=0.01, steps=40)).perturb(linear_model, batch)
+    assert perturbed.images is not None
+    before = hardness(*linear_model(batch.images)[perturbed.triplets.rows].unbind(1))
+    after = hardness(*linear_model(perturbed.images.flatten(0, 1)).unflatten(0, (-1, 3)).unbind(1))
+    assert torch.equal(after[before >= 0.1], before[before >= 0.1])
+    assert (after[before < 0.1] > before[before < 0.1]).all()
+    assert float(after[before < 0.1].detach().max()) < 0.1 + 0.1  # at most one step past it
+
+
+def test_gradual_destination_follows_the_previous_triplet_term(linear_model: Embedder, make_batch: MakeBatch) -> None:
+    defense, batch = hm(), make_batch()
+    for previous, level in ((2.0, 1.0), (0.2, 1.0), (0.05, 0.25), (0.0, 0.0)):
+        defense.load_state({"previous_loss": previous})
+        target = defense._destination.hardness(
+            defense.perturb(linear_model, batch).triplets, batch, None, defense._previous_loss
+        )
+        assert target.tolist() == pytest.approx([-MARGIN * level] * 8)
+
+
+def test_the_previous_triplet_term_is_remembered_without_the_structure_term(
+    linear_model: Embedder, make_batch: MakeBatch
+) -> None:
+    batch, threat = make_batch(), Threat(eps=0.6, alpha=0.1, steps=8)
+    plain, structured = hm(threat, destination="1"), hm(threat, destination="1", ics=0.5)
+    assert plain.state() == structured.state() == {"previous_loss": 2.0}
+    perturbed = plain.perturb(linear_model, batch)
+    without = plain.loss(linear_model, batch, perturbed).item()
+    assert structured.loss(linear_model, batch, perturbed).item() > without
+    assert structured.state() == plain.state() == {"previous_loss": without}
+
+
+def test_structure_term_equals_a_loop_and_reaches_the_benign_images(
+    linear_model: Embedder, make_batch: MakeBatch
+) -> None:
+    rng = torch.Generator().manual_seed(3)
+    anchor, moved, positive = (
+        torch.nn.functional.normalize(torch.randn(9, 4, generator=rng).double(), dim=1).requires_grad_()
+        for _ in range(3)
+    )
+    term = intra_class_structure(anchor, moved, positive)
+    naive = [
+        max(0.0, math.dist(a, m) - math.dist(a, p))
+        for a, m, p in zip(anchor.tolist(), moved.tolist(), positive.tolist(), strict=True)
+    ]
+    assert term.item() == pytest.approx(sum(naive) / 9)
+    gradients = torch.autograd.grad(term, [anchor, moved, positive])
+    assert all((gradient.abs().sum() > 0) for gradient in gradients)
+
+
+def test_the_named_entry_is_put_together_from_its_parts() -> None:
+    info = DEFENSES.get("hm-lga-ics")
+    assert info.cls is HardnessManipulation
+    assert resolve_params(info, {}) == {"source": "S", "destination": "lga", "ics": 0.5, "early_stop": True}
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"destination": "3"}, "out of range"),
+        ({"destination": "nan"}, "out of range"),
+        ({"destination": "x"}, "unknown destination"),
+        ({"source": "x"}, "unknown sampler"),
+        ({"ics": "-1"}, "negative"),
+        ({"ics": "high"}, "valid number"),
+        ({"weight": "1"}, "no parameter 'weight'"),
+    ],
+)
+def test_bad_parameters_are_named(params: dict[str, str], message: str) -> None:
+    with pytest.raises(RbdmlError, match=message):
+        resolve_params(DEFENSES.get("hm-lga-ics"), params)
+
+
+def steps_by_hand(model: Embedder, batch: Batch, defense: HardnessManipulation) -> list[int]:
+    """For each triplet on its own, at which step it is found at its destination (eta + 1: never; 0: at once)."""
+    triplets = defense.perturb(model, batch).triplets
+    target = -MARGIN  # of LGA before the first iteration
+    result = []
+    for rows in triplets.rows:
+        found = defense.threat.steps + 1
+        if hardness(*model(batch.images[rows])) >= target:
+            found = 0
+        else:
+            for taken in range(defense.threat.steps):
+                threat = defense.threat.model_copy(update={"steps": taken})
+                x = pgd(model, batch.images[rows], lambda e, _: (target - hardness(*e)).relu().square(), threat=threat)
+                if hardness(*model(x)) >= target:
+                    found = taken + 1
+                    break
+        result.append(found)
+    return result
+
+
+def counted(defense: Defense, model: Embedder, batch: Batch) -> tuple[int, int, int]:
+    with PropagationMeter(model.backbone) as meter:
+        step(defense, model, batch)
+    return meter.forward_only, meter.to_input, meter.to_weights
+
+
+@pytest.mark.parametrize("eta", [1, 2, 8])
+def test_cost_of_the_full_loop_equals_the_hand_count(linear_model: Embedder, make_batch: MakeBatch, eta: int) -> None:
+    pairs = 8
+    defense = hm(Threat(eps=0.2, alpha=0.03, steps=eta), ics=0.5, early_stop=False)
+    # Mining: the batch forward. PGD: three images a triplet and step. Loss: the three, and two benign for ICS.
+    assert counted(defense, linear_model, make_batch(pairs)) == (2 * pairs, 3 * pairs * eta, 3 * pairs + 2 * pairs)
+
+
+@pytest.mark.parametrize("eta", [1, 2, 8])
+@pytest.mark.parametrize("alpha", [0.002, 0.1], ids=["some finish", "all finish"])
+def test_cost_with_early_stop_equals_the_hand_count(
+    linear_model: Embedder, make_batch: MakeBatch, eta: int, alpha: float
+) -> None:
+    pairs = 16
+    defense = hm(Threat(eps=0.2, alpha=alpha, steps=eta), ics=0.5)
+    found = steps_by_hand(linear_model, make_batch(pairs), defense)
+    assert 0 in found
+    assert any(found)
+    forward, to_input = 2 * pairs, 0
+    for taken in range(1, eta + 1):
+        under_attack = sum(first >= taken for first in found)
+        if all(first <= taken for first in found):  # the last ones are found finished: no backward, and no more steps
+            forward += 3 * under_attack
+            break
+        to_input += 3 * under_attack
+    assert counted(defense, linear_model, make_batch(pairs)) == (forward, to_input, 5 * pairs)
+
+
+@pytest.mark.parametrize(("sampler", "forward"), [("R", 0), ("S", 16)])
+def test_cost_of_regular_training_equals_the_hand_count(
+    linear_model: Embedder, make_batch: MakeBatch, sampler: str, forward: int
+) -> None:
+    defense = build_defense("regular", {"sampler": sampler}, THREAT)
+    assert counted(defense, linear_model, make_batch(8)) == (forward, 0, 16)
+    assert defense.nominal_cost == 1
+    assert hm().nominal_cost == THREAT.steps + 1

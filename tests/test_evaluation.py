@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from support import SMALL_IMAGE, unit_rows
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robustbench_dml.attack import Block, Gallery
+from robustbench_dml.backbones.c2f2 import c2f2
+from robustbench_dml.datasets.base import Dataset, Split
+from robustbench_dml.embedder import Embedder
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.evaluation import (
+    BENIGN_COLUMNS,
+    choose_queries,
+    embed,
+    empirical_robustness_score,
+    evaluate_model,
+    protocol_columns,
+)
+from robustbench_dml.protocol import PROTOCOLS, Evaluation, Threat
+from robustbench_dml.randomness import uniform_per_item
+from robustbench_dml.registry import ATTACKS
+
+CPU = torch.device("cpu")
+THREAT = Threat(eps=0.3, alpha=0.1, steps=3)
+PUBLISHED = Path(__file__).parents[1] / "leaderboards" / "published" / "published.csv"
+PUBLISHED_NAMES = {
+    "CA+": "ca_plus",
+    "CA-": "ca_minus",
+    "QA+": "qa_plus",
+    "QA-": "qa_minus",
+    "TMA": "tma",
+    "ES:D": "es_d",
+    "ES:R": "es_r",
+    "LTM": "ltm",
+    "GTM": "gtm",
+    "GTT": "gtt",
+}
+
+
+def settings(*, queries: int | None = None, threat: Threat = THREAT, seed: int = 0) -> Evaluation:
+    return Evaluation(protocol="ers", threat=threat, queries=queries, seed=seed)
+
+
+def small_dataset(shape: tuple[int, int, int] = SMALL_IMAGE, images: int = 60) -> Dataset:
+    """Classes that differ in their mean image, so that retrieval is neither perfect nor hopeless."""
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.arange(images) % 5
+    means = torch.rand(5, *shape, generator=rng)
+    pixels = 0.4 * means[labels] + 0.6 * torch.rand(images, *shape, generator=rng)
+    split = Split((255 * pixels).to(torch.uint8), labels)
+    return Dataset("small", split, split, {})
+
+
+@pytest.fixture
+def model() -> Embedder:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return Embedder(nn.Sequential(nn.Flatten(), nn.Linear(16, 24), nn.ReLU(), nn.Linear(24, 6)))
+
+
+def test_every_complete_published_row_has_the_score_of_its_columns() -> None:
+    rows = pd.read_csv(PUBLISHED).dropna(subset=["ers"])
+    assert len(rows) >= 80
+    for row in rows.to_dict("records"):
+        published = {name: row[key] for name, key in PUBLISHED_NAMES.items()}
+        score = empirical_robustness_score(published, protocol_columns("ers").values())
+        assert score == pytest.approx(row["ers"], abs=0.15), row["defense"]
+
+
+def test_an_attack_without_radius_gives_exactly_the_benign_value(model: Embedder) -> None:
+    dataset = small_dataset()
+    found = evaluate_model(model, dataset, settings(threat=Threat(eps=0, alpha=0.1, steps=3)), device=CPU, batch_size=7)
+    gallery = Gallery(embed(model.eval(), dataset.test, device=CPU), dataset.test.labels)
+    items = torch.arange(60)
+    for name in PROTOCOLS["ers"]:
+        attack = ATTACKS.get(name).cls()
+        draws = uniform_per_item(items, 1, key=(0, "targets", name, "small"))
+        block = Block(gallery, items, attack.choose_targets(gallery, items, lambda _: draws))  # noqa: B023
+        for column, values in attack.score(gallery.embeddings, block).items():
+            assert np.array_equal(found.per_query[column], values.numpy()), column
+    assert found.attacked["ES:D"] == 0
+    assert found.attacked["ES:R"] == found.attacked["LTM"] == found.attacked["GTM"] == found.benign["R@1"]
+
+
+def test_attacks_do_harm(model: Embedder) -> None:
+    dataset = small_dataset()
+    weak = evaluate_model(model, dataset, settings(threat=Threat(eps=0, alpha=0.1, steps=1)), device=CPU)
+    strong = evaluate_model(model, dataset, settings(threat=Threat(eps=0.3, alpha=0.05, steps=12)), device=CPU)
+    columns = protocol_columns("ers")
+    for name, column in columns.items():
+        assert column.ers(strong.attacked[name]) < column.ers(weak.attacked[name]), name
+    assert strong.ers < weak.ers - 20
+
+
+def test_values_are_the_means_of_the_per_query_values(model: Embedder) -> None:
+    found = evaluate_model(model, small_dataset(), settings(queries=40), device=CPU)
+    columns = protocol_columns("ers")
+    for name, column in columns.items():
+        assert found.attacked[name] == pytest.approx(column.scale * found.per_query[name].mean())
+    for name in BENIGN_COLUMNS:
+        if name != "NMI":
+            assert found.benign[name] == pytest.approx(100 * found.per_query[name].mean())
+    for name, (low, high) in found.intervals.items():
+        value = {**found.benign, **found.attacked, "ERS": found.ers}[name]
+        assert low <= value <= high, name
+    assert set(found.intervals) == {*columns, *BENIGN_COLUMNS, "ERS"} - {"NMI"}
+
+
+def test_fewer_queries_are_a_part_of_more_and_keep_their_targets(model: Embedder) -> None:
+    dataset = small_dataset()
+    many, few = (evaluate_model(model, dataset, settings(queries=n), device=CPU) for n in (40, 15))
+    assert set(few.per_query["query"]) < set(many.per_query["query"])
+    place = np.isin(many.per_query["query"], few.per_query["query"])
+    for name, values in few.per_query.items():
+        assert np.allclose(values, many.per_query[name][place], atol=1e-6), name
+
+
+def test_queries_differ_by_seed_and_leave_out_images_alone_in_their_class() -> None:
+    labels = torch.tensor([0, 0, 1, 2, 2, 2, 3, 3, 4, 4])
+    assert 2 not in choose_queries(labels, settings(), "d")
+    chosen = {tuple(choose_queries(labels, settings(queries=5, seed=seed), "d").tolist()) for seed in range(8)}
+    assert len(chosen) > 1
+    with pytest.raises(RbdmlError, match="10 queries asked for and 'd' has 9"):
+        choose_queries(labels, settings(queries=10), "d")
+
+
+def test_another_batch_size_moves_nothing_but_rounding() -> None:
+    """Targets and queries are the same; a step of PGD can turn where a gradient is near zero, so the values are
+    compared with a tolerance: a hundredth of each column's range."""
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        model = Embedder(c2f2())
+    dataset = small_dataset((1, 28, 28), images=50)
+    threat = Threat(eps=77 / 255, alpha=3 / 255, steps=6)
+    results = [
+        evaluate_model(model, dataset, settings(threat=threat, queries=24), device=CPU, batch_size=size)
+        for size in (5, 24)
+    ]
+    assert np.array_equal(results[0].per_query["query"], results[1].per_query["query"])
+    for name, column in protocol_columns("ers").items():
+        assert results[0].attacked[name] == pytest.approx(results[1].attacked[name], abs=0.01 * column.scale), name
+    assert results[0].benign == results[1].benign
+
+
+def test_the_same_evaluation_twice_is_the_same(model: Embedder) -> None:
+    first, second = (evaluate_model(model, small_dataset(), settings(queries=20), device=CPU) for _ in range(2))
+    assert first.attacked == second.attacked
+    assert first.benign == second.benign
+    assert first.intervals == second.intervals
+
+
+class Constant(nn.Module):
+    """A collapsed model: every image has the same embedding, and the input no influence."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.normalize(images.flatten(1)[:, :4] * 0 + torch.ones(4), dim=1)
+
+
+def test_a_collapsed_model_is_flagged_and_gains_nothing_from_ties() -> None:
+    found = evaluate_model(Constant(), small_dataset(), settings(), device=CPU)
+    assert found.collapsed
+    assert found.effective_rank == pytest.approx(1)
+    assert found.mean_cosine == pytest.approx(1)
+    for name in ("CA+", "CA-", "QA+", "QA-"):
+        assert found.attacked[name] == pytest.approx(50)
+
+
+def test_a_model_that_spreads_its_embeddings_is_not_flagged() -> None:
+    spread = Gallery(unit_rows(60, 6, seed=0), torch.arange(60) % 5)
+
+    class Lookup(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return spread.embeddings[: len(images)] + 0 * images.sum()
+
+    assert not evaluate_model(Lookup(), small_dataset(), settings(queries=10), device=CPU).collapsed
+
+
+class Unnormalised(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1)
+
+
+def test_embeddings_that_are_not_unit_vectors_are_refused() -> None:
+    with pytest.raises(RbdmlError, match="normalise them"):
+        evaluate_model(Unnormalised(), small_dataset(), settings(), device=CPU)

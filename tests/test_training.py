@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from robustbench_dml.checkpoints import load_checkpoint, read_tensors, save_checkpoint, weights_hash
+from robustbench_dml.datasets.base import Dataset, Split
+from robustbench_dml.embedder import build_embedder
+from robustbench_dml.errors import DivergedError, RbdmlError
+from robustbench_dml.interrupts import Interrupts
+from robustbench_dml.progress import Progress
+from robustbench_dml.protocol import RunSpec
+from robustbench_dml.registry import BACKBONES
+from robustbench_dml.runs import make_spec
+from robustbench_dml.training import Trainer
+
+CPU = torch.device("cpu")
+QUIET = Progress(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 3
+    means = torch.rand(3, 1, 28, 28, generator=rng)
+    images = (127 * (means[labels] + torch.rand(60, 1, 28, 28, generator=rng))).to(torch.uint8)
+    split = Split(images, labels)
+    return Dataset("fashion-mini", split, split, {})
+
+
+def spec(defense: str = "hm-lga-ics", budget: str = "2k", **training: float) -> RunSpec:
+    return make_spec(
+        defense=defense, dataset="fashion-mini", budget=budget, training={"pairs": 8, "eta": 3, **training}
+    )
+
+
+def trained(spec: RunSpec, dataset: Dataset) -> Trainer:
+    trainer = Trainer(spec, dataset, device=CPU)
+    trainer.run(progress=QUIET)
+    return trainer
+
+
+def weights(trainer: Trainer) -> dict[str, Tensor]:
+    return trainer.model.state_dict()
+
+
+@pytest.mark.parametrize("defense", ["regular", "hm-lga-ics"])
+def test_training_stops_within_one_iteration_of_the_budget(defense: str, dataset: Dataset) -> None:
+    trainer = Trainer(spec(defense), dataset, device=CPU)
+    spent: list[float] = [0.0]
+    iterate = trainer._iterate
+
+    def watched(meter: object) -> None:
+        iterate(meter)  # type: ignore[arg-type]
+        spent.append(trainer.spent.passes)
+
+    trainer._iterate = watched  # type: ignore[method-assign]
+    trainer.run(progress=QUIET)
+    costliest = max(after - before for before, after in itertools.pairwise(spent))
+    assert trainer.spent.passes <= 2000 < trainer.spent.passes + costliest
+    assert trainer.spent.iterations == len(spent) - 1 > 5
+
+
+def test_a_budget_below_one_iteration_still_gives_one(dataset: Dataset) -> None:
+    assert trained(spec("regular", "1"), dataset).spent.iterations == 1
+
+
+def test_a_budget_in_seconds_is_kept(dataset: Dataset) -> None:
+    trainer = trained(spec("regular", "1s"), dataset)
+    assert 0 < trainer.spent.seconds <= 1 or trainer.spent.iterations == 1
+
+
+def test_training_lowers_the_loss(dataset: Dataset) -> None:
+    short, long = trained(spec("regular", "16"), dataset), trained(spec("regular", "3k"), dataset)
+    assert long.loss < short.loss / 2
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_others(dataset: Dataset) -> None:
+    first, second = (trained(spec(budget="1k"), dataset) for _ in range(2))
+    assert weights_hash(first.model) == weights_hash(second.model)
+    other = trained(spec(budget="1k").model_copy(update={"seed": 1}), dataset)
+    assert weights_hash(first.model) != weights_hash(other.model)
+
+
+@pytest.mark.parametrize("defense", ["regular", "hm-lga-ics"])
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    defense: str, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = trained(spec(defense), dataset)
+    cut = Trainer(spec(defense), dataset, device=CPU)
+    with monkeypatch.context() as patch:
+
+        def stop_after_four(_: Interrupts) -> None:
+            if cut.spent.iterations == 4:
+                raise KeyboardInterrupt
+
+        patch.setattr(Interrupts, "check", stop_after_four)
+        with pytest.raises(KeyboardInterrupt):
+            cut.run(progress=QUIET, checkpoint=tmp_path / "state.safetensors")
+    assert cut.spent.iterations == 4
+    resumed = Trainer(spec(defense), dataset, device=CPU)
+    resumed.run(progress=QUIET, checkpoint=tmp_path / "state.safetensors")
+    assert weights_hash(resumed.model) == weights_hash(whole.model)
+    assert resumed.spent.model_copy(update={"seconds": 0.0}) == whole.spent.model_copy(update={"seconds": 0.0})
+    assert resumed.defense.state() == whole.defense.state()
+    assert resumed.loss == whole.loss
+
+
+def test_a_checkpoint_of_another_run_is_refused(dataset: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    trained(spec(budget="100"), dataset).save(path)
+    with pytest.raises(RbdmlError, match="another run"):
+        Trainer(spec(budget="200"), dataset, device=CPU).run(progress=QUIET, checkpoint=path)
+
+
+def test_a_loss_that_is_not_finite_stops_training(dataset: Dataset) -> None:
+    with pytest.raises(DivergedError, match=r"loss of 'regular' is nan at iteration 1: lower --lr"):
+        trained(spec("regular", lr=1e20), dataset)
+
+
+def test_batches_hold_the_images_of_their_indices(dataset: Dataset) -> None:
+    batch = Trainer(spec(), dataset, device=CPU).batch(0)
+    assert torch.equal(batch.images, dataset.train.images[batch.indices].float() / 255)
+    assert torch.equal(batch.labels, dataset.train.labels[batch.indices])
+
+
+def test_weights_depend_on_the_seed_and_not_on_the_global_generator() -> None:
+    info = BACKBONES.get("c2f2")
+    torch.manual_seed(5)
+    state = torch.random.get_rng_state()
+    first = build_embedder(info, seed=0, device=CPU)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    torch.rand(3)
+    assert weights_hash(first) == weights_hash(build_embedder(info, seed=0, device=CPU))
+    assert weights_hash(first) != weights_hash(build_embedder(info, seed=1, device=CPU))
+
+
+def test_a_saved_model_comes_back_the_same(dataset: Dataset, tmp_path: Path) -> None:
+    trainer = trained(spec(budget="100"), dataset)
+    path = tmp_path / "checkpoint.safetensors"
+    save_checkpoint(path, trainer.model, trainer.spec, trainer.spent)
+    loaded = load_checkpoint(path, device=CPU, backbone="c2f2")
+    assert weights_hash(loaded.model) == weights_hash(trainer.model)
+    assert (loaded.spec, loaded.spent) == (trainer.spec, trainer.spent)
+    assert not loaded.model.training
+    images = dataset.test.batch(torch.arange(4))
+    assert torch.equal(loaded.model(images), trainer.model.eval()(images))
+    assert set(read_tensors(path)[1]) == {"spec", "spent"}
+
+
+def test_the_embedder_gives_unit_vectors_and_takes_bytes() -> None:
+    model = build_embedder(BACKBONES.get("c2f2"), seed=0, device=CPU)
+    images = torch.randint(0, 256, (5, 1, 28, 28), dtype=torch.uint8)
+    embeddings = model(images)
+    assert embeddings.shape == (5, 512)
+    assert torch.allclose(embeddings.norm(dim=1), torch.ones(5), atol=1e-6)
+    assert torch.equal(embeddings, model(images.float() / 255))
