@@ -69,9 +69,8 @@ def test_an_altered_copy_asks_to_install_again(tmp_path: Path, monkeypatch: pyte
 def test_the_subset_is_the_smallest_hashes_of_each_class() -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (60, 1, 2, 2), dtype=np.uint8)
-    images[7] = images[3]  # equal images: the earlier row comes first
     labels = rng.integers(0, 4, 60)
-    labels[7] = labels[3]
+    images[labels == 3] = images[0]  # equal images: the first rows are taken
     chosen = make_subset.choose(Split(torch.from_numpy(images), torch.from_numpy(labels)), 5)
 
     expected = []

@@ -1,0 +1,83 @@
+"""Records made without any training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustbench_dml.budget import Spent
+from robustbench_dml.evaluation import BENIGN_COLUMNS, protocol_columns
+from robustbench_dml.protocol import RunSpec
+from robustbench_dml.records import Cost, Diagnostics, Provenance, Record, write_record
+from robustbench_dml.runs import make_spec
+
+
+@pytest.fixture
+def make_record() -> Callable[..., Record]:
+    """Makes a record of `defense` with this score; every other value follows from them."""
+
+    def make(
+        defense: str = "regular",
+        ers: float = 30.0,
+        *,
+        collapsed: bool = False,
+        files: dict[str, str] | None = None,
+        in_spec: dict[str, Any] | None = None,  # fields of the spec to replace, whether they are registered or not
+        **settings: Any,
+    ) -> Record:
+        spec = make_spec(defense=defense, dataset="fashion-mini", **settings)
+        spec = RunSpec.model_validate({**dict(spec), **(in_spec or {})})
+        benign = {name: 50.0 + place for place, name in enumerate(BENIGN_COLUMNS)}
+        attacked = {name: ers + place for place, name in enumerate(protocol_columns("ers"))}
+        around = {**benign, **attacked, "ERS": ers}
+        del around["NMI"]
+        spent = Spent(forward_only=300, to_input=2_000_000, to_weights=999_900, seconds=90.0, iterations=1234)
+        return Record(
+            digest=spec.digest,
+            spec=spec,
+            cost=Cost(
+                spent=spent,
+                passes=spent.passes,
+                nominal_per_iteration=33,
+                metered_per_iteration=21.25,
+                peak_memory_bytes=10**9,
+            ),
+            benign=benign,
+            attacked=attacked,
+            ers=ers,
+            intervals={name: (value - 2, value + 3) for name, value in around.items()},
+            diagnostics=Diagnostics(collapsed=collapsed, effective_rank=9.5, mean_cosine=0.1, last_loss=0.2),
+            provenance=Provenance(
+                created="2026-01-02T03:04:05+00:00",
+                versions={},
+                device="a processor (cpu)",
+                cpu="a processor",
+                threads=1,
+                evaluation_batch_size=128,
+                commit=None,
+                dirty=None,
+                defense_source="0" * 64,
+                dataset_files=files or {"train": "1" * 64, "test": "2" * 64},
+                weights="3" * 64,
+                queries="4" * 64,
+            ),
+        )
+
+    return make
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[..., Path]:
+    """Writes records where `rbdml run` would, below one folder, which it returns."""
+
+    def write(*records: Record) -> Path:
+        for record in records:
+            folder = tmp_path / "runs" / record.spec.dataset / record.digest
+            folder.mkdir(parents=True)
+            write_record(folder, record)
+        return tmp_path / "runs"
+
+    return write
