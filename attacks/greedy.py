@@ -53,5 +53,4 @@ class GreedyTranslocation(QueryAttack):
         return nearest_others(gallery, items, 1)
 
     def score(self, embeddings: Tensor, block: Block) -> dict[str, Tensor]:
-        places_ahead = block.rank_of_target(embeddings).squeeze(1) * block.competing.sum(-1).squeeze(1)
-        return {"GTT": (places_ahead.round(decimals=1) < KEPT).double()}
+        return {"GTT": (block.place_of_target(embeddings).squeeze(1) < KEPT).double()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from robustbench_dml.attack import Attack, Block, Column, Draws, Gallery, random_other
+from robustbench_dml.geometry import cosine
 from robustbench_dml.registry import register_attack
 
 
@@ -24,4 +25,4 @@ class TargetedMismatch(Attack):
         return 1 - (embeddings * block.target_embeddings.squeeze(1)).sum(1)
 
     def score(self, embeddings: Tensor, block: Block) -> dict[str, Tensor]:
-        return {"TMA": (embeddings.double() * block.target_embeddings.squeeze(1).double()).sum(1)}
+        return {"TMA": cosine(embeddings, block.target_embeddings.squeeze(1))}

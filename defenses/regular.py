@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from robustbench_dml.defense import Defense, Perturbed, mine
+from robustbench_dml.batches import Batch
+from robustbench_dml.defense import Defense, Perturbed
 from robustbench_dml.geometry import triplet_loss
 from robustbench_dml.protocol import MARGIN
 from robustbench_dml.registry import register_defense
-from robustbench_dml.sampling import Batch, sampler_by_name
 
 
 @register_defense(
@@ -20,23 +20,14 @@ from robustbench_dml.sampling import Batch, sampler_by_name
 )
 @dataclass(kw_only=True)
 class Regular(Defense):
-    """Minimise the triplet loss of benign triplets.
-
-    Attributes:
-        sampler: which triplets, by letter or name.
-    """
-
-    sampler: str = "R"
-
-    def __post_init__(self) -> None:
-        self._sampler = sampler_by_name(self.sampler)
+    """Minimise the triplet loss of benign triplets."""
 
     @property
     def nominal_cost(self) -> int:
         return 1
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
-        triplets, _ = mine(model, batch, self._sampler)
+        triplets, _ = self.mine(model, batch)
         return Perturbed(triplets)
 
     def loss(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Tensor:

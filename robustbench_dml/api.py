@@ -41,6 +41,8 @@ def pick_device(name: str = "auto") -> torch.device:
         raise RbdmlError(f"unknown device '{name}': use auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise RbdmlError("there is no CUDA device here that PyTorch can use: use --device cpu")
+    # TF32 would make convolutions depend on the batch by 1e-3, and attacks with them.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     return torch.device(name)
 
 
@@ -78,7 +80,7 @@ def run(
     Raises:
         RbdmlError: bad input or a bad environment, in one line.
     """
-    spec = make_spec(defense=defense, dataset=dataset, budget=budget, **settings)
+    spec = make_spec(defense=defense, dataset=dataset, budget=str(budget), **settings)
     roots = Roots(None if data_root is None else Path(data_root), download)
     place = Place(Path(out), roots, pick_device(device), batch_size, Progress(quiet))
     return run_spec(spec, place, force=force).record

@@ -13,7 +13,14 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from robustbench_dml.geometry import nearest, order_keys, order_keys_rowwise, pairwise_distance, share_ahead
+from robustbench_dml.geometry import (
+    nearest,
+    order_keys,
+    order_keys_rowwise,
+    pairwise_distance,
+    rowwise_distance,
+    share_ahead,
+)
 
 # draws(n) -> (B, n) uniform numbers in [0, 1) that belong to each attacked item
 Draws = Callable[[int], Tensor]
@@ -111,7 +118,7 @@ class Block:
 
     def distance_to_targets(self, embeddings: Tensor) -> Tensor:
         """(B, D) -> (B, W) distances from each attacked embedding to its targets."""
-        return torch.linalg.vector_norm(embeddings[:, None] - self.target_embeddings, dim=-1)
+        return rowwise_distance(embeddings[:, None], self.target_embeddings)
 
     def rank_of_item(self, embeddings: Tensor) -> Tensor:
         """(B, D) -> (B, W) share of the gallery that ranks before the attacked item in each target's list."""
@@ -123,6 +130,13 @@ class Block:
         """(B, D) -> (B, W) share of the gallery that ranks before each target in the attacked query's list."""
         keys = order_keys(embeddings, self.gallery.embeddings)
         return share_ahead(keys.gather(1, self.targets), keys[:, None], self.competing)
+
+    def place_of_target(self, embeddings: Tensor) -> Tensor:
+        """(B, D) -> (B, W) how many rows come before each target in the attacked query's list, ties by row."""
+        keys = order_keys(embeddings, self.gallery.embeddings)[:, None]
+        rows, item = torch.arange(len(self.gallery), device=self.items.device), self.targets[..., None]
+        key = keys.squeeze(1).gather(1, self.targets)[..., None]
+        return (((keys < key) | ((keys == key) & (rows < item))) & self.competing).sum(-1)
 
     def recall_at_1(self, embeddings: Tensor) -> Tensor:
         """(B, D) -> (B,) 1 where the attacked query's nearest gallery row is of its class, else 0."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Callable
 from typing import Any, Self
 
 from torch import Tensor, nn
 
-from robustbench_dml.errors import RbdmlError
+from robustbench_dml.errors import RbdmlError, did_you_mean
 from robustbench_dml.protocol import BUDGETS, FAMILIES, Budget, Frozen, published_passes
 from robustbench_dml.registry import DatasetInfo
 
@@ -30,7 +31,8 @@ def parse_budget(text: str, dataset: DatasetInfo) -> Budget:
     scale = _PASSES.get(unit) or _SECONDS.get(unit)
     if scale is None or not number * scale < 1e15:
         names = ", ".join(BUDGETS)
-        raise RbdmlError(f"budget '{text}' is not one: give a name ({names}), passes (20M) or a time (10min)")
+        hint = did_you_mean(text, BUDGETS)
+        raise RbdmlError(f"budget '{text}' is not one: {hint}give a name ({names}), passes (20M) or a time (10min)")
     amount = round(number * scale)
     if amount < 1:
         raise RbdmlError(f"budget '{text}' leaves nothing to spend: give at least one pass or one second")
@@ -74,7 +76,7 @@ class PropagationMeter:
     def __init__(self, network: nn.Module, *, start: Spent | None = None) -> None:
         """
         Args:
-            network: the module whose forward calls count, called with images first.
+            network: the module whose forward calls count; its output has one row per image.
             start: what an earlier part of the same run has spent.
         """
         start = start or Spent()
@@ -82,6 +84,7 @@ class PropagationMeter:
         self._forward, self._to_input, self._to_weights = start.forward_only, start.to_input, start.to_weights
         self._reached: list[int] = []  # images of the forwards that the backward now under way has reached
         self._handles: list[Any] = []
+        self._watched: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
     @property
     def forward_only(self) -> int:
@@ -101,11 +104,6 @@ class PropagationMeter:
     def attach(self) -> Self:
         """Start counting."""
         self._handles = [self._network.register_forward_hook(self._on_forward)]
-        self._handles += [
-            parameter.register_hook(self._on_weight_gradient)
-            for parameter in self._network.parameters()
-            if parameter.requires_grad
-        ]
         return self
 
     def detach(self) -> None:
@@ -113,6 +111,7 @@ class PropagationMeter:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._watched.clear()
 
     def __enter__(self) -> Self:
         return self.attach()
@@ -123,9 +122,13 @@ class PropagationMeter:
     def __deepcopy__(self, _: dict[int, Any]) -> Self:
         return self
 
-    def _on_forward(self, _: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def _on_forward(self, network: nn.Module, _: tuple[Any, ...], output: Tensor) -> None:
         self._reached.clear()
-        images = len(inputs[0])
+        if network not in self._watched:  # a copy brings the hook on its forward, not those on its weights
+            self._watched.add(network)
+            weights = [parameter for parameter in network.parameters() if parameter.requires_grad]
+            self._handles += [parameter.register_hook(self._on_weight_gradient) for parameter in weights]
+        images = len(output)
         self._forward += images
         if output.requires_grad:
             output.register_hook(self._on_backward(images))

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from robustbench_dml.budget import Spent
+from robustbench_dml.defense import build_defense
 from robustbench_dml.embedder import Embedder, build_embedder
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.files import write_atomically
@@ -23,11 +24,27 @@ from robustbench_dml.registry import BACKBONES
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained model and how it came to be."""
+    """A trained model and how it came to be.
 
-    model: Embedder
+    Attributes:
+        embedder: as trained.
+        spec: of the run.
+        spent: by the training.
+    """
+
+    embedder: Embedder
     spec: RunSpec
     spent: Spent
+
+    @property
+    def model(self) -> nn.Module:
+        """The model as its defense deploys it, in eval mode: what is evaluated and used.
+
+        Raises:
+            RbdmlError: the defense is not registered here.
+        """
+        defense = build_defense(self.spec.defense, self.spec.params, self.spec.training.threat)
+        return defense.deploy(self.embedder).eval()
 
 
 def save_checkpoint(path: Path, model: Embedder, spec: RunSpec, spent: Spent) -> None:
@@ -97,4 +114,6 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise RbdmlError(f"{path}: not a readable safetensors file ({error}): it is truncated or altered") from None
+        raise RbdmlError(
+            f"{path}: not a readable safetensors file ({error}): it is truncated or altered; remove it"
+        ) from None

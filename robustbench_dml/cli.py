@@ -81,11 +81,12 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--defense", required=True, help="`rbdml list defenses`.")
+@click.option("--defense", required=True, help="A name (`rbdml list defenses`), HM[S,M], or file.py:NAME.")
 @click.option("--dataset", required=True, help="`rbdml list datasets`.")
 @click.option("--backbone", help="`rbdml list backbones`.  [default: the data set's]")
 @click.option("--budget", default="quick", show_default=True, help="A name, passes (20M) or a time (10min).")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of weights, batches and triplets.")
+@click.option("--sampler", help="Which triplets: R, M, S, D or H.  [default: the defense's]")
 @click.option("--set", "params", type=Setting(), multiple=True, help="A parameter of the defense; repeatable.")
 @click.option("--eta", type=int, help="PGD steps in training.")
 @click.option("--eps", type=Fraction(), help="Perturbation radius in training, e.g. 77/255.")
@@ -93,6 +94,7 @@ def cli() -> None:
 @click.option("--pairs", type=int, help="Pairs per batch.")
 @click.option("--lr", type=float, help="Learning rate of Adam.")
 @click.option("--weight-decay", type=float, help="Weight decay of Adam.")
+@click.option("--on-collapse", type=click.Choice(["stop", "continue"]), help="[default: continue]")
 @evaluation_options
 @place_options
 @output_options
@@ -102,6 +104,7 @@ def run(
     backbone: str | None,
     budget: str,
     seed: int,
+    sampler: str | None,
     params: tuple[tuple[str, str], ...],
     eta: int | None,
     eps: float | None,
@@ -109,6 +112,7 @@ def run(
     pairs: int | None,
     lr: float | None,
     weight_decay: float | None,
+    on_collapse: str | None,
     **shared: Any,
 ) -> None:
     """Train a defense under a budget, evaluate it, write its record, show the result.
@@ -123,8 +127,16 @@ def run(
         budget=budget,
         backbone=backbone,
         seed=seed,
-        params=dict(params),
-        training={"eta": eta, "eps": eps, "alpha": alpha, "pairs": pairs, "lr": lr, "weight_decay": weight_decay},
+        params={**({} if sampler is None else {"sampler": sampler}), **dict(params)},
+        training={
+            "eta": eta,
+            "eps": eps,
+            "alpha": alpha,
+            "pairs": pairs,
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "on_collapse": on_collapse,
+        },
         evaluation=_evaluation(shared),
     )
     _show(runs.run(spec, _place(shared), force=shared["force"]), shared)
@@ -133,13 +145,17 @@ def run(
 @cli.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--backbone", help="Refuse a checkpoint of another backbone.")
+@click.option("--defense", help="file.py:NAME, for a defense from outside the project.")
 @evaluation_options
 @place_options
 @output_options
-def evaluate(checkpoint: Path, backbone: str | None, **shared: Any) -> None:
+def evaluate(checkpoint: Path, backbone: str | None, defense: str | None, **shared: Any) -> None:
     """Evaluate a trained model again, the same way or another."""
     from robustbench_dml import runs
+    from robustbench_dml.lookup import find_defense
 
+    if defense is not None:
+        find_defense(defense)
     outcome = runs.reevaluate(
         checkpoint, _place(shared), backbone=backbone, changes=_evaluation(shared), force=shared["force"]
     )
@@ -173,6 +189,67 @@ def plot(records: Path, out: Path | None, quiet: bool) -> None:
             click.echo(path)
 
 
+@cli.group()
+def inspect() -> None:
+    """Look at a data set and a backbone without training."""
+
+
+@inspect.command()
+@click.option("--dataset", required=True, help="`rbdml list datasets`.")
+@click.option("--backbone", help="`rbdml list backbones`.  [default: the data set's]")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="A trained model instead of a new one.")
+@click.option("--batches", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option("--pairs", type=click.IntRange(min=1), help="Pairs per batch.  [default: as in training]")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of data sets; also $RBDML_DATA.")
+def hardness(
+    dataset: str,
+    backbone: str | None,
+    checkpoint: Path | None,
+    batches: int,
+    pairs: int | None,
+    seed: int,
+    as_json: bool,
+    data_root: Path | None,
+) -> None:
+    """Mean and variance of the hardness of each sampler's triplets."""
+    import json
+
+    from robustbench_dml.inspection import sampler_hardness
+    from robustbench_dml.report.tables import entries_table
+
+    rows = sampler_hardness(
+        dataset,
+        backbone=backbone,
+        checkpoint=checkpoint,
+        batches=batches,
+        pairs=pairs,
+        seed=seed,
+        data_root=data_root,
+    )
+    click.echo(json.dumps(rows, indent=1) if as_json else entries_table(rows))
+
+
+@cli.group()
+def new() -> None:
+    """Write a template to start from."""
+
+
+@new.command("defense")
+@click.argument("name")
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="[default: see below]")
+def new_defense(name: str, folder: Path | None) -> None:
+    """Write a working defense and its test.
+
+    In a checkout of the project they go into defenses/ and tests/defenses/, elsewhere into the current folder.
+    """
+    from robustbench_dml.templates import write_defense
+
+    for path in write_defense(name, folder):
+        click.echo(path)
+
+
 def _evaluation(shared: dict[str, Any]) -> dict[str, Any]:
     return {
         "queries": shared["queries"],
@@ -200,16 +277,17 @@ def _place(shared: dict[str, Any]) -> Any:
 
 
 def _show(outcome: Any, shared: dict[str, Any]) -> None:
-    from robustbench_dml.report.board import comparable_records, show
-    from robustbench_dml.report.plots import write_plots
+    from robustbench_dml.report.board import comparable_records, draw, show
 
-    records = comparable_records(outcome.record, outcome.folder.parent)
-    plots = write_plots(records, outcome.folder.parent)
     if shared["as_json"]:
         click.echo(outcome.record.model_dump_json(indent=1))
     elif shared["quiet"]:
         click.echo(outcome.folder)
-    else:
+    records, damaged = comparable_records(outcome.record, outcome.folder.parent)
+    for message in damaged:
+        click.echo(f"rbdml: left out: {message}", err=True)
+    plots = draw(records, outcome.folder.parent)
+    if not (shared["as_json"] or shared["quiet"]):
         if not outcome.fresh:
             made = outcome.record.provenance.created
             click.echo(f"already recorded on {made} (--force repeats it):\n")

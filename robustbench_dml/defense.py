@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, get_type_hints
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, get_type_hints
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from robustbench_dml.errors import RbdmlError
+from robustbench_dml.batches import Batch
+from robustbench_dml.errors import RbdmlError, did_you_mean
 from robustbench_dml.protocol import Threat
 from robustbench_dml.registry import DEFENSES, DefenseInfo, ParamValue
-from robustbench_dml.sampling import Batch, Sampler, Triplets
+from robustbench_dml.samplers import Triplets, sampler_by_name
 
 
 @dataclass(frozen=True)
@@ -27,19 +28,40 @@ class Perturbed:
 
     Attributes:
         triplets: T triplets as rows of the batch.
-        images: the adversarial images in whatever shape the defense uses, (T, 3, C, H, W) for triplets; None
-            when the defense trains on benign images.
+        images: the adversarial images in whatever shape the defense uses, for instance (T, 3, C, H, W) for
+            triplets or (2P, C, H, W) for the batch; empty where the defense trains on benign images.
     """
 
     triplets: Triplets
-    images: Tensor | None = None
+    images: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+State = dict[str, Tensor]
+FINITE = ConfigDict(allow_inf_nan=False)
 
 
 @dataclass(kw_only=True)
 class Defense(ABC):
-    """A way to train. Subclasses are dataclasses whose fields are their parameters (bool, int, float or str)."""
+    """A way to train. Subclasses are dataclasses whose fields are their parameters (bool, int, float or str).
+
+    Attributes:
+        threat: the perturbations of training; given by the harness, not a parameter.
+        sampler: which triplets of a batch, by letter or name.
+    """
+
+    fake: ClassVar[bool] = False  # made to be caught, never ranked
 
     threat: Threat
+    sampler: str = "R"
+
+    def __post_init__(self) -> None:
+        self._sampler = sampler_by_name(self.sampler)
+        self.sampler = self._sampler.letter
+
+    @property
+    def replays(self) -> int:
+        """Iterations in a row that get the same batch."""
+        return 1
 
     @property
     def nominal_cost(self) -> int:
@@ -54,19 +76,34 @@ class Defense(ABC):
     def loss(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Tensor:
         """The scalar to minimise over the weights. Called in train mode, with gradient."""
 
-    def state(self) -> dict[str, float]:
+    def deploy(self, model: nn.Module) -> nn.Module:
+        """The model that is evaluated and used, made of the trained one; by default itself."""
+        return model
+
+    def state(self) -> State:
         """What the defense remembers from one iteration to the next; saved with every checkpoint."""
         return {}
 
-    def load_state(self, state: Mapping[str, float]) -> None:  # noqa: B027 - most defenses remember nothing
+    def load_state(self, state: State) -> None:  # noqa: B027 - most defenses remember nothing
         """Take up what `state` returned."""
+
+    def mine(self, model: nn.Module, batch: Batch) -> tuple[Triplets, Tensor | None]:
+        """Triplets, and the benign embeddings (2P, D) that the sampler looked at, None if it looks at none."""
+        embeddings = embed_benign(model, batch) if self._sampler.needs_embeddings else None
+        return self._sampler.choose(embeddings, batch), embeddings
 
 
 @torch.no_grad()
-def mine(model: nn.Module, batch: Batch, sampler: Sampler) -> tuple[Triplets, Tensor | None]:
-    """Triplets by this sampler, and the benign embeddings (2P, D) it looked at (None if it looks at none)."""
-    embeddings = model(batch.images) if sampler.needs_embeddings else None
-    return sampler.choose(embeddings, batch), embeddings
+def embed_benign(model: nn.Module, batch: Batch) -> Tensor:
+    """(2P, D) embeddings of the batch, without gradient."""
+    embeddings: Tensor = model(batch.images)
+    return embeddings
+
+
+def embed_groups(model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+    """(T, K, C, H, W) images in groups of K, in one forward -> K times (T, D) embeddings."""
+    embeddings: Tensor = model(images.flatten(0, 1))
+    return embeddings.unflatten(0, images.shape[:2]).unbind(1)
 
 
 def resolve_params(info: DefenseInfo, overrides: Mapping[str, Any]) -> dict[str, ParamValue]:
@@ -81,15 +118,17 @@ def resolve_params(info: DefenseInfo, overrides: Mapping[str, Any]) -> dict[str,
     for name, value in overrides.items():
         if name not in params:
             known = ", ".join(sorted(params)) or "none"
-            raise RbdmlError(f"defense '{info.name}' has no parameter '{name}': it has {known}")
+            hint = did_you_mean(name, params)
+            raise RbdmlError(f"defense '{info.name}' has no parameter '{name}': {hint}it has {known}")
         try:
-            params[name] = TypeAdapter(types[name]).validate_python(value)
+            params[name] = TypeAdapter(types[name], config=FINITE).validate_python(value)
         except ValidationError as error:
             raise RbdmlError(
                 f"defense '{info.name}': parameter '{name}' cannot be '{value}': {error.errors()[0]['msg'].lower()}"
             ) from None
-    build_defense(info.name, params, Threat(eps=0, alpha=0, steps=0))  # a value can have the type and be refused
-    return params
+    # A value can have the type and be refused, or be another way to write the same.
+    built = build_defense(info.name, params, Threat(eps=0, alpha=0, steps=0))
+    return {name: getattr(built, name) for name in params}
 
 
 def build_defense(name: str, params: Mapping[str, ParamValue], threat: Threat) -> Defense:
@@ -98,4 +137,4 @@ def build_defense(name: str, params: Mapping[str, ParamValue], threat: Threat) -
     Raises:
         RbdmlError: unknown name, or a parameter that the defense refuses.
     """
-    return DEFENSES.get(name).cls(threat=threat, **params)
+    return DEFENSES.get(name).cls(threat=threat, **params)  # type: ignore[arg-type]

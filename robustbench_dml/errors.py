@@ -1,4 +1,9 @@
-"""The one exception that users are meant to see."""
+"""The exceptions that users are meant to see."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class RbdmlError(Exception):
@@ -11,3 +16,9 @@ class RbdmlError(Exception):
 
 class DivergedError(RbdmlError):
     """Training came to a loss that is not finite; going on from its checkpoint would come to the same."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'? ` for the nearest known name, nothing where none is near."""
+    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)
+    return f"did you mean '{close[0]}'? " if close else ""

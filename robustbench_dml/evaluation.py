@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_dml.attack import Attack, Block, Column, Gallery
+from robustbench_dml.checks import GradientChecks, check_gradients
+from robustbench_dml.collapse import collapse_cause
 from robustbench_dml.datasets.base import Dataset, Split
-from robustbench_dml.errors import RbdmlError
+from robustbench_dml.errors import RbdmlError, did_you_mean
 from robustbench_dml.perturb import pgd
 from robustbench_dml.progress import Bar, Progress
 from robustbench_dml.protocol import PROTOCOLS, Evaluation, Threat
@@ -22,8 +24,6 @@ from robustbench_dml.retrieval import cluster_nmi, effective_rank, mean_cosine, 
 from robustbench_dml.statistics import bootstrap_interval
 
 GALLERY_BLOCK = 256  # fixed, so that the benign embeddings do not depend on --batch-size
-COLLAPSED_COSINE = 0.99
-COLLAPSED_RANK = 1.2
 
 BENIGN_COLUMNS = {
     "R@1": "recall at 1",
@@ -46,6 +46,7 @@ class Evaluated:
         effective_rank: of the test embeddings, in [1, D].
         mean_cosine: between two test embeddings.
         collapsed: whether the embeddings have collapsed onto a point or a line.
+        checks: of the gradients and of randomness.
         per_query: a (Q,) array for every value but NMI and ERS, as fractions, and `query`, the rows.
     """
 
@@ -56,6 +57,7 @@ class Evaluated:
     effective_rank: float
     mean_cosine: float
     collapsed: bool
+    checks: GradientChecks
     per_query: dict[str, np.ndarray]
 
 
@@ -71,7 +73,9 @@ def attacks_of(protocol: str) -> tuple[str, ...]:
         RbdmlError: there is no such protocol.
     """
     if protocol not in PROTOCOLS:
-        raise RbdmlError(f"unknown protocol '{protocol}': use one of {', '.join(PROTOCOLS)}")
+        raise RbdmlError(
+            f"unknown protocol '{protocol}': {did_you_mean(protocol, PROTOCOLS)}use one of {', '.join(PROTOCOLS)}"
+        )
     return PROTOCOLS[protocol]
 
 
@@ -109,7 +113,7 @@ def evaluate_model(
     progress = progress or Progress(quiet=True)
     columns = protocol_columns(evaluation.protocol)
     split = dataset.test.to(device)
-    model = model.to(device).eval()
+    model = InOwnPrecision(model.to(device)).eval()
     queries = choose_queries(split.labels, evaluation, dataset.name).to(device)
     gallery = Gallery(embed(model, split, device=device), split.labels)
     _check_unit(gallery.embeddings)
@@ -141,7 +145,8 @@ def evaluate_model(
         intervals=_intervals(fractions, columns, seed=seed_of(evaluation.seed, "bootstrap", dataset.name)),
         effective_rank=rank,
         mean_cosine=cosine,
-        collapsed=cosine > COLLAPSED_COSINE or rank < COLLAPSED_RANK,
+        collapsed=collapse_cause(cosine, rank) is not None,
+        checks=check_gradients(model, split, seed=evaluation.seed, dataset=dataset.name),
         per_query={"query": queries.cpu().numpy(), **fractions},
     )
 
@@ -165,6 +170,21 @@ def choose_queries(labels: Tensor, evaluation: Evaluation, dataset: str) -> Tens
         )
     draw = uniform_per_item(possible, 1, key=(evaluation.seed, "queries", dataset)).squeeze(1)
     return possible[draw.argsort()[: evaluation.queries]].sort().values
+
+
+class InOwnPrecision(nn.Module):
+    """Any model behind float32 pixels: they go in in the type of its weights, half precision comes out as float32."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        floating = (parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
+        self.dtype = next(floating, torch.float32)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, D)."""
+        embeddings: Tensor = self.model(images.to(self.dtype))
+        return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
 
 
 @torch.no_grad()

@@ -27,9 +27,9 @@ class Interrupts:
 
 
 @contextmanager
-def deferred_interrupts() -> Iterator[Interrupts]:
+def deferred_interrupts(interrupts: Interrupts | None = None) -> Iterator[Interrupts]:
     """Hold Ctrl-C and SIGTERM until the next `check`; a second one is not held. Main thread only, elsewhere idle."""
-    interrupts = Interrupts()
+    interrupts = interrupts or Interrupts()
     if threading.current_thread() is not threading.main_thread():
         yield interrupts
         return

@@ -38,6 +38,7 @@ class Training(Frozen):
     pairs: Annotated[int, Field(ge=1)]  # anchors per batch; the batch has twice as many images
     lr: Annotated[float, Field(gt=0)]  # Adam
     weight_decay: Annotated[float, Field(ge=0)]
+    on_collapse: Literal["stop", "continue"] = "continue"  # what training does once it has collapsed
 
 
 class Evaluation(Frozen):

@@ -28,16 +28,26 @@ class Cost(Frozen):
     passes: float  # image passes, from `spent`
     nominal_per_iteration: int  # the papers' eta + 1, in passes of the batch
     metered_per_iteration: float  # the same, as measured
-    peak_memory_bytes: int  # of the process, or of the GPU where there is one
+    peak_memory_bytes: int  # of the process since it began, or of the GPU during the run where there is one
 
 
 class Diagnostics(Frozen):
     """What tells a healthy embedding from a broken one."""
 
-    collapsed: bool
+    flags: list[str]  # collapsed, no gradient, random: reasons not to believe the score
     effective_rank: float
     mean_cosine: float
-    last_loss: float | None  # of training; None for a model that was only evaluated
+    without_gradient: float  # share of a sample of images with no input gradient
+    repeat_difference: float  # largest distance between two embeddings of one image
+
+
+class TrainingEnd(Frozen):
+    """How training ended."""
+
+    last_loss: float
+    collapsed_at: int | None  # the iteration since which its embeddings were collapsed, to the end
+    collapse_cause: str | None
+    stopped: bool  # whether it stopped there, before the budget was spent
 
 
 class Provenance(Frozen):
@@ -69,6 +79,7 @@ class Record(Frozen):
     ers: float
     intervals: dict[str, tuple[float, float]]  # 95%, bootstrap over queries
     diagnostics: Diagnostics
+    training_end: TrainingEnd | None  # None for a checkpoint that was evaluated again
     provenance: Provenance
 
     @property
@@ -107,11 +118,15 @@ def read_record(folder: Path) -> Record:
     return record
 
 
+def record_folders(folder: Path) -> list[Path]:
+    """The folders below this one that hold a finished record, in the order of their paths."""
+    folders = sorted(path.parent for path in folder.rglob(RECORD_FILE))
+    return [path for path in folders if not path.name.startswith(".")]
+
+
 def find_records(folder: Path) -> list[Record]:
     """All records below a folder, in the order of their paths."""
-    return [
-        read_record(path.parent) for path in sorted(folder.rglob(RECORD_FILE)) if not path.parent.name.startswith(".")
-    ]
+    return [read_record(path) for path in record_folders(folder)]
 
 
 def write_queries(folder: Path, per_query: Mapping[str, np.ndarray]) -> None:

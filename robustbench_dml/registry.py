@@ -7,7 +7,6 @@ is asked for something; other distributions add theirs through the entry-point g
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +14,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from robustbench_dml.errors import RbdmlError
+from robustbench_dml.errors import RbdmlError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
@@ -104,8 +103,7 @@ class Registry(Generic[I]):
         """
         self._discover()
         if name not in self._entries:
-            close = difflib.get_close_matches(name.lower(), self._entries, n=1, cutoff=0.4)
-            hint = f"did you mean '{close[0]}'? " if close else ""
+            hint = did_you_mean(name, self._entries)
             raise RbdmlError(
                 f"unknown {self.kind} '{name}': {hint}`rbdml list {self.kind.replace(' ', '')}s` shows them all"
             )
@@ -130,6 +128,10 @@ DEFENSES: Registry[DefenseInfo] = Registry("defense", "robustbench_dml.defenses"
 ATTACKS: Registry[AttackInfo] = Registry("attack", "robustbench_dml.attacks", "robustbench_dml.attacks")
 DATASETS: Registry[DatasetInfo] = Registry("data set", "robustbench_dml.datasets", "robustbench_dml.datasets")
 BACKBONES: Registry[BackboneInfo] = Registry("backbone", "robustbench_dml.backbones", "robustbench_dml.backbones")
+
+# Reads a name as the papers write it, `HM[S,M]`: the entry and its parameters, or None for what it does not know.
+Notation = Callable[[str], tuple[str, dict[str, ParamValue]] | None]
+NOTATIONS: list[Notation] = []
 
 D = TypeVar("D", bound="type[Defense]")
 A = TypeVar("A", bound="type[Attack]")
@@ -156,6 +158,12 @@ def register_attack(name: str, *, summary: str, paper: str, columns: tuple[Colum
         return cls
 
     return register
+
+
+def register_notation(notation: Notation) -> Notation:
+    """Decorator: let `notation` read the names of defenses."""
+    NOTATIONS.append(notation)
+    return notation
 
 
 def register_dataset(info: DatasetInfo) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from robustbench_dml.embedder import Embedder
 from robustbench_dml.errors import DivergedError, RbdmlError
 from robustbench_dml.evaluation import attacks_of, choose_queries, evaluate_model
 from robustbench_dml.files import sha256
+from robustbench_dml.lookup import find_defense
 from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import FAMILIES, Evaluation, RunSpec, Threat
 from robustbench_dml.records import (
@@ -31,6 +33,7 @@ from robustbench_dml.records import (
     Diagnostics,
     Provenance,
     Record,
+    TrainingEnd,
     read_record,
     write_queries,
     write_record,
@@ -60,6 +63,10 @@ class Place:
     batch_size: int = 128
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
 
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise RbdmlError(f"batch size {self.batch_size} is not positive: attack at least one image at once")
+
     def folder(self, spec: RunSpec) -> Path:
         """Where the record of this spec is or will be."""
         return self.out / spec.dataset / spec.digest
@@ -67,11 +74,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Trained:
-    """A model and how it came to be; `loss` is the last one, None where that is not known."""
+    """A model and how it came to be; `end` is None where that is not known."""
 
     model: Embedder
     spent: Spent
-    loss: float | None
+    end: TrainingEnd | None
 
 
 @dataclass(frozen=True)
@@ -97,19 +104,20 @@ def make_spec(
     """A full spec from what a user names; the rest are the published settings of the data set's family.
 
     Args:
-        defense: name of a defense.
+        defense: a name, or another form that `lookup.find_defense` reads.
         dataset: name of a data set.
         budget: a name, passes or a time (see `budget.parse_budget`).
         backbone: name; by default the data set's.
         seed: of the weights, the batches and the triplets.
         params: of the defense, by name.
-        training: any of eps, alpha, eta, pairs, lr, weight_decay; None values are left out.
+        training: any of eps, alpha, eta, pairs, lr, weight_decay, on_collapse; None values are left out.
         evaluation: any of protocol, eps, alpha, steps, queries, seed; likewise.
 
     Raises:
         RbdmlError: an unknown name or a value out of range.
     """
-    data, entry = DATASETS.get(dataset), DEFENSES.get(defense)
+    data = DATASETS.get(dataset)
+    entry, named = find_defense(defense)
     family = FAMILIES[data.family]
     chosen, attack = _given(training), _given(evaluation)
     if "eta" in chosen:
@@ -120,8 +128,8 @@ def make_spec(
         return RunSpec(
             dataset=dataset,
             backbone=BACKBONES.get(backbone or data.backbone).name,
-            defense=defense,
-            params=resolve_params(entry, params or {}),
+            defense=entry.name,
+            params=resolve_params(entry, {**named, **(params or {})}),
             training=_changed(family.training, {**chosen, "threat": _changed(family.training.threat, threat)}),
             budget=parse_budget(budget, data),
             seed=seed,
@@ -152,17 +160,15 @@ def run(spec: RunSpec, place: Place, *, force: bool = False) -> Outcome:
     Raises:
         RbdmlError: bad data, no room to write, or a training that diverged; nothing half-written is left.
     """
-    found = _find(spec, place, force)
+    found = None if force else _find(spec, place)
     if found:
         return found
     dataset = DATASETS.get(spec.dataset).load(place.roots)
     choose_queries(dataset.test.labels, spec.evaluation, spec.dataset)  # refuse too many before training, not after
-    with _workplace(spec, place) as work:
-        if force:
-            (work / RESUME_FILE).unlink(missing_ok=True)
+    with _workplace(spec, place, "again" if force else "part") as work:
         trainer = Trainer(spec, dataset, device=place.device)
         trainer.run(progress=place.progress, checkpoint=work / RESUME_FILE)
-        return _finish(spec, Trained(trainer.model, trainer.spent, trainer.loss), dataset, place, work)
+        return _finish(spec, Trained(trainer.model, trainer.spent, trainer.end), dataset, place, work)
 
 
 def reevaluate(
@@ -187,35 +193,42 @@ def reevaluate(
     """
     loaded = load_checkpoint(checkpoint, device=place.device, backbone=backbone)
     spec = with_evaluation(loaded.spec, changes or {})
-    found = _find(spec, place, force)
-    if found:
+    found = None if force else _find(spec, place)
+    if found and found.record.provenance.weights == weights_hash(loaded.embedder):
         return found
+    if found:
+        raise RbdmlError(
+            f"{found.folder} holds the record of other weights of the same run: evaluate into another --out, or "
+            "replace it with --force"
+        )
     dataset = DATASETS.get(spec.dataset).load(place.roots)
-    with _workplace(spec, place) as work:
-        return _finish(spec, Trained(loaded.model, loaded.spent, None), dataset, place, work)
+    choose_queries(dataset.test.labels, spec.evaluation, spec.dataset)
+    with _workplace(spec, place, "evaluation") as work:
+        return _finish(spec, Trained(loaded.embedder, loaded.spent, None), dataset, place, work)
 
 
-def _find(spec: RunSpec, place: Place, force: bool) -> Outcome | None:
+def _find(spec: RunSpec, place: Place) -> Outcome | None:
     folder = place.folder(spec)
-    if force or not (folder / RECORD_FILE).is_file():
+    if not (folder / RECORD_FILE).is_file():
         return None
     return Outcome(read_record(folder), folder, fresh=False)
 
 
 @contextmanager
-def _workplace(spec: RunSpec, place: Place) -> Iterator[Path]:
+def _workplace(spec: RunSpec, place: Place, purpose: str) -> Iterator[Path]:
     """A hidden folder beside the final one, put in its place when the work is done.
 
     Whatever happens, a checkpoint to go on from is kept and nothing else that is unfinished; a training that
     diverged leaves nothing.
     """
     final = place.folder(spec)
-    work = final.with_name(f".{final.name}.part")
+    work = final.with_name(f".{final.name}.{purpose}")
     try:
         work.mkdir(parents=True, exist_ok=True)
         (work / ".writable").touch()
         (work / ".writable").unlink()
     except OSError as error:
+        _clear(work)
         raise RbdmlError(f"cannot write to {place.out} ({error.strerror}): choose another folder with --out") from None
     try:
         yield work
@@ -233,8 +246,14 @@ def _workplace(spec: RunSpec, place: Place) -> Iterator[Path]:
 def _finish(spec: RunSpec, trained: Trained, dataset: Dataset, place: Place, work: Path) -> Outcome:
     """Evaluate, write everything into the work folder, the record last, and put the folder in its place."""
     model, spent = trained.model, trained.spent
+    defense = build_defense(spec.defense, spec.params, spec.training.threat)
     found = evaluate_model(
-        model, dataset, spec.evaluation, device=place.device, batch_size=place.batch_size, progress=place.progress
+        defense.deploy(model),
+        dataset,
+        spec.evaluation,
+        device=place.device,
+        batch_size=place.batch_size,
+        progress=place.progress,
     )
     save_checkpoint(work / CHECKPOINT_FILE, model, spec, spent)
     write_queries(work, found.per_query)
@@ -246,7 +265,7 @@ def _finish(spec: RunSpec, trained: Trained, dataset: Dataset, place: Place, wor
         cost=Cost(
             spent=spent,
             passes=spent.passes,
-            nominal_per_iteration=build_defense(spec.defense, spec.params, spec.training.threat).nominal_cost,
+            nominal_per_iteration=defense.nominal_cost,
             metered_per_iteration=spent.passes / (2 * spec.training.pairs * spent.iterations),
             peak_memory_bytes=provenance.peak_memory(place.device),
         ),
@@ -255,11 +274,13 @@ def _finish(spec: RunSpec, trained: Trained, dataset: Dataset, place: Place, wor
         ers=found.ers,
         intervals=found.intervals,
         diagnostics=Diagnostics(
-            collapsed=found.collapsed,
+            flags=[*(["collapsed"] if found.collapsed else []), *found.checks.flags],
             effective_rank=found.effective_rank,
             mean_cosine=found.mean_cosine,
-            last_loss=trained.loss,
+            without_gradient=found.checks.without_gradient,
+            repeat_difference=found.checks.repeat_difference,
         ),
+        training_end=trained.end,
         provenance=Provenance(
             created=provenance.now(),
             versions=provenance.versions(),
@@ -284,15 +305,12 @@ def _finish(spec: RunSpec, trained: Trained, dataset: Dataset, place: Place, wor
 
 def _clear(work: Path) -> None:
     """Remove an unfinished work folder but for the checkpoint in it."""
-    if not work.is_dir():
-        return
-    for path in work.iterdir():
-        if path.name != RESUME_FILE:
-            path.unlink()
-    if not any(work.iterdir()):
+    with contextlib.suppress(OSError):  # what cannot be emptied stays
+        for path in work.iterdir():
+            if path.name != RESUME_FILE:
+                path.unlink()
         work.rmdir()
-        if not any(work.parent.iterdir()):
-            work.parent.rmdir()
+        work.parent.rmdir()
 
 
 def _put_in_place(work: Path, folder: Path) -> None:

@@ -9,17 +9,19 @@ from pathlib import Path
 
 import torch
 
+from robustbench_dml.batches import Batch, PairStream
 from robustbench_dml.budget import PropagationMeter, Spent
 from robustbench_dml.checkpoints import read_tensors, write_tensors
+from robustbench_dml.collapse import CollapseMonitor
 from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.defense import build_defense
 from robustbench_dml.embedder import build_embedder, check_fit
 from robustbench_dml.errors import DivergedError, RbdmlError
-from robustbench_dml.interrupts import deferred_interrupts
+from robustbench_dml.interrupts import Interrupts, deferred_interrupts
 from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.randomness import generator
-from robustbench_dml.sampling import Batch, PairStream
+from robustbench_dml.records import TrainingEnd
 
 
 class Trainer:
@@ -36,6 +38,8 @@ class Trainer:
         """
         self.spec = spec
         self.device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
         self.data = dataset.train.to(device)
         self.model = build_embedder(
             check_fit(spec.backbone, dataset.image_shape, dataset.name), seed=spec.seed, device=device
@@ -48,8 +52,16 @@ class Trainer:
         self.spent = Spent()
         self.loss = math.nan  # of the last iteration
         self._costliest = 0.0
+        self.collapse = CollapseMonitor(self.model)
 
-    def run(self, *, progress: Progress, checkpoint: Path | None = None, checkpoint_every: float = 300) -> None:
+    def run(
+        self,
+        *,
+        progress: Progress,
+        checkpoint: Path | None = None,
+        checkpoint_every: float = 300,
+        interrupts: Interrupts | None = None,
+    ) -> None:
         """Train until the costliest iteration so far would no longer fit into the budget, at least once.
 
         Args:
@@ -57,6 +69,7 @@ class Trainer:
             checkpoint: where the state is kept every `checkpoint_every` seconds, at the end and on an interrupt;
                 taken up from there if the file exists.
             checkpoint_every: seconds. Writing is not charged to the budget.
+            interrupts: what is asked after each iteration whether to stop; by default Ctrl-C and SIGTERM.
 
         Raises:
             RbdmlError: the loss is not finite, or the checkpoint is unreadable.
@@ -68,14 +81,14 @@ class Trainer:
         with (
             PropagationMeter(self.model.backbone, start=self.spent) as meter,
             progress.bar(budget.amount, f"train {self.spec.defense}", unit) as bar,
-            deferred_interrupts() as interrupts,
+            deferred_interrupts(interrupts) as pending,
         ):
             bar.advance_to(self.spent.of(budget))
-            while self.spent.iterations == 0 or self.spent.of(budget) + self._costliest <= budget.amount:
+            while not self._finished():
                 self._iterate(meter)
                 bar.advance_to(self.spent.of(budget), loss=self.loss, passes=self.spent.passes)
                 try:
-                    interrupts.check()
+                    pending.check()
                 except KeyboardInterrupt:
                     self._keep(checkpoint)
                     raise
@@ -84,9 +97,30 @@ class Trainer:
                     written = time.monotonic()
             self._keep(checkpoint)
 
+    def _finished(self) -> bool:
+        if self.spec.training.on_collapse == "stop" and self.collapse.confirmed:
+            return True
+        budget = self.spec.budget
+        return self.spent.iterations > 0 and self.spent.of(budget) + self._costliest > budget.amount
+
     def _keep(self, checkpoint: Path | None) -> None:
+        if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
+            raise DivergedError(
+                f"training diverged: the weights of '{self.spec.defense}' are not finite after iteration "
+                f"{self.spent.iterations - 1}: lower --lr (now {self.spec.training.lr:g}) or look at the defense"
+            )
         if checkpoint is not None:
             self.save(checkpoint)
+
+    @property
+    def end(self) -> TrainingEnd:
+        """How training ended."""
+        return TrainingEnd(
+            last_loss=self.loss,
+            collapsed_at=self.collapse.since,
+            collapse_cause=self.collapse.cause,
+            stopped=self.spec.training.on_collapse == "stop" and self.collapse.confirmed,
+        )
 
     def _iterate(self, meter: PropagationMeter) -> None:
         start, before = time.perf_counter(), self.spent.of(self.spec.budget)
@@ -95,6 +129,7 @@ class Trainer:
         with torch.no_grad():
             perturbed = self.defense.perturb(self.model, batch)
         self.model.train()
+        self.collapse.begin()
         loss = self.defense.loss(self.model, batch, perturbed)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -113,15 +148,18 @@ class Trainer:
             iterations=self.spent.iterations + 1,
         )
         self._costliest = max(self._costliest, self.spent.of(self.spec.budget) - before)
+        self.collapse.look(self.spent.iterations - 1, self.loss)  # after the clock was read
 
     def batch(self, iteration: int) -> Batch:
         """The batch of this iteration, on the device."""
-        indices = self.pairs.indices(iteration).to(self.device)
+        batch = iteration // self.defense.replays
+        indices = self.pairs.indices(batch).to(self.device)
         return Batch(
             images=self.data.batch(indices),
             labels=self.data.labels[indices],
             indices=indices,
             rng=generator(self.spec.seed, "triplets", iteration),
+            progress=min(1.0, self.spent.of(self.spec.budget) / self.spec.budget.amount),
         )
 
     def save(self, path: Path) -> None:
@@ -129,10 +167,11 @@ class Trainer:
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in values.items()}
+        tensors |= {f"defense.{name}": tensor for name, tensor in self.defense.state().items()}
         state = {
             "spec": self.spec.model_dump_json(),
             "spent": self.spent.model_dump_json(),
-            "defense": json.dumps(self.defense.state()),
+            "collapse": self.collapse.state(),
             "progress": json.dumps({"costliest": self._costliest, "loss": self.loss}),
         }
         write_tensors(path, tensors, state)
@@ -152,7 +191,9 @@ class Trainer:
         saved["state"] = {index: _under(str(index), moments) for index in range(len(list(self.model.parameters())))}
         self.optimizer.load_state_dict(saved)
         self.spent = Spent.model_validate_json(state["spent"])
-        self.defense.load_state(json.loads(state["defense"]))
+        remembered = _under("defense", tensors)
+        self.defense.load_state({name: tensor.to(self.device) for name, tensor in remembered.items()})
+        self.collapse.load_state(state["collapse"])
         progress = json.loads(state["progress"])
         self._costliest, self.loss = progress["costliest"], progress["loss"]
 

@@ -34,7 +34,7 @@ SPEC = RunSpec(
     dataset="fashion-mini",
     backbone="c2f2",
     defense="hm-lga-ics",
-    params={"source": "S", "ics": 0.5, "early_stop": True, "rounds": 3},
+    params={"sampler": "S", "ics": 0.5, "early_stop": True, "rounds": 3},
     training=Training(threat=Threat(eps=0.3, alpha=0.01, steps=32), pairs=128, lr=1e-3, weight_decay=1e-7),
     budget=Budget(kind="passes", amount=1000),
     seed=0,
@@ -54,7 +54,10 @@ RECORD = Record(
     attacked={"CA+": 5.5, "TMA": 0.25},
     ers=30.25,
     intervals={"R@1": (79.0, 81.0), "CA+": (5.0, 6.0), "TMA": (0.2, 0.3), "ERS": (29.5, 31.0)},
-    diagnostics=Diagnostics(collapsed=False, effective_rank=12.5, mean_cosine=0.1, last_loss=None),
+    diagnostics=Diagnostics(
+        flags=[], effective_rank=12.5, mean_cosine=0.1, without_gradient=0.0, repeat_difference=0.0
+    ),
+    training_end=None,
     provenance=Provenance(
         created="2026-01-02T03:04:05+00:00",
         versions={"torch": "2.10.0"},
@@ -101,7 +104,7 @@ def other(value: Any) -> Any:
     if isinstance(value, bool):
         return not value
     if isinstance(value, str):
-        return "seconds" if value == "passes" else f"{value}x"
+        return {"passes": "seconds", "continue": "stop"}.get(value, f"{value}x")
     return value + 1 if isinstance(value, int) else value / 2
 
 

@@ -1,5 +1,6 @@
 """Hardness Manipulation, put together from a source sampler, a destination and an optional structure term."""
 
+from robustbench_dml.defenses.hm import entries, free, notation
 from robustbench_dml.defenses.hm.manipulation import HardnessManipulation
 
-__all__ = ["HardnessManipulation"]
+__all__ = ["HardnessManipulation", "entries", "free", "notation"]

@@ -5,18 +5,21 @@ Zhou and Patel, CVPR 2022, arXiv:2203.01439.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from robustbench_dml.errors import RbdmlError
+from robustbench_dml.batches import Batch
+from robustbench_dml.errors import RbdmlError, did_you_mean
 from robustbench_dml.geometry import hardness
 from robustbench_dml.protocol import MARGIN
-from robustbench_dml.sampling import Batch, Sampler, Triplets, sampler_by_name
+from robustbench_dml.samplers import Sampler, Triplets, sampler_by_name
 
 INITIAL_LOSS = 2.0  # stands for the loss before the first iteration, so that training starts benign
+POWERS = {"lga": 1.0, "g_2": 2.0, "g_1/2": 0.5}  # of the level, by the name of the gradual adversary
 
 
 class Destination(ABC):
@@ -25,24 +28,24 @@ class Destination(ABC):
     needs_embeddings = False
 
     @abstractmethod
-    def hardness(self, triplets: Triplets, batch: Batch, embeddings: Tensor | None, previous_loss: float) -> Tensor:
+    def hardness(self, triplets: Triplets, batch: Batch, embeddings: Tensor | None, level: float) -> Tensor:
         """(T,) destinations, in [-2, 2].
 
         Args:
             triplets: the T source triplets.
             batch: where they come from.
             embeddings: (2P, D) benign embeddings, where the destination or the source looks at them.
-            previous_loss: the triplet term of the previous iteration's loss, without any other term.
+            level: l = min(u, previous loss) / u, in [0, 1], 1 at the start; it falls as training succeeds.
         """
 
 
+@dataclass(frozen=True)
 class Constant(Destination):
     """The same hardness for every triplet. 2 is the upper bound: the direct min-max adaptation."""
 
-    def __init__(self, value: float) -> None:
-        self.value = value
+    value: float
 
-    def hardness(self, triplets: Triplets, batch: Batch, embeddings: Tensor | None, previous_loss: float) -> Tensor:
+    def hardness(self, triplets: Triplets, batch: Batch, embeddings: Tensor | None, level: float) -> Tensor:
         return torch.full(triplets.anchor.shape, self.value, device=triplets.anchor.device)
 
 
@@ -51,58 +54,64 @@ class Unchanged(Destination):
 
     needs_embeddings = True
 
-    def hardness(self, triplets: Triplets, batch: Batch, embeddings: Tensor | None, previous_loss: float) -> Tensor:
+    def hardness(self, triplets: Triplets, batch: Batch, embeddings: Tensor | None, level: float) -> Tensor:
         assert embeddings is not None
         return hardness(*embeddings[triplets.rows].unbind(1))
 
 
+@dataclass(frozen=True)
 class Sampled(Destination):
-    """The hardness of another benign triplet with the same anchor, chosen by a sampler."""
+    """The hardness of another benign triplet with the same anchor, chosen by a sampler, plus xi * (1 - l)."""
+
+    sampler: Sampler
+    xi: float = 0.0
 
     needs_embeddings = True
 
-    def __init__(self, sampler: Sampler) -> None:
-        self.sampler = sampler
-
-    def hardness(self, triplets: Triplets, batch: Batch, embeddings: Tensor | None, previous_loss: float) -> Tensor:
+    def hardness(self, triplets: Triplets, batch: Batch, embeddings: Tensor | None, level: float) -> Tensor:
         assert embeddings is not None
-        return hardness(*embeddings[self.sampler.choose(embeddings, batch).rows].unbind(1))
+        sampled = hardness(*embeddings[self.sampler.choose(embeddings, batch).rows].unbind(1))
+        return sampled + self.xi * (1 - level)
 
 
-class LinearGradualAdversary(Destination):
-    """g_LGA = -gamma * min(u, previous loss) / u, u = gamma: the adversary hardens as the loss falls."""
+@dataclass(frozen=True)
+class Gradual(Destination):
+    """-gamma * l^power: the adversary hardens as the loss falls. Power 1 is the linear gradual adversary (LGA)."""
 
-    def hardness(self, triplets: Triplets, batch: Batch, embeddings: Tensor | None, previous_loss: float) -> Tensor:
-        level = min(MARGIN, previous_loss) / MARGIN
-        return torch.full(triplets.anchor.shape, -MARGIN * level, device=triplets.anchor.device)
+    power: float
+
+    def hardness(self, triplets: Triplets, batch: Batch, embeddings: Tensor | None, level: float) -> Tensor:
+        return torch.full(triplets.anchor.shape, -MARGIN * level**self.power, device=triplets.anchor.device)
 
 
-GRADUAL: dict[str, Callable[[], Destination]] = {"lga": LinearGradualAdversary}
+def destination_by_name(name: str, *, source: Sampler, xi: float) -> tuple[Destination, str]:
+    """A destination from its name, and the one way to write it.
 
-
-def destination_by_name(name: str, *, source: Sampler) -> Destination:
-    """A destination from its name: a gradual adversary (`lga`), a sampler's letter, or a number in [-2, 2].
-
-    The source's own letter means H_D = H_S.
+    Args:
+        name: `lga`, `g_2` or `g_1/2` (gradual); a sampler's letter (the source's own: H_D = H_S); `g_B(X)`, X a
+            sampler's letter (sampled and gradual); or a number in [-2, 2].
+        source: the sampler of the benign triplets.
+        xi: of g_B.
 
     Raises:
         RbdmlError: none of these.
     """
-    if name in GRADUAL:
-        return GRADUAL[name]()
+    if name in POWERS:
+        return Gradual(POWERS[name]), name
+    gradually = re.fullmatch(r"g_B\((.+)\)", name)
     try:
+        if gradually:
+            sampler = sampler_by_name(gradually[1])
+            return Sampled(sampler, xi), f"g_B({sampler.letter})"
+        if re.fullmatch(r"[A-Za-z]+", name):
+            sampler = sampler_by_name(name)
+            return Unchanged() if sampler == source else Sampled(sampler), sampler.letter
         value = float(name)
-    except ValueError:
-        pass
-    else:
-        if -2 <= value <= 2:
-            return Constant(value)
-        raise RbdmlError(f"destination hardness {name} is out of range: hardness lies in [-2, 2]")
-    try:
-        sampler = sampler_by_name(name)
-    except RbdmlError:
-        known = ", ".join(GRADUAL)
+    except (RbdmlError, ValueError):
+        hint = did_you_mean(name, POWERS)
         raise RbdmlError(
-            f"unknown destination '{name}': use a gradual adversary ({known}), a sampler's letter or a number"
+            f"unknown destination '{name}': {hint}use {', '.join(POWERS)}, g_B(M), a sampler's letter or a number"
         ) from None
-    return Unchanged() if sampler == source else Sampled(sampler)
+    if not -2 <= value <= 2:
+        raise RbdmlError(f"destination hardness {name} is out of range: hardness lies in [-2, 2]")
+    return Constant(value), f"{value:g}"

@@ -10,7 +10,10 @@ from torch import Tensor
 from robustbench_dml.geometry import triplet_loss
 
 
-def intra_class_structure(anchor: Tensor, perturbed_anchor: Tensor, positive: Tensor) -> Tensor:
-    """Triplet loss with margin 0 on (a, a~, p): three times (T, D) -> (). Anchor and positive are benign and
-    carry gradient. The published code calls a library loss that refuses margin 0 on current PyTorch."""
-    return triplet_loss(anchor, perturbed_anchor, positive, margin=0.0)
+def intra_class_structure(anchor: Tensor, perturbed_anchor: Tensor, positive: Tensor, *, margin: float = 0.0) -> Tensor:
+    """Triplet loss on (a, a~, p): three times (T, D) -> (). Published with margin 0.
+
+    Anchor and positive are benign and carry gradient. The published code calls a library loss that refuses margin
+    0 on current PyTorch.
+    """
+    return triplet_loss(anchor, perturbed_anchor, positive, margin=margin)

@@ -53,6 +53,9 @@ class Dataset:
         return channels, height, width
 
 
+CACHE = Path("~/.cache/robustbench-dml/data")
+
+
 @dataclass(frozen=True)
 class Roots:
     """Where data may lie and whether it may be downloaded."""
@@ -62,6 +65,6 @@ class Roots:
 
     @property
     def folders(self) -> list[Path]:
-        """The user's folders, first the one that was asked for, then $RBDML_DATA."""
-        named = [self.data_root, os.environ.get("RBDML_DATA")]
+        """Folders to look in: the one that was asked for, $RBDML_DATA, and where downloads go without them."""
+        named = [self.data_root, os.environ.get("RBDML_DATA"), CACHE]
         return [Path(folder).expanduser() for folder in named if folder]

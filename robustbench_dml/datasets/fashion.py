@@ -58,7 +58,7 @@ def find_fashion(roots: Roots) -> Path:
 def _download(roots: Roots) -> Path:
     from torchvision.datasets import FashionMNIST  # imported here: it is slow, and needed for this alone
 
-    target = (roots.folders or [Path("~/.cache/robustbench-dml/data").expanduser()])[0]
+    target = roots.folders[0]
     try:
         target.mkdir(parents=True, exist_ok=True)
         with contextlib.redirect_stdout(io.StringIO()):

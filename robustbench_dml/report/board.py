@@ -6,14 +6,23 @@ from pathlib import Path
 
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.evaluation import protocol_columns
-from robustbench_dml.records import Record, find_records
+from robustbench_dml.records import Record, find_records, read_record, record_folders
 from robustbench_dml.report.plots import write_plots
 from robustbench_dml.report.tables import record_tables
 
 
-def comparable_records(record: Record, folder: Path) -> list[Record]:
-    """The records below a folder with this one's data set (and files), backbone and evaluation, itself included."""
-    return [other for other in find_records(folder) if _class_of(other) == _class_of(record)]
+def comparable_records(record: Record, folder: Path) -> tuple[list[Record], list[str]]:
+    """The records below a folder with this one's data set (and files), backbone and evaluation, itself included.
+
+    A record that cannot be read does not spoil the others: the second value says what is wrong with each.
+    """
+    found, damaged = [], []
+    for path in record_folders(folder):
+        try:
+            found.append(read_record(path))
+        except RbdmlError as error:
+            damaged.append(str(error))
+    return [other for other in found if _class_of(other) == _class_of(record)], damaged
 
 
 def groups_of_records(folder: Path) -> list[list[Record]]:
@@ -38,12 +47,21 @@ def plot_all(folder: Path, out: Path) -> list[Path]:
     groups, paths = groups_of_records(folder), []
     for number, group in enumerate(groups):
         target = out if len(groups) == 1 else out / f"{group[0].spec.dataset}-{number}"
-        try:
-            target.mkdir(parents=True, exist_ok=True)
-            paths += write_plots(group, target)
-        except OSError as error:
-            raise RbdmlError(f"cannot write plots to {target} ({error.strerror}): name another --out") from None
+        paths += draw(group, target)
     return paths
+
+
+def draw(records: list[Record], folder: Path) -> list[Path]:
+    """Both plots of comparable records, into a folder that is made where it is missing.
+
+    Raises:
+        RbdmlError: it cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return write_plots(records, folder)
+    except OSError as error:
+        raise RbdmlError(f"cannot write plots to {folder} ({error.strerror}): name another --out") from None
 
 
 def show(records: list[Record], *, marked: str | None = None) -> str:

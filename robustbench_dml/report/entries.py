@@ -10,6 +10,7 @@ from robustbench_dml.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, Inf
 from robustbench_dml.report.tables import millions
 
 Row = dict[str, str]
+SCHEDULES = "shares of the schedules of arXiv:2203.01439 and arXiv:2106.03614"
 
 
 def describe(kind: str) -> list[Row]:
@@ -40,6 +41,7 @@ def _budgets() -> list[Row]:
         {
             "name": name,
             "summary": summary,
+            "source": SCHEDULES,
             **{data.name: millions(named_budget(name, data).amount) for data in DATASETS},
         }
         for name, (_, summary) in BUDGETS.items()

@@ -54,7 +54,7 @@ def _frame(records: Sequence[Record]) -> pd.DataFrame:
             "family": record.spec.defense.split("-")[0],
             "eta": record.cost.nominal_per_iteration - 1,
             "seed": record.spec.seed,
-            "collapsed": record.diagnostics.collapsed,
+            "flags": ", ".join(record.diagnostics.flags),
             "passes": record.cost.passes / 1e6,
             "R@1": record.benign["R@1"],
             "R@1 low": record.intervals["R@1"][0],
@@ -87,8 +87,8 @@ def _draw(frame: pd.DataFrame, x: str, label: str, subtitle: str) -> Figure:
                 capsize=2,
                 label=str(defense),
             )
-        for row in frame[frame["collapsed"]].to_dict("records"):
-            axes.annotate("collapsed", (row[x], row["ERS"]), xytext=(6, 6), textcoords="offset points", fontsize=8)
+        for row in frame[frame["flags"] != ""].to_dict("records"):
+            axes.annotate(row["flags"], (row[x], row["ERS"]), xytext=(6, 6), textcoords="offset points", fontsize=8)
         _finish(axes, label, subtitle)
         if x == "passes":
             axes.set_xlim(left=0, right=1.15 * frame[x].max())
@@ -105,7 +105,8 @@ def _finish(axes: Axes, label: str, subtitle: str) -> None:
 
 
 def _error(rows: pd.DataFrame, name: str) -> list[pd.Series[float]]:
-    return [rows[name] - rows[f"{name} low"], rows[f"{name} high"] - rows[name]]
+    # Rounding can put an end of an interval on the other side of its value by an ulp.
+    return [(rows[name] - rows[f"{name} low"]).clip(lower=0), (rows[f"{name} high"] - rows[name]).clip(lower=0)]
 
 
 def _appearance() -> Callable[[str], tuple[object, str]]:

@@ -67,7 +67,7 @@ def _cost_row(record: Record, marked: str | None) -> dict[str, object]:
         "metered": f"{cost.metered_per_iteration:.1f}",
         **{name: f"{value:.1f}" for name, value in record.benign.items()},
         "ERS": f"{record.ers:.1f} +- {_half(record, 'ERS'):.1f}",
-        "flags": "collapsed" if record.diagnostics.collapsed else "",
+        "flags": ", ".join(record.diagnostics.flags),
     }
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from robustbench_dml.batches import Batch
 from robustbench_dml.budget import PropagationMeter
 from robustbench_dml.defense import Defense, Perturbed, build_defense, resolve_params
 from robustbench_dml.defenses.hm import HardnessManipulation
@@ -19,7 +20,6 @@ from robustbench_dml.geometry import hardness
 from robustbench_dml.perturb import pgd
 from robustbench_dml.protocol import MARGIN, Threat
 from robustbench_dml.registry import DEFENSES
-from robustbench_dml.sampling import Batch
 
 THREAT = Threat(eps=0.2, alpha=0.03, steps=8)
 MakeBatch = Callable[..., Batch]

@@ -11,7 +11,7 @@ import pytest
 from robustbench_dml.budget import Spent
 from robustbench_dml.evaluation import BENIGN_COLUMNS, protocol_columns
 from robustbench_dml.protocol import RunSpec
-from robustbench_dml.records import Cost, Diagnostics, Provenance, Record, write_record
+from robustbench_dml.records import Cost, Diagnostics, Provenance, Record, TrainingEnd, write_record
 from robustbench_dml.runs import make_spec
 
 
@@ -23,7 +23,7 @@ def make_record() -> Callable[..., Record]:
         defense: str = "regular",
         ers: float = 30.0,
         *,
-        collapsed: bool = False,
+        flags: tuple[str, ...] = (),
         files: dict[str, str] | None = None,
         in_spec: dict[str, Any] | None = None,  # fields of the spec to replace, whether they are registered or not
         **settings: Any,
@@ -49,7 +49,10 @@ def make_record() -> Callable[..., Record]:
             attacked=attacked,
             ers=ers,
             intervals={name: (value - 2, value + 3) for name, value in around.items()},
-            diagnostics=Diagnostics(collapsed=collapsed, effective_rank=9.5, mean_cosine=0.1, last_loss=0.2),
+            diagnostics=Diagnostics(
+                flags=list(flags), effective_rank=9.5, mean_cosine=0.1, without_gradient=0.0, repeat_difference=0.0
+            ),
+            training_end=TrainingEnd(last_loss=0.2, collapsed_at=None, collapse_cause=None, stopped=False),
             provenance=Provenance(
                 created="2026-01-02T03:04:05+00:00",
                 versions={},

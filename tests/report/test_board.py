@@ -103,5 +103,5 @@ def test_plots_that_cannot_be_written_are_an_error(
     tmp_path: Path, make_record: Callable[..., Record], save: Callable[..., Path]
 ) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RbdmlError, match="cannot write plots.*--out"):
+    with pytest.raises(RbdmlError, match=r"cannot write plots.*--out"):
         plot_all(save(make_record()), tmp_path / "file" / "plots")

@@ -22,7 +22,7 @@ def records(make_record: Callable[..., Record]) -> list[Record]:
         make_record("regular", 5.0),
         make_record("regular", 7.0, seed=1),
         make_record("hm-lga-ics", 35.0),
-        make_record("hm-lga-ics", 30.5, seed=1, collapsed=True),
+        make_record("hm-lga-ics", 30.5, seed=1, flags=("collapsed",)),
     ]
 
 
@@ -47,7 +47,7 @@ def test_the_order_of_the_records_does_not_count(tmp_path: Path, records: list[R
     assert [path.read_bytes() for path in write_plots(records[::-1], tmp_path)] == first
 
 
-def test_the_settings_of_the_caller_neither_count_nor_change(tmp_path: Path, records: list[Record]) -> None:
+def test_the_style_of_the_caller_neither_counts_nor_changes(tmp_path: Path, records: list[Record]) -> None:
     first = [path.read_bytes() for path in write_plots(records, tmp_path)]
     with mpl.rc_context({"axes.grid": True, "axes.facecolor": "red", "svg.hashsalt": "other"}):
         before = dict(mpl.rcParams)

@@ -71,7 +71,7 @@ def test_one_run_is_pointed_out(make_record: Callable[..., Record]) -> None:
 
 
 def test_a_collapsed_model_is_flagged(make_record: Callable[..., Record]) -> None:
-    _, cost, _, _ = parts(record_tables([make_record(seed=1), make_record(ers=9.0, collapsed=True)], COLUMNS))
+    _, cost, _, _ = parts(record_tables([make_record(seed=1), make_record(ers=9.0, flags=("collapsed",))], COLUMNS))
     assert [row["flags"] for row in cost] == ["", "collapsed"]
 
 

@@ -1,0 +1,87 @@
+"""Recognising embeddings that have collapsed, at the end and while training."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_dml.protocol import MARGIN
+from robustbench_dml.retrieval import effective_rank, mean_cosine
+
+COSINE = 0.99  # mean cosine of two embeddings above which they are all alike
+RANK = 1.2  # effective rank below which they lie on one line
+STUCK = 0.01  # share of the margin within which a loss counts as stuck at it: all distances are equal
+EVERY = 5  # iterations between two looks
+PATIENCE = 20  # looks in a row before training is said to have collapsed; at the end of training one is enough
+
+
+def collapse_cause(cosine: float, rank: float) -> str | None:
+    """Why these embeddings have collapsed, None if they have not."""
+    if cosine > COSINE:
+        return f"mean cosine {cosine:.4f} > {COSINE}"
+    if rank < RANK:
+        return f"effective rank {rank:.2f} < {RANK}"
+    return None
+
+
+class CollapseMonitor:
+    """Watches the embeddings that training makes anyway, so that looking costs no propagation.
+
+    Attributes:
+        since: iteration at which the collapse now seen began, None while there is none.
+        cause: what was seen then.
+        confirmed: whether it has lasted long enough to be believed.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.since: int | None = None
+        self.cause: str | None = None
+        self._looks = 0
+        self._seen: list[Tensor] = []
+        model.register_forward_hook(self._keep)
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the collapse has lasted for `PATIENCE` looks."""
+        return self._looks >= PATIENCE
+
+    def begin(self) -> None:
+        """Call before an iteration's training forward."""
+        self._seen = []
+
+    def look(self, iteration: int, loss: float) -> None:
+        """Call after an iteration, with its loss."""
+        if iteration % EVERY:
+            return
+        embeddings = torch.cat(self._seen)
+        cause = collapse_cause(mean_cosine(embeddings), effective_rank(embeddings))
+        if cause is None and abs(loss - MARGIN) < STUCK * MARGIN and float(_spread(embeddings)) < 0.1:
+            cause = f"loss stuck at the margin, {loss:.4f}"
+        if cause is None:
+            self.since, self.cause, self._looks = None, None, 0
+            return
+        self._looks += 1
+        if self.since is None:
+            self.since, self.cause = iteration, cause
+
+    def state(self) -> str:
+        """For a checkpoint."""
+        return json.dumps({"since": self.since, "cause": self.cause, "_looks": self._looks})
+
+    def load_state(self, state: str) -> None:
+        """Take up what `state` returned."""
+        values: dict[str, Any] = json.loads(state)
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    def _keep(self, model: nn.Module, _: tuple[Any, ...], output: Tensor) -> None:
+        if model.training:
+            self._seen.append(output.detach())
+
+
+def _spread(embeddings: Tensor) -> Tensor:
+    """Root mean square distance from the mean embedding."""
+    return (embeddings - embeddings.mean(0)).square().sum(1).mean().sqrt()

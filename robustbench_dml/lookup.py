@@ -1,0 +1,80 @@
+"""From what a user writes for a defense to a registered entry."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from robustbench_dml.defense import resolve_params
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.registry import DEFENSES, NOTATIONS, DefenseInfo
+
+WITH_SAMPLER = re.compile(r"([A-Za-z-]+)\[([A-Z])\]")  # ACT[S], EST[R]
+IN_A_FILE = re.compile(r"(.+\.py):([^:/\\]+)")
+
+
+def find_defense(text: str) -> tuple[DefenseInfo, dict[str, Any]]:
+    """The entry that a user means and the parameters that the name itself sets.
+
+    Args:
+        text: a registered name; `HM[S,g_LGA]&ICS(0.5)`, `ACT[S]` as in the papers; or `path/to/file.py:NAME` for
+            one that the file registers under NAME.
+
+    Raises:
+        RbdmlError: none of these, or the file cannot be loaded.
+    """
+    in_file = IN_A_FILE.fullmatch(text)
+    if in_file:
+        load_file(Path(in_file[1]))
+        return DEFENSES.get(in_file[2]), {}
+    if "[" not in text:
+        return DEFENSES.get(text), {}
+    list(DEFENSES)  # defenses register their notations when they are imported
+    for notation in NOTATIONS:
+        read = notation(text)
+        if read is not None:
+            return _named(DEFENSES.get(read[0]), read[1])
+    plain = WITH_SAMPLER.fullmatch(text.replace(" ", ""))
+    if plain is None:
+        raise RbdmlError(f"cannot read defense '{text}': write it like HM[S,g_LGA]&ICS(0.5) or ACT[S], or by its name")
+    return _named(DEFENSES.get(plain[1].lower()), {"sampler": plain[2]})
+
+
+def load_file(path: Path) -> None:
+    """Import a Python file once, so that what it registers is there.
+
+    Raises:
+        RbdmlError: there is no such file, or it fails.
+    """
+    module_name = f"rbdml_file_{path.resolve()}"
+    if module_name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise RbdmlError(f"{path}: no such Python file: give --defense path/to/file.py:NAME")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[module_name]
+        if isinstance(error, RbdmlError):
+            raise
+        where = error.__traceback__
+        while where is not None and where.tb_next is not None:
+            where = where.tb_next
+        line = f" at line {where.tb_lineno}" if where is not None else ""
+        raise RbdmlError(f"{path}: cannot be loaded: {type(error).__name__}: {error}{line}") from error
+
+
+def _named(info: DefenseInfo, params: Mapping[str, Any]) -> tuple[DefenseInfo, dict[str, Any]]:
+    """The entry with these parameters, if there is one, so that a run has one name however it is asked for."""
+    wanted = resolve_params(info, params)
+    for other in DEFENSES:
+        if other.cls is info.cls and resolve_params(other, {}) == wanted:
+            return other, {}
+    return info, dict(params)
