@@ -101,7 +101,7 @@ def train(
     data = DATASETS.get(dataset).load(Roots(None if data_root is None else Path(data_root)))
     trainer = Trainer(spec, data, device=pick_device(device))
     trainer.run(progress=Progress(quiet))
-    return Checkpoint(trainer.model.eval(), spec, trainer.spent)
+    return Checkpoint(trainer.model.eval(), spec, trainer.spent, trainer.end)
 
 
 def evaluate(

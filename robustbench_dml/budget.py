@@ -13,7 +13,7 @@ from robustbench_dml.errors import RbdmlError, did_you_mean
 from robustbench_dml.protocol import BUDGETS, FAMILIES, Budget, Frozen, published_passes
 from robustbench_dml.registry import DatasetInfo
 
-_PASSES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+_PASSES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}  # M is a million; a lower-case m could mean minutes
 _SECONDS = {"s": 1, "sec": 1, "min": 60, "h": 3600}
 
 
@@ -26,7 +26,7 @@ def parse_budget(text: str, dataset: DatasetInfo) -> Budget:
     text = text.strip()
     if text in BUDGETS:
         return named_budget(text, dataset)
-    match = re.fullmatch(r"(\d+(?:\.\d*)?(?:e\+?\d{1,3})?)\s*([a-z]*)", text.lower())
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?(?:e\+?[0-9]{1,3})?)\s*([A-Za-z]*)", text)
     number, unit = (float(match[1]), match[2]) if match else (0.0, "?")
     scale = _PASSES.get(unit) or _SECONDS.get(unit)
     if scale is None or not number * scale < 1e15:

@@ -19,6 +19,7 @@ from robustbench_dml.embedder import Embedder, build_embedder
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.files import write_atomically
 from robustbench_dml.protocol import RunSpec
+from robustbench_dml.records import TrainingEnd
 from robustbench_dml.registry import BACKBONES
 
 
@@ -30,11 +31,13 @@ class Checkpoint:
         embedder: as trained.
         spec: of the run.
         spent: by the training.
+        end: of the training.
     """
 
     embedder: Embedder
     spec: RunSpec
     spent: Spent
+    end: TrainingEnd
 
     @property
     def model(self) -> nn.Module:
@@ -47,9 +50,11 @@ class Checkpoint:
         return defense.deploy(self.embedder).eval()
 
 
-def save_checkpoint(path: Path, model: Embedder, spec: RunSpec, spent: Spent) -> None:
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a trained model, atomically."""
-    write_tensors(path, model.state_dict(), {"spec": spec.model_dump_json(), "spent": spent.model_dump_json()})
+    parts = {"spec": checkpoint.spec, "spent": checkpoint.spent, "end": checkpoint.end}
+    metadata = {name: part.model_dump_json() for name, part in parts.items()}
+    write_tensors(path, checkpoint.embedder.state_dict(), metadata)
 
 
 def load_checkpoint(path: Path, *, device: torch.device, backbone: str | None = None) -> Checkpoint:
@@ -67,6 +72,9 @@ def load_checkpoint(path: Path, *, device: torch.device, backbone: str | None = 
     try:
         spec = RunSpec.model_validate_json(state["spec"])
         spent = Spent.model_validate_json(state["spent"])
+        end = TrainingEnd.model_validate_json(state["end"])
+        if spent.iterations == 0:
+            raise KeyError("iterations")
     except (KeyError, ValidationError):
         raise RbdmlError(
             f"{path}: holds weights but not the run they came from: give a checkpoint that `rbdml run` wrote"
@@ -84,7 +92,7 @@ def load_checkpoint(path: Path, *, device: torch.device, backbone: str | None = 
             f"{path}: its weights do not fit backbone '{spec.backbone}': it was made with another version of the "
             "backbone or altered; train again"
         ) from None
-    return Checkpoint(model.eval(), spec, spent)
+    return Checkpoint(model.eval(), spec, spent, end)
 
 
 def weights_hash(model: nn.Module) -> str:

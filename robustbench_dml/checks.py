@@ -51,7 +51,8 @@ def check_gradients(model: nn.Module, split: Split, *, seed: int, dataset: str) 
     with torch.enable_grad():
         embeddings = model(images)
         direction = torch.randn(embeddings.shape[1], generator=generator(seed, "check direction")).to(embeddings)
-        (gradient,) = torch.autograd.grad((embeddings @ direction).sum(), images, allow_unused=True)
+        along = (embeddings @ direction).sum()
+        gradient = torch.autograd.grad(along, images, allow_unused=True)[0] if along.requires_grad else None
     with torch.no_grad():
         repeated = torch.linalg.vector_norm(model(images) - embeddings, dim=1).max()
     dead = 1.0 if gradient is None else float((gradient == 0).flatten(1).all(1).double().mean())

@@ -184,7 +184,9 @@ def plot(records: Path, out: Path | None, quiet: bool) -> None:
     """Draw the efficiency and trade-off plots of all records below a folder."""
     from robustbench_dml.report.board import plot_all
 
-    for path in plot_all(records, out or records):
+    paths, damaged = plot_all(records, out or records)
+    _warn(damaged)
+    for path in paths:
         if not quiet:
             click.echo(path)
 
@@ -200,7 +202,7 @@ def inspect() -> None:
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="A trained model instead of a new one.")
 @click.option("--batches", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--pairs", type=click.IntRange(min=1), help="Pairs per batch.  [default: as in training]")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder of data sets; also $RBDML_DATA.")
 def hardness(
@@ -284,8 +286,7 @@ def _show(outcome: Any, shared: dict[str, Any]) -> None:
     elif shared["quiet"]:
         click.echo(outcome.folder)
     records, damaged = comparable_records(outcome.record, outcome.folder.parent)
-    for message in damaged:
-        click.echo(f"rbdml: left out: {message}", err=True)
+    _warn(damaged)
     plots = draw(records, outcome.folder.parent)
     if not (shared["as_json"] or shared["quiet"]):
         if not outcome.fresh:
@@ -295,12 +296,20 @@ def _show(outcome: Any, shared: dict[str, Any]) -> None:
         click.echo(f"\nrecord: {outcome.folder}\nplots:  " + "\n        ".join(map(str, plots)))
 
 
+def _warn(damaged: list[str]) -> None:
+    for message in damaged:
+        click.echo(f"rbdml: left out: {message}", err=True)
+
+
 def main() -> None:
     """Entry point: one line for what the user can mend, exit code 2; 130 when interrupted."""
     try:
         cli.main(standalone_mode=False)
     except RbdmlError as error:
         _fail(str(error))
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(2)
     except click.ClickException as error:
         _fail(error.format_message())
     except click.Abort:

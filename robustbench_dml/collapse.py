@@ -13,7 +13,8 @@ from robustbench_dml.retrieval import effective_rank, mean_cosine
 
 COSINE = 0.99  # mean cosine of two embeddings above which they are all alike
 RANK = 1.2  # effective rank below which they lie on one line
-STUCK = 0.01  # share of the margin within which a loss counts as stuck at it: all distances are equal
+STUCK = 0.01  # share of the margin within which a loss counts as stuck at it, if the embeddings are near, too
+NEAR = 0.3  # distance from their mean within which embeddings are near to each other
 EVERY = 5  # iterations between two looks
 PATIENCE = 20  # looks in a row before training is said to have collapsed; at the end of training one is enough
 
@@ -58,7 +59,7 @@ class CollapseMonitor:
             return
         embeddings = torch.cat(self._seen)
         cause = collapse_cause(mean_cosine(embeddings), effective_rank(embeddings))
-        if cause is None and abs(loss - MARGIN) < STUCK * MARGIN and float(_spread(embeddings)) < 0.1:
+        if cause is None and abs(loss - MARGIN) < STUCK * MARGIN and float(_spread(embeddings)) < NEAR:
             cause = f"loss stuck at the margin, {loss:.4f}"
         if cause is None:
             self.since, self.cause, self._looks = None, None, 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ def find_defense(text: str) -> tuple[DefenseInfo, dict[str, Any]]:
     if in_file:
         load_file(Path(in_file[1]))
         return DEFENSES.get(in_file[2]), {}
+    if text.endswith(".py"):
+        raise RbdmlError(f"'{text}' names a file but no defense in it: write {text}:NAME")
     if "[" not in text:
         return DEFENSES.get(text), {}
     list(DEFENSES)  # defenses register their notations when they are imported
@@ -60,21 +63,28 @@ def load_file(path: Path) -> None:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except RbdmlError:
         del sys.modules[module_name]
-        if isinstance(error, RbdmlError):
-            raise
-        where = error.__traceback__
-        while where is not None and where.tb_next is not None:
-            where = where.tb_next
-        line = f" at line {where.tb_lineno}" if where is not None else ""
-        raise RbdmlError(f"{path}: cannot be loaded: {type(error).__name__}: {error}{line}") from error
+        raise
+    except (Exception, SystemExit) as error:
+        del sys.modules[module_name]
+        raise RbdmlError(
+            f"{path}: cannot be loaded: {type(error).__name__} at line {_line(error)}: {error}: mend the file"
+        ) from error
+
+
+def _line(error: BaseException) -> int | None:
+    """Where in the user's file it went wrong."""
+    if isinstance(error, SyntaxError):
+        return error.lineno
+    frames = traceback.extract_tb(error.__traceback__)
+    return frames[-1].lineno if frames else None
 
 
 def _named(info: DefenseInfo, params: Mapping[str, Any]) -> tuple[DefenseInfo, dict[str, Any]]:
     """The entry with these parameters, if there is one, so that a run has one name however it is asked for."""
     wanted = resolve_params(info, params)
     for other in DEFENSES:
-        if other.cls is info.cls and resolve_params(other, {}) == wanted:
+        if other is not info and other.cls is info.cls and resolve_params(other, {}) == wanted:
             return other, {}
     return info, dict(params)

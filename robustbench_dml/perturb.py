@@ -53,6 +53,8 @@ def pgd(
         with torch.enable_grad():
             embeddings = model(current.flatten(0, -4))
             values = objective(embeddings.unflatten(0, current.shape[:-3]), rows)
+        if not values.requires_grad:  # the model cut the graph: nothing to follow
+            break
         done = finished(values) if finished is not None else None
         if done is not None and bool(done.all()):
             break

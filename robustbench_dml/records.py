@@ -48,6 +48,7 @@ class TrainingEnd(Frozen):
     collapsed_at: int | None  # the iteration since which its embeddings were collapsed, to the end
     collapse_cause: str | None
     stopped: bool  # whether it stopped there, before the budget was spent
+    device: str  # what the seconds of the cost were spent on
 
 
 class Provenance(Frozen):
@@ -55,7 +56,7 @@ class Provenance(Frozen):
 
     created: str  # UTC, ISO 8601
     versions: dict[str, str]
-    device: str  # as a person would name it
+    device: str  # of the evaluation, as a person would name it
     cpu: str
     threads: int
     evaluation_batch_size: int
@@ -79,7 +80,7 @@ class Record(Frozen):
     ers: float
     intervals: dict[str, tuple[float, float]]  # 95%, bootstrap over queries
     diagnostics: Diagnostics
-    training_end: TrainingEnd | None  # None for a checkpoint that was evaluated again
+    training_end: TrainingEnd
     provenance: Provenance
 
     @property
@@ -111,7 +112,7 @@ def read_record(folder: Path) -> Record:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise RbdmlError(
-            f"{path}: not a valid record: {where}: {first['msg']}: remove its folder and run again"
+            f"{path}: not a valid record: {where}: {first['msg']}: remove its folder, or update this package"
         ) from None
     if record.digest != record.spec.digest:
         raise RbdmlError(f"{path}: its digest is not that of its spec: it was altered; remove its folder and run again")

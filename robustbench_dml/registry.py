@@ -117,11 +117,15 @@ class Registry(Generic[I]):
         if self._complete:
             return
         self._complete = True  # set first: the modules imported below register themselves here
-        package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__, f"{self._package}."):
-            importlib.import_module(module.name)
-        for point in entry_points(group=self._group):
-            point.load()
+        try:
+            package = importlib.import_module(self._package)
+            for module in pkgutil.iter_modules(package.__path__, f"{self._package}."):
+                importlib.import_module(module.name)
+            for point in entry_points(group=self._group):
+                point.load()
+        except BaseException:
+            self._complete = False
+            raise
 
 
 DEFENSES: Registry[DefenseInfo] = Registry("defense", "robustbench_dml.defenses", "robustbench_dml.defenses")

@@ -117,7 +117,8 @@ def effective_rank(embeddings: Tensor) -> float:
     eigenvalues (energies) in place of singular values.
     """
     x = embeddings.double()
-    energy = torch.linalg.eigvalsh(x.T @ x / len(x)).clamp_min(0)
+    # Both products have the same eigenvalues but for zeros; the smaller one is cheaper.
+    energy = torch.linalg.eigvalsh(x @ x.T if len(x) < x.shape[1] else x.T @ x).clamp_min(0)
     share = energy / energy.sum()
     return float(torch.special.entr(share).sum().exp())
 

@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,11 +14,10 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from robustbench_dml import provenance
-from robustbench_dml.budget import Spent, parse_budget
-from robustbench_dml.checkpoints import load_checkpoint, save_checkpoint, weights_hash
+from robustbench_dml.budget import parse_budget
+from robustbench_dml.checkpoints import Checkpoint, load_checkpoint, save_checkpoint, weights_hash
 from robustbench_dml.datasets.base import Dataset, Roots
 from robustbench_dml.defense import build_defense, resolve_params
-from robustbench_dml.embedder import Embedder
 from robustbench_dml.errors import DivergedError, RbdmlError
 from robustbench_dml.evaluation import attacks_of, choose_queries, evaluate_model
 from robustbench_dml.files import sha256
@@ -33,7 +32,6 @@ from robustbench_dml.records import (
     Diagnostics,
     Provenance,
     Record,
-    TrainingEnd,
     read_record,
     write_queries,
     write_record,
@@ -70,15 +68,6 @@ class Place:
     def folder(self, spec: RunSpec) -> Path:
         """Where the record of this spec is or will be."""
         return self.out / spec.dataset / spec.digest
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A model and how it came to be; `end` is None where that is not known."""
-
-    model: Embedder
-    spent: Spent
-    end: TrainingEnd | None
 
 
 @dataclass(frozen=True)
@@ -124,7 +113,11 @@ def make_spec(
         chosen["steps"] = chosen.pop("eta")
     threat, attack_threat = _threat_changes(chosen), _threat_changes(attack)
     attacks_of(attack.setdefault("protocol", "ers"))
-    with _named_errors():
+    with _named_errors("attack "):
+        evaluated = Evaluation(
+            **{"queries": None, "seed": 0, **attack, "threat": _changed(family.attack, attack_threat)}
+        )
+    with _named_errors(steps="eta"):
         return RunSpec(
             dataset=dataset,
             backbone=BACKBONES.get(backbone or data.backbone).name,
@@ -133,9 +126,7 @@ def make_spec(
             training=_changed(family.training, {**chosen, "threat": _changed(family.training.threat, threat)}),
             budget=parse_budget(budget, data),
             seed=seed,
-            evaluation=Evaluation(
-                **{"queries": None, "seed": 0, **attack, "threat": _changed(family.attack, attack_threat)}
-            ),
+            evaluation=evaluated,
         )
 
 
@@ -144,7 +135,7 @@ def with_evaluation(spec: RunSpec, changes: Mapping[str, Any]) -> RunSpec:
     changed = _given(changes)
     threat = _threat_changes(changed)
     attacks_of(changed.get("protocol", spec.evaluation.protocol))
-    with _named_errors():
+    with _named_errors("attack "):
         evaluation = _changed(spec.evaluation, {**changed, "threat": _changed(spec.evaluation.threat, threat)})
         return spec.model_copy(update={"evaluation": evaluation})
 
@@ -168,7 +159,8 @@ def run(spec: RunSpec, place: Place, *, force: bool = False) -> Outcome:
     with _workplace(spec, place, "again" if force else "part") as work:
         trainer = Trainer(spec, dataset, device=place.device)
         trainer.run(progress=place.progress, checkpoint=work / RESUME_FILE)
-        return _finish(spec, Trained(trainer.model, trainer.spent, trainer.end), dataset, place, work)
+        trained = Checkpoint(trainer.model, spec, trainer.spent, trainer.end)
+        return _finish(trained, dataset, place, work)
 
 
 def reevaluate(
@@ -204,7 +196,7 @@ def reevaluate(
     dataset = DATASETS.get(spec.dataset).load(place.roots)
     choose_queries(dataset.test.labels, spec.evaluation, spec.dataset)
     with _workplace(spec, place, "evaluation") as work:
-        return _finish(spec, Trained(loaded.embedder, loaded.spent, None), dataset, place, work)
+        return _finish(replace(loaded, spec=spec), dataset, place, work)
 
 
 def _find(spec: RunSpec, place: Place) -> Outcome | None:
@@ -243,19 +235,19 @@ def _workplace(spec: RunSpec, place: Place, purpose: str) -> Iterator[Path]:
         _clear(work)
 
 
-def _finish(spec: RunSpec, trained: Trained, dataset: Dataset, place: Place, work: Path) -> Outcome:
+def _finish(trained: Checkpoint, dataset: Dataset, place: Place, work: Path) -> Outcome:
     """Evaluate, write everything into the work folder, the record last, and put the folder in its place."""
-    model, spent = trained.model, trained.spent
+    spec, spent = trained.spec, trained.spent
     defense = build_defense(spec.defense, spec.params, spec.training.threat)
     found = evaluate_model(
-        defense.deploy(model),
+        trained.model,
         dataset,
         spec.evaluation,
         device=place.device,
         batch_size=place.batch_size,
         progress=place.progress,
     )
-    save_checkpoint(work / CHECKPOINT_FILE, model, spec, spent)
+    save_checkpoint(work / CHECKPOINT_FILE, trained)
     write_queries(work, found.per_query)
     entry = DEFENSES.get(spec.defense)
     commit, dirty = provenance.source_commit()
@@ -292,7 +284,7 @@ def _finish(spec: RunSpec, trained: Trained, dataset: Dataset, place: Place, wor
             dirty=dirty,
             defense_source=provenance.defense_source(entry),
             dataset_files=dict(dataset.hashes),
-            weights=weights_hash(model),
+            weights=weights_hash(trained.embedder),
             queries=sha256(work / QUERIES_FILE),
         ),
     )
@@ -339,11 +331,11 @@ def _changed(model: M, changes: Mapping[str, Any]) -> M:
 
 
 @contextmanager
-def _named_errors() -> Iterator[None]:
-    """Say in one line which value is out of range."""
+def _named_errors(prefix: str = "", **options: str) -> Iterator[None]:
+    """Say in one line which value is out of range, by the name that users know it by."""
     try:
         yield
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"])) or error.title
-        raise RbdmlError(f"{name} = {first['input']!r}: {first['msg'].lower()}") from None
+        raise RbdmlError(f"{prefix}{options.get(name, name)} = {first['input']!r}: {first['msg'].lower()}") from None

@@ -20,6 +20,7 @@ from robustbench_dml.errors import DivergedError, RbdmlError
 from robustbench_dml.interrupts import Interrupts, deferred_interrupts
 from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import RunSpec
+from robustbench_dml.provenance import device_name
 from robustbench_dml.randomness import generator
 from robustbench_dml.records import TrainingEnd
 
@@ -120,6 +121,7 @@ class Trainer:
             collapsed_at=self.collapse.since,
             collapse_cause=self.collapse.cause,
             stopped=self.spec.training.on_collapse == "stop" and self.collapse.confirmed,
+            device=device_name(self.device),
         )
 
     def _iterate(self, meter: PropagationMeter) -> None:
@@ -183,8 +185,15 @@ class Trainer:
             RbdmlError: it is unreadable or of another run.
         """
         tensors, state = read_tensors(path)
+        try:
+            self._take_up(tensors, state)
+        except (KeyError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:80]
+            raise RbdmlError(f"{path}: not a state of this training ({reason}): remove it to begin anew") from None
+
+    def _take_up(self, tensors: dict[str, torch.Tensor], state: dict[str, str]) -> None:
         if RunSpec.model_validate_json(state["spec"]).digest != self.spec.digest:
-            raise RbdmlError(f"{path}: a checkpoint of another run: remove it or choose another --out")
+            raise ValueError("a checkpoint of another run")
         self.model.load_state_dict(_under("model", tensors))
         saved = self.optimizer.state_dict()
         moments = _under("optimizer", tensors)

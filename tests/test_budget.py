@@ -70,10 +70,23 @@ def test_a_second_backward_through_one_forward_is_charged_again(network: nn.Modu
 
 def test_a_copy_of_the_network_is_counted_too(network: nn.Module) -> None:
     with PropagationMeter(network) as meter:
+        network(torch.rand(2, 4)).sum().backward()
         twin = copy.deepcopy(network)
         with torch.no_grad():
             twin(torch.rand(9, 4))
-        assert meter.forward_only == 9
+        twin(torch.rand(5, 4)).sum().backward()
+        assert counts(meter) == (9, 0, 7)
+
+
+def test_images_may_be_given_by_keyword() -> None:
+    class Named(nn.Module):
+        def forward(self, *, images: Tensor) -> Tensor:
+            return images.sum(1)
+
+    network = Named()
+    with PropagationMeter(network) as meter:
+        network(images=torch.rand(3, 4))
+        assert counts(meter) == (3, 0, 0)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["forward", "input", "weights"]), st.integers(1, 6)), max_size=12))
@@ -123,7 +136,27 @@ def test_budgets_are_read(text: str, kind: str, amount: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["0", "-5", "", "nan", "inf", "1e400", "0s", "0.2", "ten", "5 days", "1e99", "M", "5,5", "0x10", "quick!"]
+    "text",
+    [
+        "0",
+        "-5",
+        "",
+        "nan",
+        "inf",
+        "1e400",
+        "0s",
+        "0.2",
+        "ten",
+        "5 days",
+        "1e99",
+        "M",
+        "5,5",
+        "0x10",
+        "quick!",
+        "5m",
+        ".5M",
+        "\u0663",
+    ],
 )
 def test_nonsense_is_refused(text: str) -> None:
     with pytest.raises(RbdmlError, match="budget"):

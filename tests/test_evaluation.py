@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +145,15 @@ def test_another_batch_size_moves_nothing_but_rounding() -> None:
         for size in (5, 24)
     ]
     assert np.array_equal(results[0].per_query["query"], results[1].per_query["query"])
+    items = torch.from_numpy(results[0].per_query["query"])
+    gallery = Gallery(embed(model.eval(), dataset.test, device=CPU), dataset.test.labels)
+    for name in PROTOCOLS["ers"]:
+        attack, key = ATTACKS.get(name).cls(), (0, "targets", name, "small")
+        whole = attack.choose_targets(gallery, items, partial(uniform_per_item, items, key=key))
+        parts = [
+            attack.choose_targets(gallery, part, partial(uniform_per_item, part, key=key)) for part in items.split(5)
+        ]
+        assert torch.equal(whole, torch.cat(parts)), name
     for name, column in protocol_columns("ers").items():
         assert results[0].attacked[name] == pytest.approx(results[1].attacked[name], abs=0.01 * column.scale), name
     assert results[0].benign == results[1].benign
@@ -180,6 +190,14 @@ def test_a_model_that_spreads_its_embeddings_is_not_flagged() -> None:
             return spread.embeddings[: len(images)] + 0 * images.sum()
 
     assert not evaluate_model(Lookup(), small_dataset(), settings(queries=10), device=CPU).collapsed
+
+
+def test_a_model_in_float64_or_half_precision_can_be_evaluated(model: Embedder) -> None:
+    single = evaluate_model(model, small_dataset(), settings(queries=10), device=CPU)
+    double = evaluate_model(model.double(), small_dataset(), settings(queries=10), device=CPU)
+    assert double.benign["R@1"] == single.benign["R@1"]
+    half = evaluate_model(model.bfloat16(), small_dataset(), settings(queries=10), device=CPU)
+    assert half.ers == pytest.approx(single.ers, abs=10)
 
 
 class Unnormalised(nn.Module):

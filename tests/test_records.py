@@ -23,6 +23,7 @@ from robustbench_dml.records import (
     Diagnostics,
     Provenance,
     Record,
+    TrainingEnd,
     find_records,
     read_queries,
     read_record,
@@ -57,7 +58,7 @@ RECORD = Record(
     diagnostics=Diagnostics(
         flags=[], effective_rank=12.5, mean_cosine=0.1, without_gradient=0.0, repeat_difference=0.0
     ),
-    training_end=None,
+    training_end=TrainingEnd(last_loss=0.2, collapsed_at=None, collapse_cause=None, stopped=False, device="cpu"),
     provenance=Provenance(
         created="2026-01-02T03:04:05+00:00",
         versions={"torch": "2.10.0"},

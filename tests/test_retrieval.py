@@ -137,6 +137,12 @@ def test_effective_rank_counts_directions() -> None:
     assert effective_rank(torch.eye(8).repeat(3, 1)[:, :5][torch.arange(24) % 8 < 5]) == pytest.approx(5)
 
 
+def test_effective_rank_weighs_directions_by_energy() -> None:
+    """Shares of 3/4 and 1/4: the exponential of their entropy."""
+    expected = math.exp(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)))
+    assert effective_rank(torch.eye(8)[[0, 0, 0, 5]]) == pytest.approx(expected)
+
+
 def test_mean_cosine_equals_a_loop() -> None:
     embeddings = unit_rows(12, 5, seed=0)
     pairs = [float(embeddings[i] @ embeddings[j]) for i in range(12) for j in range(12) if i != j]

@@ -5,12 +5,26 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from pytorch_metric_learning.miners import BatchHardMiner, TripletMarginMiner
 from scipy.stats import chisquare
+from support import unit_rows
 from torch import Tensor
 
 from robustbench_dml.batches import Batch
 from robustbench_dml.errors import RbdmlError
-from robustbench_dml.samplers import Triplets, random_triplets, sampler_by_name, softhard_triplets
+from robustbench_dml.protocol import MARGIN
+from robustbench_dml.samplers import (
+    SAMPLERS,
+    Sampler,
+    Triplets,
+    distance_weighted_triplets,
+    hardest_triplets,
+    log_inverse_density,
+    random_triplets,
+    sampler_by_name,
+    semihard_triplets,
+    softhard_triplets,
+)
 
 
 def draw_often(choose: Callable[[], Triplets], times: int = 3000) -> list[Counter[tuple[int, int]]]:
@@ -79,3 +93,82 @@ def test_samplers_go_by_letter_and_name() -> None:
     assert sampler_by_name("S") == sampler_by_name("softhard")
     with pytest.raises(RbdmlError, match=r"unknown sampler 'x'.*R \(random\)"):
         sampler_by_name("x")
+
+
+def embeddings_of(batch: Batch, dimension: int, *, separation: float = 0.0) -> Tensor:
+    """Unit vectors for a batch, its classes apart by this much."""
+    noise = unit_rows(len(batch.labels), dimension, seed=4)
+    return torch.nn.functional.normalize(noise + separation * torch.eye(dimension).double()[batch.labels], dim=1)
+
+
+@pytest.mark.parametrize("separation", [0.0, 0.8, 30.0])
+def test_semihard_equals_a_loop_and_the_library_miner(make_batch: Callable[..., Batch], separation: float) -> None:
+    batch = make_batch(6)
+    embeddings = embeddings_of(batch, 4, separation=separation)
+    d = torch.cdist(embeddings, embeddings)
+    anchors, positives, negatives = TripletMarginMiner(margin=MARGIN, type_of_triplets="semihard")(
+        embeddings, batch.labels
+    )
+    mined = set(zip(anchors.tolist(), positives.tolist(), negatives.tolist(), strict=True))
+    for anchor, count in enumerate(draw_often(lambda: semihard_triplets(embeddings, batch))):
+        positive, rows = anchor + 6, range(12)
+        others = [row for row in rows if batch.labels[row] != batch.labels[anchor]]
+        semihard = [row for row in others if d[anchor, positive] < d[anchor, row] < d[anchor, positive] + MARGIN]
+        assert set(count) == {(positive, row) for row in semihard or others}
+        theirs = {triplet for triplet in mined if triplet[:2] == (anchor, positive)}
+        assert {(anchor, positive, row) for row in semihard} == theirs
+        if len(count) > 1:
+            assert chisquare(list(count.values())).pvalue > 1e-4
+
+
+def test_hardest_equals_the_library_miner(make_batch: Callable[..., Batch]) -> None:
+    batch = make_batch(8)
+    embeddings = embeddings_of(batch, 4)
+    anchors, _, negatives = BatchHardMiner()(embeddings, batch.labels)
+    theirs = dict(zip(anchors.tolist(), negatives.tolist(), strict=True))
+    triplets = hardest_triplets(embeddings, batch)
+    assert triplets.negative.tolist() == [theirs[anchor] for anchor in range(8)]
+    assert triplets.positive.tolist() == list(range(8, 16))
+
+
+@pytest.mark.parametrize("dimension", [3, 8])
+def test_distance_weighted_frequencies_follow_the_closed_form(make_batch: Callable[..., Batch], dimension: int) -> None:
+    batch, draws = make_batch(4), 6000
+    embeddings = embeddings_of(batch, dimension)
+    distances = torch.cdist(embeddings, embeddings)
+    for anchor, count in enumerate(draw_often(lambda: distance_weighted_triplets(embeddings, batch), draws)):
+        others = [row for row in range(8) if batch.labels[row] != batch.labels[anchor]]
+        d = distances[anchor, others]
+        weight = 1 / (d ** (dimension - 2) * (1 - d**2 / 4) ** ((dimension - 3) / 2))
+        expected = (draws * weight / weight.sum()).tolist()
+        observed = [count[anchor + 4, row] for row in others]
+        assert sum(observed) == draws
+        rare = [place for place, value in enumerate(expected) if value < 5]  # chi-square wants them together
+        common = [place for place in range(len(others)) if place not in rare]
+        if len(common) > 1:
+            kept = [[values[place] for place in common] for values in (observed, expected)]
+            scaled = [value * sum(kept[0]) / sum(kept[1]) for value in kept[1]]
+            assert chisquare(kept[0], scaled).pvalue > 1e-4
+        assert sum(observed[place] for place in rare) < 5 * len(rare) + 15
+
+
+def test_the_density_is_finite_for_equal_and_opposite_vectors_in_512_dimensions() -> None:
+    weights = log_inverse_density(torch.tensor([0.0, 1.0, 2.0]), 512)
+    assert weights.isfinite().all()
+    assert weights[0] > weights[1]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: sampler.letter)
+def test_every_sampler_is_a_function_of_the_generator(make_batch: Callable[..., Batch], sampler: Sampler) -> None:
+    first, second = (sampler.choose(embeddings_of(make_batch(), 6), make_batch()) for _ in range(2))
+    assert torch.equal(first.rows, second.rows)
+    assert (first.anchor != first.positive).all()
+    batch = make_batch()
+    assert torch.equal(batch.labels[first.anchor], batch.labels[first.positive])
+    assert (batch.labels[first.anchor] != batch.labels[first.negative]).all()
+
+
+@pytest.mark.parametrize("sampler", [s for s in SAMPLERS if s.needs_embeddings], ids=lambda sampler: sampler.letter)
+def test_a_sampler_that_looks_at_embeddings_says_so(make_batch: Callable[..., Batch], sampler: Sampler) -> None:
+    with pytest.raises(ValueError, match="looks at embeddings"):
+        sampler.choose(None, make_batch())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from http.client import HTTPException
 from pathlib import Path
 
 from robustbench_dml.datasets.base import Dataset, Roots
@@ -63,7 +64,7 @@ def _download(roots: Roots) -> Path:
         target.mkdir(parents=True, exist_ok=True)
         with contextlib.redirect_stdout(io.StringIO()):
             FashionMNIST(str(target), download=True)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, HTTPException) as error:
         reason = " ".join(str(error).split())
         raise RbdmlError(
             f"'fashion' could not be downloaded into {target} ({reason}): get its four .gz files by another way and "

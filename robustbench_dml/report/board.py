@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.evaluation import protocol_columns
-from robustbench_dml.records import Record, find_records, read_record, record_folders
+from robustbench_dml.records import Record, read_record, record_folders
 from robustbench_dml.report.plots import write_plots
 from robustbench_dml.report.tables import record_tables
 
@@ -16,39 +17,47 @@ def comparable_records(record: Record, folder: Path) -> tuple[list[Record], list
 
     A record that cannot be read does not spoil the others: the second value says what is wrong with each.
     """
+    found, damaged = readable_records(folder)
+    return [other for other in found if _class_of(other) == _class_of(record)], damaged
+
+
+def readable_records(folder: Path) -> tuple[list[Record], list[str]]:
+    """All records below a folder, and what is wrong with those that cannot be read."""
     found, damaged = [], []
     for path in record_folders(folder):
         try:
             found.append(read_record(path))
         except RbdmlError as error:
             damaged.append(str(error))
-    return [other for other in found if _class_of(other) == _class_of(record)], damaged
+    return found, damaged
 
 
-def groups_of_records(folder: Path) -> list[list[Record]]:
-    """All records below a folder, those that may be compared together.
+def groups_of_records(folder: Path) -> tuple[list[list[Record]], list[str]]:
+    """All records below a folder, those that may be compared together; and what is wrong with the unreadable ones.
 
     Raises:
         RbdmlError: there is none.
     """
+    found, damaged = readable_records(folder)
     groups: dict[str, list[Record]] = {}
-    for record in find_records(folder):
+    for record in found:
         groups.setdefault(_class_of(record), []).append(record)
     if not groups:
         raise RbdmlError(f"no records below {folder}: make one with `rbdml run`, or name another folder")
-    return list(groups.values())
+    return list(groups.values()), damaged
 
 
-def plot_all(folder: Path, out: Path) -> list[Path]:
-    """Draw every group of comparable records below a folder.
+def plot_all(folder: Path, out: Path) -> tuple[list[Path], list[str]]:
+    """Draw every group of comparable records below a folder; the second value is what was left out and why.
 
-    One group's plots go into `out` itself, several groups' into `out/<data set>-<number>/`.
+    One group's plots go into `out` itself, several groups' into `out/<data set>-<hash of what they share>/`.
     """
-    groups, paths = groups_of_records(folder), []
-    for number, group in enumerate(groups):
-        target = out if len(groups) == 1 else out / f"{group[0].spec.dataset}-{number}"
-        paths += draw(group, target)
-    return paths
+    groups, damaged = groups_of_records(folder)
+    paths = []
+    for group in groups:
+        shared = hashlib.sha256(_class_of(group[0]).encode()).hexdigest()[:6]
+        paths += draw(group, out if len(groups) == 1 else out / f"{group[0].spec.dataset}-{shared}")
+    return paths, damaged
 
 
 def draw(records: list[Record], folder: Path) -> list[Path]:

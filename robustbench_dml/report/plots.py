@@ -51,7 +51,6 @@ def _frame(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "defense": record.spec.defense,
-            "family": record.spec.defense.split("-")[0],
             "eta": record.cost.nominal_per_iteration - 1,
             "seed": record.spec.seed,
             "flags": ", ".join(record.diagnostics.flags),
@@ -74,7 +73,7 @@ def _draw(frame: pd.DataFrame, x: str, label: str, subtitle: str) -> Figure:
         axes = figure.add_subplot()
         appearance = _appearance()
         for defense, rows in frame.groupby("defense", sort=True):
-            colour, marker = appearance(str(rows["family"].iloc[0]))
+            colour, marker = appearance(str(defense))
             axes.errorbar(
                 rows[x],
                 rows["ERS"],
@@ -100,7 +99,7 @@ def _finish(axes: Axes, label: str, subtitle: str) -> None:
     axes.set_ylabel("Empirical Robustness Score (ERS)")
     axes.set_title(subtitle, fontsize=8, loc="left", color="#555555")
     axes.margins(0.15)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=min(0, axes.get_ylim()[0]) if axes.dataLim.y0 < 0 else 0)
     axes.legend(frameon=False, fontsize=9)
 
 
@@ -110,15 +109,23 @@ def _error(rows: pd.DataFrame, name: str) -> list[pd.Series[float]]:
 
 
 def _appearance() -> Callable[[str], tuple[object, str]]:
-    """A fixed colour and marker for each family of defenses, told apart without colour too."""
-    families = sorted({info.name.split("-")[0] for info in DEFENSES})
+    """A fixed colour for each family of defenses, and a marker for each member, told apart without colour too."""
+    names = [info.name for info in DEFENSES]
+    families = sorted({_family(name) for name in names})
     palette = sns.color_palette("colorblind", 10)
 
-    def of(family: str) -> tuple[object, str]:
-        place = families.index(family) if family in families else len(families)
-        return palette[place % len(palette)], MARKERS[place % len(MARKERS)]
+    def of(name: str) -> tuple[object, str]:
+        family = _family(name)
+        colour = families.index(family) if family in families else len(families)
+        members = [other for other in names if _family(other) == family]
+        member = members.index(name) if name in members else 0
+        return palette[colour % len(palette)], MARKERS[(colour + member) % len(MARKERS)]
 
     return of
+
+
+def _family(name: str) -> str:
+    return name.split("-", maxsplit=1)[0]
 
 
 def _save(figure: Figure, folder: Path, name: str) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from pathlib import Path
 from string import Template
@@ -22,7 +23,7 @@ def write_defense(name: str, folder: Path | None = None) -> list[Path]:
     Raises:
         RbdmlError: a name that is taken or not of that form, or a file that is there already.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(name):
         raise RbdmlError(f"'{name}' is no name for a defense: use lower-case words joined by hyphens, like my-defense")
     if name in {info.name for info in DEFENSES}:
         raise RbdmlError(f"there is a defense '{name}' already: choose another name")

@@ -164,10 +164,9 @@ def test_a_download_is_loaded_and_found_again(
     assert len(dataset.test) == 4
     assert capsys.readouterr().out == ""  # so that --json and --quiet stay as they promise
     assert fashion.find_fashion(Roots(target)) == target / "FashionMNIST" / "raw"
-    if root in ("asked", "named"):
-        fetched.clear()
-        fashion.load_fashion(roots)
-        assert fetched == []
+    fetched.clear()
+    fashion.load_fashion(roots)
+    assert fetched == []
 
 
 def test_the_whole_set_is_what_it_is_registered_as(monkeypatch: pytest.MonkeyPatch) -> None:

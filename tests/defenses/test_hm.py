@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from support import unit_rows
 from torch import Tensor
 
 from robustbench_dml.batches import Batch
@@ -41,11 +42,11 @@ def step(defense: Defense, model: Embedder, batch: Batch) -> tuple[Perturbed, Te
 def test_destination_equal_to_source_is_regular_training(
     linear_model: Embedder, make_batch: MakeBatch, sampler: str
 ) -> None:
-    ours = step(hm(source=sampler, destination=sampler), linear_model, make_batch())
+    ours = step(hm(sampler=sampler, destination=sampler), linear_model, make_batch())
     regular = build_defense("regular", {"sampler": sampler}, THREAT)
     theirs = step(regular, linear_model, make_batch())
     assert torch.equal(ours[0].triplets.rows, theirs[0].triplets.rows)
-    assert torch.equal(ours[0].images, make_batch().images[ours[0].triplets.rows])  # type: ignore[arg-type]
+    assert torch.equal(ours[0].images, make_batch().images[ours[0].triplets.rows])
     assert math.isclose(ours[1].item(), theirs[1].item(), abs_tol=1e-14)
     for a, b in zip(ours[2], theirs[2], strict=True):
         assert torch.allclose(a, b, atol=1e-14, rtol=0)
@@ -99,7 +100,7 @@ def test_early_stop_gives_what_the_full_loop_gives(linear_model: Embedder, make_
     for destination in ("-0.3", "0", "0.2", "lga", "R"):
         short = hm(destination=destination).perturb(linear_model, make_batch(16))
         full = hm(destination=destination, early_stop=False).perturb(linear_model, make_batch(16))
-        assert torch.equal(short.images, full.images), destination  # type: ignore[arg-type]
+        assert torch.equal(short.images, full.images), destination
 
 
 def test_triplets_stop_at_their_destination(linear_model: Embedder, make_batch: MakeBatch) -> None:
@@ -116,11 +117,8 @@ def test_triplets_stop_at_their_destination(linear_model: Embedder, make_batch: 
 def test_gradual_destination_follows_the_previous_triplet_term(linear_model: Embedder, make_batch: MakeBatch) -> None:
     defense, batch = hm(), make_batch()
     for previous, level in ((2.0, 1.0), (0.2, 1.0), (0.05, 0.25), (0.0, 0.0)):
-        defense.load_state({"previous_loss": previous})
-        target = defense._destination.hardness(
-            defense.perturb(linear_model, batch).triplets, batch, None, defense._previous_loss
-        )
-        assert target.tolist() == pytest.approx([-MARGIN * level] * 8)
+        defense.load_state({"previous_loss": torch.tensor(previous)})
+        assert defense.target(linear_model, batch)[1].tolist() == pytest.approx([-MARGIN * level] * 8)
 
 
 def test_the_previous_triplet_term_is_remembered_without_the_structure_term(
@@ -128,46 +126,63 @@ def test_the_previous_triplet_term_is_remembered_without_the_structure_term(
 ) -> None:
     batch, threat = make_batch(), Threat(eps=0.6, alpha=0.1, steps=8)
     plain, structured = hm(threat, destination="1"), hm(threat, destination="1", ics=0.5)
-    assert plain.state() == structured.state() == {"previous_loss": 2.0}
+    assert float(plain.state()["previous_loss"]) == float(structured.state()["previous_loss"]) == 2.0
     perturbed = plain.perturb(linear_model, batch)
     without = plain.loss(linear_model, batch, perturbed).item()
     assert structured.loss(linear_model, batch, perturbed).item() > without
-    assert structured.state() == plain.state() == {"previous_loss": without}
+    assert float(structured.state()["previous_loss"]) == float(plain.state()["previous_loss"]) == without
 
 
-def test_structure_term_equals_a_loop_and_reaches_the_benign_images(
+def test_the_loss_with_structure_equals_a_loop_with_its_gradients(
     linear_model: Embedder, make_batch: MakeBatch
 ) -> None:
-    rng = torch.Generator().manual_seed(3)
-    anchor, moved, positive = (
-        torch.nn.functional.normalize(torch.randn(9, 4, generator=rng).double(), dim=1).requires_grad_()
-        for _ in range(3)
-    )
-    term = intra_class_structure(anchor, moved, positive)
-    naive = [
-        max(0.0, math.dist(a, m) - math.dist(a, p))
-        for a, m, p in zip(anchor.tolist(), moved.tolist(), positive.tolist(), strict=True)
-    ]
-    assert term.item() == pytest.approx(sum(naive) / 9)
-    gradients = torch.autograd.grad(term, [anchor, moved, positive])
-    assert all((gradient.abs().sum() > 0) for gradient in gradients)
+    """Term by term from the embeddings, anchors and positives benign with gradient."""
+    batch = make_batch()
+    defense = hm(Threat(eps=0.6, alpha=0.1, steps=8), destination="1", ics=0.3, ics_margin=0.05)
+    perturbed, loss, gradients = step(defense, linear_model, batch)
+
+    def naive(structure_scale: float) -> Tensor:
+        total = torch.zeros(()).double()
+        for rows, images in zip(perturbed.triplets.rows, perturbed.images, strict=True):
+            anchor, positive, negative = (linear_model(image[None])[0] for image in images)
+            total = total + ((anchor - positive).norm() - (anchor - negative).norm() + MARGIN).clamp(min=0)
+            benign_anchor, benign_positive = (linear_model(batch.images[row][None])[0] for row in rows[:2])
+            gap = (benign_anchor - anchor).norm() - (benign_anchor - benign_positive).norm() + 0.05
+            total = total + structure_scale * gap.clamp(min=0)
+        return total / len(perturbed.images)
+
+    expected = naive(0.3)
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-12)
+    assert expected.item() > naive(0.0).item()
+    for ours, theirs in zip(gradients, torch.autograd.grad(expected, list(linear_model.parameters())), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-12, rtol=0)
+
+
+def test_structure_reaches_the_benign_anchor_and_positive() -> None:
+    anchor, moved, positive = (unit_rows(9, 4, seed=seed).requires_grad_() for seed in range(3))
+    gradients = torch.autograd.grad(intra_class_structure(anchor, moved, positive), [anchor, moved, positive])
+    assert all(bool(gradient.abs().sum() > 0) for gradient in gradients)
 
 
 def test_the_named_entry_is_put_together_from_its_parts() -> None:
     info = DEFENSES.get("hm-lga-ics")
     assert info.cls is HardnessManipulation
-    assert resolve_params(info, {}) == {"source": "S", "destination": "lga", "ics": 0.5, "early_stop": True}
+    params = resolve_params(info, {})
+    assert (params["sampler"], params["destination"], params["ics"]) == ("S", "lga", 0.5)
 
 
 @pytest.mark.parametrize(
     ("params", "message"),
     [
         ({"destination": "3"}, "out of range"),
-        ({"destination": "nan"}, "out of range"),
+        ({"destination": "nan"}, "unknown destination"),
+        ({"destination": "g_B(x)"}, "unknown destination"),
         ({"destination": "x"}, "unknown destination"),
-        ({"source": "x"}, "unknown sampler"),
+        ({"sampler": "x"}, "unknown sampler"),
         ({"ics": "-1"}, "negative"),
         ({"ics": "high"}, "valid number"),
+        ({"ics": "nan"}, "finite"),
+        ({"u": "0"}, "not positive"),
         ({"weight": "1"}, "no parameter 'weight'"),
     ],
 )

@@ -52,7 +52,9 @@ def make_record() -> Callable[..., Record]:
             diagnostics=Diagnostics(
                 flags=list(flags), effective_rank=9.5, mean_cosine=0.1, without_gradient=0.0, repeat_difference=0.0
             ),
-            training_end=TrainingEnd(last_loss=0.2, collapsed_at=None, collapse_cause=None, stopped=False),
+            training_end=TrainingEnd(
+                last_loss=0.2, collapsed_at=None, collapse_cause=None, stopped=False, device="cpu"
+            ),
             provenance=Provenance(
                 created="2026-01-02T03:04:05+00:00",
                 versions={},

@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sysconfig
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+from cli_support import PLOTS, RUN, Answer, Made, files_below, nothing_below, rbdml, refusal
+
+from robustbench_dml import runs
+from robustbench_dml.batches import Batch
+from robustbench_dml.checkpoints import read_tensors, write_tensors
+from robustbench_dml.errors import DivergedError, RbdmlError
+from robustbench_dml.protocol import BUDGETS
+from robustbench_dml.records import CHECKPOINT_FILE, RECORD_FILE, Record, find_records, read_queries, read_record
+from robustbench_dml.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, Registry
+from robustbench_dml.training import Trainer
+
+
+def test_a_run_shows_its_tables_its_folder_and_its_plots(made: Made) -> None:
+    assert made.answer.err == ""
+    assert "regular *" in made.answer.out
+    assert "already recorded" not in made.answer.out
+    assert f"record: {made.folder}\n" in made.answer.out
+    for name in PLOTS:
+        assert f" {made.out / 'fashion-mini' / name}\n" in made.answer.out
+        assert (made.out / "fashion-mini" / name).is_file()
+
+
+def test_a_run_leaves_its_record_its_weights_and_its_queries(made: Made) -> None:
+    assert sorted(path.name for path in made.folder.iterdir()) == [CHECKPOINT_FILE, "queries.npz", RECORD_FILE]
+    assert [path.name for path in made.out.iterdir()] == ["fashion-mini"]
+    assert sorted(path.name for path in (made.out / "fashion-mini").iterdir()) == sorted([made.record.digest, *PLOTS])
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_run_that_has_a_record_is_shown_and_not_repeated(made: Made, tmp_path: Path) -> None:
+    out = made.copy(tmp_path / "runs")
+    before = {path: path.read_bytes() for path in files_below(out)}
+    answer = rbdml(*RUN, "--out", out)
+    assert answer.code == 0
+    assert answer.out.startswith(f"already recorded on {made.record.provenance.created} (--force repeats it)")
+    assert "regular *" in answer.out
+    assert {path: path.read_bytes() for path in files_below(out)} == before
+
+
+@pytest.mark.usefixtures("no_training")
+def test_quiet_prints_the_folder_and_nothing_else(made: Made) -> None:
+    assert rbdml(*RUN, "--out", made.out, "--quiet") == Answer(0, f"{made.folder}\n", "")
+
+
+@pytest.mark.usefixtures("no_training")
+def test_json_is_the_record_and_nothing_else(made: Made) -> None:
+    answer = rbdml(*RUN, "--out", made.out, "--json")
+    assert (answer.code, answer.err) == (0, "")
+    assert Record.model_validate_json(answer.out) == made.record
+    assert json.loads(answer.out) == json.loads((made.folder / RECORD_FILE).read_text())
+
+
+def test_force_trains_again_and_gives_the_same_values(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = made.copy(tmp_path / "runs")
+    iterations: list[int] = []
+    batch = Trainer.batch
+
+    def counted(trainer: Trainer, iteration: int) -> Batch:
+        iterations.append(iteration)
+        return batch(trainer, iteration)
+
+    monkeypatch.setattr(Trainer, "batch", counted)
+    answer = rbdml(*RUN, "--out", out, "--force", "--quiet")
+    assert answer == Answer(0, f"{out / 'fashion-mini' / made.record.digest}\n", "")
+    assert iterations == list(range(made.record.cost.spent.iterations))
+    [again] = find_records(out)
+    assert again.values == made.record.values
+    assert again.intervals == made.record.intervals
+    assert again.cost.passes == made.record.cost.passes
+    assert again.provenance.weights == made.record.provenance.weights
+    assert sorted(path.name for path in out.joinpath("fashion-mini").iterdir()) == sorted([again.digest, *PLOTS])
+
+
+@pytest.mark.parametrize("step", ["evaluate_model", "write_record"])
+def test_a_repetition_that_fails_keeps_the_old_record(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> NoReturn:
+        raise RbdmlError("not this time")
+
+    out = made.copy(tmp_path / "runs")
+    before = {path: path.read_bytes() for path in files_below(out)}
+    monkeypatch.setattr(runs, step, fail)
+    assert "not this time" in refusal(rbdml(*RUN, "--out", out, "--force"))
+    after = {path: path.read_bytes() for path in files_below(out) if path.name != runs.RESUME_FILE}
+    assert after == before
+
+
+def test_an_interrupted_run_ends_with_130_and_the_same_command_goes_on(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    iterations: list[int] = []
+    batch = Trainer.batch
+
+    def interrupted(trainer: Trainer, iteration: int) -> Batch:
+        iterations.append(iteration)
+        if iterations == [0, 1, 2]:
+            signal.raise_signal(signal.SIGINT)
+        return batch(trainer, iteration)
+
+    monkeypatch.setattr(Trainer, "batch", interrupted)
+    answer = rbdml(*RUN, "--out", tmp_path, "--quiet", terminal=True)
+    assert (answer.code, answer.out) == (130, "")
+    assert answer.err.strip() == "rbdml: interrupted; the same command goes on from here"
+    assert find_records(tmp_path) == []
+    answer = rbdml(*RUN, "--out", tmp_path, "--json")
+    assert iterations == list(range(made.record.cost.spent.iterations))
+    assert Record.model_validate_json(answer.out).values == made.record.values
+    assert not list(tmp_path.rglob(".*"))  # what it went on from is gone
+
+
+def test_a_run_that_diverges_after_an_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any, **__: Any) -> NoReturn:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "evaluate_model", interrupt)
+        assert rbdml(*RUN, "--out", tmp_path).code == 130
+    [kept] = files_below(tmp_path)
+    assert kept.name == runs.RESUME_FILE
+
+    def diverge(*_: Any, **__: Any) -> NoReturn:
+        raise DivergedError("training diverged")
+
+    monkeypatch.setattr(Trainer, "run", diverge)
+    assert "training diverged" in refusal(rbdml(*RUN, "--out", tmp_path))
+    assert nothing_below(tmp_path)
+
+
+def test_a_full_disk_is_told_and_the_same_command_goes_on(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "write_record", full)  # the last thing that is written
+        assert "free some space" in refusal(rbdml(*RUN, "--out", tmp_path))
+    assert [path.name for path in files_below(tmp_path)] == [runs.RESUME_FILE]
+    monkeypatch.setattr(Trainer, "batch", None)  # there is nothing left to train
+    record = Record.model_validate_json(rbdml(*RUN, "--out", tmp_path, "--json").out)
+    assert record.values == made.record.values
+    assert record.cost.spent.iterations == made.record.cost.spent.iterations
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_damaged_record_is_left_out_of_the_others(made: Made, tmp_path: Path) -> None:
+    out = made.copy(tmp_path / "runs")
+    damaged = out / "fashion-mini" / "damaged" / RECORD_FILE
+    damaged.parent.mkdir()
+    damaged.write_text("{}")
+    answer = rbdml(*RUN, "--out", out, "--quiet")
+    assert (answer.code, answer.out) == (0, f"{out / 'fashion-mini' / made.record.digest}\n")
+    assert answer.err.startswith(f"rbdml: left out: {damaged}: ")
+    assert answer.err.count("\n") == 1
+
+
+# Evaluating again
+
+
+def test_a_checkpoint_evaluated_the_same_way_gives_the_same_values(made: Made, tmp_path: Path) -> None:
+    answer = rbdml("evaluate", made.checkpoint, "--out", tmp_path, "--device", "cpu", "--json", terminal=True)
+    assert answer.err == ""
+    record = Record.model_validate_json(answer.out)
+    assert record.digest == made.record.digest
+    assert record.values == made.record.values
+    assert record.cost.spent == made.record.cost.spent
+    assert record.provenance.weights == made.record.provenance.weights
+    folder = tmp_path / "fashion-mini" / record.digest
+    assert read_record(folder) == record
+    mine, theirs = read_queries(folder), read_queries(made.folder)
+    assert list(mine) == list(theirs)
+    assert all(np.array_equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_a_checkpoint_evaluated_another_way_gives_another_record(made: Made, tmp_path: Path) -> None:
+    out = made.copy(tmp_path / "runs")
+    other = ("--attack-steps", "0", "--device", "cpu")
+    answer = rbdml("evaluate", made.checkpoint, "--out", out, *other, terminal=True)
+    assert "queries" in answer.err  # a bar, on a terminal
+    [record] = [found for found in find_records(out) if found.digest != made.record.digest]
+    assert f"record: {out / 'fashion-mini' / record.digest}\n" in answer.out
+    assert record.spec.evaluation.threat.steps == 0
+    assert record.spec.training == made.record.spec.training
+    assert record.benign == made.record.benign
+    assert record.attacked != made.record.attacked
+    assert made.record in find_records(out)
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)], ids=["", "force"])
+def test_other_weights_of_the_same_run_do_not_pass_for_its_record(
+    made: Made, tmp_path: Path, force: tuple[str, ...]
+) -> None:
+    out, checkpoint = made.copy(tmp_path / "runs"), tmp_path / "other.safetensors"
+    tensors, metadata = read_tensors(made.checkpoint)
+    write_tensors(checkpoint, {name: tensor + 0.01 for name, tensor in tensors.items()}, metadata)
+    answer = rbdml("evaluate", checkpoint, "--out", out, "--device", "cpu", "--quiet", *force)
+    [record] = find_records(out)
+    if force:
+        assert answer.code == 0
+        assert record.provenance.weights != made.record.provenance.weights
+    else:
+        assert "other weights of the same run" in refusal(answer)
+        assert record == made.record
+
+
+@pytest.mark.usefixtures("no_training")
+def test_an_evaluation_that_has_a_record_is_not_repeated(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "evaluate_model", None)
+    answer = rbdml("evaluate", made.checkpoint, "--out", made.out, "--device", "cpu")
+    assert answer.out.startswith("already recorded")
+
+
+# Showing
+
+
+def test_plot_writes_the_four_files(made: Made, tmp_path: Path) -> None:
+    answer = rbdml("plot", "--records", made.out, "--out", tmp_path / "plots")
+    paths = [tmp_path / "plots" / name for name in PLOTS]
+    assert answer == Answer(0, "".join(f"{path}\n" for path in paths), "")
+    assert files_below(tmp_path / "plots") == sorted(paths)
+
+
+def test_plot_writes_beside_the_records_unless_told_otherwise_and_can_be_quiet(made: Made, tmp_path: Path) -> None:
+    out = made.copy(tmp_path / "runs")
+    assert rbdml("plot", "--records", out, "--quiet") == Answer(0, "", "")
+    assert all((out / name).is_file() for name in PLOTS)
+
+
+def test_plot_without_records_is_refused(tmp_path: Path) -> None:
+    assert "no records below" in refusal(rbdml("plot", "--records", tmp_path, "--out", tmp_path / "plots"))
+    assert nothing_below(tmp_path)
+
+
+REGISTRIES: dict[str, Registry[Any]] = {
+    "defenses": DEFENSES,
+    "attacks": ATTACKS,
+    "datasets": DATASETS,
+    "backbones": BACKBONES,
+}
+
+
+@pytest.mark.parametrize("kind", REGISTRIES)
+def test_a_list_holds_every_entry_with_its_source(kind: str) -> None:
+    rows = json.loads(rbdml("list", kind, "--json").out)
+    assert [(row["name"], row["source"]) for row in rows] == [(info.name, info.paper) for info in REGISTRIES[kind]]
+
+
+@pytest.mark.parametrize("kind", [*REGISTRIES, "budgets"])
+def test_a_list_says_the_same_as_text_and_as_json(kind: str) -> None:
+    rows = json.loads(rbdml("list", kind, "--json").out)
+    header, _, *lines = rbdml("list", kind).out.splitlines()
+    assert re.split("  +", header.strip()) == list(rows[0])
+    for line, row in zip(lines, rows, strict=True):
+        assert line.startswith(f"{row['name']} ")
+        assert all(value in line for value in row.values())
+
+
+def test_the_list_of_budgets_gives_their_passes_for_every_data_set() -> None:
+    rows = json.loads(rbdml("list", "budgets", "--json").out)
+    assert [row["name"] for row in rows] == list(BUDGETS)
+    assert all(re.fullmatch(r"[\d.e+]+M", row[info.name]) for row in rows for info in DATASETS)
+
+
+def test_the_installed_command_tells_its_version() -> None:
+    command = Path(sysconfig.get_path("scripts")) / "rbdml"
+    answer = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert answer.stdout == f"rbdml, version {version('robustbench-dml')}\n"
+    assert answer.stderr == ""

@@ -1,0 +1,82 @@
+"""Giving the command `rbdml` within the tests' own process."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from robustbench_dml.cli import main
+from robustbench_dml.records import CHECKPOINT_FILE, Record
+
+SETTINGS = ("--budget", "200", "--pairs", "16", "--queries", "8", "--attack-steps", "1", "--device", "cpu")
+RUN = ("run", "--defense", "regular", "--dataset", "fashion-mini", *SETTINGS)
+HM = ("run", "--defense", "hm-lga-ics", "--dataset", "fashion-mini", *SETTINGS)
+PLOTS = ("efficiency.png", "efficiency.svg", "tradeoff.png", "tradeoff.svg")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command printed and how it ended."""
+
+    code: object
+    out: str
+    err: str
+
+
+def rbdml(*arguments: str | Path, terminal: bool = False) -> Answer:
+    """Give the command in this process: a process of its own would import PyTorch anew."""
+    out, err = io.StringIO(), io.StringIO()
+    code: object = 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["rbdml", *map(str, arguments)])
+        patch.setattr(err, "isatty", lambda: terminal)
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
+    return Answer(code, out.getvalue(), err.getvalue())
+
+
+def refusal(answer: Answer) -> str:
+    """The one line in which bad input is refused."""
+    assert answer.code == 2
+    assert answer.out == ""
+    assert answer.err.startswith("rbdml: ")
+    assert answer.err.endswith("\n")
+    assert answer.err.count("\n") == 1
+    return answer.err
+
+
+def files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def nothing_below(folder: Path) -> bool:
+    """No file, and no folder that was meant to hold one."""
+    return not list(folder.glob("*"))
+
+
+@dataclass(frozen=True)
+class Made:
+    """The run that the tests share; copy what you change."""
+
+    answer: Answer
+    out: Path
+    record: Record
+
+    @property
+    def folder(self) -> Path:
+        return self.out / "fashion-mini" / self.record.digest
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / CHECKPOINT_FILE
+
+    def copy(self, to: Path) -> Path:
+        return Path(shutil.copytree(self.out, to))

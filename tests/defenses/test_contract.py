@@ -1,0 +1,35 @@
+"""The contract, for one entry of each class and every kind of state; and that every entry can be built."""
+
+from __future__ import annotations
+
+import pytest
+
+from robustbench_dml.defense import build_defense, resolve_params
+from robustbench_dml.protocol import Threat
+from robustbench_dml.registry import DEFENSES, DefenseInfo
+from robustbench_dml.testing import check_defense
+
+NAMES = ["regular", "madry", "est", "ses", "act", "ca-tride", "hm-lga-ics", "hm-r-m", "hm-s-gb", "hm-free"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_keeps_the_contract(name: str) -> None:
+    check_defense(name)
+
+
+def test_every_class_is_checked() -> None:
+    own = {info.cls for info in DEFENSES if not info.cls.fake and info.cls.__module__.startswith("robustbench_dml.")}
+    assert own == {DEFENSES.get(name).cls for name in NAMES}
+
+
+@pytest.mark.parametrize("info", list(DEFENSES), ids=lambda info: info.name)
+def test_every_entry_can_be_built(info: DefenseInfo) -> None:
+    params = resolve_params(info, {})
+    assert build_defense(info.name, params, Threat(eps=0.1, alpha=0.1, steps=2)).threat.steps == 2
+    assert resolve_params(info, params) == params  # there is one way to write each
+
+
+def test_no_two_entries_are_the_same() -> None:
+    own = [info for info in DEFENSES if info.cls.__module__.startswith("robustbench_dml.") and info.name != "hm"]
+    settings = [(info.cls, tuple(sorted(resolve_params(info, {}).items()))) for info in own]
+    assert len(set(settings)) == len(settings)

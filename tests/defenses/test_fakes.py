@@ -1,0 +1,52 @@
+"""Every fake must be flagged, and an honest model must not be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import robustbench_dml as rb
+from robustbench_dml.records import Record
+from robustbench_dml.registry import DEFENSES
+
+FLAGS = {
+    "fake-constant": ["collapsed", "no gradient"],
+    "fake-shattered": ["no gradient"],
+    "fake-noisy": ["random"],
+    "fake-saturated": ["no gradient"],
+}
+SMALL: Any = {"device": "cpu", "quiet": True, "budget": "1k", "training": {"pairs": 16}}
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
+    evaluation = {"queries": 24, "steps": 8, "alpha": 12 / 255}
+    out = tmp_path_factory.mktemp("fakes")
+    return {name: rb.run(name, "fashion-mini", out=out, evaluation=evaluation, **SMALL) for name in ("regular", *FLAGS)}
+
+
+def test_every_fake_is_in_the_table() -> None:
+    assert {info.name for info in DEFENSES if info.cls.fake} == set(FLAGS)
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_fake_is_flagged(records: dict[str, Record], name: str) -> None:
+    assert records[name].diagnostics.flags == FLAGS[name]
+
+
+def test_an_honest_model_is_not_flagged(records: dict[str, Record]) -> None:
+    assert records["regular"].diagnostics.flags == []
+
+
+def test_hidden_gradients_fool_the_score(records: dict[str, Record]) -> None:
+    """That is why the flags are needed."""
+    for name in ("fake-constant", "fake-shattered", "fake-saturated"):
+        assert records[name].ers > records["regular"].ers + 5, name
+
+
+def test_a_fake_comes_back_from_its_checkpoint_as_a_fake(tmp_path: Path) -> None:
+    record = rb.run("fake-constant", "fashion-mini", out=tmp_path, evaluation={"queries": 4, "steps": 0}, **SMALL)
+    model = rb.load_model(tmp_path / "fashion-mini" / record.digest / "checkpoint.safetensors", device="cpu")
+    assert rb.evaluate(model, "fashion-mini", device="cpu", quiet=True, queries=4, steps=0).collapsed

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.lookup import find_defense
+from robustbench_dml.runs import make_spec
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("hm-s-m", "hm-s-m"),
+        ("HM[S,M]", "hm-s-m"),
+        ("HM[S, M] & ICS", "hm-s-m-ics"),
+        ("HM[S,g_LGA]", "hm-s-lga"),
+        ("HM[S,g_LGA]&ICS", "hm-lga-ics"),
+        ("HM[S,g_LGA]&ICS(0.5)", "hm-lga-ics"),
+        ("HM[R,g_LGA]&ICS(0.5)", "hm-r-lga-ics"),
+        ("HM[S,g_2]", "hm-s-g2"),
+        ("HM[S,g_1/2]", "hm-s-ghalf"),
+        ("HM[S,g_B(M)]", "hm-s-gb"),
+        ("HM[S,0]", "hm-s-zero"),
+        ("HM[S,-gamma]", "hm-s-margin"),
+        ("HM[S,-\u03b3/2]", "hm-s-half-margin"),
+        ("HM[S,-0.1]", "hm-s-half-margin"),
+        ("HM[R,2]", "madry"),
+        ("ACT[R]", "act"),
+        ("ACT[S]", "act-s"),
+        ("EST[R]", "est"),
+        ("regular[R]", "regular"),
+    ],
+)
+def test_the_papers_names_are_the_registered_entries(text: str, name: str) -> None:
+    assert make_spec(defense=text, dataset="fashion-mini") == make_spec(defense=name, dataset="fashion-mini")
+
+
+def test_other_members_of_the_family_have_their_parameters() -> None:
+    spec = make_spec(defense="HM[D,-0.05]&ICS(0.25)", dataset="fashion-mini")
+    assert spec.defense == "hm"
+    assert {"sampler": "D", "destination": "-0.05", "ics": 0.25}.items() <= spec.params.items()
+    assert make_spec(defense="EST[S]", dataset="fashion-mini").params == {"sampler": "S"}
+
+
+@pytest.mark.parametrize("text", ["HM[]", "HM[S]", "HM[S,M", "HM[S,M]&", "HM[S,M]&ICS()x", "[S]", "HM[S,]"])
+def test_what_cannot_be_read_is_named(text: str) -> None:
+    with pytest.raises(RbdmlError, match=r"defense|destination|sampler"):
+        make_spec(defense=text, dataset="fashion-mini", params={"no": 1} if text == "HM[S]" else None)
+
+
+@pytest.mark.parametrize("text", ["HM[T,M]", "HM[S,M]&ICS(x)", "HM[S,M]&ICS(nan)", "HM[S,3]", "HM[S,g_B(T)]"])
+def test_bad_values_in_brackets_are_named(text: str) -> None:
+    with pytest.raises(RbdmlError, match=r"unknown|cannot be|out of range"):
+        make_spec(defense=text, dataset="fashion-mini")
+
+
+def test_a_defense_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from robustbench_dml.defenses.regular import Regular\n"
+        "from robustbench_dml.registry import register_defense\n"
+        "register_defense('in-a-file', summary='s', paper='arXiv', sampler='D')(Regular)\n"
+    )
+    for _ in range(2):  # the second time it is there already
+        info, params = find_defense(f"{path}:in-a-file")
+        assert (info.name, params) == ("in-a-file", {})
+    with pytest.raises(RbdmlError, match="did you mean 'in-a-file'"):
+        find_defense(f"{path}:in-a-fil")
+
+
+def test_a_file_that_fails_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text("x = 1\nraise ValueError('no')\n")
+    with pytest.raises(RbdmlError, match=r"broken.py: cannot be loaded: ValueError at line 2: no"):
+        find_defense(f"{path}:any")
+    path.write_text("def f(:\n")
+    with pytest.raises(RbdmlError, match=r"cannot be loaded: SyntaxError at line 1"):
+        find_defense(f"{path}:any")
+    path.write_text("\n\nimport sys\nsys.exit(3)\n")
+    with pytest.raises(RbdmlError, match=r"cannot be loaded: SystemExit at line 4"):
+        find_defense(f"{path}:any")
+    with pytest.raises(RbdmlError, match="names a file but no defense in it"):
+        find_defense(str(path))
+    with pytest.raises(RbdmlError, match="no such Python file"):
+        find_defense(f"{tmp_path / 'absent.py'}:any")
