@@ -36,7 +36,7 @@ class Training(Frozen):
 
     threat: Threat
     pairs: Annotated[int, Field(ge=1)]  # anchors per batch; the batch has twice as many images
-    lr: Annotated[float, Field(gt=0)]  # Adam
+    lr: Annotated[float, Field(gt=0, le=1e30)]  # Adam; more overflows before it can diverge
     weight_decay: Annotated[float, Field(ge=0)]
     on_collapse: Literal["stop", "continue"] = "continue"  # what training does once it has collapsed
 

@@ -84,6 +84,12 @@ class Record(Frozen):
     provenance: Provenance
 
     @property
+    def flags(self) -> list[str]:
+        """Reasons not to believe the score: of the evaluation, and a training that ended collapsed."""
+        in_training = self.training_end.collapsed_at is not None and "collapsed" not in self.diagnostics.flags
+        return [*self.diagnostics.flags, *(["collapsed in training"] if in_training else [])]
+
+    @property
     def values(self) -> dict[str, float]:
         """Every score by its column, benign first."""
         return {**self.benign, **self.attacked, "ERS": self.ers}

@@ -109,6 +109,10 @@ class Registry(Generic[I]):
             )
         return self._entries[name]
 
+    def __contains__(self, name: str) -> bool:
+        self._discover()
+        return name in self._entries
+
     def __iter__(self) -> Iterator[I]:
         self._discover()
         return iter(sorted(self._entries.values(), key=lambda info: info.name))

@@ -85,7 +85,7 @@ def test_a_budget_in_seconds_is_kept(dataset: Dataset, monkeypatch: pytest.Monke
 
 
 def test_training_lowers_the_loss(dataset: Dataset) -> None:
-    short, long = trained(spec("regular", "16"), dataset), trained(spec("regular", "3k"), dataset)
+    short, long = trained(spec("regular", "16"), dataset), trained(spec("regular", "1k"), dataset)
     assert long.loss < short.loss / 2
 
 
@@ -148,10 +148,17 @@ def test_a_loss_that_is_not_finite_stops_training(dataset: Dataset) -> None:
         trained(spec("regular", lr=1e20), dataset)
 
 
-def test_weights_that_are_not_finite_stop_training(dataset: Dataset) -> None:
+def test_weights_that_are_not_finite_stop_training(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the last iteration there is no next loss to notice it."""
+    trainer = Trainer(spec("regular", "1"), dataset, device=CPU)
+
+    @torch.no_grad()
+    def step() -> None:
+        next(trainer.model.parameters()).fill_(torch.nan)
+
+    monkeypatch.setattr(trainer.optimizer, "step", step)
     with pytest.raises(DivergedError, match=r"weights of 'regular' are not finite after iteration 0: lower --lr"):
-        trained(spec("regular", "1", lr=1e39), dataset)
+        trainer.run(progress=QUIET)
 
 
 def test_every_setting_of_the_optimiser_counts(dataset: Dataset) -> None:

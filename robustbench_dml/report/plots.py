@@ -53,7 +53,7 @@ def _frame(records: Sequence[Record]) -> pd.DataFrame:
             "defense": record.spec.defense,
             "eta": record.cost.nominal_per_iteration - 1,
             "seed": record.spec.seed,
-            "flags": ", ".join(record.diagnostics.flags),
+            "flags": ", ".join(record.flags),
             "passes": record.cost.passes / 1e6,
             "R@1": record.benign["R@1"],
             "R@1 low": record.intervals["R@1"][0],

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from tabulate import tabulate
 
 from robustbench_dml.attack import Column
+from robustbench_dml.defense import resolve_params
 from robustbench_dml.protocol import Evaluation
 from robustbench_dml.records import Record
+from robustbench_dml.registry import DEFENSES
 
 
 def record_tables(records: Sequence[Record], columns: Mapping[str, Column], *, marked: str | None = None) -> str:
@@ -67,7 +69,7 @@ def _cost_row(record: Record, marked: str | None) -> dict[str, object]:
         "metered": f"{cost.metered_per_iteration:.1f}",
         **{name: f"{value:.1f}" for name, value in record.benign.items()},
         "ERS": f"{record.ers:.1f} +- {_half(record, 'ERS'):.1f}",
-        "flags": ", ".join(record.diagnostics.flags),
+        "flags": ", ".join(record.flags),
     }
 
 
@@ -77,7 +79,12 @@ def _attack_row(record: Record, columns: Mapping[str, Column], marked: str | Non
 
 
 def _name(record: Record, marked: str | None) -> str:
-    return f"{record.spec.defense} *" if record.digest == marked else record.spec.defense
+    """The defense, what of its parameters is not the entry's own, and a star for the run to point out."""
+    spec = record.spec
+    own = resolve_params(DEFENSES.get(spec.defense), {}) if spec.defense in DEFENSES else spec.params
+    changed = ", ".join(f"{name}={value}" for name, value in sorted(spec.params.items()) if own.get(name) != value)
+    name = f"{spec.defense} ({changed})" if changed else spec.defense
+    return f"{name} *" if record.digest == marked else name
 
 
 def _half(record: Record, name: str) -> float:
