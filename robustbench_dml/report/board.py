@@ -42,6 +42,8 @@ def groups_of_records(folder: Path) -> tuple[list[list[Record]], list[str]]:
     groups: dict[str, list[Record]] = {}
     for record in found:
         groups.setdefault(_class_of(record), []).append(record)
+    if not groups and damaged:
+        raise RbdmlError(f"no readable record below {folder}; the first: {damaged[0]}")
     if not groups:
         raise RbdmlError(f"no records below {folder}: make one with `rbdml run`, or name another folder")
     return list(groups.values()), damaged

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MARKERS = "osD^vP*Xhp"
+# Okabe and Ito's colours, told apart by the colour-blind, and grey.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#8C8C8C", "#F0E442")
 STYLE: Any = {
     "svg.hashsalt": "rbdml",  # the same records give the same bytes
     "svg.fonttype": "none",
@@ -71,7 +73,7 @@ def _draw(frame: pd.DataFrame, x: str, label: str, subtitle: str) -> Figure:
         figure = Figure(figsize=(6.4, 4.6), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
-        appearance = _appearance()
+        appearance = _appearance(sorted(frame["defense"].unique()))
         for defense, rows in frame.groupby("defense", sort=True):
             colour, marker = appearance(str(defense))
             axes.errorbar(
@@ -108,18 +110,14 @@ def _error(rows: pd.DataFrame, name: str) -> list[pd.Series[float]]:
     return [(rows[name] - rows[f"{name} low"]).clip(lower=0), (rows[f"{name} high"] - rows[name]).clip(lower=0)]
 
 
-def _appearance() -> Callable[[str], tuple[object, str]]:
-    """A fixed colour for each family of defenses, and a marker for each member, told apart without colour too."""
-    names = [info.name for info in DEFENSES]
-    families = sorted({_family(name) for name in names})
-    palette = sns.color_palette("colorblind", 10)
+def _appearance(shown: Sequence[str]) -> Callable[[str], tuple[str, str]]:
+    """A colour for each family of defenses, the same in every plot, and a marker for each defense shown."""
+    families = sorted({_family(info.name) for info in DEFENSES})
 
-    def of(name: str) -> tuple[object, str]:
+    def of(name: str) -> tuple[str, str]:
         family = _family(name)
         colour = families.index(family) if family in families else len(families)
-        members = [other for other in names if _family(other) == family]
-        member = members.index(name) if name in members else 0
-        return palette[colour % len(palette)], MARKERS[(colour + member) % len(MARKERS)]
+        return COLOURS[colour % len(COLOURS)], MARKERS[shown.index(name) % len(MARKERS)]
 
     return of
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -284,3 +285,24 @@ def test_the_installed_command_tells_its_version() -> None:
     answer = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
     assert answer.stdout == f"rbdml, version {version('robustbench-dml')}\n"
     assert answer.stderr == ""
+
+
+def test_hardness_is_shown_by_sampler() -> None:
+    command = ("inspect", "hardness", "--dataset", "fashion-mini", "--batches", "1", "--pairs", "12")
+    rows = json.loads(rbdml(*command, "--json").out)
+    assert [row["sampler"] for row in rows] == ["R", "M", "S", "D", "H"]
+    assert str(rows[0]["mean hardness"]) in rbdml(*command).out
+
+
+def test_a_new_defense_is_written_and_can_be_run(tmp_path: Path) -> None:
+    answer = rbdml("new", "defense", "cli-made", "--folder", tmp_path)
+    assert answer.out == f"{tmp_path / 'cli_made.py'}\n{tmp_path / 'test_cli_made.py'}\n"
+    ours = (*RUN, "--out", tmp_path / "runs", "--eta", "1", "--sampler", "S", "--set", "weight=0.25")
+    answer = rbdml(*ours, "--defense", f"{tmp_path / 'cli_made.py'}:cli-made", "--json")
+    record = Record.model_validate_json(answer.out)
+    assert record.spec.defense == "cli-made"
+    assert record.spec.params == {"sampler": "S", "weight": 0.25}
+    assert (
+        record.provenance.defense_source
+        == hashlib.sha256(b"cli_made.py\0" + (tmp_path / "cli_made.py").read_bytes() + b"\0").hexdigest()
+    )
