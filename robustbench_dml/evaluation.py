@@ -82,8 +82,8 @@ def attacks_of(protocol: str) -> tuple[str, ...]:
 def empirical_robustness_score(published: Mapping[str, float], columns: Iterable[Column]) -> float:
     """Mean of the columns on the score's scale. Zhou et al., T-PAMI 2024, arXiv:2106.03614.
 
-    A collapsed model scores about 30, because attacks on ranks cannot move what has no order: never show this
-    without recall and the collapse flag.
+    A collapsed model can score more than an honest one, because attacks on ranks cannot move what has no order:
+    never show this without recall and the flags.
     """
     return float(np.mean([column.ers(published[column.name]) for column in columns]))
 

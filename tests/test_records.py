@@ -124,7 +124,7 @@ def test_the_digest_tells_types_and_extra_parameters_apart() -> None:
     assert len({SPEC.model_copy(update={"params": one}).digest for one in params}) == len(params)
 
 
-@given(st.floats(0, 1), st.floats(1e-300, 1e300, exclude_min=True))
+@given(st.floats(0, 1), st.floats(1e-300, 1e30))
 def test_a_spec_keeps_its_digest_through_json(eps: float, lr: float) -> None:
     threat = Threat(eps=eps, alpha=0.01, steps=32)
     spec = SPEC.model_copy(update={"training": Training(threat=threat, pairs=1, lr=lr, weight_decay=0.0)})
