@@ -15,7 +15,7 @@ from robustbench_dml.checkpoints import (
     weights_hash,
     write_tensors,
 )
-from robustbench_dml.datasets.base import Dataset, Split
+from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.embedder import build_embedder
 from robustbench_dml.errors import DivergedError, RbdmlError
 from robustbench_dml.interrupts import Interrupts
@@ -23,6 +23,7 @@ from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.registry import BACKBONES
 from robustbench_dml.runs import make_spec
+from robustbench_dml.testing import small_dataset
 from robustbench_dml.training import Trainer
 
 CPU = torch.device("cpu")
@@ -31,12 +32,7 @@ QUIET = Progress(quiet=True)
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    rng = torch.Generator().manual_seed(0)
-    labels = torch.arange(60) % 3
-    means = torch.rand(3, 1, 28, 28, generator=rng)
-    images = (127 * (means[labels] + torch.rand(60, 1, 28, 28, generator=rng))).to(torch.uint8)
-    split = Split(images, labels)
-    return Dataset("fashion-mini", split, split, {})
+    return small_dataset()
 
 
 def spec(defense: str = "hm-lga-ics", budget: str = "2k", **training: float) -> RunSpec:
