@@ -36,9 +36,10 @@ class CollapseAwareTriplets(Defense):
     max(0, w(an) - w(ap)), and the anchors close max(0, w(ap) - w(an)) + g * max(0, n - s): n the mean distance to
     the nearer half of the negatives, s the mean shift of the anchors, g = exp(-max(0, w(an) - w(ap))).
 
-    Decided here, where the paper's abstract is silent or the authors' code differs: softhard triplets; the margin
-    of the other defenses (the code's grows with the epoch); the step grows with the share of the budget (the code:
-    of epochs); the steps of the threat (the code: 16); g carries gradient no more than in the code.
+    Taken from the paper's abstract and the authors' released code. Decided here, where they are silent or differ:
+    softhard triplets; the margin of the other defenses (the code's grows with the epoch); the step grows with the
+    share of the budget spent (the code: of the epochs); the steps of the threat (the code: 16); g is a constant of
+    each step, as in the code.
 
     Attributes:
         lbd: sharpness of the weights; the authors use 10 on CUB, 9.5 on Cars, 2 on SOP.
