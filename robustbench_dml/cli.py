@@ -291,7 +291,8 @@ def _show(outcome: Any, shared: dict[str, Any]) -> None:
     if not (shared["as_json"] or shared["quiet"]):
         if not outcome.fresh:
             made = outcome.record.provenance.created
-            click.echo(f"already recorded on {made} (--force repeats it):\n")
+            version = ", by another version of the defense" if outcome.outdated else ""
+            click.echo(f"already recorded on {made}{version} (--force repeats it):\n")
         click.echo(show(records, marked=outcome.record.digest))
         click.echo(f"\nrecord: {outcome.folder}\nplots:  " + "\n        ".join(map(str, plots)))
 

@@ -32,7 +32,7 @@ class CollapseMonitor:
     """Watches the embeddings that training makes anyway, so that looking costs no propagation.
 
     Attributes:
-        since: iteration at which the collapse now seen began, None while there is none.
+        since: iteration at which the collapse now seen, or once confirmed, began; None while there is none.
         cause: what was seen then.
         confirmed: whether it has lasted long enough to be believed.
     """
@@ -41,7 +41,7 @@ class CollapseMonitor:
         self.since: int | None = None
         self.cause: str | None = None
         self._looks = 0
-        self._seen: list[Tensor] = []
+        self._seen: list[Tensor] | None = None  # since `begin`
         model.register_forward_hook(self._keep)
 
     @property
@@ -55,12 +55,15 @@ class CollapseMonitor:
 
     def look(self, iteration: int, loss: float) -> None:
         """Call after an iteration, with its loss."""
-        if iteration % EVERY:
+        seen, self._seen = self._seen, None
+        if iteration % EVERY or not seen:
             return
-        embeddings = torch.cat(self._seen)
+        embeddings = torch.cat(seen)
         cause = collapse_cause(mean_cosine(embeddings), effective_rank(embeddings))
         if cause is None and abs(loss - MARGIN) < STUCK * MARGIN and float(_spread(embeddings)) < NEAR:
             cause = f"loss stuck at the margin, {loss:.4f}"
+        if self.confirmed:  # what was believed is not taken back
+            return
         if cause is None:
             self.since, self.cause, self._looks = None, None, 0
             return
@@ -78,8 +81,8 @@ class CollapseMonitor:
         for name, value in values.items():
             setattr(self, name, value)
 
-    def _keep(self, model: nn.Module, _: tuple[Any, ...], output: Tensor) -> None:
-        if model.training:
+    def _keep(self, _: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
+        if self._seen is not None:
             self._seen.append(output.detach())
 
 

@@ -40,11 +40,11 @@ def find_defense(text: str) -> tuple[DefenseInfo, dict[str, Any]]:
     for notation in NOTATIONS:
         read = notation(text)
         if read is not None:
-            return _named(DEFENSES.get(read[0]), read[1])
+            return DEFENSES.get(read[0]), dict(read[1])
     plain = WITH_SAMPLER.fullmatch(text.replace(" ", ""))
     if plain is None:
         raise RbdmlError(f"cannot read defense '{text}': write it like HM[S,g_LGA]&ICS(0.5) or ACT[S], or by its name")
-    return _named(DEFENSES.get(plain[1].lower()), {"sampler": plain[2]})
+    return DEFENSES.get(plain[1].lower()), {"sampler": plain[2]}
 
 
 def load_file(path: Path) -> None:
@@ -81,10 +81,7 @@ def _line(error: BaseException) -> int | None:
     return frames[-1].lineno if frames else None
 
 
-def _named(info: DefenseInfo, params: Mapping[str, Any]) -> tuple[DefenseInfo, dict[str, Any]]:
+def named_entry(info: DefenseInfo, params: Mapping[str, Any]) -> DefenseInfo:
     """The entry with these parameters, if there is one, so that a run has one name however it is asked for."""
-    wanted = resolve_params(info, params)
-    for other in DEFENSES:
-        if other is not info and other.cls is info.cls and resolve_params(other, {}) == wanted:
-            return other, {}
-    return info, dict(params)
+    same = [other for other in DEFENSES if other.cls is info.cls and resolve_params(other, {}) == params]
+    return max(same, key=lambda other: len(other.name), default=info)  # of two, the longer name says more

@@ -1,4 +1,4 @@
-"""Optimisers over images: the only place that takes gradients with respect to the input."""
+"""Optimisers over images, and the perturbation set that they keep to."""
 
 from __future__ import annotations
 
@@ -46,8 +46,7 @@ def pgd(
     if active is not None:
         rows = rows[active]
     current = result[rows]
-    low = (current - threat.eps).clamp_min(0)
-    high = (current + threat.eps).clamp_max(1)
+    low, high = bounds(current, threat)
     for _ in range(threat.steps if len(rows) else 0):
         current.requires_grad_(True)
         with torch.enable_grad():
@@ -59,7 +58,7 @@ def pgd(
         if done is not None and bool(done.all()):
             break
         (gradient,) = torch.autograd.grad(values, current, torch.ones_like(values))
-        current = _clip(current.detach() - threat.alpha * gradient.sign(), low, high)
+        current = project(current.detach() - threat.alpha * gradient.sign(), low, high)
         if done is not None and bool(done.any()):
             result[rows[done]] = current[done]
             rows, current, low, high = (kept[~done] for kept in (rows, current, low, high))
@@ -67,5 +66,11 @@ def pgd(
     return result
 
 
-def _clip(images: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def bounds(images: Tensor, threat: Threat) -> tuple[Tensor, Tensor]:
+    """The lowest and highest pixels that a threat allows: within the radius and within [0, 1]."""
+    return (images - threat.eps).clamp_min(0), (images + threat.eps).clamp_max(1)
+
+
+def project(images: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The nearest images within these bounds."""
     return torch.minimum(torch.maximum(images, low), high)

@@ -11,7 +11,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from robustbench_dml.errors import RbdmlError, did_you_mean
@@ -126,10 +126,20 @@ class Registry(Generic[I]):
             for module in pkgutil.iter_modules(package.__path__, f"{self._package}."):
                 importlib.import_module(module.name)
             for point in entry_points(group=self._group):
-                point.load()
+                _load(point)
         except BaseException:
             self._complete = False
             raise
+
+
+def _load(point: EntryPoint) -> None:
+    try:
+        point.load()
+    except Exception as error:
+        raise RbdmlError(
+            f"entry point '{point.name}' of group '{point.group}' cannot be loaded: {type(error).__name__}: {error}: "
+            "mend or uninstall its distribution"
+        ) from error
 
 
 DEFENSES: Registry[DefenseInfo] = Registry("defense", "robustbench_dml.defenses", "robustbench_dml.defenses")

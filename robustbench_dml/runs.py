@@ -21,7 +21,7 @@ from robustbench_dml.defense import build_defense, resolve_params
 from robustbench_dml.errors import DivergedError, RbdmlError
 from robustbench_dml.evaluation import attacks_of, choose_queries, evaluate_model
 from robustbench_dml.files import sha256
-from robustbench_dml.lookup import find_defense
+from robustbench_dml.lookup import find_defense, named_entry
 from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import FAMILIES, Evaluation, RunSpec, Threat
 from robustbench_dml.records import (
@@ -72,11 +72,19 @@ class Place:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A record, where it is, and whether it was made now or found."""
+    """A record, where it is, and whether it was made now or found.
+
+    Attributes:
+        record: of the run.
+        folder: where it is.
+        fresh: made by this call.
+        outdated: found, and the source of its defense has changed since.
+    """
 
     record: Record
     folder: Path
     fresh: bool
+    outdated: bool = False
 
 
 def make_spec(
@@ -107,6 +115,7 @@ def make_spec(
     """
     data = DATASETS.get(dataset)
     entry, named = find_defense(defense)
+    resolved = resolve_params(entry, {**named, **(params or {})})
     family = FAMILIES[data.family]
     chosen, attack = _given(training), _given(evaluation)
     if "eta" in chosen:
@@ -121,8 +130,8 @@ def make_spec(
         return RunSpec(
             dataset=dataset,
             backbone=BACKBONES.get(backbone or data.backbone).name,
-            defense=entry.name,
-            params=resolve_params(entry, {**named, **(params or {})}),
+            defense=named_entry(entry, resolved).name,
+            params=resolved,
             training=_changed(family.training, {**chosen, "threat": _changed(family.training.threat, threat)}),
             budget=parse_budget(budget, data),
             seed=seed,
@@ -203,7 +212,9 @@ def _find(spec: RunSpec, place: Place) -> Outcome | None:
     folder = place.folder(spec)
     if not (folder / RECORD_FILE).is_file():
         return None
-    return Outcome(read_record(folder), folder, fresh=False)
+    record = read_record(folder)
+    source = provenance.defense_source(DEFENSES.get(spec.defense))
+    return Outcome(record, folder, fresh=False, outdated=source != record.provenance.defense_source)
 
 
 @contextmanager

@@ -95,7 +95,7 @@ def distance_weighted_triplets(embeddings: Tensor | None, batch: Batch) -> Tripl
     """D: distance-weighted sampling of Wu et al., ICCV 2017, arXiv:1706.07567.
 
     The negative is drawn with probability proportional to 1/q(d), q(d) = d^(D-2) (1 - d^2/4)^((D-3)/2) the
-    density of distances on the sphere; not clipped, so that in 512 dimensions the nearest one nearly always wins.
+    density of distances on the sphere, without the usual cutoffs: in 512 dimensions the nearest nearly always wins.
     """
     anchor, positive, other, d = _looked_at(embeddings, batch)
     weights = log_inverse_density(d, embeddings.shape[1]).masked_fill(~other, -torch.inf)  # type: ignore[union-attr]

@@ -20,9 +20,10 @@ from robustbench_dml.errors import DivergedError, RbdmlError
 from robustbench_dml.interrupts import Interrupts, deferred_interrupts
 from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import RunSpec
-from robustbench_dml.provenance import device_name
+from robustbench_dml.provenance import defense_source, device_name
 from robustbench_dml.randomness import generator
 from robustbench_dml.records import TrainingEnd
+from robustbench_dml.registry import DEFENSES
 
 
 class Trainer:
@@ -174,6 +175,7 @@ class Trainer:
             "spec": self.spec.model_dump_json(),
             "spent": self.spent.model_dump_json(),
             "collapse": self.collapse.state(),
+            "source": defense_source(DEFENSES.get(self.spec.defense)),
             "progress": json.dumps({"costliest": self._costliest, "loss": self.loss}),
         }
         write_tensors(path, tensors, state)
@@ -194,6 +196,8 @@ class Trainer:
     def _take_up(self, tensors: dict[str, torch.Tensor], state: dict[str, str]) -> None:
         if RunSpec.model_validate_json(state["spec"]).digest != self.spec.digest:
             raise ValueError("a checkpoint of another run")
+        if state["source"] != defense_source(DEFENSES.get(self.spec.defense)):
+            raise ValueError("the source of the defense has changed")
         self.model.load_state_dict(_under("model", tensors))
         saved = self.optimizer.state_dict()
         moments = _under("optimizer", tensors)

@@ -70,13 +70,23 @@ def test_recovery_is_no_collapse() -> None:
     monitor = watched([(POINT, 0.2)] * 5 + [(HEALTHY, 0.1)])
     assert (monitor.since, monitor.cause) == (None, None)
 
+    long = watched([(POINT, 0.2)] * PATIENCE + [(HEALTHY, 0.1)])
+    assert long.since == 0  # what has lasted is reported all the same
 
-def test_evaluation_forwards_are_not_watched() -> None:
-    model = Given().eval()
+
+def test_only_the_forwards_of_the_loss_are_watched() -> None:
+    model = Given()
     monitor = CollapseMonitor(model)
+    model.embeddings = POINT
+    model()  # of the perturbation
     monitor.begin()
+    model.embeddings = HEALTHY
     model()
-    assert not monitor._seen
+    monitor.look(0, 0.1)
+    model.embeddings = POINT
+    model()  # of an evaluation
+    monitor.look(EVERY, 0.1)
+    assert monitor.since is None
 
 
 def test_the_state_goes_through_a_checkpoint() -> None:

@@ -20,6 +20,8 @@ class Point:
 
     entries: Registry[Info]
     broken: bool = False
+    name: str = "outside"
+    group: str = "robustbench_dml.things"
 
     def load(self) -> None:
         if self.broken:
@@ -44,7 +46,7 @@ def test_other_distributions_add_entries_through_their_group(entries: Registry[I
 def test_a_failed_discovery_is_tried_again(entries: Registry[Info], monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(registry, "entry_points", lambda group: [Point(entries, broken=True)])
-        with pytest.raises(ImportError):
+        with pytest.raises(RbdmlError, match=r"entry point 'outside' of group .* ImportError: no such module"):
             entries.get("from-outside")
     assert entries.get("from-outside").summary == "s"
 

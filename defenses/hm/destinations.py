@@ -26,6 +26,7 @@ class Destination(ABC):
     """Gives the destination hardness of each triplet. `needs_embeddings`: of the benign batch."""
 
     needs_embeddings = False
+    perturbs = True  # whether there is anything to do
 
     @abstractmethod
     def hardness(self, triplets: Triplets, batch: Batch, embeddings: Tensor | None, level: float) -> Tensor:
@@ -53,6 +54,7 @@ class Unchanged(Destination):
     """The triplet's own hardness, H_D = H_S: nothing is perturbed, which is regular training."""
 
     needs_embeddings = True
+    perturbs = False
 
     def hardness(self, triplets: Triplets, batch: Batch, embeddings: Tensor | None, level: float) -> Tensor:
         assert embeddings is not None

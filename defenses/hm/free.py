@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from robustbench_dml.batches import Batch
 from robustbench_dml.defense import Perturbed, State, embed_groups
 from robustbench_dml.defenses.hm.manipulation import HardnessManipulation
+from robustbench_dml.errors import RbdmlError
 from robustbench_dml.geometry import hardness, triplet_loss
+from robustbench_dml.perturb import bounds, project
 from robustbench_dml.protocol import MARGIN
 from robustbench_dml.registry import register_defense
 from robustbench_dml.samplers import Triplets
@@ -40,6 +42,11 @@ class FreeHardnessManipulation(HardnessManipulation):
 
     _kept: State = field(default_factory=dict, init=False, repr=False)
     _images: Tensor | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ics or self.ics_margin:
+            raise RbdmlError("hm-free has no intra-class structure term: leave ics and ics_margin at 0")
 
     @property
     def replays(self) -> int:
@@ -71,8 +78,7 @@ class FreeHardnessManipulation(HardnessManipulation):
         gradient = self._kept["gradient"] if self._images is None else self._images.grad
         assert gradient is not None
         step = self.threat.alpha * gradient.sign() * self._kept["below"].view(-1, 1, 1, 1, 1)
-        low, high = (benign - self.threat.eps).clamp_min(0), (benign + self.threat.eps).clamp_max(1)
-        self._kept["images"] = (self._kept["images"] + step).clamp(low, high)
+        self._kept["images"] = project(self._kept["images"] + step, *bounds(benign, self.threat))
 
     def state(self) -> State:
         kept = {f"kept.{name}": value for name, value in self._kept.items()}

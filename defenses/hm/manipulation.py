@@ -33,7 +33,7 @@ class HardnessManipulation(Defense):
         u: the loss at which a gradual destination begins to harden.
         xi: how far g_B goes past its sampled hardness.
         early_stop: take triplets out of the PGD batch once they are at their destination. The result is the
-            same, the cost lower.
+            same up to the rounding of the network on another batch, the cost lower.
     """
 
     sampler: str = "S"
@@ -61,9 +61,9 @@ class HardnessManipulation(Defense):
             embeddings = embed_benign(model, batch)
         level = min(self.u, self._previous_loss) / self.u
         target = self._destination.hardness(triplets, batch, embeddings, level)
-        below = torch.ones_like(target, dtype=torch.bool)
+        below = torch.full_like(target, self._destination.perturbs, dtype=torch.bool)
         if self.early_stop and embeddings is not None:
-            below = hardness(*embeddings[triplets.rows].unbind(1)) < target
+            below &= hardness(*embeddings[triplets.rows].unbind(1)) < target
         return Perturbed(triplets, batch.images[triplets.rows]), target, below
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:

@@ -11,6 +11,7 @@ from robustbench_dml.registry import ParamValue, register_notation
 FORM = re.compile(r"HM\[([A-Z]),(.+?)\](&ICS(?:\(([^()]*)\))?)?")
 SPELLINGS = {
     "g_LGA": "lga",
+    "g_B": "g_B(M)",
     "-gamma": f"{-MARGIN:g}",
     "-gamma/2": f"{-MARGIN / 2:g}",
 }

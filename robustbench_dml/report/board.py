@@ -8,6 +8,7 @@ from pathlib import Path
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.evaluation import protocol_columns
 from robustbench_dml.records import Record, read_record, record_folders
+from robustbench_dml.registry import DEFENSES
 from robustbench_dml.report.plots import write_plots
 from robustbench_dml.report.tables import record_tables
 
@@ -18,7 +19,13 @@ def comparable_records(record: Record, folder: Path) -> tuple[list[Record], list
     A record that cannot be read does not spoil the others: the second value says what is wrong with each.
     """
     found, damaged = readable_records(folder)
-    return [other for other in found if _class_of(other) == _class_of(record)], damaged
+    comparable = [other for other in found if _class_of(other) == _class_of(record)]
+    return [other for other in comparable if other.digest == record.digest or not is_fake(other)], damaged
+
+
+def is_fake(record: Record) -> bool:
+    """Whether its defense is one of those that are made to be caught; they stand in no table but their own."""
+    return record.spec.defense in DEFENSES and DEFENSES.get(record.spec.defense).cls.fake
 
 
 def readable_records(folder: Path) -> tuple[list[Record], list[str]]:
@@ -40,7 +47,7 @@ def groups_of_records(folder: Path) -> tuple[list[list[Record]], list[str]]:
     """
     found, damaged = readable_records(folder)
     groups: dict[str, list[Record]] = {}
-    for record in found:
+    for record in (record for record in found if not is_fake(record)):
         groups.setdefault(_class_of(record), []).append(record)
     if not groups and damaged:
         raise RbdmlError(f"no readable record below {folder}; the first: {damaged[0]}")

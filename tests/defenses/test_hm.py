@@ -38,11 +38,12 @@ def step(defense: Defense, model: Embedder, batch: Batch) -> tuple[Perturbed, Te
     return perturbed, loss.detach(), list(torch.autograd.grad(loss, list(model.parameters())))
 
 
+@pytest.mark.parametrize("early_stop", [True, False])
 @pytest.mark.parametrize("sampler", ["R", "S"])
 def test_destination_equal_to_source_is_regular_training(
-    linear_model: Embedder, make_batch: MakeBatch, sampler: str
+    linear_model: Embedder, make_batch: MakeBatch, sampler: str, early_stop: bool
 ) -> None:
-    ours = step(hm(sampler=sampler, destination=sampler), linear_model, make_batch())
+    ours = step(hm(sampler=sampler, destination=sampler, early_stop=early_stop), linear_model, make_batch())
     regular = build_defense("regular", {"sampler": sampler}, THREAT)
     theirs = step(regular, linear_model, make_batch())
     assert torch.equal(ours[0].triplets.rows, theirs[0].triplets.rows)
@@ -81,19 +82,43 @@ def test_destination_two_is_maximising_the_triplet_loss(
     assert with_loss >= 3
 
 
-def test_the_gradient_has_the_sign_of_the_hardness_gradient_below_the_destination(
+def test_one_step_has_the_sign_of_the_hardness_gradient_below_the_destination(
     linear_model: Embedder, make_batch: MakeBatch
 ) -> None:
-    batch = make_batch()
-    triplets = batch.images[hm().perturb(linear_model, batch).triplets.rows].requires_grad_()
-    h = hardness(*linear_model(triplets.flatten(0, 1)).unflatten(0, (-1, 3)).unbind(1))
-    for destination in (h.detach().max().item() + 0.1, h.detach().median().item()):
-        (ours,) = torch.autograd.grad((destination - h).relu().square().sum(), triplets, retain_graph=True)
-        (theirs,) = torch.autograd.grad(h.sum(), triplets, retain_graph=True)
-        below = h.detach() < destination
+    """Pixels are kept off 0 and 1, so that a step shows the sign of every gradient."""
+    batch = make_batch(16)
+    batch.images.mul_(0.5).add_(0.25)
+    for destination in ("1.5", "0.05"):
+        defense = hm(Threat(eps=0.2, alpha=0.03, steps=1), destination=destination, early_stop=False)
+        perturbed = defense.perturb(linear_model, batch)
+        triplets = batch.images[perturbed.triplets.rows].requires_grad_()
+        h = hardness(*linear_model(triplets.flatten(0, 1)).unflatten(0, (-1, 3)).unbind(1))
+        (gradient,) = torch.autograd.grad(h.sum(), triplets)
+        step = perturbed.images - triplets.detach()
+        below = h.detach() < float(destination)
         assert below.any()
-        assert torch.equal(-ours[below].sign(), theirs[below].sign())
-        assert (ours[~below] == 0).all()
+        assert torch.allclose(step[below], 0.03 * gradient[below].sign(), atol=1e-12, rtol=0)
+        assert (step[~below] == 0).all()
+
+
+@pytest.mark.parametrize("level", [0.0, 0.25, 1.0])
+def test_every_destination_has_its_value(linear_model: Embedder, make_batch: MakeBatch, level: float) -> None:
+    batch = make_batch()
+
+    def target(name: str) -> list[float]:
+        defense = hm(sampler="R", destination=name, xi=0.3)
+        defense.load_state({"previous_loss": torch.tensor(level * MARGIN, dtype=torch.float64)})
+        return [float(value) for value in defense.target(linear_model, batch)[1]]
+
+    assert target("-0.7") == pytest.approx([-0.7] * 8)
+    assert target("lga") == pytest.approx([-MARGIN * level] * 8)
+    assert target("g_2") == pytest.approx([-MARGIN * level**2] * 8)
+    assert target("g_1/2") == pytest.approx([-MARGIN * level**0.5] * 8)
+    e, labels = linear_model(batch.images).detach(), batch.labels
+    nearest = [min((e[a] - e[n]).norm() for n in range(16) if labels[n] != labels[a]) for a in range(8)]
+    hardest = [float((e[a] - e[a + 8]).norm() - nearest[a]) for a in range(8)]
+    assert target("H") == pytest.approx(hardest, abs=1e-9)
+    assert target("g_B(H)") == pytest.approx([value + 0.3 * (1 - level) for value in hardest], abs=1e-9)
 
 
 def test_early_stop_gives_what_the_full_loop_gives(linear_model: Embedder, make_batch: MakeBatch) -> None:

@@ -57,6 +57,14 @@ def test_other_data_backbones_and_evaluations_do_not(
     assert sorted(len(group) for group in groups_of_records(folder)[0]) == [1, 1]
 
 
+def test_fakes_stand_in_no_table_but_their_own(make_record: Callable[..., Record], save: Callable[..., Path]) -> None:
+    honest, fake = make_record(), make_record("fake-constant")
+    folder = save(honest, fake)
+    assert comparable_records(honest, folder)[0] == [honest]
+    assert {record.digest for record in comparable_records(fake, folder)[0]} == {honest.digest, fake.digest}
+    assert groups_of_records(folder)[0] == [[honest]]
+
+
 def test_the_groups_hold_every_record_once(make_record: Callable[..., Record], save: Callable[..., Path]) -> None:
     records = [make_record(seed=seed, evaluation={"steps": steps}) for seed in range(3) for steps in (1, 2)]
     groups, _ = groups_of_records(save(*records))
