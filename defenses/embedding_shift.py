@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from robustbench_dml.batches import Batch
-from robustbench_dml.defense import Defense, Perturbed, embed_benign
+from robustbench_dml.defense import Defense, Perturbed
 from robustbench_dml.geometry import distance, shift, triplet_loss
 from robustbench_dml.perturb import pgd
 from robustbench_dml.protocol import MARGIN
@@ -21,8 +21,7 @@ class ShiftedBatch(Defense):
     """Moves every image of the batch, so `Perturbed.images` is (2P, C, H, W)."""
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
-        triplets, embeddings = self.mine(model, batch)
-        origin = embed_benign(model, batch) if embeddings is None else embeddings
+        triplets, origin = self.mine_embedded(model, batch)
         images = pgd(model, batch.images, lambda moved, rows: -shift(moved, origin[rows]), threat=self.threat)
         return Perturbed(triplets, images)
 

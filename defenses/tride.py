@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_dml.batches import Batch
-from robustbench_dml.defense import Defense, Perturbed, State, embed_benign, embed_groups
+from robustbench_dml.defense import Defense, Perturbed, State, embed_groups
 from robustbench_dml.geometry import distance, shift, triplet_loss
 from robustbench_dml.perturb import pgd
 from robustbench_dml.protocol import MARGIN
@@ -49,8 +49,8 @@ class CollapseAwareTriplets(Defense):
     _turn: int = field(default=0, init=False, repr=False)
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
-        triplets, embeddings = self.mine(model, batch)
-        benign = (embed_benign(model, batch) if embeddings is None else embeddings)[triplets.rows]
+        triplets, embeddings = self.mine_embedded(model, batch)
+        benign = embeddings[triplets.rows]
         threat = self.threat.model_copy(update={"alpha": self.threat.alpha * batch.progress})
         candidates = self._turn % 2 == 0
         self._turn += 1

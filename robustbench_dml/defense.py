@@ -89,7 +89,13 @@ class Defense(ABC):
 
     def mine(self, model: nn.Module, batch: Batch) -> tuple[Triplets, Tensor | None]:
         """Triplets, and the benign embeddings (2P, D) that the sampler looked at, None if it looks at none."""
-        embeddings = embed_benign(model, batch) if self._sampler.needs_embeddings else None
+        if self._sampler.needs_embeddings:
+            return self.mine_embedded(model, batch)
+        return self._sampler.choose(None, batch), None
+
+    def mine_embedded(self, model: nn.Module, batch: Batch) -> tuple[Triplets, Tensor]:
+        """Triplets, and the benign embeddings (2P, D) whether or not the sampler looks at them."""
+        embeddings = embed_benign(model, batch)
         return self._sampler.choose(embeddings, batch), embeddings
 
 

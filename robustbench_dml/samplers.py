@@ -70,8 +70,7 @@ def softhard_triplets(embeddings: Tensor | None, batch: Batch) -> Triplets:
     over those farther than its nearest negative; where there is none, uniform over all of them. The published
     code lets the anchor be its own positive; here it is left out.
     """
-    anchor, _, other, d = _looked_at(embeddings, batch)
-    same, _ = _relations(batch)
+    anchor, _, same, other, d = _looked_at(embeddings, batch)
     farthest_positive = d.masked_fill(~same, -torch.inf).amax(1, keepdim=True)
     nearest_negative = d.masked_fill(~other, torch.inf).amin(1, keepdim=True)
     negative = _choose(_or_all(other & (d < farthest_positive), other), batch.rng)
@@ -85,7 +84,7 @@ def semihard_triplets(embeddings: Tensor | None, batch: Batch) -> Triplets:
     The negative is uniform over those farther than the positive by less than the margin; where there is none,
     uniform over all.
     """
-    anchor, positive, other, d = _looked_at(embeddings, batch)
+    anchor, positive, _, other, d = _looked_at(embeddings, batch)
     to_positive = d.gather(1, positive[:, None])
     semihard = other & (d > to_positive) & (d < to_positive + MARGIN)
     return Triplets(anchor, positive, _choose(_or_all(semihard, other), batch.rng))
@@ -97,7 +96,7 @@ def distance_weighted_triplets(embeddings: Tensor | None, batch: Batch) -> Tripl
     The negative is drawn with probability proportional to 1/q(d), q(d) = d^(D-2) (1 - d^2/4)^((D-3)/2) the
     density of distances on the sphere, without the usual cutoffs: in 512 dimensions the nearest nearly always wins.
     """
-    anchor, positive, other, d = _looked_at(embeddings, batch)
+    anchor, positive, _, other, d = _looked_at(embeddings, batch)
     weights = log_inverse_density(d, embeddings.shape[1]).masked_fill(~other, -torch.inf)  # type: ignore[union-attr]
     draw = torch.rand(d.shape, generator=batch.rng, dtype=torch.float64).to(d.device)
     return Triplets(anchor, positive, (weights - (-draw.log()).log()).argmax(1))  # Gumbel-max: an exact draw
@@ -111,17 +110,17 @@ def log_inverse_density(d: Tensor, dimension: int) -> Tensor:
 
 def hardest_triplets(embeddings: Tensor | None, batch: Batch) -> Triplets:
     """H: the negative nearest to the anchor, ties by row."""
-    anchor, positive, other, d = _looked_at(embeddings, batch)
+    anchor, positive, _, other, d = _looked_at(embeddings, batch)
     return Triplets(anchor, positive, d.masked_fill(~other, torch.inf).argmin(1))
 
 
-def _looked_at(embeddings: Tensor | None, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Anchors, partners, (P, 2P) which rows are negatives, and (P, 2P) distances from the anchors."""
+def _looked_at(embeddings: Tensor | None, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Anchors, partners, (P, 2P) which rows are positives and which negatives, and (P, 2P) distances."""
     if embeddings is None:
         raise ValueError("this sampler looks at embeddings")
     anchor, positive = _pair_rows(batch)
-    _, other = _relations(batch)
-    return anchor, positive, other, pairwise_distance(embeddings[: batch.pairs], embeddings)
+    same, other = _relations(batch)
+    return anchor, positive, same, other, pairwise_distance(embeddings[: batch.pairs], embeddings)
 
 
 def _pair_rows(batch: Batch) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_dml.batches import Batch
-from robustbench_dml.defense import Defense, Perturbed, State, embed_benign, embed_groups
+from robustbench_dml.defense import Defense, Perturbed, State, embed_groups
 from robustbench_dml.defenses.hm.destinations import INITIAL_LOSS, destination_by_name
 from robustbench_dml.defenses.hm.structure import intra_class_structure
 from robustbench_dml.errors import RbdmlError
@@ -56,9 +56,8 @@ class HardnessManipulation(Defense):
 
     def target(self, model: nn.Module, batch: Batch) -> tuple[Perturbed, Tensor, Tensor]:
         """Benign triplets (T, 3, C, H, W), their destinations (T,), and which of them (T,) are below it."""
-        triplets, embeddings = self.mine(model, batch)
-        if embeddings is None and (self._destination.needs_embeddings or self.early_stop):
-            embeddings = embed_benign(model, batch)
+        looked_at = self._destination.needs_embeddings or self.early_stop
+        triplets, embeddings = (self.mine_embedded if looked_at else self.mine)(model, batch)
         level = min(self.u, self._previous_loss) / self.u
         target = self._destination.hardness(triplets, batch, embeddings, level)
         below = torch.full_like(target, self._destination.perturbs, dtype=torch.bool)
