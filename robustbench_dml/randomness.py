@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,6 +46,24 @@ def uniform_per_item(items: Tensor, draws: int, *, key: tuple[Key, ...]) -> Tens
         state = np.uint64(seed_of(*key)) + _mix(row) + np.arange(draws, dtype=np.uint64)
         bits = _mix(_mix(state))
     return torch.from_numpy((bits >> np.uint64(11)).astype(np.float64) * 2.0**-53)
+
+
+@contextmanager
+def reproducible(device: torch.device) -> Iterator[None]:
+    """On the CPU, sums in an order that threads do not decide.
+
+    Without it the gradient of indexing adds up rows that were taken twice by atomic additions.
+    """
+    deterministic: Any = torch.utils.deterministic
+    before, fill = torch.are_deterministic_algorithms_enabled(), deterministic.fill_uninitialized_memory
+    if device.type == "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        deterministic.fill_uninitialized_memory = fill
 
 
 def _mix(x: np.ndarray) -> np.ndarray:

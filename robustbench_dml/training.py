@@ -21,7 +21,7 @@ from robustbench_dml.interrupts import Interrupts, deferred_interrupts
 from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.provenance import defense_source, device_name
-from robustbench_dml.randomness import generator
+from robustbench_dml.randomness import generator, reproducible
 from robustbench_dml.records import TrainingEnd
 from robustbench_dml.registry import DEFENSES
 
@@ -84,6 +84,7 @@ class Trainer:
             PropagationMeter(self.model.backbone, start=self.spent) as meter,
             progress.bar(budget.amount, f"train {self.spec.defense}", unit) as bar,
             deferred_interrupts(interrupts) as pending,
+            reproducible(self.device),
         ):
             bar.advance_to(self.spent.of(budget))
             while not self._finished():

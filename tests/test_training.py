@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -90,6 +91,21 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(dataset: Da
     assert weights_hash(first.model) == weights_hash(second.model)
     other = trained(spec(budget="1k").model_copy(update={"seed": 1}), dataset)
     assert weights_hash(first.model) != weights_hash(other.model)
+
+
+def test_threads_do_not_decide_the_order_of_sums(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Atomic additions would: a negative taken by two triplets gets the sum of two gradients."""
+    trainer, seen = Trainer(spec("regular", "16"), dataset, device=CPU), []
+    loss = trainer.defense.loss
+
+    def watched(*arguments: Any) -> Tensor:
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return loss(*arguments)
+
+    monkeypatch.setattr(trainer.defense, "loss", watched)
+    trainer.run(progress=QUIET)
+    assert seen and all(seen)
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 @pytest.mark.parametrize("defense", ["regular", "hm-lga-ics"])
