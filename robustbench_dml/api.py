@@ -24,8 +24,9 @@ from robustbench_dml.registry import (
     DatasetInfo,
     DefenseInfo,
 )
-from robustbench_dml.runs import DEFAULT_BUDGET, Place, make_spec
+from robustbench_dml.runs import Place, first_weights, load_dataset
 from robustbench_dml.runs import run as run_spec
+from robustbench_dml.specs import DEFAULT_BUDGET, make_spec
 from robustbench_dml.training import Trainer
 
 
@@ -57,6 +58,8 @@ def run(
     force: bool = False,
     data_root: str | Path | None = None,
     download: bool = False,
+    cache: bool = True,
+    weights: str | Path | None = None,
     quiet: bool = False,
     **settings: Any,
 ) -> Record:
@@ -74,15 +77,18 @@ def run(
         force: repeat the run.
         data_root: a folder with data sets.
         download: whether a missing data set may be downloaded.
+        cache: whether decoded images are kept on disk.
+        weights: a file of weights to start from instead of the published ones.
         quiet: no progress bars.
-        settings: as `runs.make_spec` takes them: backbone, seed, params, training, evaluation.
+        settings: as `specs.make_spec` takes them: backbone, pretrained, seed, params, training, evaluation.
 
     Raises:
         RbdmlError: bad input or a bad environment, in one line.
     """
-    spec = make_spec(defense=defense, dataset=dataset, budget=str(budget), **settings)
-    roots = Roots(None if data_root is None else Path(data_root), download)
-    place = Place(Path(out), roots, pick_device(device), batch_size, Progress(quiet))
+    progress, file = Progress(quiet), None if weights is None else Path(weights)
+    spec = make_spec(defense=defense, dataset=dataset, budget=str(budget), weights=file, **settings)
+    roots = Roots(None if data_root is None else Path(data_root), download, cache, progress)
+    place = Place(Path(out), roots, pick_device(device), batch_size, progress, file)
     return run_spec(spec, place, force=force).record
 
 
@@ -93,14 +99,16 @@ def train(
     budget: str = DEFAULT_BUDGET,
     device: str = "auto",
     data_root: str | Path | None = None,
+    weights: str | Path | None = None,
     quiet: bool = False,
     **settings: Any,
 ) -> Checkpoint:
     """Train only: the model in eval mode, its spec and what was spent. Arguments as in `run`."""
-    spec = make_spec(defense=defense, dataset=dataset, budget=budget, **settings)
-    data = DATASETS.get(dataset).load(Roots(None if data_root is None else Path(data_root)))
-    trainer = Trainer(spec, data, device=pick_device(device))
-    trainer.run(progress=Progress(quiet))
+    progress, file = Progress(quiet), None if weights is None else Path(weights)
+    spec = make_spec(defense=defense, dataset=dataset, budget=budget, weights=file, **settings)
+    data = load_dataset(dataset, Roots(None if data_root is None else Path(data_root), progress=progress))
+    trainer = Trainer(spec, data, device=pick_device(device), weights=first_weights(spec, file, progress))
+    trainer.run(progress=progress)
     return Checkpoint(trainer.model.eval(), spec, trainer.spent, trainer.end)
 
 
@@ -123,16 +131,15 @@ def evaluate(
         batch_size: images attacked at once.
         data_root: a folder with data sets.
         quiet: no progress bars.
-        evaluation: any of protocol, eps, alpha, steps, queries, seed; by default the published settings.
+        evaluation: any of protocol, eps, alpha, steps, queries, seed, precision; by default the published settings.
 
     Raises:
         RbdmlError: bad input, in one line.
     """
-    settings = make_spec(defense="regular", dataset=dataset, evaluation=evaluation).evaluation
-    data = DATASETS.get(dataset).load(Roots(None if data_root is None else Path(data_root)))
-    return evaluate_model(
-        model, data, settings, device=pick_device(device), batch_size=batch_size, progress=Progress(quiet)
-    )
+    settings = make_spec(defense="regular", dataset=dataset, pretrained=False, evaluation=evaluation).evaluation
+    progress = Progress(quiet)
+    data = load_dataset(dataset, Roots(None if data_root is None else Path(data_root), progress=progress))
+    return evaluate_model(model, data, settings, device=pick_device(device), batch_size=batch_size, progress=progress)
 
 
 def load_model(checkpoint: str | Path, *, device: str = "auto") -> nn.Module:

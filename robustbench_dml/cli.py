@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from robustbench_dml.cli_data import data
 from robustbench_dml.errors import RbdmlError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -52,10 +53,13 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+PRECISIONS = click.Choice(["fp32", "bf16"])
+
 place_options = together(
     click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Records."),
     click.option("--data-root", type=click.Path(path_type=Path), help="Folder of data sets; also $RBDML_DATA."),
     click.option("--download", is_flag=True, help="Download a missing data set."),
+    click.option("--no-cache", is_flag=True, help="Decode images each time instead of keeping them decoded."),
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
     click.option("--batch-size", type=click.IntRange(min=1), default=128, show_default=True, help="Of the evaluation."),
     click.option("--force", is_flag=True, help="Repeat what has a record already."),
@@ -71,6 +75,7 @@ evaluation_options = together(
     click.option("--attack-alpha", type=Fraction(), help="Evaluation step size."),
     click.option("--attack-steps", type=int, help="Evaluation steps."),
     click.option("--attack-seed", type=int, help="Of the choice of queries and targets.  [default: 0]"),
+    click.option("--attack-precision", type=PRECISIONS, help="Of the attack steps; scores are fp32.  [default: fp32]"),
 )
 
 
@@ -95,6 +100,10 @@ def cli() -> None:
 @click.option("--lr", type=float, help="Learning rate of Adam.")
 @click.option("--weight-decay", type=float, help="Weight decay of Adam.")
 @click.option("--on-collapse", type=click.Choice(["stop", "continue"]), help="[default: continue]")
+@click.option("--precision", type=PRECISIONS, help="Of the network in training.  [default: fp32]")
+@click.option("--batchnorm", type=click.Choice(["frozen", "train"]), help="[default: frozen if pretrained]")
+@click.option("--pretrained/--no-pretrained", default=None, help="ImageNet weights.  [default: as published]")
+@click.option("--weights", type=click.Path(path_type=Path), help="Start from the weights in this file.")
 @evaluation_options
 @place_options
 @output_options
@@ -113,6 +122,10 @@ def run(
     lr: float | None,
     weight_decay: float | None,
     on_collapse: str | None,
+    precision: str | None,
+    batchnorm: str | None,
+    pretrained: bool | None,
+    weights: Path | None,
     **shared: Any,
 ) -> None:
     """Train a defense under a budget, evaluate it, write its record, show the result.
@@ -120,12 +133,15 @@ def run(
     What is not given is as published for the data set. An interrupted run goes on where it was.
     """
     from robustbench_dml import runs
+    from robustbench_dml.specs import make_spec
 
-    spec = runs.make_spec(
+    spec = make_spec(
         defense=defense,
         dataset=dataset,
         budget=budget,
         backbone=backbone,
+        pretrained=pretrained,
+        weights=weights,
         seed=seed,
         params={**({} if sampler is None else {"sampler": sampler}), **dict(params)},
         training={
@@ -136,20 +152,23 @@ def run(
             "lr": lr,
             "weight_decay": weight_decay,
             "on_collapse": on_collapse,
+            "precision": precision,
+            "batchnorm": batchnorm,
         },
         evaluation=_evaluation(shared),
     )
-    _show(runs.run(spec, _place(shared), force=shared["force"]), shared)
+    _show(runs.run(spec, _place(shared, weights), force=shared["force"]), shared)
 
 
 @cli.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--backbone", help="Refuse a checkpoint of another backbone.")
+@click.option("--dataset", help="Another one than it was trained on, or folder:PATH where that has moved.")
 @click.option("--defense", help="file.py:NAME, for a defense from outside the project.")
 @evaluation_options
 @place_options
 @output_options
-def evaluate(checkpoint: Path, backbone: str | None, defense: str | None, **shared: Any) -> None:
+def evaluate(checkpoint: Path, backbone: str | None, dataset: str | None, defense: str | None, **shared: Any) -> None:
     """Evaluate a trained model again, the same way or another."""
     from robustbench_dml import runs
     from robustbench_dml.lookup import find_defense
@@ -157,7 +176,12 @@ def evaluate(checkpoint: Path, backbone: str | None, defense: str | None, **shar
     if defense is not None:
         find_defense(defense)
     outcome = runs.reevaluate(
-        checkpoint, _place(shared), backbone=backbone, changes=_evaluation(shared), force=shared["force"]
+        checkpoint,
+        _place(shared),
+        backbone=backbone,
+        dataset=dataset,
+        changes=_evaluation(shared),
+        force=shared["force"],
     )
     _show(outcome, shared)
 
@@ -260,21 +284,24 @@ def _evaluation(shared: dict[str, Any]) -> dict[str, Any]:
         "alpha": shared["attack_alpha"],
         "steps": shared["attack_steps"],
         "seed": shared["attack_seed"],
+        "precision": shared["attack_precision"],
     }
 
 
-def _place(shared: dict[str, Any]) -> Any:
+def _place(shared: dict[str, Any], weights: Path | None = None) -> Any:
     from robustbench_dml.api import pick_device
     from robustbench_dml.datasets.base import Roots
     from robustbench_dml.progress import Progress
     from robustbench_dml.runs import Place
 
+    progress = Progress(shared["quiet"] or shared["as_json"])
     return Place(
         out=shared["out"],
-        roots=Roots(shared["data_root"], shared["download"]),
+        roots=Roots(shared["data_root"], shared["download"], not shared["no_cache"], progress),
         device=pick_device(shared["device"]),
         batch_size=shared["batch_size"],
-        progress=Progress(shared["quiet"] or shared["as_json"]),
+        progress=progress,
+        weights=weights,
     )
 
 
@@ -300,6 +327,9 @@ def _show(outcome: Any, shared: dict[str, Any]) -> None:
 def _warn(damaged: list[str]) -> None:
     for message in damaged:
         click.echo(f"rbdml: left out: {message}", err=True)
+
+
+cli.add_command(data)
 
 
 def main() -> None:

@@ -18,6 +18,10 @@ class DivergedError(RbdmlError):
     """Training came to a loss that is not finite; going on from its checkpoint would come to the same."""
 
 
+class MissingDataError(RbdmlError):
+    """A data set that is not on this machine."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`did you mean 'x'? ` for the nearest known name, nothing where none is near."""
     close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)

@@ -17,7 +17,7 @@ from robustbench_dml.datasets.base import Dataset, Split
 from robustbench_dml.errors import RbdmlError, did_you_mean
 from robustbench_dml.perturb import pgd
 from robustbench_dml.progress import Bar, Progress
-from robustbench_dml.protocol import PROTOCOLS, Evaluation, Threat
+from robustbench_dml.protocol import PROTOCOLS, Evaluation, Precision, Threat
 from robustbench_dml.randomness import seed_of, uniform_per_item
 from robustbench_dml.registry import ATTACKS
 from robustbench_dml.retrieval import cluster_nmi, effective_rank, mean_cosine, retrieval_scores
@@ -187,6 +187,20 @@ class InOwnPrecision(nn.Module):
         return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
 
 
+class InBfloat16(nn.Module):
+    """Any model with its convolutions and matrix products in bfloat16."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, D) float32."""
+        with torch.autocast(images.device.type, dtype=torch.bfloat16):
+            embeddings: Tensor = self.model(images)
+        return embeddings.float()
+
+
 @torch.no_grad()
 def embed(model: nn.Module, split: Split, *, device: torch.device) -> Tensor:
     """(N, D) embeddings of a whole split."""
@@ -221,22 +235,32 @@ class _Arena:
         for items in queries.split(self.batch_size):
             draws = partial(uniform_per_item, items, key=(self.evaluation.seed, "targets", name, self.dataset))
             block = Block(self.gallery, items, attack.choose_targets(self.gallery, items, draws))
-            embeddings = attacked_embeddings(self.model, self.split, attack, block, threat=self.evaluation.threat)
+            embeddings = attacked_embeddings(
+                self.model,
+                self.split,
+                attack,
+                block,
+                threat=self.evaluation.threat,
+                precision=self.evaluation.precision,
+            )
             blocks.append(attack.score(embeddings, block))
             bar.advance_by(len(items))
         return {column: torch.cat([block[column].cpu() for block in blocks]) for column in blocks[0]}
 
 
-def attacked_embeddings(model: nn.Module, split: Split, attack: Attack, block: Block, *, threat: Threat) -> Tensor:
+def attacked_embeddings(
+    model: nn.Module, split: Split, attack: Attack, block: Block, *, threat: Threat, precision: Precision = "fp32"
+) -> Tensor:
     """(B, D) embeddings of the block's images under attack.
 
     An image that the attack left bit for bit as it was keeps its benign embedding from the gallery, so that an
     attack without effect gives exactly the benign value, whatever the batch.
     """
     images = split.batch(block.items)
-    moved = pgd(model, images, lambda embeddings, _: attack.objective(embeddings, block), threat=threat)
+    stepping = model if precision == "fp32" else InBfloat16(model)
+    moved = pgd(stepping, images, lambda embeddings, _: attack.objective(embeddings, block), threat=threat)
     with torch.no_grad():
-        embeddings = model(moved)
+        embeddings = model(moved)  # in full precision, whatever the steps were computed in
     unmoved = (moved == images).flatten(1).all(1, keepdim=True)
     return torch.where(unmoved, block.own, embeddings)
 

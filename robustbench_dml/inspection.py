@@ -36,7 +36,7 @@ def sampler_hardness(
         RbdmlError: unknown names, missing data, or a checkpoint of another backbone.
     """
     info, cpu = DATASETS.get(dataset), torch.device("cpu")
-    data = info.load(Roots(data_root))
+    data = info.load(Roots(data_root))  # untrained means random weights here, on every backbone
     entry = check_fit(backbone or info.backbone, data.image_shape, dataset)
     if checkpoint is None:
         model = build_embedder(entry, seed=seed, device=cpu).eval()

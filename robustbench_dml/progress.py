@@ -36,6 +36,11 @@ class Progress:
 
     quiet: bool = False
 
+    def say(self, message: str) -> None:
+        """One line on standard error, unless quiet."""
+        if not self.quiet:
+            tqdm.write(f"rbdml: {message}", file=sys.stderr)
+
     @contextmanager
     def bar(self, total: float, title: str, unit: str) -> Iterator[Bar]:
         """A bar with the time left, from 0 to `total`."""

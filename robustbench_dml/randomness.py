@@ -50,10 +50,16 @@ def uniform_per_item(items: Tensor, draws: int, *, key: tuple[Key, ...]) -> Tens
 
 @contextmanager
 def reproducible(device: torch.device) -> Iterator[None]:
-    """On the CPU, sums in an order that threads do not decide.
+    """On the CPU, sums in an order that threads do not decide; everywhere, global generators as they were after.
 
     Without it the gradient of indexing adds up rows that were taken twice by atomic additions.
     """
+    devices = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(devices):  # dropout draws from the global generators, which are the caller's
+        yield from _in_fixed_order(device)
+
+
+def _in_fixed_order(device: torch.device) -> Iterator[None]:
     deterministic: Any = torch.utils.deterministic
     before, fill = torch.are_deterministic_algorithms_enabled(), deterministic.fill_uninitialized_memory
     if device.type == "cpu":

@@ -12,7 +12,8 @@ import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Generic, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
 from robustbench_dml.errors import RbdmlError, did_you_mean
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from robustbench_dml.attack import Attack, Column
-    from robustbench_dml.datasets.base import Dataset, Roots
+    from robustbench_dml.datasets.base import Dataset, Found, Order, Roots
     from robustbench_dml.defense import Defense
 
 ParamValue = bool | int | float | str
@@ -51,6 +52,13 @@ class AttackInfo(Info):
     columns: tuple[Column, ...]
 
 
+class Look(Protocol):
+    """Looks at a data set."""
+
+    def __call__(self, roots: Roots, /, *, verify: bool = False) -> Found:
+        """What is here; with `verify`, decoded images are read again."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo(Info):
     """A data set: its size (known before loading, so that budgets can be worked out) and its loader."""
@@ -59,7 +67,11 @@ class DatasetInfo(Info):
     backbone: str  # the backbone used unless another is asked for
     train_images: int
     test_images: int
+    train_classes: int
+    test_classes: int
     load: Callable[[Roots], Dataset]
+    look: Look  # what is on this machine, without checking every image
+    prepare: Callable[[Roots, Order], Path] | None = None  # gets it; None where there is nothing to get
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +79,40 @@ class BackboneInfo(Info):
     """A network from normalised images to features of the embedding's dimension."""
 
     build: Callable[[], nn.Module]
-    input_shape: tuple[int, int, int]  # (C, H, W)
+    channels: int
+    side: int | None  # of the images that it takes; None: any of at least `least_side`
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    least_side: int = 1
+    weights: Weights | None = None  # what `--pretrained` starts from
+
+    def takes(self, shape: tuple[int, int, int]) -> bool:
+        """Whether images of this (C, H, W) fit."""
+        sides = shape[1:]
+        return shape[0] == self.channels and (
+            min(sides) >= self.least_side if self.side is None else sides == (self.side, self.side)
+        )
+
+    @property
+    def input(self) -> str:
+        """The images that it takes, for a person."""
+        side = f"at least {self.least_side}" if self.side is None else str(self.side)
+        return f"{self.channels}x{side}x{side}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheme(Info):
+    """Entries that are made on demand from what stands behind `prefix:`; its `name` shows the form."""
+
+    make: Callable[[str], Info]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Published weights of a network: where they are and the first digits of the SHA-256 of their file."""
+
+    url: str
+    digits: str  # 8 hexadecimal digits, as torchvision writes them into the file's name
 
 
 I = TypeVar("I", bound=Info)  # noqa: E741 - the usual letter for "some Info"
@@ -83,6 +126,7 @@ class Registry(Generic[I]):
         self._package = package
         self._group = group
         self._entries: dict[str, I] = {}
+        self._schemes: dict[str, Scheme] = {}
         self._complete = False
 
     def add(self, info: I) -> None:
@@ -95,6 +139,23 @@ class Registry(Generic[I]):
             raise RbdmlError(f"{self.kind} '{info.name}' is registered twice: give one of them another name")
         self._entries[info.name] = info
 
+    def add_scheme(self, scheme: Scheme) -> None:
+        """Register a form `prefix:...` of names whose entries are made on demand.
+
+        Raises:
+            RbdmlError: the prefix is taken.
+        """
+        prefix = scheme.name.partition(":")[0]
+        if prefix in self._schemes:
+            raise RbdmlError(f"{self.kind} '{prefix}:' is registered twice: give one of them another prefix")
+        self._schemes[prefix] = scheme
+
+    @property
+    def schemes(self) -> list[Scheme]:
+        """The forms of names whose entries are made on demand."""
+        self._discover()
+        return [self._schemes[prefix] for prefix in sorted(self._schemes)]
+
     def get(self, name: str) -> I:
         """The entry of that name.
 
@@ -102,6 +163,9 @@ class Registry(Generic[I]):
             RbdmlError: there is none; the message names the nearest match.
         """
         self._discover()
+        prefix, colon, rest = name.partition(":")
+        if colon and prefix in self._schemes:
+            return cast(I, self._schemes[prefix].make(rest))
         if name not in self._entries:
             hint = did_you_mean(name, self._entries)
             raise RbdmlError(

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ValidationError
 
 from robustbench_dml import provenance
-from robustbench_dml.budget import parse_budget
 from robustbench_dml.checkpoints import Checkpoint, load_checkpoint, save_checkpoint, weights_hash
 from robustbench_dml.datasets.base import Dataset, Roots
-from robustbench_dml.defense import build_defense, resolve_params
+from robustbench_dml.defense import build_defense
 from robustbench_dml.errors import DivergedError, RbdmlError
-from robustbench_dml.evaluation import attacks_of, choose_queries, evaluate_model
+from robustbench_dml.evaluation import choose_queries, evaluate_model
 from robustbench_dml.files import sha256
-from robustbench_dml.lookup import find_defense, named_entry
+from robustbench_dml.pretrained import find_weights
 from robustbench_dml.progress import Progress
-from robustbench_dml.protocol import FAMILIES, Evaluation, RunSpec, Threat
+from robustbench_dml.protocol import RunSpec
 from robustbench_dml.records import (
     CHECKPOINT_FILE,
     QUERIES_FILE,
@@ -37,10 +36,10 @@ from robustbench_dml.records import (
     write_record,
 )
 from robustbench_dml.registry import BACKBONES, DATASETS, DEFENSES
+from robustbench_dml.specs import with_evaluation
 from robustbench_dml.training import Trainer
 
 RESUME_FILE = "resume.safetensors"
-DEFAULT_BUDGET = "quick"
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,7 @@ class Place:
         device: what computes.
         batch_size: images attacked at once in the evaluation.
         progress: bars.
+        weights: the file of weights that training starts from, where it is not a published one.
     """
 
     out: Path
@@ -60,6 +60,7 @@ class Place:
     device: torch.device
     batch_size: int = 128
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
+    weights: Path | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -67,7 +68,7 @@ class Place:
 
     def folder(self, spec: RunSpec) -> Path:
         """Where the record of this spec is or will be."""
-        return self.out / spec.dataset / spec.digest
+        return self.out / re.sub(r"[^\w.+-]+", "-", spec.dataset).strip("-") / spec.digest
 
 
 @dataclass(frozen=True)
@@ -87,68 +88,6 @@ class Outcome:
     outdated: bool = False
 
 
-def make_spec(
-    *,
-    defense: str,
-    dataset: str,
-    budget: str = DEFAULT_BUDGET,
-    backbone: str | None = None,
-    seed: int = 0,
-    params: Mapping[str, Any] | None = None,
-    training: Mapping[str, Any] | None = None,
-    evaluation: Mapping[str, Any] | None = None,
-) -> RunSpec:
-    """A full spec from what a user names; the rest are the published settings of the data set's family.
-
-    Args:
-        defense: a name, or another form that `lookup.find_defense` reads.
-        dataset: name of a data set.
-        budget: a name, passes or a time (see `budget.parse_budget`).
-        backbone: name; by default the data set's.
-        seed: of the weights, the batches and the triplets.
-        params: of the defense, by name.
-        training: any of eps, alpha, eta, pairs, lr, weight_decay, on_collapse; None values are left out.
-        evaluation: any of protocol, eps, alpha, steps, queries, seed; likewise.
-
-    Raises:
-        RbdmlError: an unknown name or a value out of range.
-    """
-    data = DATASETS.get(dataset)
-    entry, named = find_defense(defense)
-    resolved = resolve_params(entry, {**named, **(params or {})})
-    family = FAMILIES[data.family]
-    chosen, attack = _given(training), _given(evaluation)
-    if "eta" in chosen:
-        chosen["steps"] = chosen.pop("eta")
-    threat, attack_threat = _threat_changes(chosen), _threat_changes(attack)
-    attacks_of(attack.setdefault("protocol", "ers"))
-    with _named_errors("attack "):
-        evaluated = Evaluation(
-            **{"queries": None, "seed": 0, **attack, "threat": _changed(family.attack, attack_threat)}
-        )
-    with _named_errors(steps="eta"):
-        return RunSpec(
-            dataset=dataset,
-            backbone=BACKBONES.get(backbone or data.backbone).name,
-            defense=named_entry(entry, resolved).name,
-            params=resolved,
-            training=_changed(family.training, {**chosen, "threat": _changed(family.training.threat, threat)}),
-            budget=parse_budget(budget, data),
-            seed=seed,
-            evaluation=evaluated,
-        )
-
-
-def with_evaluation(spec: RunSpec, changes: Mapping[str, Any]) -> RunSpec:
-    """The same run, evaluated another way; `changes` as in `make_spec`."""
-    changed = _given(changes)
-    threat = _threat_changes(changed)
-    attacks_of(changed.get("protocol", spec.evaluation.protocol))
-    with _named_errors("attack "):
-        evaluation = _changed(spec.evaluation, {**changed, "threat": _changed(spec.evaluation.threat, threat)})
-        return spec.model_copy(update={"evaluation": evaluation})
-
-
 def run(spec: RunSpec, place: Place, *, force: bool = False) -> Outcome:
     """Do a run, go on with an interrupted one, or find its record.
 
@@ -163,10 +102,11 @@ def run(spec: RunSpec, place: Place, *, force: bool = False) -> Outcome:
     found = None if force else _find(spec, place)
     if found:
         return found
-    dataset = DATASETS.get(spec.dataset).load(place.roots)
+    weights = first_weights(spec, place.weights, place.progress)
+    dataset = load_dataset(spec.dataset, place.roots)
     choose_queries(dataset.test.labels, spec.evaluation, spec.dataset)  # refuse too many before training, not after
     with _workplace(spec, place, "again" if force else "part") as work:
-        trainer = Trainer(spec, dataset, device=place.device)
+        trainer = Trainer(spec, dataset, device=place.device, weights=weights)
         trainer.run(progress=place.progress, checkpoint=work / RESUME_FILE)
         trained = Checkpoint(trainer.model, spec, trainer.spent, trainer.end)
         return _finish(trained, dataset, place, work)
@@ -177,6 +117,7 @@ def reevaluate(
     place: Place,
     *,
     backbone: str | None = None,
+    dataset: str | None = None,
     changes: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> Outcome:
@@ -186,6 +127,7 @@ def reevaluate(
         checkpoint: weights written by `run`.
         place: where.
         backbone: that the checkpoint must have.
+        dataset: `folder:PATH`, where the folder that it was trained on is now.
         changes: of the evaluation, as in `make_spec`.
         force: repeat an evaluation that has a record.
 
@@ -193,7 +135,7 @@ def reevaluate(
         RbdmlError: a checkpoint that is unreadable or of another backbone, or bad values.
     """
     loaded = load_checkpoint(checkpoint, device=place.device, backbone=backbone)
-    spec = with_evaluation(loaded.spec, changes or {})
+    spec = with_evaluation(_moved(loaded.spec, dataset), changes or {})
     found = None if force else _find(spec, place)
     if found and found.record.provenance.weights == weights_hash(loaded.embedder):
         return found
@@ -202,10 +144,40 @@ def reevaluate(
             f"{found.folder} holds the record of other weights of the same run: evaluate into another --out, or "
             "replace it with --force"
         )
-    dataset = DATASETS.get(spec.dataset).load(place.roots)
-    choose_queries(dataset.test.labels, spec.evaluation, spec.dataset)
+    data = load_dataset(spec.dataset, place.roots)
+    choose_queries(data.test.labels, spec.evaluation, spec.dataset)
     with _workplace(spec, place, "evaluation") as work:
-        return _finish(replace(loaded, spec=spec), dataset, place, work)
+        return _finish(replace(loaded, spec=spec), data, place, work)
+
+
+def _moved(spec: RunSpec, dataset: str | None) -> RunSpec:
+    if dataset is None or dataset == spec.dataset:
+        return spec
+    if not (dataset.startswith("folder:") and spec.dataset.startswith("folder:")):
+        raise RbdmlError(
+            f"the checkpoint was trained on '{spec.dataset}' and a record names one set: leave --dataset out "
+            "(robustbench_dml.evaluate takes any model on any set)"
+        )
+    return spec.model_copy(update={"dataset": dataset})
+
+
+def load_dataset(name: str, roots: Roots) -> Dataset:
+    """The data set of that name; what a user should know about this copy is said."""
+    dataset = DATASETS.get(name).load(roots)
+    for note in dataset.notes:
+        roots.progress.say(f"{name}: {note}")
+    return dataset
+
+
+def first_weights(spec: RunSpec, given: Path | None, progress: Progress) -> Path | None:
+    """The file that training starts from, None for random weights.
+
+    Raises:
+        RbdmlError: it is neither given nor to be had.
+    """
+    if spec.pretrained is None:
+        return None
+    return find_weights(BACKBONES.get(spec.backbone), spec.pretrained, weights=given, progress=progress)
 
 
 def _find(spec: RunSpec, place: Place) -> Outcome | None:
@@ -323,30 +295,3 @@ def _put_in_place(work: Path, folder: Path) -> None:
         folder.rename(old)
     work.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _given(values: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {name: value for name, value in (values or {}).items() if value is not None}
-
-
-def _threat_changes(settings: dict[str, Any]) -> dict[str, Any]:
-    """Take what belongs to the threat out of the settings."""
-    return {name: settings.pop(name) for name in Threat.model_fields if name in settings}
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def _changed(model: M, changes: Mapping[str, Any]) -> M:
-    return type(model).model_validate({**dict(model), **changes})
-
-
-@contextmanager
-def _named_errors(prefix: str = "", **options: str) -> Iterator[None]:
-    """Say in one line which value is out of range, by the name that users know it by."""
-    try:
-        yield
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"])) or error.title
-        raise RbdmlError(f"{prefix}{options.get(name, name)} = {first['input']!r}: {first['msg'].lower()}") from None

@@ -17,7 +17,7 @@ from robustbench_dml.interrupts import Interrupts
 from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.registry import BackboneInfo, register_backbone
-from robustbench_dml.runs import make_spec
+from robustbench_dml.specs import make_spec
 from robustbench_dml.training import Trainer
 
 BACKBONE = "test-linear"
@@ -28,7 +28,8 @@ register_backbone(
         summary="one linear layer, for tests",
         paper="",
         build=lambda: nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 8)),
-        input_shape=(1, 28, 28),
+        channels=1,
+        side=28,
         mean=(0.0,),
         std=(1.0,),
     )

@@ -21,7 +21,7 @@ from robustbench_dml.interrupts import Interrupts, deferred_interrupts
 from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.provenance import defense_source, device_name
-from robustbench_dml.randomness import generator, reproducible
+from robustbench_dml.randomness import generator, reproducible, seed_of
 from robustbench_dml.records import TrainingEnd
 from robustbench_dml.registry import DEFENSES
 
@@ -33,8 +33,14 @@ class Trainer:
     the weights, the optimiser, the defense's own state and what has been spent.
     """
 
-    def __init__(self, spec: RunSpec, dataset: Dataset, *, device: torch.device) -> None:
+    def __init__(self, spec: RunSpec, dataset: Dataset, *, device: torch.device, weights: Path | None = None) -> None:
         """
+        Args:
+            spec: of the run.
+            dataset: its training images are used.
+            device: where to compute.
+            weights: the file that the spec's `pretrained` stands for.
+
         Raises:
             RbdmlError: the backbone does not take these images, or the data cannot fill a batch.
         """
@@ -44,8 +50,12 @@ class Trainer:
             torch.cuda.reset_peak_memory_stats(device)
         self.data = dataset.train.to(device)
         self.model = build_embedder(
-            check_fit(spec.backbone, dataset.image_shape, dataset.name), seed=spec.seed, device=device
+            check_fit(spec.backbone, dataset.image_shape, dataset.name),
+            seed=spec.seed,
+            device=device,
+            weights=weights,
         )
+        self.model.frozen_batchnorm = spec.training.batchnorm == "frozen"
         self.defense = build_defense(spec.defense, spec.params, spec.training.threat)
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=spec.training.lr, weight_decay=spec.training.weight_decay
@@ -85,6 +95,7 @@ class Trainer:
             progress.bar(budget.amount, f"train {self.spec.defense}", unit) as bar,
             deferred_interrupts(interrupts) as pending,
             reproducible(self.device),
+            self.model.in_precision(self.spec.training.precision),
         ):
             bar.advance_to(self.spent.of(budget))
             while not self._finished():
@@ -129,6 +140,7 @@ class Trainer:
     def _iterate(self, meter: PropagationMeter) -> None:
         start, before = time.perf_counter(), self.spent.of(self.spec.budget)
         batch = self.batch(self.spent.iterations)
+        torch.manual_seed(seed_of(self.spec.seed, "dropout", self.spent.iterations))
         self.model.eval()
         with torch.no_grad():
             perturbed = self.defense.perturb(self.model, batch)
@@ -158,8 +170,10 @@ class Trainer:
         """The batch of this iteration, on the device."""
         batch = iteration // self.defense.replays
         indices = self.pairs.indices(batch).to(self.device)
+        plain = self.spec.training.transform == "none"
+        rng = generator(self.spec.seed, "augmentation", batch)
         return Batch(
-            images=self.data.batch(indices),
+            images=self.data.batch(indices) if plain else self.data.augmented(indices, rng),
             labels=self.data.labels[indices],
             indices=indices,
             rng=generator(self.spec.seed, "triplets", iteration),

@@ -208,3 +208,25 @@ class Unnormalised(nn.Module):
 def test_embeddings_that_are_not_unit_vectors_are_refused() -> None:
     with pytest.raises(RbdmlError, match="normalise them"):
         evaluate_model(Unnormalised(), small_dataset(), settings(), device=CPU)
+
+
+def test_attack_steps_in_bfloat16_are_scored_in_full_precision() -> None:
+    """The steps see a coarse network, what they end with is embedded by the full one."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = Embedder(nn.Sequential(nn.Flatten(), nn.Linear(16, 24), nn.ReLU(), nn.Linear(24, 6)))
+    seen: list[tuple[torch.dtype, bool]] = []
+    network.backbone[1].register_forward_hook(  # type: ignore[operator,index]
+        lambda _, __, out: seen.append((out.dtype, torch.is_grad_enabled()))
+    )
+    data = small_dataset()
+    half = settings(queries=20).model_copy(update={"precision": "bf16"})
+    coarse = evaluate_model(network, data, half, device=torch.device("cpu"))
+    steps, scored = ({kind for kind, grad in seen if grad == with_grad} for with_grad in (True, False))
+    assert torch.bfloat16 in steps
+    assert scored == {torch.float32}
+    full = evaluate_model(network, data, settings(queries=20), device=torch.device("cpu"))
+    assert coarse.benign == full.benign
+    assert coarse.attacked != full.attacked
+    for name, tolerance in {"TMA": 0.05, "ES:D": 0.1}.items():
+        assert coarse.attacked[name] == pytest.approx(full.attacked[name], abs=tolerance), name

@@ -6,7 +6,7 @@ import pytest
 
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.lookup import find_defense
-from robustbench_dml.runs import make_spec
+from robustbench_dml.specs import make_spec
 
 
 @pytest.mark.parametrize(

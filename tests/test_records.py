@@ -34,6 +34,7 @@ from robustbench_dml.records import (
 SPEC = RunSpec(
     dataset="fashion-mini",
     backbone="c2f2",
+    pretrained="0123abcd",
     defense="hm-lga-ics",
     params={"sampler": "S", "ics": 0.5, "early_stop": True, "rounds": 3},
     training=Training(threat=Threat(eps=0.3, alpha=0.01, steps=32), pairs=128, lr=1e-3, weight_decay=1e-7),
@@ -98,6 +99,16 @@ def changed(values: dict[str, Any], place: Place, change: Callable[[Any], Any]) 
     return values
 
 
+OTHERS = {
+    "passes": "seconds",
+    "continue": "stop",
+    "none": "crop and flip",
+    "frozen": "train",
+    "train": "frozen",
+    "fp32": "bf16",
+}
+
+
 def other(value: Any) -> Any:
     """Another valid value of the same field."""
     if value is None:
@@ -105,7 +116,7 @@ def other(value: Any) -> Any:
     if isinstance(value, bool):
         return not value
     if isinstance(value, str):
-        return {"passes": "seconds", "continue": "stop"}.get(value, f"{value}x")
+        return OTHERS.get(value, value[::-1] if len(value) > 1 else "R")
     return value + 1 if isinstance(value, int) else value / 2
 
 

@@ -23,7 +23,7 @@ from robustbench_dml.interrupts import Interrupts
 from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.registry import BACKBONES
-from robustbench_dml.runs import make_spec
+from robustbench_dml.specs import make_spec
 from robustbench_dml.testing import small_dataset
 from robustbench_dml.training import Trainer
 

@@ -29,7 +29,8 @@ register_backbone(
         summary="two 5x5 convolutions (32, 64), two linear layers (1024, 512); 28x28 grey",
         paper="Zhou et al., T-PAMI 2024, arXiv:2106.03614",
         build=c2f2,
-        input_shape=(1, 28, 28),
+        channels=1,
+        side=28,
         mean=(0.0,),
         std=(1.0,),
     )

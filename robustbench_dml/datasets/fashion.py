@@ -5,18 +5,21 @@ Xiao et al., 2017, arXiv:1708.07747; MIT licence.
 
 from __future__ import annotations
 
-import contextlib
-import io
-from http.client import HTTPException
 from pathlib import Path
 
-from robustbench_dml.datasets.base import Dataset, Roots
-from robustbench_dml.datasets.idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, has_files, load_idx
-from robustbench_dml.errors import RbdmlError
+from robustbench_dml.datasets.base import Dataset, Found, Roots
+from robustbench_dml.datasets.idx import (
+    TEST_IMAGES,
+    TEST_LABELS,
+    TRAIN_IMAGES,
+    TRAIN_LABELS,
+    IdxSet,
+    load_idx,
+    look_at_idx,
+)
 from robustbench_dml.registry import DatasetInfo, register_dataset
 
 PAPER = "Xiao et al., 2017, arXiv:1708.07747"
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 EMBEDDED = Path(__file__).parent / "fashion_mini"
 
 # SHA-256 of the uncompressed files. Debian's archives hold the same bytes as the original ones: with the file
@@ -36,51 +39,31 @@ FASHION_MINI = {
 }
 
 
-def find_fashion(roots: Roots) -> Path:
-    """The folder with the four files of Fashion-MNIST.
-
-    A data folder may hold them itself or in `fashion-mnist/`, `fashion/` or torchvision's `FashionMNIST/raw/`.
-
-    Raises:
-        RbdmlError: it is nowhere; the message gives the three ways to get it.
-    """
-    inside = (".", "fashion-mnist", "fashion", "FashionMNIST/raw")
-    for folder in [root / part for root in roots.folders for part in inside] + [DEBIAN]:
-        if has_files(folder):
-            return folder
-    if roots.download:
-        return _download(roots)
-    raise RbdmlError(
-        "data set 'fashion' is not on this machine: put its four .gz files into a folder and give it by --data-root "
-        "or $RBDML_DATA, or `apt-get install dataset-fashion-mnist`, or add --download"
-    )
-
-
-def _download(roots: Roots) -> Path:
-    from torchvision.datasets import FashionMNIST  # imported here: it is slow, and needed for this alone
-
-    target = roots.folders[0]
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        with contextlib.redirect_stdout(io.StringIO()):
-            FashionMNIST(str(target), download=True)
-    except (OSError, RuntimeError, HTTPException) as error:
-        reason = " ".join(str(error).split())
-        raise RbdmlError(
-            f"'fashion' could not be downloaded into {target} ({reason}): get its four .gz files by another way and "
-            "give their folder by --data-root, or `apt-get install dataset-fashion-mnist`"
-        ) from None
-    return target / "FashionMNIST" / "raw"
-
-
-def load_fashion(roots: Roots) -> Dataset:
-    """Fashion-MNIST: 60,000 training and 10,000 test images of the same ten classes."""
-    return load_idx("fashion", find_fashion(roots), FASHION, remedy="or remove the file and use --download")
+FASHION_MNIST = IdxSet(
+    name="fashion",
+    title="FashionMNIST",
+    hashes=FASHION,
+    servers=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+    archives={
+        TRAIN_IMAGES: "md5:8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        TRAIN_LABELS: "md5:25c81989df183df01b3e8a0aad5dffbe",
+        TEST_IMAGES: "md5:bef4ecab320f06d8554ea6380940ec79",
+        TEST_LABELS: "md5:bb300cfdad3c16e7a12a480ee83cd310",
+    },
+    folders=("fashion-mnist",),
+    system=(Path("/usr/share/datasets/fashion-mnist"), "apt-get install dataset-fashion-mnist"),
+)
 
 
 def load_fashion_mini(_: Roots) -> Dataset:
     """The embedded subset: 6,000 training and 1,500 test images (see fashion_mini/README.md)."""
     return load_idx("fashion-mini", EMBEDDED, FASHION_MINI, remedy="by installing the package again")
+
+
+def look_at_fashion_mini(roots: Roots, *, verify: bool = False) -> Found:
+    """The embedded files are always checked."""
+    del verify
+    return look_at_idx(EMBEDDED, load_fashion_mini(roots))
 
 
 register_dataset(
@@ -92,7 +75,11 @@ register_dataset(
         backbone="c2f2",
         train_images=60_000,
         test_images=10_000,
-        load=load_fashion,
+        train_classes=10,
+        test_classes=10,
+        load=FASHION_MNIST.load,
+        look=FASHION_MNIST.look,
+        prepare=FASHION_MNIST.prepare,
     )
 )
 register_dataset(
@@ -104,6 +91,9 @@ register_dataset(
         backbone="c2f2",
         train_images=6_000,
         test_images=1_500,
+        train_classes=10,
+        test_classes=10,
         load=load_fashion_mini,
+        look=look_at_fashion_mini,
     )
 )

@@ -6,20 +6,102 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_dml.datasets.base import Dataset, Split
-from robustbench_dml.errors import RbdmlError
+from robustbench_dml.datasets.base import Dataset, Found, Order, Roots, Split
+from robustbench_dml.datasets.prepare import RemoteFile, prepare_files
+from robustbench_dml.errors import MissingDataError, RbdmlError
 
 TRAIN_IMAGES = "train-images-idx3-ubyte"
 TRAIN_LABELS = "train-labels-idx1-ubyte"
 TEST_IMAGES = "t10k-images-idx3-ubyte"
 TEST_LABELS = "t10k-labels-idx1-ubyte"
 FILES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
+
+
+@dataclass
+class IdxSet:
+    """A data set of four IDX files.
+
+    Attributes:
+        name: of the data set.
+        title: of its own folder, as torchvision names it.
+        hashes: SHA-256 of the uncompressed content of each file.
+        servers: folders that hold the files, compressed.
+        archives: hash of each compressed file as the servers have it.
+        folders: other names of a folder of the set.
+        system: where the operating system may have put it, and the command that does.
+    """
+
+    name: str
+    title: str
+    hashes: Mapping[str, str]
+    servers: tuple[str, ...]
+    archives: Mapping[str, str]
+    folders: tuple[str, ...] = ()
+    system: tuple[Path, str] | None = None
+
+    def locate(self, roots: Roots) -> Path | None:
+        """The folder with the four files: a data folder, a folder of the set in it, or the system's."""
+        inside = (".", *self.folders, self.name, f"{self.title}/raw")
+        candidates = [root / part for root in roots.folders for part in inside]
+        if self.system is not None:
+            candidates.append(self.system[0])
+        return next((folder for folder in candidates if has_files(folder)), None)
+
+    def find(self, roots: Roots) -> Path:
+        """The same, downloaded if it may be.
+
+        Raises:
+            RbdmlError: it is nowhere; the message gives the ways to get it.
+        """
+        folder = self.locate(roots)
+        if folder is not None:
+            return folder
+        if roots.download:
+            return self.prepare(roots, Order())
+        system = "" if self.system is None else f"`{self.system[1]}`, or "
+        raise MissingDataError(
+            f"data set '{self.name}' is not on this machine: put its four .gz files into a folder and give it by "
+            f"--data-root or $RBDML_DATA, or {system}`rbdml data prepare {self.name}`"
+        )
+
+    def load(self, roots: Roots) -> Dataset:
+        """Read and check it."""
+        remedy = f"or remove the file and use `rbdml data prepare {self.name}`"
+        return load_idx(self.name, self.find(roots), self.hashes, remedy=remedy)
+
+    def look(self, roots: Roots, *, verify: bool = False) -> Found:
+        """What there is; the files are small, so they are always checked."""
+        del verify
+        return look_at_idx(self.find(Roots(roots.data_root)), self.load(Roots(roots.data_root)))
+
+    def prepare(self, roots: Roots, order: Order) -> Path:
+        """Download the four files, or take them from a folder."""
+        files = [
+            RemoteFile(f"{file}.gz", tuple(f"{server}{file}.gz" for server in self.servers), self.archives[file])
+            for file in FILES
+        ]
+
+        def below(within: Roots) -> Path | None:
+            return next((root for root in within.folders[:1] if has_files(root)), None)
+
+        def locate(within: Roots) -> Path | None:
+            first = within.folders[0]
+            return below(within) or (first / self.name if has_files(first / self.name) else None)
+
+        return prepare_files(self.name, files, roots, order, locate=locate)
+
+
+def look_at_idx(folder: Path, data: Dataset) -> Found:
+    """What `rbdml data status` tells of a set that was just loaded."""
+    train, test = ((len(split), len(torch.unique(split.labels))) for split in (data.train, data.test))
+    return Found(folder, train, test, "in memory", data.hashes)
 
 
 def has_files(folder: Path) -> bool:

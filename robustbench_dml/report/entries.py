@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from robustbench_dml.budget import named_budget
 from robustbench_dml.protocol import BUDGETS
-from robustbench_dml.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, Info
+from robustbench_dml.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, Info, Registry
 from robustbench_dml.report.tables import millions
 
 Row = dict[str, str]
@@ -20,6 +21,10 @@ def describe(kind: str) -> list[Row]:
 
 def _infos(entries: Iterable[Info]) -> list[Row]:
     return [{"name": info.name, "summary": info.summary, "source": info.paper} for info in entries]
+
+
+def _with_schemes(registry: Registry[Any]) -> list[Row]:
+    return _infos([*registry, *registry.schemes])
 
 
 def _defenses() -> list[Row]:
@@ -51,7 +56,7 @@ def _budgets() -> list[Row]:
 _KINDS: dict[str, Callable[[], list[Row]]] = {
     "defenses": _defenses,
     "attacks": _attacks,
-    "datasets": lambda: _infos(DATASETS),
-    "backbones": lambda: _infos(BACKBONES),
+    "datasets": lambda: _with_schemes(DATASETS),
+    "backbones": lambda: _with_schemes(BACKBONES),
     "budgets": _budgets,
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.error import URLError
+from urllib.request import OpenerDirector
 
 import pytest
-import torchvision
 from cli_support import RUN, Made, rbdml
 
 from robustbench_dml.datasets import fashion
@@ -33,8 +33,9 @@ def no_data_and_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.delenv("RBDML_DATA", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(fashion, "DEBIAN", tmp_path / "debian")
-    monkeypatch.setattr(torchvision.datasets, "FashionMNIST", fail)
+    monkeypatch.delenv("RBDML_CACHE", raising=False)
+    monkeypatch.setattr(fashion.FASHION_MNIST, "system", (tmp_path / "debian", "apt-get install dataset-fashion-mnist"))
+    monkeypatch.setattr(OpenerDirector, "open", fail)
 
 
 @pytest.fixture

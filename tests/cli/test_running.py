@@ -22,7 +22,7 @@ from robustbench_dml.checkpoints import read_tensors, write_tensors
 from robustbench_dml.errors import DivergedError, RbdmlError
 from robustbench_dml.protocol import BUDGETS
 from robustbench_dml.records import CHECKPOINT_FILE, RECORD_FILE, Record, find_records, read_queries, read_record
-from robustbench_dml.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, Registry
+from robustbench_dml.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, Info, Registry
 from robustbench_dml.training import Trainer
 
 
@@ -261,7 +261,8 @@ REGISTRIES: dict[str, Registry[Any]] = {
 @pytest.mark.parametrize("kind", REGISTRIES)
 def test_a_list_holds_every_entry_with_its_source(kind: str) -> None:
     rows = json.loads(rbdml("list", kind, "--json").out)
-    assert [(row["name"], row["source"]) for row in rows] == [(info.name, info.paper) for info in REGISTRIES[kind]]
+    entries: list[Info] = [*REGISTRIES[kind], *REGISTRIES[kind].schemes]
+    assert [(row["name"], row["source"]) for row in rows] == [(info.name, info.paper) for info in entries]
 
 
 @pytest.mark.parametrize("kind", [*REGISTRIES, "budgets"])

@@ -12,7 +12,7 @@ from robustbench_dml.budget import Spent
 from robustbench_dml.evaluation import BENIGN_COLUMNS, protocol_columns
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.records import Cost, Diagnostics, Provenance, Record, TrainingEnd, write_record
-from robustbench_dml.runs import make_spec
+from robustbench_dml.specs import make_spec
 
 
 @pytest.fixture

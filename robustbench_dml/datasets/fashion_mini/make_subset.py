@@ -15,9 +15,10 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from robustbench_dml.datasets.base import Roots, Split
-from robustbench_dml.datasets.fashion import load_fashion
+from robustbench_dml.datasets.fashion import FASHION_MNIST
 from robustbench_dml.datasets.idx import FILES, format_idx
 
 PER_CLASS = {"train": 600, "test": 150}
@@ -25,7 +26,8 @@ PER_CLASS = {"train": 600, "test": 150}
 
 def choose(split: Split, per_class: int) -> np.ndarray:
     """Rows of the subset, in rising order."""
-    digests = [hashlib.sha256(image.tobytes()).digest() for image in split.images.numpy()]
+    images = split.images[torch.arange(len(split))].numpy()
+    digests = [hashlib.sha256(image.tobytes()).digest() for image in images]
     labels = split.labels.numpy()
     rows = [
         sorted(np.flatnonzero(labels == label), key=lambda row: digests[row])[:per_class] for label in np.unique(labels)
@@ -39,11 +41,11 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     arguments = parser.parse_args()
-    fashion = load_fashion(Roots(arguments.data_root))
+    fashion = FASHION_MNIST.load(Roots(arguments.data_root))
     arrays = []
     for name, split in (("train", fashion.train), ("test", fashion.test)):
         rows = choose(split, PER_CLASS[name])
-        arrays += [split.images[rows].squeeze(1).numpy(), split.labels[rows].numpy()]
+        arrays += [split.images[torch.from_numpy(rows)].squeeze(1).numpy(), split.labels[rows].numpy()]
     for name, array in zip(FILES, arrays, strict=True):
         content = format_idx(array)
         (arguments.out / f"{name}.gz").write_bytes(gzip.compress(content, compresslevel=9, mtime=0))

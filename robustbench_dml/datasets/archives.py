@@ -1,0 +1,236 @@
+"""Unpacking archives from the network: only plain files and folders, only below the target, all of them or none."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import IO, cast
+
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.progress import Bar, Progress
+
+CHUNK = 1 << 20
+ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second is that of an empty one
+BLOCK = 512  # bytes in a block of a tar file
+DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    ValueError,  # this and the next two: numbers, names and flags in headers that make no sense
+    OverflowError,
+    RuntimeError,
+)
+_Stream = gzip.GzipFile | BufferedReader
+
+
+@dataclass(frozen=True)
+class _Member:
+    name: str
+    size: int
+    folder: bool
+    fault: str | None  # why it cannot be unpacked, whatever its name
+    open: Callable[[], IO[bytes]]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(part for part in self.name.split("/") if part not in ("", "."))
+
+
+def extract(archive: Path, target: Path, *, progress: Progress) -> None:
+    """Unpack a .zip, .tar or .tar.gz, told by its content, into a folder that is new or empty.
+
+    It is unpacked beside the target and put in place when it is complete.
+
+    Raises:
+        RbdmlError: the archive is damaged, or has a member that is no plain file or folder below the target, or
+            there is no room; nothing is left behind.
+    """
+    target = target.resolve()
+    part = target.with_name(f".{target.name}.part")
+    try:
+        if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+            raise RbdmlError(f"{target} is there already and is not an empty folder: remove it or choose another one")
+        with _members(archive) as members:
+            _check_members(archive, members)
+            _remove(part)
+            _check_room(archive, target, sum(member.size for member in members))
+            part.mkdir(parents=True)
+            with progress.bar(sum(member.size for member in members), archive.name, "B") as bar:
+                for member in members:
+                    _unpack(member, part, bar)
+        if target.exists():
+            target.rmdir()  # Windows renames onto nothing
+        part.rename(target)
+    except DAMAGE as error:
+        raise RbdmlError(
+            f"{archive} is damaged or incomplete ({_reason(error)}): remove it and download it again, or get it by "
+            "hand and give it by --from"
+        ) from None
+    except OSError as error:
+        raise RbdmlError(
+            f"cannot unpack {archive} to {target} ({_reason(error)}): make room or choose another folder, then give "
+            "the same command again"
+        ) from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is a .zip, .tar or .tar.gz by its content, be it sound or damaged.
+
+    Raises:
+        RbdmlError: it cannot be read.
+    """
+    magic = _magic(path)
+    if magic in ZIP:
+        return True
+    try:
+        with _stream(path, magic) as stream, tarfile.open(fileobj=stream, mode="r:"):
+            return True
+    except tarfile.ReadError:
+        return False
+    except DAMAGE:
+        return True
+
+
+@contextmanager
+def _members(archive: Path) -> Iterator[Sequence[_Member]]:
+    """All members, readable in their order for as long as the archive is open."""
+    if not is_archive(archive):
+        raise RbdmlError(f"{archive} is neither a .zip nor a .tar or .tar.gz: get the right file and give it by --from")
+    magic = _magic(archive)
+    if magic in ZIP:
+        with zipfile.ZipFile(archive) as zipped:
+            yield [_zip_member(zipped, info) for info in zipped.infolist()]
+        return
+    with _stream(archive, magic) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+        yield [_tar_member(tar, info) for info in _tar_infos(tar, stream)]
+
+
+def _magic(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(4)
+    except OSError as error:
+        raise RbdmlError(f"{path}: cannot be read ({error.strerror}): give another file by --from") from None
+
+
+def _stream(path: Path, magic: bytes) -> _Stream:
+    return gzip.open(path) if magic[:2] == b"\x1f\x8b" else path.open("rb")
+
+
+def _zip_member(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
+    kind = stat.S_IFMT(info.external_attr >> 16)  # of Unix; 0 from elsewhere
+    fault = None
+    if info.flag_bits & 0x1:
+        fault = "is encrypted"
+    elif kind == stat.S_IFLNK:
+        fault = "is a symbolic link"
+    elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        fault = "is neither a file nor a folder"
+    elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        fault = "is compressed by a method that is not known here"
+    size = 0 if info.is_dir() else info.file_size
+    return _Member(info.filename, size, info.is_dir(), fault, lambda: zipped.open(info))
+
+
+def _tar_member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
+    fault = None
+    if info.issym() or info.islnk():
+        fault = "is a symbolic link" if info.issym() else "is a hard link"
+    elif not (info.isreg() or info.isdir()):
+        fault = "is neither a file nor a folder"
+    size = info.size if info.isreg() else 0
+    return _Member(info.name, size, info.isdir(), fault, lambda: cast(IO[bytes], tar.extractfile(info)))
+
+
+def _tar_infos(tar: tarfile.TarFile, stream: _Stream) -> Iterator[tarfile.TarInfo]:
+    """The members; raises ReadError where a damaged header ends them, which tarfile takes for the end."""
+    for info in tar:
+        if info.size < 0:
+            raise tarfile.ReadError(f"a size of {info.size}")
+        yield info
+    stream.seek(tar.offset)
+    if stream.read(BLOCK) != bytes(BLOCK):
+        raise tarfile.ReadError("no end mark after its last member")
+    while stream.read(CHUNK):  # to the end, where gzip keeps its check sum
+        pass
+
+
+def _check_members(archive: Path, members: Sequence[_Member]) -> None:
+    files = {member.parts for member in members if not member.folder}
+    if not files:
+        raise RbdmlError(f"{archive} holds no file: get the right archive and give it by --from")
+    seen: set[tuple[str, ...]] = set()
+    for member in members:
+        fault = member.fault or _path_fault(member)
+        if fault is None and member.parts in seen:
+            fault = "is there twice"
+        if fault is None and any(member.parts[:depth] in files for depth in range(1, len(member.parts))):
+            fault = "lies below a file"
+        if fault is not None:
+            raise RbdmlError(
+                f"{archive}: its member {member.name!r} {fault}: nothing was unpacked; get the archive from its "
+                "publisher and give it by --from"
+            )
+        seen.add(member.parts)
+
+
+def _path_fault(member: _Member) -> str | None:
+    if member.name.startswith("/"):
+        return "has an absolute path"
+    if ".." in member.parts:
+        return "leads out of its folder"
+    if "\\" in member.name or "\0" in member.name or any(re.match("[A-Za-z]:", part) for part in member.parts):
+        return "has a path of another system"
+    if not member.parts and not member.folder:
+        return "has no name"
+    return None
+
+
+def _check_room(archive: Path, target: Path, size: int) -> None:
+    folder = next(parent for parent in target.parents if parent.is_dir() or parent == parent.parent)
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise RbdmlError(
+            f"{archive} unpacks to {size:,} bytes and {free:,} are free in {folder}: make room or choose another folder"
+        )
+
+
+def _remove(part: Path) -> None:
+    if part.is_symlink() or part.is_file():
+        part.unlink()
+    elif part.exists():
+        shutil.rmtree(part)
+
+
+def _unpack(member: _Member, folder: Path, bar: Bar) -> None:
+    path = folder.joinpath(*member.parts)
+    if member.folder:
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = 0
+    with member.open() as source, path.open("xb") as file:  # "x": no two names may meet on any file system
+        while chunk := source.read(CHUNK):
+            written += file.write(chunk)
+            bar.advance_by(len(chunk))
+    if written != member.size:
+        raise EOFError(f"{member.name!r} has {written:,} of {member.size:,} bytes")
+
+
+def _reason(error: BaseException) -> str:
+    text = str(getattr(error, "strerror", None) or error)
+    return " ".join(text.split()) or type(error).__name__

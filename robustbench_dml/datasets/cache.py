@@ -1,0 +1,226 @@
+"""Decoded images on disk: one memory-mapped file a split, with an index that says what each row was made of.
+
+A row counts once the index names it, and the index is written after the pixels have reached the disk, so an
+interrupted preparation goes on where it was and a torn one is never read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from robustbench_dml.datasets.images import Decoded, ImageList, decode
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.files import write_atomically
+from robustbench_dml.progress import Bar, Progress
+from robustbench_dml.workers import usable_cores
+
+CHUNK = 256  # images decoded together
+SAVE_EVERY = 5.0  # seconds between two writes of the index
+VERSION = 1  # of the files' layout and of how an image becomes pixels
+
+# What is known of a row: size and time of its source (for noticing changes), SHA-256 of the source and of the pixels.
+Row = tuple[int, int, str, str]
+
+
+class MappedImages:
+    """The rows of a complete cache, read when they are asked for."""
+
+    def __init__(self, path: Path, shape: tuple[int, int, int, int]) -> None:
+        self._pixels = np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
+        self.shape = shape
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """(B,) rows -> (B, C, H, W) uint8."""
+        return torch.from_numpy(self._pixels[rows.cpu().numpy()])
+
+
+class PixelCache:
+    """The decoded images of one list at one size.
+
+    Without pixels (`keep_pixels=False`) only the index is made: every file is decoded once to know that it is
+    whole, and hashed.
+    """
+
+    def __init__(self, folder: Path, images: ImageList, side: int, *, keep_pixels: bool = True) -> None:
+        """
+        Args:
+            folder: of all caches.
+            images: what to decode.
+            side: S of the stored squares.
+            keep_pixels: whether the pixels are kept, or the index alone.
+        """
+        root = str(images.root.resolve())  # `data` in two folders is not the same
+        key = hashlib.sha256(json.dumps([VERSION, side, keep_pixels, root, *images.paths]).encode())
+        self.images, self._side, self._keep = images, side, keep_pixels
+        self.folder = folder / key.hexdigest()[:16]
+        self._index, self._file = self.folder / "index.json", self.folder / "pixels.u8"
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, 3, S, S)."""
+        return len(self.images), 3, self._side, self._side
+
+    @property
+    def bytes(self) -> int:
+        """What the pixels take on disk."""
+        return int(np.prod(self.shape)) if self._keep else 0
+
+    def complete(self) -> bool:
+        """Whether every row is there and its source is as it was; a look at the files' sizes and times only."""
+        return None not in self._rows()
+
+    def begun(self) -> bool:
+        """Whether any row is there."""
+        return any(row is not None for row in self._known())
+
+    def prepare(self, name: str, *, progress: Progress) -> None:
+        """Decode what is not there yet. A second process waits for the first.
+
+        Raises:
+            RbdmlError: a file is missing or no image, or the disk has no room; what is done is kept.
+        """
+        self.images.check_present(name)
+        if self.complete():
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._alone(name, progress):
+                rows = self._rows()
+                pending = [row for row, known in enumerate(rows) if known is None]
+                if pending:
+                    self._make_room(name, progress)
+                    with progress.bar(len(rows), f"decode {name}", "images") as bar:
+                        bar.advance_to(len(rows) - len(pending))
+                        self._fill(rows, pending, bar)
+        except OSError as error:
+            without = ", or go without with --no-cache" if self._keep else ""
+            raise RbdmlError(
+                f"cannot write decoded images to {self.folder} ({error.strerror}): set $RBDML_CACHE to another "
+                f"folder{without}"
+            ) from None
+
+    def open(self) -> MappedImages:
+        """The images; `prepare` must have been called."""
+        return MappedImages(self._file, self.shape)
+
+    def content_hash(self) -> str:
+        """SHA-256 over the sources of all rows and their classes: what a record says of the split."""
+        digest = hashlib.sha256()
+        for path, label, row in zip(self.images.paths, self.images.labels.tolist(), self._known(), strict=True):
+            digest.update(f"{path}\0{label}\0{row[2] if row else ''}\n".encode())
+        return digest.hexdigest()
+
+    def verify(self) -> None:
+        """Read all pixels again.
+
+        Raises:
+            RbdmlError: a row is not what was written.
+        """
+        pixels = self.open()
+        for row, known in enumerate(self._known()):
+            if known is None or _hash(pixels[torch.tensor([row])].numpy()) != known[3]:
+                raise RbdmlError(
+                    f"{self._file}: row {row} ({self.images.paths[row]}) has changed on disk: remove {self.folder} "
+                    "and prepare the set again"
+                )
+
+    @contextmanager
+    def _alone(self, name: str, progress: Progress) -> Iterator[None]:
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            progress.say(f"another process is preparing '{name}': waiting for it")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _make_room(self, name: str, progress: Progress) -> None:
+        if not self._keep or (self._file.exists() and self._file.stat().st_size == self.bytes):
+            return
+        free = shutil.disk_usage(self.folder).free
+        need, have = f"{self.bytes / 1e9:.2f} GB", f"{free / 1e9:.2f} GB"
+        if free < self.bytes:
+            raise RbdmlError(
+                f"'{name}' decoded takes {need} and {self.folder} has {have} left: free some, set $RBDML_CACHE to a "
+                "folder elsewhere, or go without with --no-cache"
+            )
+        progress.say(f"decoding {len(self.images):,} images of '{name}' once: {need} in {self.folder}")
+        with self._file.open("wb") as file:
+            file.truncate(self.bytes)
+
+    def _fill(self, rows: list[Row | None], pending: Sequence[int], bar: Bar) -> None:
+        pixels = np.memmap(self._file, dtype=np.uint8, mode="r+", shape=self.shape) if self._keep else None
+        saved = time.monotonic()
+        try:
+            with ThreadPoolExecutor(usable_cores()) as pool:
+                for start in range(0, len(pending), CHUNK):
+                    chunk = pending[start : start + CHUNK]
+                    for row, (known, image) in zip(chunk, pool.map(self._decode, chunk), strict=True):
+                        if pixels is not None:
+                            pixels[row] = image.pixels
+                        rows[row] = known
+                    bar.advance_by(len(chunk))
+                    if time.monotonic() - saved > SAVE_EVERY:
+                        self._save(rows, pixels)
+                        saved = time.monotonic()
+        finally:  # whatever went wrong, what is done stays done
+            self._save(rows, pixels)
+
+    def _decode(self, row: int) -> tuple[Row, Decoded]:
+        path = self.images.root / self.images.paths[row]
+        stat = path.stat()  # before reading: a file that changes meanwhile is read again next time
+        image = decode(path, self._side)
+        return (stat.st_size, stat.st_mtime_ns, image.source, _hash(image.pixels)), image
+
+    def _save(self, rows: Sequence[Row | None], pixels: np.memmap | None) -> None:
+        if pixels is not None:
+            pixels.flush()
+        text = json.dumps({"version": VERSION, "rows": rows})
+        write_atomically(self._index, lambda file: file.write(text.encode()))
+
+    def _known(self) -> list[Row | None]:
+        """What the index says; rows without an entry have no pixels yet."""
+        nothing: list[Row | None] = [None] * len(self.images)
+        if not self._index.is_file() or (self._keep and not self._has_pixels()):
+            return nothing
+        try:
+            rows = [None if row is None else tuple(row) for row in json.loads(self._index.read_bytes())["rows"]]
+        except (ValueError, KeyError, TypeError):  # not one of ours: begin anew
+            return nothing
+        return rows if len(rows) == len(nothing) else nothing
+
+    def _has_pixels(self) -> bool:
+        return self._file.is_file() and self._file.stat().st_size == self.bytes
+
+    def _rows(self) -> list[Row | None]:
+        """What the index says, without the rows whose source has changed since."""
+        return [
+            known if known is not None and self._unchanged(path, known) else None
+            for path, known in zip(self.images.paths, self._known(), strict=True)
+        ]
+
+    def _unchanged(self, path: str, known: Row) -> bool:
+        try:
+            stat = (self.images.root / path).stat()
+        except OSError:
+            return False
+        return (stat.st_size, stat.st_mtime_ns) == known[:2]
+
+
+def _hash(pixels: np.ndarray) -> str:
+    return hashlib.sha256(pixels.tobytes()).hexdigest()

@@ -1,0 +1,117 @@
+"""Cars-196: 16,185 photographs of 196 models of cars; the first 98 are for training.
+
+Krause et al., 3dRR workshop, ICCV 2013.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from robustbench_dml.datasets.base import Dataset, Order, Roots
+from robustbench_dml.datasets.listed import Listing, load_listed, look_at_listed, split_by_number
+from robustbench_dml.datasets.lists import find_folder, inside, not_here
+from robustbench_dml.datasets.prepare import RemoteFile, prepare_files
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.registry import DatasetInfo, register_dataset
+
+ANNOTATIONS = "cars_annos.mat"  # one file for all images, in car_ims/
+# The older layout: two parts with lists of their own, that of the test images in the folder above or in the devkit.
+DEVKIT = (
+    ("cars_train", ("devkit/cars_train_annos.mat", "cars_train_annos.mat")),
+    (
+        "cars_test",
+        (
+            "cars_test_annos_withlabels.mat",
+            "devkit/cars_test_annos_withlabels.mat",
+            "devkit/cars_test_annos_withlabels_eval.mat",
+        ),
+    ),
+)
+FIRST_TEST_CLASS = 99
+SERVERS = ("http://ai.stanford.edu/~jkrause/car196/", "http://imagenet.stanford.edu/internal/car196/")
+FILES = (
+    RemoteFile(
+        "car_ims.tgz",
+        tuple(server + "car_ims.tgz" for server in SERVERS),
+        "md5:d5c8f0aa497503f355e17dc7886c3f14",
+    ),
+    RemoteFile(
+        ANNOTATIONS,
+        tuple(server + ANNOTATIONS for server in SERVERS),
+        "md5:b407c6086d669747186bd1d764ff9dbc",
+    ),
+)
+
+
+def locate(roots: Roots) -> Path | None:
+    """The folder that holds the annotations, in either layout."""
+    places = (".", "cars", "cars196", "cars/cars196", "CARS196", "cars/CARS196", "stanford_cars", "cars/stanford_cars")
+    return find_folder(roots, places, (ANNOTATIONS, *DEVKIT[0][1]))
+
+
+def read(roots: Roots) -> Listing:
+    """The zero-shot split by class number, over all images of the set.
+
+    Raises:
+        RbdmlError: the set is nowhere, or its annotations are damaged.
+    """
+    folder = locate(roots)
+    if folder is None:
+        raise not_here("cars", roots, ANNOTATIONS)
+    origin = folder / ANNOTATIONS
+    if origin.is_file():
+        images = _annotations(origin, "relative_im_path", prefix="")
+    else:
+        images = []
+        for part, candidates in DEVKIT:
+            origin = next((folder / path for path in candidates if (folder / path).is_file()), folder / candidates[0])
+            images += _annotations(origin, "fname", prefix=f"{part}/")
+    train, test = split_by_number(folder, images, first_test=FIRST_TEST_CLASS)
+    return Listing(train, test, origin=origin)
+
+
+def _annotations(path: Path, field: str, *, prefix: str) -> list[tuple[str, int]]:
+    """Path and class of every image of one annotation file."""
+    try:
+        from scipy.io import loadmat
+
+        entries: Any = loadmat(path, squeeze_me=True)["annotations"].ravel()
+        return [(inside(prefix + str(entry[field]), path), int(entry["class"])) for entry in entries]
+    except FileNotFoundError:
+        raise RbdmlError(f"{path}: missing: get a complete copy of the set") from None
+    except RbdmlError:
+        raise
+    except Exception as error:  # whatever scipy makes of a damaged file
+        raise RbdmlError(
+            f"{path}: not the annotations of Cars-196 with classes ({type(error).__name__}): get a fresh copy of it"
+        ) from None
+
+
+def load(roots: Roots) -> Dataset:
+    """Cars-196: 8,054 training and 8,131 test images."""
+    return load_listed("cars", read, roots)
+
+
+def prepare(roots: Roots, order: Order) -> Path:
+    """Get the set."""
+    return prepare_files("cars", FILES, roots, order, locate=locate)
+
+
+register_dataset(
+    DatasetInfo(
+        name="cars",
+        summary="Cars-196: 98 / 98 models, 8,054 / 8,131 images",
+        paper="Krause et al., 3dRR at ICCV 2013",
+        family="rgb224",
+        backbone="resnet18",
+        train_images=8_054,
+        test_images=8_131,
+        train_classes=98,
+        test_classes=98,
+        load=load,
+        look=partial(look_at_listed, read),
+        prepare=prepare,
+    )
+)

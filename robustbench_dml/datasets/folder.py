@@ -1,0 +1,96 @@
+"""Any folder of class folders: `folder:PATH`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from robustbench_dml.datasets.base import Dataset, Roots
+from robustbench_dml.datasets.images import ImageList
+from robustbench_dml.datasets.listed import Listing, image_list, load_listed, look_at_listed
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.registry import DATASETS, DatasetInfo, Scheme
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+
+
+def read(folder: Path, _: Roots | None = None) -> Listing:
+    """Lists of a folder whose sub-folders are classes.
+
+    The first half of the classes, by name, is for training and the rest for testing; unless the folder holds
+    `train/` and `test/` and nothing else, each with class folders of its own.
+
+    Raises:
+        RbdmlError: no such folder, or fewer than two classes in a half.
+    """
+    classes = _subfolders(folder)
+    if [path.name for path in classes] == ["test", "train"]:
+        test, train = (_subfolders(path) for path in classes)
+    else:
+        half = (len(classes) + 1) // 2
+        train, test = classes[:half], classes[half:]
+    listing = Listing(_images(folder, train), _images(folder, test), origin=folder / "*")
+    for part, images in (("training", listing.train), ("test", listing.test)):
+        if len(images) == 0 or images.classes < 2:
+            raise RbdmlError(
+                f"{folder}: {images.classes} {part} classes with images: put at least four class folders with images "
+                "into it, or train/ and test/ with at least two each"
+            )
+    return listing
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        raise RbdmlError(
+            f"{folder}: cannot be read ({error.strerror}): give folder:PATH of a folder of class folders"
+        ) from None
+
+
+def _images(root: Path, classes: list[Path]) -> ImageList:
+    found = [
+        (path.relative_to(root).as_posix(), folder.name)
+        for folder in classes
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)  # such as .ipynb_checkpoints/
+    ]
+    return image_list(root, found)
+
+
+def info_of(text: str) -> DatasetInfo:
+    """The entry of `folder:PATH`.
+
+    Raises:
+        RbdmlError: as `read`.
+    """
+    folder, name = Path(text).expanduser(), f"folder:{text}"
+    listing = read(folder)
+
+    def load(roots: Roots) -> Dataset:
+        return load_listed(name, partial(read, folder), roots)
+
+    return DatasetInfo(
+        name=name,
+        summary=f"{listing.train.classes} / {listing.test.classes} classes of {folder}",
+        paper="the user's own",
+        family="rgb224",
+        backbone="resnet18",
+        train_images=len(listing.train),
+        test_images=len(listing.test),
+        train_classes=listing.train.classes,
+        test_classes=listing.test.classes,
+        load=load,
+        look=partial(look_at_listed, partial(read, folder)),
+    )
+
+
+DATASETS.add_scheme(
+    Scheme(
+        name="folder:PATH",
+        summary="any folder of class folders; the first half of the classes by name is for training",
+        paper="the user's own",
+        make=info_of,
+    )
+)

@@ -1,0 +1,129 @@
+"""Lists of image files, and how one file becomes pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.workers import usable_cores
+
+Pixels = np.ndarray
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """One split of a data set on disk.
+
+    Attributes:
+        root: folder that the paths start from.
+        paths: of N images, relative to the root.
+        labels: (N,) int64 classes.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def classes(self) -> int:
+        """How many classes it has."""
+        return len(torch.unique(self.labels))
+
+    def check_present(self, name: str) -> None:
+        """Look for every file.
+
+        Raises:
+            RbdmlError: some are missing; the first is named.
+        """
+        missing = [path for path in self.paths if not (self.root / path).is_file()]
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise RbdmlError(
+                f"{self.root / missing[0]}{more}: missing image of '{name}': unpack its archive again, or remove "
+                f"{self.root} and get it anew by `rbdml data prepare {name}`"
+            )
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One image file as pixels.
+
+    Attributes:
+        pixels: (3, S, S) uint8.
+        source: SHA-256 of the file.
+    """
+
+    pixels: Pixels
+    source: str
+
+
+def decode(path: Path, side: int) -> Decoded:
+    """Read an image, make it RGB, and resize it to `side` x `side` whatever its shape, as the papers do.
+
+    Transparent parts become white. Reductions are antialiased (bilinear).
+
+    Raises:
+        RbdmlError: missing, empty or not a whole image.
+    """
+    try:
+        content = path.read_bytes()
+        if not content:
+            raise RbdmlError(f"{path}: an empty file, not an image: get a fresh copy of it")
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+            rgb = _on_white(image)
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        unknown = "in no known format" if isinstance(error, UnidentifiedImageError) else None
+        reason = " ".join(str(unknown or getattr(error, "strerror", None) or error).split())[:80]
+        raise RbdmlError(f"{path}: cannot be read as an image ({reason}): get a fresh copy of it") from None
+    if rgb.size != (side, side):
+        rgb = rgb.resize((side, side), Image.Resampling.BILINEAR)
+    return Decoded(np.ascontiguousarray(np.asarray(rgb).transpose(2, 0, 1)), hashlib.sha256(content).hexdigest())
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        image = _eight_bits(image)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey pixels of 16 bits by their high byte, as PIL reads those of 16-bit colours; it would clip them to white."""
+    if not (image.mode.startswith("I;16") or image.format in ("PNG", "PPM")):  # those are "I" to some versions of PIL
+        raise ValueError("its pixels have neither 8 nor 16 bits")
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+
+
+class ImageFiles:
+    """Images that are decoded each time they are asked for: slow, and nothing is kept on disk."""
+
+    def __init__(self, images: ImageList, side: int) -> None:
+        self._images, self._side = images, side
+        self._pool = ThreadPoolExecutor(usable_cores())  # decoding and resizing release the interpreter's lock
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, C, H, W)."""
+        return len(self._images), 3, self._side, self._side
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """(B,) rows -> (B, C, H, W) uint8."""
+        paths = [self._images.root / self._images.paths[row] for row in rows.tolist()]
+        decoded = self._pool.map(lambda path: decode(path, self._side).pixels, paths)
+        return torch.from_numpy(np.stack(list(decoded)))

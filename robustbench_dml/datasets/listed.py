@@ -1,0 +1,129 @@
+"""Data sets that are lists of image files: from two lists to a data set, checked and decoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from robustbench_dml.datasets.base import Dataset, Found, Images, Roots, Split
+from robustbench_dml.datasets.cache import PixelCache
+from robustbench_dml.datasets.images import ImageFiles, ImageList
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.registry import DATASETS, DatasetInfo
+
+STORED, SEEN = 256, 224  # side of the stored square, and of the crop that a network sees
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The lists of a data set, and the file that they were read from."""
+
+    train: ImageList
+    test: ImageList
+    origin: Path
+
+
+def load_listed(
+    name: str,
+    read: Callable[[Roots], Listing],
+    roots: Roots,
+    *,
+    stored: int = STORED,
+    seen: int = SEEN,
+) -> Dataset:
+    """Read the lists, check their counts, make or open the cache.
+
+    Args:
+        name: of a registered data set, which says how many classes and images there must be.
+        read: finds and reads the lists.
+        roots: where data may lie.
+        stored: side that images are resized to.
+        seen: side of the crop.
+
+    Raises:
+        RbdmlError: the set is missing, has other counts, or one of its files is missing or no image.
+    """
+    listing = read(roots)
+    check_counts(listing, DATASETS.get(name))
+    splits, hashes = {}, {}
+    for part, images in {"train": listing.train, "test": listing.test}.items():
+        cache = PixelCache(roots.decoded, images, stored, keep_pixels=roots.cache)
+        cache.prepare(name, progress=roots.progress)
+        pixels: Images = cache.open() if roots.cache else ImageFiles(images, stored)
+        splits[part], hashes[part] = Split(pixels, images.labels, crop=seen), cache.content_hash()
+    return Dataset(name, splits["train"], splits["test"], hashes, lonely_classes(listing))
+
+
+def look_at_listed(
+    read: Callable[[Roots], Listing], roots: Roots, *, stored: int = STORED, verify: bool = False
+) -> Found:
+    """What `rbdml data status` tells of a listed set; with `verify` the kept pixels are read again.
+
+    Raises:
+        RbdmlError: it is nowhere, its lists cannot be read, or kept pixels have changed.
+    """
+    listing = read(roots)
+    states, hashes = [], {}
+    for part, images in {"train": listing.train, "test": listing.test}.items():
+        kept, checked = (PixelCache(roots.decoded, images, stored, keep_pixels=keep) for keep in (True, False))
+        found = next((cache for cache in (kept, checked) if cache.complete()), None)
+        if found is not None:
+            hashes[part] = found.content_hash()
+        if verify and found is kept:
+            kept.verify()
+        states.append("not yet" if found is None else "kept" if found is kept else "checked")
+        if found is None and kept.begun():
+            states[-1] = "in part"
+    decoded = states[0] if states[0] == states[1] else "in part"
+    train, test = ((len(images), images.classes) for images in (listing.train, listing.test))
+    return Found(listing.train.root, train, test, decoded, hashes)
+
+
+def check_counts(listing: Listing, info: DatasetInfo) -> None:
+    """Compare the lists with what the data set must have.
+
+    Raises:
+        RbdmlError: another number of classes or images.
+    """
+    for part, images, classes, count in (
+        ("training", listing.train, info.train_classes, info.train_images),
+        ("test", listing.test, info.test_classes, info.test_images),
+    ):
+        if (images.classes, len(images)) != (classes, count):
+            raise RbdmlError(
+                f"{listing.origin}: lists {len(images):,} {part} images of {images.classes:,} classes and "
+                f"'{info.name}' has {count:,} of {classes:,}: get a complete copy of the set"
+            )
+
+
+def lonely_classes(listing: Listing) -> tuple[str, ...]:
+    """A note for each split that has classes of one image: no pair and no query can come from them."""
+    notes = []
+    for part, images, use in (
+        ("training", listing.train, "are left out of training"),
+        ("test", listing.test, "are in the gallery, but no queries"),
+    ):
+        _, inverse, count = torch.unique(images.labels, return_inverse=True, return_counts=True)
+        lonely = torch.nonzero(count[inverse] == 1).squeeze(1).tolist()
+        if lonely:
+            example = images.paths[lonely[0]]
+            notes.append(f"{len(lonely)} {part} classes have one image and {use}, for instance {example}")
+    return tuple(notes)
+
+
+def split_by_number(root: Path, images: Sequence[tuple[str, int]], *, first_test: int) -> tuple[ImageList, ImageList]:
+    """Training and test lists of images given as path and class number; `first_test` and above are for testing."""
+    train, test = (
+        [(path, number) for path, number in images if (number >= first_test) == later] for later in (False, True)
+    )
+    return image_list(root, train), image_list(root, test)
+
+
+def image_list(root: Path, images: Sequence[tuple[str, int | str]]) -> ImageList:
+    """A list of path and class; classes are numbered in their order."""
+    order = {name: number for number, name in enumerate(sorted({name for _, name in images}))}
+    labels = torch.tensor([order[name] for _, name in images], dtype=torch.long)
+    return ImageList(root, tuple(path for path, _ in images), labels)

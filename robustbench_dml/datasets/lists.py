@@ -1,0 +1,72 @@
+"""Reading the lists that come with data sets, and finding the folders that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from robustbench_dml.datasets.base import Roots
+from robustbench_dml.errors import MissingDataError, RbdmlError
+
+
+def read_table(path: Path, columns: int, *, header: bool = False) -> list[list[str]]:
+    """Lines of white-space separated columns, the last of which may hold blanks.
+
+    Raises:
+        RbdmlError: missing, not text, or a line with fewer columns; it is named.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise RbdmlError(f"{path}: cannot be read ({error.strerror}): get a complete copy of the set") from None
+    except UnicodeDecodeError:
+        raise RbdmlError(f"{path}: not a text file: get a fresh copy of it") from None
+    rows = []
+    for number, line in enumerate(lines[int(header) :], start=1 + int(header)):
+        row = line.split(maxsplit=columns - 1)
+        if row and len(row) < columns:
+            raise RbdmlError(f"{path}, line {number}: {len(row)} columns instead of {columns}: get a fresh copy of it")
+        if row:
+            rows.append(row)
+    return rows
+
+
+def whole_number(text: str, path: Path) -> int:
+    """An integer of a list.
+
+    Raises:
+        RbdmlError: it is none.
+    """
+    if not text.isdecimal():
+        raise RbdmlError(f"{path}: '{text[:40]}' stands where a number should: get a fresh copy of it")
+    return int(text)
+
+
+def inside(text: str, path: Path) -> str:
+    """A relative path of a list.
+
+    Raises:
+        RbdmlError: it leads out of the set's folder.
+    """
+    parts = PurePosixPath(text)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise RbdmlError(f"{path}: '{text[:80]}' leads out of its folder: get a fresh copy of it")
+    return text
+
+
+def find_folder(roots: Roots, places: Iterable[str], needed: Sequence[str]) -> Path | None:
+    """The first folder `root/place` that holds one of the needed files."""
+    for root in roots.folders:
+        for place in places:
+            if any((root / place / file).is_file() for file in needed):
+                return root / place
+    return None
+
+
+def not_here(name: str, roots: Roots, file: str) -> MissingDataError:
+    """What to say of a set that is nowhere."""
+    looked = ", ".join(str(folder) for folder in roots.folders)
+    return MissingDataError(
+        f"data set '{name}' is not on this machine (no {file} below {looked}): get it by `rbdml data prepare {name}`, "
+        "or give the folder that holds it by --data-root or $RBDML_DATA"
+    )

@@ -1,0 +1,164 @@
+"""Getting the files of a data set: downloaded, or from an archive or a folder that the user has."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustbench_dml.datasets.archives import extract, is_archive
+from robustbench_dml.datasets.base import Order, Roots
+from robustbench_dml.datasets.download import download
+from robustbench_dml.errors import RbdmlError
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a data set as its authors publish it.
+
+    Attributes:
+        name: on disk.
+        urls: servers that had it.
+        digest: `md5:...` or `sha256:...`.
+    """
+
+    name: str
+    urls: tuple[str, ...]
+    digest: str
+
+    def urls_for(self, order: Order, *, alone: bool) -> Sequence[str]:
+        """Where to get it: the mirrors that the user named, else the known servers.
+
+        A mirror is the address of the file itself, or of the folder that holds it (with a / at its end, or where
+        a set has several files).
+        """
+        if not order.urls:
+            return self.urls
+        return [url if alone and not url.endswith("/") else f"{url.rstrip('/')}/{self.name}" for url in order.urls]
+
+
+def prepare_files(
+    name: str,
+    files: Sequence[RemoteFile],
+    roots: Roots,
+    order: Order,
+    *,
+    locate: Callable[[Roots], Path | None],
+) -> Path:
+    """Put a data set below the first data folder, as `<folder>/<name>/`.
+
+    Args:
+        name: of the set.
+        files: what its authors publish; archives are unpacked, anything else is put beside their content.
+        roots: the first of its folders is the target.
+        order: what the user asked for. A source folder that holds the unpacked set is linked to, not copied; one
+            that holds the published files, or a single archive, is unpacked.
+        locate: finds the unpacked set.
+
+    Returns:
+        The folder of the set.
+
+    Raises:
+        RbdmlError: it cannot be had, or is not what it should be; nothing half-done is left but downloads to go on
+            with.
+    """
+    target = roots.folders[0] / name
+    there = _below(roots.folders[0], locate)
+    if there is not None:
+        return there
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if order.source is not None and order.source.is_dir():
+            unpacked = _below(order.source, locate)
+            if unpacked is not None and len(_published(order.source, files)) < len(files):
+                return _link(target, unpacked)
+        paths = _given(name, order.source, files) if order.source else _downloaded(name, files, roots, order)
+        _unpack(paths, target, roots)
+        if order.source is None:
+            shutil.rmtree(target.parent / _DOWNLOADS / name, ignore_errors=True)
+    except OSError as error:
+        raise RbdmlError(
+            f"cannot write to {target.parent} ({error.strerror}): name another folder by --data-root or $RBDML_DATA"
+        ) from None
+    there = _below(target, locate)
+    if there is None:
+        shutil.rmtree(target, ignore_errors=True)
+        raise RbdmlError(
+            f"what was unpacked is not '{name}' in its official layout: check the archive (see `rbdml data prepare "
+            "--help`)"
+        )
+    return there
+
+
+_DOWNLOADS = ".downloads"
+
+
+def _below(folder: Path, locate: Callable[[Roots], Path | None]) -> Path | None:
+    """Where the set lies in this folder, whatever the other data folders hold."""
+    there = locate(Roots(folder))
+    return there if there is not None and there.is_relative_to(folder) else None
+
+
+def _published(folder: Path, files: Sequence[RemoteFile]) -> list[Path]:
+    return [folder / file.name for file in files if (folder / file.name).is_file()]
+
+
+def _given(name: str, source: Path, files: Sequence[RemoteFile]) -> list[Path]:
+    if source.is_dir():
+        paths = _published(source, files)
+        if not paths:
+            raise RbdmlError(
+                f"{source}: does not hold '{name}' in its official layout: give --from its archive or folder"
+            )
+        if len(paths) < len(files):
+            missing = next(file.name for file in files if source / file.name not in paths)
+            raise RbdmlError(f"{source / missing}: missing: '{name}' is made of {', '.join(f.name for f in files)}")
+        return paths
+    if not source.is_file():
+        raise RbdmlError(f"{source}: no such file or folder: give --from the archive or the unpacked folder")
+    return [source]
+
+
+def _downloaded(name: str, files: Sequence[RemoteFile], roots: Roots, order: Order) -> list[Path]:
+    folder = roots.folders[0] / _DOWNLOADS / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return [
+        download(
+            file.urls_for(order, alone=len(files) == 1),
+            folder / file.name,
+            digest=file.digest,
+            progress=roots.progress,
+        )
+        for file in files
+    ]
+
+
+def _link(target: Path, there: Path) -> Path:
+    if target.is_symlink():
+        target.unlink()
+    target.symlink_to(there.resolve(), target_is_directory=True)
+    return target
+
+
+def _unpack(paths: Sequence[Path], target: Path, roots: Roots) -> None:
+    """Unpack all archives beside each other, then put the folder in its place."""
+    building = target.with_name(f".{target.name}.new")
+    shutil.rmtree(building, ignore_errors=True)
+    try:
+        building.mkdir(parents=True)
+        for number, path in enumerate(paths):
+            if not is_archive(path):
+                shutil.copyfile(path, building / path.name)
+                continue
+            part = building / f".part{number}"
+            extract(path, part, progress=roots.progress)
+            for child in part.iterdir():
+                child.rename(building / child.name)
+            part.rmdir()
+        if target.is_dir() and not any(target.iterdir()):
+            target.rmdir()
+        building.rename(target)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise

@@ -1,0 +1,80 @@
+"""Stanford Online Products: 120,053 photographs of 22,634 products.
+
+Song et al., CVPR 2016, arXiv:1511.06452.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from robustbench_dml.datasets.base import Dataset, Order, Roots
+from robustbench_dml.datasets.images import ImageList
+from robustbench_dml.datasets.listed import Listing, image_list, load_listed, look_at_listed
+from robustbench_dml.datasets.lists import find_folder, inside, not_here, read_table, whole_number
+from robustbench_dml.datasets.prepare import RemoteFile, prepare_files
+from robustbench_dml.registry import DatasetInfo, register_dataset
+
+TRAIN_LIST, TEST_LIST, FOLDER = "Ebay_train.txt", "Ebay_test.txt", "Stanford_Online_Products"
+FILES = (
+    RemoteFile(
+        "Stanford_Online_Products.zip",
+        (
+            "https://ftp.cs.stanford.edu/cs/cvgl/Stanford_Online_Products.zip",
+            "http://ftp.cs.stanford.edu/cs/cvgl/Stanford_Online_Products.zip",
+        ),
+        "md5:7f73d41a2f44250d4779881525aea32e",
+    ),
+)
+
+
+def locate(roots: Roots) -> Path | None:
+    """The folder that holds `Ebay_train.txt`."""
+    return find_folder(roots, (".", FOLDER, "sop", f"sop/{FOLDER}"), (TRAIN_LIST,))
+
+
+def read(roots: Roots) -> Listing:
+    """The official split, which is zero-shot.
+
+    Raises:
+        RbdmlError: the set is nowhere, or its lists are damaged.
+    """
+    folder = locate(roots)
+    if folder is None:
+        raise not_here("sop", roots, TRAIN_LIST)
+    train, test = (_read_list(folder, name) for name in (TRAIN_LIST, TEST_LIST))
+    return Listing(train, test, origin=folder / TRAIN_LIST)
+
+
+def _read_list(folder: Path, name: str) -> ImageList:
+    rows = read_table(folder / name, 4, header=True)  # image, class, super-class, path
+    path = folder / name
+    return image_list(folder, [(inside(row[3], path), whole_number(row[1], path)) for row in rows])
+
+
+def load(roots: Roots) -> Dataset:
+    """Stanford Online Products: 59,551 training and 60,502 test images."""
+    return load_listed("sop", read, roots)
+
+
+def prepare(roots: Roots, order: Order) -> Path:
+    """Get the set."""
+    return prepare_files("sop", FILES, roots, order, locate=locate)
+
+
+register_dataset(
+    DatasetInfo(
+        name="sop",
+        summary="Stanford Online Products: 11,318 / 11,316 products, 59,551 / 60,502 images",
+        paper="Song et al., CVPR 2016, arXiv:1511.06452",
+        family="rgb224",
+        backbone="resnet18",
+        train_images=59_551,
+        test_images=60_502,
+        train_classes=11_318,
+        test_classes=11_316,
+        load=load,
+        look=partial(look_at_listed, read),
+        prepare=prepare,
+    )
+)

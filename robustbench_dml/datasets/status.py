@@ -1,0 +1,76 @@
+"""What data is on this machine, and bringing it there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from robustbench_dml.datasets.base import Found, Order, Roots
+from robustbench_dml.errors import MissingDataError, RbdmlError
+from robustbench_dml.registry import DATASETS
+
+
+def look_at_all(names: Sequence[str], roots: Roots, *, verify: bool = False) -> list[dict[str, str]]:
+    """A row for each named data set, or for every registered one.
+
+    Raises:
+        RbdmlError: an unknown name.
+    """
+    infos = [DATASETS.get(name) for name in names] if names else list(DATASETS)
+    rows = []
+    for info in infos:
+        row = dict.fromkeys(("name", "state", "where", "training", "test", "decoded", "SHA-256"), "")
+        row |= {"name": info.name, "state": "found"}
+        try:
+            found = info.look(roots, verify=verify)
+        except MissingDataError:
+            row |= {"state": "missing", "where": f"`rbdml data prepare {info.name}`"}
+        except RbdmlError as error:
+            row |= {"state": "damaged", "where": str(error)}
+        else:
+            row |= {"where": str(found.where), "training": _count(found.train), "test": _count(found.test)}
+            row |= {"decoded": found.decoded, "SHA-256": _hashes(found)}
+            if (*found.train, *found.test) != (
+                info.train_images,
+                info.train_classes,
+                info.test_images,
+                info.test_classes,
+            ):
+                row["state"] = "incomplete"
+        rows.append(row)
+    return rows
+
+
+def prepare_dataset(name: str, roots: Roots, order: Order) -> Found:
+    """Get a data set where it is not here, check it, and decode it.
+
+    Raises:
+        RbdmlError: it cannot be had, or what there is is not whole.
+    """
+    info = DATASETS.get(name)
+    here = order == Order() and _is_here(name, roots)
+    if info.prepare is None and order != Order():
+        raise RbdmlError(f"'{name}' is not to be had from elsewhere: leave --from and --url out")
+    if info.prepare is not None and not here:
+        info.prepare(roots, order)
+    for note in info.load(roots).notes:
+        roots.progress.say(f"{name}: {note}")
+    return info.look(roots)
+
+
+def _is_here(name: str, roots: Roots) -> bool:
+    try:
+        DATASETS.get(name).look(roots)
+    except MissingDataError:
+        return False
+    return True
+
+
+def _count(part: tuple[int, int]) -> str:
+    return f"{part[0]:,} of {part[1]:,}"
+
+
+def _hashes(found: Found) -> str:
+    short = {"train-images-idx3-ubyte": "train", "t10k-images-idx3-ubyte": "test"}
+    return " ".join(
+        f"{short.get(part, part)}:{digest}" for part, digest in found.hashes.items() if "labels" not in part
+    )

@@ -1,0 +1,118 @@
+"""Weights to start from: found, downloaded or given as a file, and always checked by their hash."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_dml.datasets.base import cache_folder
+from robustbench_dml.datasets.download import download
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.files import sha256
+from robustbench_dml.progress import Progress
+from robustbench_dml.registry import BackboneInfo
+
+DIGITS = 8  # of the hash that a spec holds, as many as torchvision writes into a file's name
+AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # extra heads of the Inception networks, left out here
+
+
+def start_of(info: BackboneInfo, *, pretrained: bool, weights: Path | None) -> str | None:
+    """What a spec says of the first weights: None for random ones, else the first digits of their file's SHA-256.
+
+    Raises:
+        RbdmlError: the backbone has no published weights, or the file is missing or not what its name says.
+    """
+    if weights is not None:
+        return _digits_of(weights)
+    if not pretrained:
+        return None
+    if info.weights is None:
+        raise RbdmlError(
+            f"backbone '{info.name}' has no published weights: use --no-pretrained, or give --weights FILE"
+        )
+    return info.weights.digits
+
+
+def find_weights(info: BackboneInfo, digits: str, *, weights: Path | None, progress: Progress) -> Path:
+    """The file with these weights: the given one, a copy that PyTorch or we have downloaded before, or a download.
+
+    Raises:
+        RbdmlError: it is nowhere and cannot be downloaded.
+    """
+    if weights is not None:
+        return weights
+    if info.weights is None or info.weights.digits != digits:
+        raise RbdmlError(f"the weights {digits}... that this run starts from are not published: give --weights FILE")
+    name = info.weights.url.rpartition("/")[2]
+    folder = cache_folder() / "weights"
+    for place in (folder, Path(torch.hub.get_dir()) / "checkpoints"):
+        if (place / name).is_file() and sha256(place / name).startswith(digits):
+            return place / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return download([info.weights.url], folder / name, digest=f"sha256:{digits}", progress=progress)
+    except (RbdmlError, OSError) as error:
+        raise RbdmlError(
+            f"the ImageNet weights of '{info.name}' could not be had ({error}): give their file {name} by --weights "
+            "FILE, or start from random weights with --no-pretrained"
+        ) from None
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Fill a network from a state dict on disk (.pth, never unpickled freely, or .safetensors).
+
+    The last layer keeps its fresh values where the file's has another number of outputs.
+
+    Raises:
+        RbdmlError: unreadable, or of another network.
+    """
+    state = {name: tensor for name, tensor in _read(path).items() if not name.startswith(AUXILIARY)}
+    own = network.state_dict()
+    last = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+    head = {f"{last}.weight", f"{last}.bias"}
+    kept = {name for name in head & set(own) if name not in state or state[name].shape != own[name].shape}
+    optional = {name for name in own if name.endswith("num_batches_tracked")}  # absent from old files
+    wrong = [name for name in own if name not in state and name not in kept | optional]
+    wrong += [name for name in state if name not in own and name not in head]
+    wrong += [name for name in own if name in state and name not in kept and state[name].shape != own[name].shape]
+    if wrong:
+        raise RbdmlError(
+            f"{path}: the weights of another network ({len(wrong)} of their tensors do not fit, the first is "
+            f"'{wrong[0]}'): give the --backbone that they belong to"
+        )
+    network.load_state_dict({name: state[name] for name in own if name in state and name not in kept}, strict=False)
+
+
+def _digits_of(path: Path) -> str:
+    if not path.is_file():
+        raise RbdmlError(f"{path}: no such file of weights: give --weights FILE, or use --no-pretrained")
+    digits = sha256(path)[:DIGITS]
+    named = re.search(rf"-([0-9a-f]{{{DIGITS}}})[0-9a-f]*\.", path.name)
+    if named and named[1] != digits:
+        raise RbdmlError(
+            f"{path}: its SHA-256 begins with {digits}, not with the {named[1]} of its name: it is truncated or "
+            "altered; get it again"
+        )
+    return digits
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:80]
+        raise RbdmlError(f"{path}: not a readable file of weights ({reason}): get it again") from None
+    except Exception as error:  # safetensors' own error has no common base
+        raise RbdmlError(f"{path}: not a readable file of weights ({error}): get it again") from None
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise RbdmlError(f"{path}: holds something else than a state dict: save the network's state_dict() alone")
+    return state
