@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from robustbench_dml.cli_data import data
+from robustbench_dml.cli_inspect import inspect
 from robustbench_dml.errors import RbdmlError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -216,48 +217,6 @@ def plot(records: Path, out: Path | None, quiet: bool) -> None:
 
 
 @cli.group()
-def inspect() -> None:
-    """Look at a data set and a backbone without training."""
-
-
-@inspect.command()
-@click.option("--dataset", required=True, help="`rbdml list datasets`.")
-@click.option("--backbone", help="`rbdml list backbones`.  [default: the data set's]")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="A trained model instead of a new one.")
-@click.option("--batches", type=click.IntRange(min=1), default=100, show_default=True)
-@click.option("--pairs", type=click.IntRange(min=1), help="Pairs per batch.  [default: as in training]")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of data sets; also $RBDML_DATA.")
-def hardness(
-    dataset: str,
-    backbone: str | None,
-    checkpoint: Path | None,
-    batches: int,
-    pairs: int | None,
-    seed: int,
-    as_json: bool,
-    data_root: Path | None,
-) -> None:
-    """Mean and variance of the hardness of each sampler's triplets."""
-    import json
-
-    from robustbench_dml.inspection import sampler_hardness
-    from robustbench_dml.report.tables import entries_table
-
-    rows = sampler_hardness(
-        dataset,
-        backbone=backbone,
-        checkpoint=checkpoint,
-        batches=batches,
-        pairs=pairs,
-        seed=seed,
-        data_root=data_root,
-    )
-    click.echo(json.dumps(rows, indent=1) if as_json else entries_table(rows))
-
-
-@cli.group()
 def new() -> None:
     """Write a template to start from."""
 
@@ -330,6 +289,7 @@ def _warn(damaged: list[str]) -> None:
 
 
 cli.add_command(data)
+cli.add_command(inspect)
 
 
 def main() -> None:

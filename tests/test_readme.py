@@ -32,5 +32,5 @@ def test_every_command_of_the_readme_is_one() -> None:
         while hasattr(command, "commands"):
             words = words[1:]
             command = command.commands[words[0]]
-        known = {option for parameter in command.params for option in parameter.opts}
+        known = {option for parameter in command.params for option in parameter.opts + parameter.secondary_opts}
         assert {word for word in words if word.startswith("--")} <= known, line

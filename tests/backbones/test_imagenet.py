@@ -84,8 +84,8 @@ def test_a_network_without_classes_is_refused() -> None:
         with_embedding(nn.Sequential(nn.Linear(3, 5)))
 
 
-def test_the_small_stem_halves_the_image_three_times_only() -> None:
-    """At 64 pixels: 64 after the stem, then 64, 32, 16, 8; the large one would end at 2."""
+def test_the_small_stem_halves_the_image_once() -> None:
+    """The one for large images would do it twice and end at 2."""
     network = small_resnet18()
     sides: list[int] = []
     for stage in (network.conv1, network.layer1, network.layer2, network.layer3, network.layer4):
@@ -93,7 +93,7 @@ def test_the_small_stem_halves_the_image_three_times_only() -> None:
         stage.register_forward_hook(lambda *call: sides.append(call[2].shape[-1]))
     with torch.no_grad():
         network.eval()(torch.rand(1, 3, 64, 64))
-    assert sides == [64, 64, 32, 16, 8]
+    assert sides == [32, 32, 16, 8, 4]
 
 
 @pytest.mark.parametrize(

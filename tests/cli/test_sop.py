@@ -1,0 +1,51 @@
+"""The command that the project is known for, on a small tree in the official layout."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_support import rbdml, refusal
+from image_trees import register_tree, write_sop
+
+from robustbench_dml.records import find_records
+
+RUN = ("run", "--defense", "hm-lga-ics", "--dataset", "sop", "--budget", "quick", "--backbone", "resnet18")
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three products to train on and two to test on, in the place of Stanford Online Products."""
+    made = write_sop(tmp_path / "data" / "sop", train=(1, 2, 3), test=(4, 5))
+    register_tree(monkeypatch, "sop", made)
+    monkeypatch.setenv("RBDML_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path / "data"
+
+
+def test_hm_lga_ics_on_sop_runs_to_a_record(tree: Path, tmp_path: Path) -> None:
+    small = ("--pairs", "3", "--attack-steps", "1", "--precision", "bf16", "--attack-precision", "bf16")
+    answer = rbdml(*RUN, "--no-pretrained", *small, "--data-root", tree, "--out", tmp_path / "runs", "--json")
+    assert answer.code == 0, answer.err
+    [record] = find_records(tmp_path / "runs" / "sop")
+    assert json.loads(answer.out)["digest"] == record.digest
+    assert (record.spec.dataset, record.spec.backbone, record.spec.pretrained) == ("sop", "resnet18", None)
+    assert record.spec.training.batchnorm == "train"
+    assert record.spec.budget.amount == round(6 * 150 * 9 / 32)  # images x epochs x (eta + 1) / 32
+    assert record.cost.passes <= record.spec.budget.amount
+    assert record.cost.spent.iterations > 1
+    assert set(record.provenance.dataset_files) == {"train", "test"}
+    assert all(0 <= record.benign[name] <= 100 for name in ("R@1", "mAP", "NMI"))
+
+
+def test_without_the_data_the_command_says_how_to_get_it(tmp_path: Path) -> None:
+    answer = rbdml(*RUN, "--no-pretrained", "--data-root", tmp_path, "--out", tmp_path / "runs")
+    assert "rbdml data prepare sop" in refusal(answer)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_without_a_network_the_pretrained_run_names_both_ways_out(tree: Path, tmp_path: Path) -> None:
+    told = refusal(rbdml(*RUN, "--data-root", tree, "--out", tmp_path / "runs"))
+    assert "--weights" in told and "--no-pretrained" in told
+    assert not (tmp_path / "runs").exists()
