@@ -53,14 +53,8 @@ def find_weights(info: BackboneInfo, digits: str, *, weights: Path | None, progr
     for place in (folder, Path(torch.hub.get_dir()) / "checkpoints"):
         if (place / name).is_file() and sha256(place / name).startswith(digits):
             return place / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return download([info.weights.url], folder / name, digest=f"sha256:{digits}", progress=progress)
-    except (RbdmlError, OSError) as error:
-        raise RbdmlError(
-            f"the ImageNet weights of '{info.name}' could not be had ({error}): give their file {name} by --weights "
-            "FILE, or start from random weights with --no-pretrained"
-        ) from None
+    otherwise = "give this file by --weights FILE, or start from random weights with --no-pretrained"
+    return download([info.weights.url], folder / name, digest=f"sha256:{digits}", progress=progress, or_else=otherwise)
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

@@ -112,7 +112,7 @@ FAMILIES = {
         training=Training(
             threat=Threat(eps=8 / 255, alpha=1 / 255, steps=8),
             pairs=56,
-            lr=1e-3,
+            lr=1e-4,
             weight_decay=4e-4,
             transform="crop and flip",
             batchnorm="train",

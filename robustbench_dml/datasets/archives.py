@@ -28,8 +28,9 @@ DAMAGE = (
     gzip.BadGzipFile,
     zlib.error,
     EOFError,
-    ValueError,  # this and the next two: numbers, names and flags in headers that make no sense
+    ValueError,  # this and the next three: numbers, names and flags in headers that make no sense
     OverflowError,
+    MemoryError,
     RuntimeError,
 )
 _Stream = gzip.GzipFile | BufferedReader
@@ -176,7 +177,7 @@ def _check_members(archive: Path, members: Sequence[_Member]) -> None:
     seen: set[tuple[str, ...]] = set()
     for member in members:
         fault = member.fault or _path_fault(member)
-        if fault is None and member.parts in seen:
+        if fault is None and member.parts in seen and not member.folder:
             fault = "is there twice"
         if fault is None and any(member.parts[:depth] in files for depth in range(1, len(member.parts))):
             fault = "lies below a file"

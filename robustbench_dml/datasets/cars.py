@@ -77,7 +77,8 @@ def _annotations(path: Path, field: str, *, prefix: str) -> list[tuple[str, int]
     try:
         from scipy.io import loadmat
 
-        entries: Any = loadmat(path, squeeze_me=True)["annotations"].ravel()
+        with path.open("rb") as file:  # given a path, loadmat does not tell a missing file from a damaged one
+            entries: Any = loadmat(file, squeeze_me=True)["annotations"].ravel()
         return [(inside(prefix + str(entry[field]), path), int(entry["class"])) for entry in entries]
     except FileNotFoundError:
         raise RbdmlError(f"{path}: missing: get a complete copy of the set") from None

@@ -39,25 +39,29 @@ class _FailedError(Exception):
         self.again = again
 
 
-def download(urls: Sequence[str], target: Path, *, digest: str | None, progress: Progress) -> Path:
+def download(
+    urls: Sequence[str], target: Path, *, digest: str | None, progress: Progress, or_else: str = OTHER_WAYS
+) -> Path:
     """Fetch a file from the first of the addresses that gives it, unless it is there already.
 
     What arrived of it is kept in `<name>.part`, and a later call goes on from there.
 
     Args:
-        digest: "sha256:HEX" or "md5:HEX", or None to take the file as it comes.
+        digest: "sha256:HEX" (its first 8 digits or more) or "md5:HEX", or None to take the file as it comes.
+
+        or_else: what the user can do where it cannot be had, for the message.
 
     Raises:
         RbdmlError: it could not be had; `target` does not exist then.
     """
-    if digest is not None and not re.fullmatch("sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", digest := digest.lower()):
-        raise RbdmlError(f"{digest!r} is no digest: write sha256:HEX or md5:HEX with all of its digits")
+    if digest is not None and not re.fullmatch("sha256:[0-9a-f]{8,64}|md5:[0-9a-f]{32}", digest := digest.lower()):
+        raise RbdmlError(f"{digest!r} is no digest: write sha256:HEX (at least 8 digits of it) or md5:HEX")
     try:
         if target.exists():
             _check_present(target, digest)
             return target
         if not urls:
-            raise RbdmlError(f"{target.name}: no server is known that still has it: {OTHER_WAYS}")
+            raise RbdmlError(f"{target.name}: no server is known that still has it: {or_else}")
         hosts = [_host(url) for url in urls]
         target.parent.mkdir(parents=True, exist_ok=True)
         fetching = _Fetching(target, digest, progress)
@@ -74,7 +78,7 @@ def download(urls: Sequence[str], target: Path, *, digest: str | None, progress:
             f"cannot write {target} ({_reason(error)}): make room or choose another folder, then give the same command "
             "again; what arrived is kept"
         ) from None
-    raise RbdmlError(f"{target.name} could not be downloaded: {'; '.join(failures)}: {kept}{OTHER_WAYS}")
+    raise RbdmlError(f"{target.name} could not be downloaded: {'; '.join(failures)}: {kept}{or_else}")
 
 
 class _Fetching:
@@ -229,9 +233,11 @@ def _host(url: str) -> str:
 
 
 def _digest(path: Path, like: str) -> str:
+    """The digest of a file, with as many digits as `like` has."""
     name = like.partition(":")[0]
     with path.open("rb") as file:
-        return f"{name}:{hashlib.file_digest(file, partial(hashlib.new, name, usedforsecurity=False)).hexdigest()}"
+        found = hashlib.file_digest(file, partial(hashlib.new, name, usedforsecurity=False))
+    return f"{name}:{found.hexdigest()}"[: len(like)]
 
 
 def _check_present(target: Path, digest: str | None) -> None:

@@ -2,21 +2,23 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.error import URLError
 
 import numpy as np
 import pytest
-import torchvision
 
-from robustbench_dml.datasets import fashion
-from robustbench_dml.datasets.base import Roots
+from robustbench_dml.datasets import fashion, prepare
+from robustbench_dml.datasets.base import Order, Roots
 from robustbench_dml.datasets.idx import FILES, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, format_idx
 from robustbench_dml.errors import RbdmlError
+from robustbench_dml.progress import Progress
 from robustbench_dml.registry import DATASETS
 
-DEBIAN = fashion.DEBIAN
+assert fashion.FASHION_MNIST.system is not None
+DEBIAN = fashion.FASHION_MNIST.system[0]
 SMALL = {
     TRAIN_IMAGES: format_idx(np.arange(6 * 9, dtype=np.uint8).reshape(6, 3, 3)),
     TRAIN_LABELS: format_idx(np.array([0, 0, 1, 1, 2, 2], dtype=np.uint8)),
@@ -41,21 +43,21 @@ def bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No data anywhere, an empty home, and no way out to the network."""
     monkeypatch.delenv("RBDML_DATA", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(fashion, "DEBIAN", tmp_path / "debian")
-    monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", no_download)
+    monkeypatch.setattr(fashion.FASHION_MNIST, "system", (tmp_path / "debian", "apt-get install dataset-fashion-mnist"))
+    monkeypatch.setattr(prepare, "download", no_download)
 
 
 @pytest.fixture
 def small_is_fashion(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the small set pass for the whole of Fashion-MNIST."""
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in SMALL.items()}
-    monkeypatch.setattr(fashion, "FASHION", hashes)
+    monkeypatch.setattr(fashion.FASHION_MNIST, "hashes", hashes)
 
 
 def test_a_missing_set_names_the_three_ways_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(RbdmlError) as caught:
-        fashion.load_fashion(Roots(tmp_path))
-    for way in ("--data-root", "$RBDML_DATA", "apt-get install dataset-fashion-mnist", "--download"):
+        fashion.FASHION_MNIST.load(Roots(tmp_path))
+    for way in ("--data-root", "$RBDML_DATA", "apt-get install dataset-fashion-mnist", "rbdml data prepare fashion"):
         assert way in str(caught.value)
 
 
@@ -65,114 +67,98 @@ def test_the_asked_folder_comes_before_the_variable_and_that_before_debian(
     asked, named, debian = tmp_path / "asked", tmp_path / "named", tmp_path / "debian"
     monkeypatch.setenv("RBDML_DATA", str(named))
     write_small(debian)
-    assert fashion.find_fashion(Roots(asked, download=True)) == debian
+    assert fashion.FASHION_MNIST.find(Roots(asked, download=True)) == debian
     write_small(named)
-    assert fashion.find_fashion(Roots(asked, download=True)) == named
+    assert fashion.FASHION_MNIST.find(Roots(asked, download=True)) == named
     write_small(asked / "FashionMNIST" / "raw")  # even the last sub-folder of the first root
-    assert fashion.find_fashion(Roots(asked, download=True)).is_relative_to(asked)
-    assert fashion.find_fashion(Roots(download=True)) == named
+    assert fashion.FASHION_MNIST.find(Roots(asked, download=True)).is_relative_to(asked)
+    assert fashion.FASHION_MNIST.find(Roots(download=True)) == named
 
 
 @pytest.mark.parametrize("inside", [".", "fashion-mnist", "fashion", "FashionMNIST/raw"])
 def test_a_data_folder_holds_the_files_itself_or_in_a_sub_folder(tmp_path: Path, inside: str) -> None:
     write_small(tmp_path / inside)
-    assert fashion.find_fashion(Roots(tmp_path)).samefile(tmp_path / inside)
+    assert fashion.FASHION_MNIST.find(Roots(tmp_path)).samefile(tmp_path / inside)
 
 
 def test_a_tilde_is_the_home_folder(tmp_path: Path) -> None:
     write_small(tmp_path / "home" / "data")
-    assert fashion.find_fashion(Roots(Path("~/data"))) == tmp_path / "home" / "data"
+    assert fashion.FASHION_MNIST.find(Roots(Path("~/data"))) == tmp_path / "home" / "data"
 
 
 @pytest.mark.parametrize("missing", FILES)
 def test_a_folder_without_all_four_files_is_passed_over(tmp_path: Path, missing: str) -> None:
     (write_small(tmp_path / "asked") / f"{missing}.gz").unlink()
     write_small(tmp_path / "debian")
-    assert fashion.find_fashion(Roots(tmp_path / "asked")) == tmp_path / "debian"
+    assert fashion.FASHION_MNIST.find(Roots(tmp_path / "asked")) == tmp_path / "debian"
 
 
 @pytest.mark.usefixtures("small_is_fashion")
 def test_the_found_files_are_loaded(tmp_path: Path) -> None:
-    dataset = fashion.load_fashion(Roots(write_small(tmp_path)))
+    dataset = fashion.FASHION_MNIST.load(Roots(write_small(tmp_path)))
     assert (dataset.name, len(dataset.train), len(dataset.test)) == ("fashion", 6, 4)
-    assert dataset.hashes == fashion.FASHION
+    assert dataset.hashes == fashion.FASHION_MNIST.hashes
 
 
 def test_files_of_another_content_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(RbdmlError, match=r"SHA-256.*--download"):
-        fashion.load_fashion(Roots(write_small(tmp_path)))
-
-
-@pytest.mark.parametrize(
-    "failure",
-    [URLError("no route\nto host"), RuntimeError("File not found\nor corrupted."), PermissionError(13, "denied")],
-    ids=lambda failure: type(failure).__name__,
-)
-def test_a_download_that_fails_says_why_and_what_else_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
-) -> None:
-    def fail(*_: Any, **__: Any) -> NoReturn:
-        raise failure
-
-    monkeypatch.setattr(torchvision.datasets, "FashionMNIST", fail)
-    with pytest.raises(RbdmlError) as caught:
-        fashion.load_fashion(Roots(tmp_path, download=True))
-    message = str(caught.value)
-    assert " ".join(str(failure).split()) in message
-    assert "\n" not in message
-    for part in (str(tmp_path), "--data-root", "apt-get install dataset-fashion-mnist"):
-        assert part in message
+    with pytest.raises(RbdmlError, match=r"SHA-256.*rbdml data prepare"):
+        fashion.FASHION_MNIST.load(Roots(write_small(tmp_path)))
 
 
 def test_a_download_to_where_nothing_can_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RbdmlError, match="could not be downloaded"):
-        fashion.load_fashion(Roots(tmp_path / "file" / "data", download=True))
+    with pytest.raises(RbdmlError, match="cannot write"):
+        fashion.FASHION_MNIST.load(Roots(tmp_path / "file" / "data", download=True))
 
 
 @pytest.fixture
 def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Stand in for the network below torchvision's own data set; lists what was asked for."""
+    """Stand in for the network; lists what was asked for."""
     asked: list[str] = []
 
-    def fetch(url: str, download_root: str, filename: str, md5: str) -> None:
-        asked.append(filename)
-        print(f"Downloading {url}")  # as torchvision does
-        content = SMALL[filename.removesuffix(".gz")]
-        (Path(download_root) / filename).write_bytes(gzip.compress(content))
-        (Path(download_root) / filename.removesuffix(".gz")).write_bytes(content)
+    def fetch(urls: Sequence[str], target: Path, *, digest: str, progress: Progress) -> Path:
+        assert all(url.endswith(target.name) for url in urls)
+        assert re.fullmatch("md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", digest)
+        asked.append(target.name)
+        target.write_bytes(gzip.compress(SMALL[target.name.removesuffix(".gz")]))
+        return target
 
-    monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", fetch)
+    monkeypatch.setattr(prepare, "download", fetch)
     return asked
 
 
 @pytest.mark.usefixtures("small_is_fashion")
 @pytest.mark.parametrize("root", ["asked", "named", "home/.cache/robustbench-dml/data"])
 def test_a_download_is_loaded_and_found_again(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    fetched: list[str],
-    root: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fetched: list[str], root: str
 ) -> None:
     target = tmp_path / root
     if root == "named":
         monkeypatch.setenv("RBDML_DATA", str(target))
     roots = Roots(target if root == "asked" else None, download=True)
-    dataset = fashion.load_fashion(roots)
+    dataset = fashion.FASHION_MNIST.load(roots)
     assert sorted(fetched) == sorted(f"{name}.gz" for name in FILES)
     assert len(dataset.test) == 4
-    assert capsys.readouterr().out == ""  # so that --json and --quiet stay as they promise
-    assert fashion.find_fashion(Roots(target)) == target / "FashionMNIST" / "raw"
+    assert fashion.FASHION_MNIST.find(Roots(target)) == target / "fashion"
+    assert [path.name for path in target.iterdir() if not path.name.startswith(".")] == ["fashion"]
     fetched.clear()
-    fashion.load_fashion(roots)
+    fashion.FASHION_MNIST.load(roots)
     assert fetched == []
+
+
+@pytest.mark.usefixtures("small_is_fashion")
+def test_the_files_can_be_taken_from_a_folder(tmp_path: Path) -> None:
+    given, root = write_small(tmp_path / "given"), tmp_path / "root"
+    fashion.FASHION_MNIST.prepare(Roots(root), Order(source=given))
+    assert len(fashion.FASHION_MNIST.load(Roots(root)).train) == 6
+    found = fashion.FASHION_MNIST.look(Roots(root))
+    assert (found.train, found.test) == ((6, 3), (4, 2))
 
 
 def test_the_whole_set_is_what_it_is_registered_as(monkeypatch: pytest.MonkeyPatch) -> None:
     if not DEBIAN.is_dir():
         pytest.skip(f"Fashion-MNIST is not in {DEBIAN}: `apt-get install dataset-fashion-mnist`")
-    monkeypatch.setattr(fashion, "DEBIAN", DEBIAN)
+    monkeypatch.setattr(fashion.FASHION_MNIST, "system", (DEBIAN, ""))
     info = DATASETS.get("fashion")
     dataset = info.load(Roots())
     assert (len(dataset.train), len(dataset.test)) == (info.train_images, info.test_images)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support import pixels
 
 from robustbench_dml.datasets import fashion
 from robustbench_dml.datasets.base import Dataset, Roots, Split
@@ -33,15 +34,15 @@ def test_every_class_has_600_and_150_images(mini: Dataset) -> None:
 
 def test_it_is_what_it_is_registered_as(mini: Dataset) -> None:
     info = DATASETS.get("fashion-mini")
-    assert (len(mini.train), len(mini.test)) == (len(mini.train.images), len(mini.test.images))
+    assert (len(mini.train), len(mini.test)) == (len(pixels(mini.train)), len(pixels(mini.test)))
     assert (len(mini.train), len(mini.test)) == (info.train_images, info.test_images)
-    assert mini.image_shape == BACKBONES.get(info.backbone).input_shape
-    assert mini.train.images.dtype == mini.test.images.dtype == torch.uint8
+    assert BACKBONES.get(info.backbone).takes(mini.image_shape)
+    assert pixels(mini.train).dtype == pixels(mini.test).dtype == torch.uint8
 
 
 def test_no_test_image_is_a_training_image(mini: Dataset) -> None:
-    train = {image.numpy().tobytes() for image in mini.train.images}
-    assert not train & {image.numpy().tobytes() for image in mini.test.images}
+    train = {image.numpy().tobytes() for image in pixels(mini.train)}
+    assert not train & {image.numpy().tobytes() for image in pixels(mini.test)}
 
 
 def test_it_takes_less_than_four_megabytes() -> None:
@@ -84,9 +85,11 @@ def test_the_subset_is_the_smallest_hashes_of_each_class() -> None:
 def test_the_subset_of_the_whole_set_is_the_embedded_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if not fashion.DEBIAN.is_dir():
-        pytest.skip(f"Fashion-MNIST is not in {fashion.DEBIAN}: `apt-get install dataset-fashion-mnist`")
-    monkeypatch.setattr(sys, "argv", ["make_subset", "--data-root", str(fashion.DEBIAN), "--out", str(tmp_path)])
+    assert fashion.FASHION_MNIST.system is not None
+    folder, command = fashion.FASHION_MNIST.system
+    if not folder.is_dir():
+        pytest.skip(f"Fashion-MNIST is not in {folder}: `{command}`")
+    monkeypatch.setattr(sys, "argv", ["make_subset", "--data-root", str(folder), "--out", str(tmp_path)])
     make_subset.main()
     made = {name: gzip.decompress((tmp_path / f"{name}.gz").read_bytes()) for name in FILES}
     assert {name: hashlib.sha256(made[name]).hexdigest() for name in FILES} == fashion.FASHION_MINI

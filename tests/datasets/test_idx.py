@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from support import pixels
 
 from robustbench_dml.datasets.idx import (
     FILES,
@@ -75,9 +76,9 @@ def test_a_set_loads_from_plain_and_gzipped_files(folder: Path, plain: tuple[str
     assert dataset.name == "small"
     assert dataset.hashes == HASHES
     assert dataset.image_shape == (1, 2, 4)
-    assert torch.equal(dataset.train.images, torch.arange(24, dtype=torch.uint8).reshape(3, 1, 2, 4))
+    assert torch.equal(pixels(dataset.train), torch.arange(24, dtype=torch.uint8).reshape(3, 1, 2, 4))
     assert torch.equal(dataset.train.labels, torch.tensor([7, 0, 7]))  # int64, as losses and indexing want it
-    assert torch.equal(dataset.test.images, torch.arange(100, 116, dtype=torch.uint8).reshape(2, 1, 2, 4))
+    assert torch.equal(pixels(dataset.test), torch.arange(100, 116, dtype=torch.uint8).reshape(2, 1, 2, 4))
     assert torch.equal(dataset.test.labels, torch.tensor([0, 7]))
 
 
@@ -111,7 +112,7 @@ def test_a_gzip_file_with_a_changed_bit_is_refused_or_holds_the_same(folder: Pat
             refused += 1
             assert TEST_IMAGES in str(error)
         else:
-            assert format_idx(dataset.test.images.squeeze(1).numpy()) == CONTENT[TEST_IMAGES]
+            assert format_idx(pixels(dataset.test).squeeze(1).numpy()) == CONTENT[TEST_IMAGES]
     assert refused > len(altered) / 2
 
 
