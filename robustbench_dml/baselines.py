@@ -15,13 +15,15 @@ from robustbench_dml.pretrained import find_weights, start_of
 from robustbench_dml.protocol import Evaluation, Threat
 from robustbench_dml.registry import DATASETS
 from robustbench_dml.retrieval import retrieval_scores
+from robustbench_dml.runs import load_dataset
 
+COARSE = 32  # side; of 60,000 images of 224x224 the pixels alone would take 36 GB
 MEAN_OF = 1000  # training images whose mean is taken from the pixels
 Row = dict[str, str | float]
 
 
 class Pixels(nn.Module):
-    """The image itself as its embedding: pixels minus the mean training image, on the unit sphere."""
+    """The image itself as its embedding: pixels, reduced to 32x32, minus those of the mean training image."""
 
     mean: Tensor
 
@@ -31,7 +33,8 @@ class Pixels(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C H W)."""
-        return F.normalize((images - self.mean).flatten(1), dim=1)
+        small = F.adaptive_avg_pool2d(images, min(COARSE, images.shape[-1])) - self.mean
+        return F.normalize(small.flatten(1), dim=1)
 
 
 def untrained(
@@ -66,10 +69,9 @@ def untrained(
         RbdmlError: unknown names, missing data or weights.
     """
     info = DATASETS.get(dataset)
-    data = info.load(roots)
+    data = load_dataset(dataset, roots)
     network = check_fit(backbone or info.backbone, data.image_shape, dataset)
-    look = network.weights is not None if pretrained is None else pretrained
-    first = start_of(network, pretrained=look, weights=weights)
+    first = start_of(network, pretrained=pretrained, weights=weights, default=network.weights is not None)
     models: dict[str, nn.Module] = {
         "pixels": _pixels(data),
         f"{network.name}, random weights": build_embedder(network, seed=seed, device=device),
@@ -84,7 +86,9 @@ def untrained(
 
 def _pixels(data: Dataset) -> Pixels:
     rows = torch.arange(0, len(data.train), max(1, len(data.train) // MEAN_OF))
-    return Pixels(torch.stack([data.train.batch(block).sum(0) for block in rows.split(256)]).sum(0) / len(rows))
+    total = torch.stack([data.train.batch(block).sum(0) for block in rows.split(256)]).sum(0)
+    mean = (total / len(rows))[None]
+    return Pixels(F.adaptive_avg_pool2d(mean, min(COARSE, mean.shape[-1])))
 
 
 def _retrieval(model: nn.Module, data: Dataset, queries: Tensor, device: torch.device) -> dict[str, float]:

@@ -164,7 +164,7 @@ def run(
 @cli.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--backbone", help="Refuse a checkpoint of another backbone.")
-@click.option("--dataset", help="Another one than it was trained on, or folder:PATH where that has moved.")
+@click.option("--dataset", help="folder:PATH, where the folder that it was trained on is now.")
 @click.option("--defense", help="file.py:NAME, for a defense from outside the project.")
 @evaluation_options
 @place_options
@@ -303,6 +303,8 @@ def main() -> None:
         sys.exit(2)
     except click.ClickException as error:
         _fail(error.format_message())
+    except PermissionError as error:
+        _fail(f"{error.filename}: no permission: change its permissions, or name another file or folder")
     except click.Abort:
         click.echo("rbdml: interrupted; the same command goes on from here", err=True)
         sys.exit(130)

@@ -161,6 +161,8 @@ def choose_queries(labels: Tensor, evaluation: Evaluation, dataset: str) -> Tens
     """
     _, inverse, count = torch.unique(labels.cpu(), return_inverse=True, return_counts=True)
     possible = torch.nonzero(count[inverse] >= 2).squeeze(1)
+    if len(possible) == 0:
+        raise RbdmlError(f"no test image of '{dataset}' has another one of its class: there is nothing to retrieve")
     if evaluation.queries is None:
         return possible
     if evaluation.queries > len(possible):

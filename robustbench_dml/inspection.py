@@ -12,9 +12,11 @@ from robustbench_dml.datasets.base import Roots
 from robustbench_dml.defense import embed_benign
 from robustbench_dml.embedder import build_embedder, check_fit
 from robustbench_dml.geometry import hardness
+from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import FAMILIES
 from robustbench_dml.randomness import generator
 from robustbench_dml.registry import DATASETS
+from robustbench_dml.runs import load_dataset
 from robustbench_dml.samplers import SAMPLERS
 
 
@@ -36,7 +38,7 @@ def sampler_hardness(
         RbdmlError: unknown names, missing data, or a checkpoint of another backbone.
     """
     info, cpu = DATASETS.get(dataset), torch.device("cpu")
-    data = info.load(Roots(data_root))  # untrained means random weights here, on every backbone
+    data = load_dataset(dataset, Roots(data_root, progress=Progress()))
     entry = check_fit(backbone or info.backbone, data.image_shape, dataset)
     if checkpoint is None:
         model = build_embedder(entry, seed=seed, device=cpu).eval()

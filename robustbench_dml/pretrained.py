@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from robustbench_dml.datasets.base import cache_folder
@@ -15,21 +14,30 @@ from robustbench_dml.datasets.download import download
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.files import sha256
 from robustbench_dml.progress import Progress
-from robustbench_dml.registry import BackboneInfo
+from robustbench_dml.registry import BackboneInfo, Weights
+from robustbench_dml.workers import alone
 
 DIGITS = 8  # of the hash that a spec holds, as many as torchvision writes into a file's name
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # extra heads of the Inception networks, left out here
 
 
-def start_of(info: BackboneInfo, *, pretrained: bool, weights: Path | None) -> str | None:
+def start_of(info: BackboneInfo, *, pretrained: bool | None, weights: Path | None, default: bool = False) -> str | None:
     """What a spec says of the first weights: None for random ones, else the first digits of their file's SHA-256.
+
+    Args:
+        info: the backbone.
+        pretrained: what the user said; None for nothing.
+        weights: a file instead of the published ones.
+        default: what is done where the user said nothing.
 
     Raises:
         RbdmlError: the backbone has no published weights, or the file is missing or not what its name says.
     """
+    if weights is not None and pretrained is False:
+        raise RbdmlError("--no-pretrained and --weights contradict each other: leave one of them out")
     if weights is not None:
-        return _digits_of(weights)
-    if not pretrained:
+        return _digits_of(weights, info)
+    if not (default if pretrained is None else pretrained):
         return None
     if info.weights is None:
         raise RbdmlError(
@@ -50,11 +58,20 @@ def find_weights(info: BackboneInfo, digits: str, *, weights: Path | None, progr
         raise RbdmlError(f"the weights {digits}... that this run starts from are not published: give --weights FILE")
     name = info.weights.url.rpartition("/")[2]
     folder = cache_folder() / "weights"
+    try:
+        with alone(folder / f".{name}.lock", name, progress):
+            return _found_or_downloaded(info.weights, folder, progress)
+    except OSError as error:
+        raise RbdmlError(f"cannot write to {folder} ({error.strerror}): set $RBDML_CACHE to another folder") from None
+
+
+def _found_or_downloaded(weights: Weights, folder: Path, progress: Progress) -> Path:
+    name, digits = weights.url.rpartition("/")[2], weights.digits
     for place in (folder, Path(torch.hub.get_dir()) / "checkpoints"):
         if (place / name).is_file() and sha256(place / name).startswith(digits):
             return place / name
     otherwise = "give this file by --weights FILE, or start from random weights with --no-pretrained"
-    return download([info.weights.url], folder / name, digest=f"sha256:{digits}", progress=progress, or_else=otherwise)
+    return download([weights.url], folder / name, digest=f"sha256:{digits}", progress=progress, or_else=otherwise)
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
@@ -82,15 +99,14 @@ def load_weights(network: nn.Module, path: Path) -> None:
     network.load_state_dict({name: state[name] for name in own if name in state and name not in kept}, strict=False)
 
 
-def _digits_of(path: Path) -> str:
+def _digits_of(path: Path, info: BackboneInfo) -> str:
     if not path.is_file():
         raise RbdmlError(f"{path}: no such file of weights: give --weights FILE, or use --no-pretrained")
     digits = sha256(path)[:DIGITS]
-    named = re.search(rf"-([0-9a-f]{{{DIGITS}}})[0-9a-f]*\.", path.name)
-    if named and named[1] != digits:
+    if info.weights and path.name == info.weights.url.rpartition("/")[2] and digits != info.weights.digits:
         raise RbdmlError(
-            f"{path}: its SHA-256 begins with {digits}, not with the {named[1]} of its name: it is truncated or "
-            "altered; get it again"
+            f"{path}: its SHA-256 begins with {digits}, not with the {info.weights.digits} of its name: it is "
+            "truncated or altered; get it again"
         )
     return digits
 
@@ -98,15 +114,12 @@ def _digits_of(path: Path) -> str:
 def _read(path: Path) -> Mapping[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a damaged file can fail in any way
         reason = " ".join(str(error).split())[:80]
         raise RbdmlError(f"{path}: not a readable file of weights ({reason}): get it again") from None
-    except Exception as error:  # safetensors' own error has no common base
-        raise RbdmlError(f"{path}: not a readable file of weights ({error}): get it again") from None
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    named = isinstance(state, Mapping) and all(isinstance(name, str) for name in state)
+    if not named or not all(isinstance(value, Tensor) for value in state.values()):
         raise RbdmlError(f"{path}: holds something else than a state dict: save the network's state_dict() alone")
     return state

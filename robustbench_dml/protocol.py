@@ -7,6 +7,7 @@ arXiv:2106.03614.
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -78,6 +79,11 @@ class RunSpec(Frozen):
     evaluation: Evaluation
 
     @property
+    def place(self) -> str:
+        """The data set's name as a folder's: the end of it, without what means something to a file system."""
+        return re.sub(r"[^\w.+-]+", "-", self.dataset)[-64:].strip("-.")
+
+    @property
     def digest(self) -> str:
         """16 hexadecimal digits of the SHA-256 of the canonical JSON; the order of parameters does not count."""
         canonical = self.model_copy(update={"params": dict(sorted(self.params.items()))})
@@ -115,7 +121,6 @@ FAMILIES = {
             lr=1e-4,
             weight_decay=4e-4,
             transform="crop and flip",
-            batchnorm="train",
         ),
         attack=Threat(eps=8 / 255, alpha=3 / 255, steps=32),
         epochs=150,

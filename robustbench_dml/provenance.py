@@ -16,7 +16,7 @@ import torch
 from robustbench_dml.registry import DefenseInfo
 
 SOURCE = Path(__file__).resolve().parent
-DEPENDENCIES = ("robustbench-dml", "torch", "torchvision", "numpy", "faiss-cpu", "scikit-learn")
+DEPENDENCIES = ("robustbench-dml", "torch", "torchvision", "numpy", "pillow", "faiss-cpu", "scikit-learn")
 
 
 def versions() -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,9 +14,10 @@ import torch
 
 from robustbench_dml import provenance
 from robustbench_dml.checkpoints import Checkpoint, load_checkpoint, save_checkpoint, weights_hash
-from robustbench_dml.datasets.base import Dataset, Roots
+from robustbench_dml.datasets.base import Dataset, Order, Roots
+from robustbench_dml.datasets.status import get
 from robustbench_dml.defense import build_defense
-from robustbench_dml.errors import DivergedError, RbdmlError
+from robustbench_dml.errors import DivergedError, MissingDataError, RbdmlError
 from robustbench_dml.evaluation import choose_queries, evaluate_model
 from robustbench_dml.files import sha256
 from robustbench_dml.pretrained import find_weights
@@ -68,7 +68,7 @@ class Place:
 
     def folder(self, spec: RunSpec) -> Path:
         """Where the record of this spec is or will be."""
-        return self.out / re.sub(r"[^\w.+-]+", "-", spec.dataset).strip("-") / spec.digest
+        return self.out / spec.place / spec.digest
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,7 @@ def run(spec: RunSpec, place: Place, *, force: bool = False) -> Outcome:
     """
     found = None if force else _find(spec, place)
     if found:
+        _check_own_images(found, place)
         return found
     weights = first_weights(spec, place.weights, place.progress)
     dataset = load_dataset(spec.dataset, place.roots)
@@ -150,6 +151,16 @@ def reevaluate(
         return _finish(replace(loaded, spec=spec), data, place, work)
 
 
+def _check_own_images(found: Outcome, place: Place) -> None:
+    """A folder of the user can have changed since its record was made; published sets are checked by their counts."""
+    name, before = found.record.spec.dataset, found.record.provenance.dataset_files
+    if name.startswith("folder:") and load_dataset(name, place.roots).hashes != before:
+        raise RbdmlError(
+            f"{found.folder} holds the record of other images: {name.partition(':')[2]} has changed since; run into "
+            "another --out, or replace the record with --force"
+        )
+
+
 def _moved(spec: RunSpec, dataset: str | None) -> RunSpec:
     if dataset is None or dataset == spec.dataset:
         return spec
@@ -163,7 +174,14 @@ def _moved(spec: RunSpec, dataset: str | None) -> RunSpec:
 
 def load_dataset(name: str, roots: Roots) -> Dataset:
     """The data set of that name; what a user should know about this copy is said."""
-    dataset = DATASETS.get(name).load(roots)
+    info = DATASETS.get(name)
+    try:
+        dataset = info.load(roots)
+    except MissingDataError:
+        if not roots.download:
+            raise
+        get(info, roots, Order())
+        dataset = info.load(roots)
     for note in dataset.notes:
         roots.progress.say(f"{name}: {note}")
     return dataset

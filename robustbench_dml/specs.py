@@ -46,8 +46,8 @@ def make_spec(
         seed: of the weights, the batches and the triplets.
         params: of the defense, by name.
         training: any of eps, alpha, eta, pairs, lr, weight_decay, on_collapse, transform, batchnorm, precision;
-            None values are left out. Networks that start from random weights have running statistics to learn, so
-            `batchnorm` is then `train` unless given.
+            None values are left out. `batchnorm` is `frozen` unless given, but `train` for networks that start from
+            random weights: they have running statistics to learn.
         evaluation: any of protocol, eps, alpha, steps, queries, seed, precision; likewise.
 
     Raises:
@@ -59,11 +59,8 @@ def make_spec(
     family = FAMILIES[data.family]
     chosen, attack = _given(training), _given(evaluation)
     network = BACKBONES.get(backbone or data.backbone)
-    if pretrained is False and weights is not None:
-        raise RbdmlError("--no-pretrained and --weights contradict each other: leave one of them out")
-    first = start_of(network, pretrained=family.pretrained if pretrained is None else pretrained, weights=weights)
-    if first is None:
-        chosen.setdefault("batchnorm", "train")
+    first = start_of(network, pretrained=pretrained, weights=weights, default=family.pretrained)
+    chosen.setdefault("batchnorm", "train" if first is None else "frozen")
     if "eta" in chosen:
         chosen["steps"] = chosen.pop("eta")
     threat, attack_threat = _threat_changes(chosen), _threat_changes(attack)
@@ -74,7 +71,7 @@ def make_spec(
         )
     with _named_errors(steps="eta"):
         return RunSpec(
-            dataset=dataset,
+            dataset=data.name,
             backbone=network.name,
             pretrained=first,
             defense=named_entry(entry, resolved).name,

@@ -48,7 +48,7 @@ class Trainer:
         self.device = device
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        self.data = dataset.train.to(device)
+        self.data, self.hashes = dataset.train.to(device), dict(dataset.hashes)
         self.model = build_embedder(
             check_fit(spec.backbone, dataset.image_shape, dataset.name),
             seed=spec.seed,
@@ -191,6 +191,7 @@ class Trainer:
             "spent": self.spent.model_dump_json(),
             "collapse": self.collapse.state(),
             "source": defense_source(DEFENSES.get(self.spec.defense)),
+            "data": json.dumps(self.hashes, sort_keys=True),
             "progress": json.dumps({"costliest": self._costliest, "loss": self.loss}),
         }
         write_tensors(path, tensors, state)
@@ -213,6 +214,8 @@ class Trainer:
             raise ValueError("a checkpoint of another run")
         if state["source"] != defense_source(DEFENSES.get(self.spec.defense)):
             raise ValueError("the source of the defense has changed")
+        if state["data"] != json.dumps(self.hashes, sort_keys=True):
+            raise ValueError("the data has changed")
         self.model.load_state_dict(_under("model", tensors))
         saved = self.optimizer.state_dict()
         moments = _under("optimizer", tensors)

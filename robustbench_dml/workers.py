@@ -1,10 +1,42 @@
-"""How many things may be done at once."""
+"""How many things may be done at once, and which by one process alone."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from robustbench_dml.progress import Progress
 
 
 def usable_cores() -> int:
     """Cores that this process may use, which can be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def alone(lock: Path, what: str, progress: Progress) -> Iterator[None]:
+    """Be the one process that prepares something; wait, and say so, where another one does.
+
+    Args:
+        lock: a file; its folder is made where it is missing.
+        what: is prepared, for the message.
+        progress: says it.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        progress.say(f"another process is preparing '{what}': waiting for it")
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()

@@ -216,7 +216,7 @@ def test_attack_steps_in_bfloat16_are_scored_in_full_precision() -> None:
         torch.manual_seed(1)
         network = Embedder(nn.Sequential(nn.Flatten(), nn.Linear(16, 24), nn.ReLU(), nn.Linear(24, 6)))
     seen: list[tuple[torch.dtype, bool]] = []
-    network.backbone[1].register_forward_hook(  # type: ignore[operator,index]
+    network.backbone[1].register_forward_hook(  # type: ignore[index]
         lambda _, __, out: seen.append((out.dtype, torch.is_grad_enabled()))
     )
     data = small_dataset()
@@ -230,3 +230,8 @@ def test_attack_steps_in_bfloat16_are_scored_in_full_precision() -> None:
     assert coarse.attacked != full.attacked
     for name, tolerance in {"TMA": 0.05, "ES:D": 0.1}.items():
         assert coarse.attacked[name] == pytest.approx(full.attacked[name], abs=tolerance), name
+
+
+def test_a_test_set_of_single_images_has_nothing_to_retrieve() -> None:
+    with pytest.raises(RbdmlError, match="nothing to retrieve"):
+        choose_queries(torch.arange(5), settings(), "small")

@@ -102,7 +102,7 @@ def test_training_leaves_the_callers_generator_alone(dataset: Dataset) -> None:
 def test_dropout_is_drawn_anew_in_every_iteration(dataset: Dataset) -> None:
     trainer = Trainer(spec(), dataset, device=CPU)
     seen: list[torch.Tensor] = []
-    trainer.model.backbone[3].register_forward_hook(  # type: ignore[operator,index]
+    trainer.model.backbone[3].register_forward_hook(  # type: ignore[index]
         lambda module, _, out: seen.append(out[0] == 0) if module.training else None
     )
     trainer.run(progress=QUIET)
@@ -146,7 +146,7 @@ def test_a_dataset_is_evaluated_at_the_centre(dataset: Dataset) -> None:
 def test_bfloat16_is_used_in_training_and_nowhere_after(dataset: Dataset) -> None:
     trainer = Trainer(spec(precision="bf16"), dataset, device=CPU)
     seen: set[torch.dtype] = set()
-    hook = trainer.model.backbone[0].register_forward_hook(  # type: ignore[operator,index]
+    hook = trainer.model.backbone[0].register_forward_hook(  # type: ignore[index]
         lambda _, __, out: seen.add(out.dtype)
     )
     trainer.run(progress=QUIET)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -36,15 +37,14 @@ def with_embedding(network: nn.Module) -> nn.Module:
     raise RbdmlError(f"{type(network).__name__} has no last layer of {CLASSES} classes: choose another backbone")
 
 
-def classifier(name: str) -> nn.Module:
-    """(B, 3, H, W) normalised images -> (B, 512), with fresh weights."""
+def classifier(name: str, **settings: Any) -> nn.Module:
+    """(B, 3, H, W) normalised images -> (B, 512), with fresh weights; `settings` are for torchvision's builder."""
     import torchvision.models as zoo  # slow, and needed for these networks alone
 
     build = zoo.get_model_builder(name)
-    settings = {}
     accepted = inspect.signature(getattr(zoo, _CLASSES[name]).__init__).parameters if name in _CLASSES else {}
     if "aux_logits" in accepted:  # their extra heads change what train mode returns
-        settings = {"aux_logits": False, "transform_input": True, "init_weights": True}
+        settings |= {"aux_logits": False, "transform_input": True, "init_weights": True}
     return with_embedding(build(weights=None, **settings))
 
 
@@ -78,6 +78,8 @@ def torchvision_backbone(name: str) -> BackboneInfo:
             f"torchvision has no classifier '{name}': {did_you_mean(name, names)}write torchvision: and one of its "
             "names, for instance torchvision:resnet34"
         )
+    if name in _NAMED:
+        return BACKBONES.get(name)
     weights = zoo.get_model_weights(name)
     first = getattr(weights, "IMAGENET1K_V1", weights.DEFAULT)
     least = max(first.meta["min_size"])
@@ -86,7 +88,7 @@ def torchvision_backbone(name: str) -> BackboneInfo:
         name=f"torchvision:{name}",
         summary=f"torchvision's {name}, last layer to 512",
         paper=first.meta["recipe"],
-        build=partial(classifier, name),
+        build=partial(classifier, name, **({"image_size": least} if name.startswith("vit") else {})),
         channels=3,
         side=least if fixed else None,
         least_side=32 if name.startswith("swin") else least,

@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from robustbench_dml.errors import RbdmlError
 from robustbench_dml.pixels import to_unit_range
 from robustbench_dml.progress import Progress
 
@@ -131,7 +132,7 @@ class Roots:
     def folders(self) -> list[Path]:
         """Folders to look in: the one that was asked for, $RBDML_DATA, and where downloads go without them."""
         named = [self.data_root, os.environ.get("RBDML_DATA"), cache_folder() / "data"]
-        return [Path(folder).expanduser() for folder in named if folder]
+        return [expanded(folder) for folder in named if folder]
 
     @property
     def decoded(self) -> Path:
@@ -141,7 +142,19 @@ class Roots:
 
 def cache_folder() -> Path:
     """Where what can be made again is kept: $RBDML_CACHE, or a folder of the user's cache."""
-    return Path(os.environ.get("RBDML_CACHE") or "~/.cache/robustbench-dml").expanduser()
+    return expanded(os.environ.get("RBDML_CACHE") or "~/.cache/robustbench-dml")
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with `~` as the home folder.
+
+    Raises:
+        RbdmlError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise RbdmlError(f"{path}: there is no such home folder: write the whole path") from None
 
 
 @dataclass(frozen=True)

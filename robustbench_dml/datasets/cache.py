@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from robustbench_dml.datasets.images import Decoded, ImageList, decode
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.files import write_atomically
 from robustbench_dml.progress import Bar, Progress
-from robustbench_dml.workers import usable_cores
+from robustbench_dml.workers import alone, usable_cores
 
 CHUNK = 256  # images decoded together
 SAVE_EVERY = 5.0  # seconds between two writes of the index
@@ -73,9 +72,14 @@ class PixelCache:
         return len(self.images), 3, self._side, self._side
 
     @property
-    def bytes(self) -> int:
-        """What the pixels take on disk."""
+    def size(self) -> int:
+        """Bytes that the pixels take on disk."""
         return int(np.prod(self.shape)) if self._keep else 0
+
+    @property
+    def needed(self) -> int:
+        """Bytes that the disk must still have room for."""
+        return 0 if not self._keep or self._has_pixels() else self.size
 
     def complete(self) -> bool:
         """Whether every row is there and its source is as it was; a look at the files' sizes and times only."""
@@ -96,7 +100,7 @@ class PixelCache:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with self._alone(name, progress):
+            with alone(self.folder / ".lock", name, progress):
                 rows = self._rows()
                 pending = [row for row, known in enumerate(rows) if known is None]
                 if pending:
@@ -119,7 +123,7 @@ class PixelCache:
         """SHA-256 over the sources of all rows and their classes: what a record says of the split."""
         digest = hashlib.sha256()
         for path, label, row in zip(self.images.paths, self.images.labels.tolist(), self._known(), strict=True):
-            digest.update(f"{path}\0{label}\0{row[2] if row else ''}\n".encode())
+            digest.update(f"{path}\0{label}\0{row[2] if row else ''}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
     def verify(self) -> None:
@@ -136,32 +140,19 @@ class PixelCache:
                     "and prepare the set again"
                 )
 
-    @contextmanager
-    def _alone(self, name: str, progress: Progress) -> Iterator[None]:
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            progress.say(f"another process is preparing '{name}': waiting for it")
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
-
     def _make_room(self, name: str, progress: Progress) -> None:
-        if not self._keep or (self._file.exists() and self._file.stat().st_size == self.bytes):
+        if not self._keep or self._has_pixels():
             return
-        free = shutil.disk_usage(self.folder).free
-        need, have = f"{self.bytes / 1e9:.2f} GB", f"{free / 1e9:.2f} GB"
-        if free < self.bytes:
-            raise RbdmlError(
-                f"'{name}' decoded takes {need} and {self.folder} has {have} left: free some, set $RBDML_CACHE to a "
-                "folder elsewhere, or go without with --no-cache"
-            )
-        progress.say(f"decoding {len(self.images):,} images of '{name}' once: {need} in {self.folder}")
+        check_room(self.folder, self.size, name)
+        progress.say(
+            f"decoding {len(self.images):,} images of '{name}' once: {self.size / 1e9:.2f} GB in {self.folder}"
+        )
+        self._index.unlink(missing_ok=True)  # it speaks of pixels that are gone
         with self._file.open("wb") as file:
-            file.truncate(self.bytes)
+            if hasattr(os, "posix_fallocate"):  # writing into a sparse map on a full disk would kill the process
+                os.posix_fallocate(file.fileno(), 0, self.size)
+            else:
+                file.truncate(self.size)
 
     def _fill(self, rows: list[Row | None], pending: Sequence[int], bar: Bar) -> None:
         pixels = np.memmap(self._file, dtype=np.uint8, mode="r+", shape=self.shape) if self._keep else None
@@ -183,7 +174,10 @@ class PixelCache:
 
     def _decode(self, row: int) -> tuple[Row, Decoded]:
         path = self.images.root / self.images.paths[row]
-        stat = path.stat()  # before reading: a file that changes meanwhile is read again next time
+        try:
+            stat = path.stat()  # before reading: a file that changes meanwhile is read again next time
+        except OSError as error:
+            raise RbdmlError(f"{path}: cannot be read ({error.strerror}): get a fresh copy of it") from None
         image = decode(path, self._side)
         return (stat.st_size, stat.st_mtime_ns, image.source, _hash(image.pixels)), image
 
@@ -205,7 +199,7 @@ class PixelCache:
         return rows if len(rows) == len(nothing) else nothing
 
     def _has_pixels(self) -> bool:
-        return self._file.is_file() and self._file.stat().st_size == self.bytes
+        return self._file.is_file() and self._file.stat().st_size == self.size
 
     def _rows(self) -> list[Row | None]:
         """What the index says, without the rows whose source has changed since."""
@@ -220,6 +214,21 @@ class PixelCache:
         except OSError:
             return False
         return (stat.st_size, stat.st_mtime_ns) == known[:2]
+
+
+def check_room(folder: Path, needed: int, name: str) -> None:
+    """Look whether a disk has room.
+
+    Raises:
+        RbdmlError: it has not; both sizes are told.
+    """
+    existing = next(path for path in (folder, *folder.parents) if path.is_dir())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise RbdmlError(
+            f"'{name}' decoded takes {needed / 1e9:.2f} GB and {folder} has {free / 1e9:.2f} GB left: free some, set "
+            "$RBDML_CACHE to a folder elsewhere, or go without with --no-cache"
+        )
 
 
 def _hash(pixels: np.ndarray) -> str:

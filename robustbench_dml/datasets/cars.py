@@ -112,7 +112,7 @@ register_dataset(
         train_classes=98,
         test_classes=98,
         load=load,
-        look=partial(look_at_listed, read),
+        look=partial(look_at_listed, "cars", read),
         prepare=prepare,
     )
 )

@@ -72,7 +72,7 @@ register_dataset(
         train_classes=100,
         test_classes=100,
         load=load,
-        look=partial(look_at_listed, read),
+        look=partial(look_at_listed, "cub", read),
         prepare=prepare,
     )
 )

@@ -58,7 +58,7 @@ def download(
         raise RbdmlError(f"{digest!r} is no digest: write sha256:HEX (at least 8 digits of it) or md5:HEX")
     try:
         if target.exists():
-            _check_present(target, digest)
+            _check_present(target, digest, or_else)
             return target
         if not urls:
             raise RbdmlError(f"{target.name}: no server is known that still has it: {or_else}")
@@ -240,12 +240,12 @@ def _digest(path: Path, like: str) -> str:
     return f"{name}:{found.hexdigest()}"[: len(like)]
 
 
-def _check_present(target: Path, digest: str | None) -> None:
+def _check_present(target: Path, digest: str | None, or_else: str) -> None:
     if not target.is_file():
         raise RbdmlError(f"{target} is there and is no file: remove it, or choose another folder")
     if digest and (found := _digest(target, digest)) != digest:
         target.unlink()
         raise RbdmlError(
             f"{target} had {found} and not {digest}, and was deleted: give the same command again to download it, or "
-            f"{OTHER_WAYS}"
+            f"{or_else}"
         )

@@ -61,15 +61,20 @@ def info_of(text: str, *, name: str | None = None) -> DatasetInfo:
     Raises:
         RbdmlError: not a size.
     """
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > 4:
         raise RbdmlError(f"'emoji:{text}' is no size: write for instance emoji:224")
-    size, name = int(text), name or f"emoji:{text}"
+    size = int(text)
+    if size == SIZE and name is None:
+        return DATASETS.get("emoji")
+    name = name or f"emoji:{size}"
 
     def load(roots: Roots) -> Dataset:
         return load_listed(name, partial(read, size), roots, stored=canvas(size), seen=size)
 
     def make(roots: Roots, order: Order) -> Path:
         target = roots.folders[0] / place(size)
+        if order.urls:
+            raise RbdmlError("'emoji' comes from npm packages: leave --url out, or give their .tgz files by --from")
         if not (target / INDEX).is_file():
             prepare(target, size=size, source=order.source, progress=roots.progress)
         return target
@@ -86,7 +91,7 @@ def info_of(text: str, *, name: str | None = None) -> DatasetInfo:
         train_classes=TRAIN_CLASSES,
         test_classes=TEST_CLASSES,
         load=load,
-        look=partial(look_at_listed, partial(read, size), stored=canvas(size)),
+        look=partial(look_at_listed, name, partial(read, size), stored=canvas(size)),
         prepare=make,
     )
 

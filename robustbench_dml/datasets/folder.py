@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from robustbench_dml.datasets.base import Dataset, Roots
+from robustbench_dml.datasets.base import Dataset, Roots, expanded
 from robustbench_dml.datasets.images import ImageList
 from robustbench_dml.datasets.listed import Listing, image_list, load_listed, look_at_listed
 from robustbench_dml.errors import RbdmlError
@@ -65,7 +65,8 @@ def info_of(text: str) -> DatasetInfo:
     Raises:
         RbdmlError: as `read`.
     """
-    folder, name = Path(text).expanduser(), f"folder:{text}"
+    folder = expanded(text).resolve()  # one folder has one name, from wherever it is asked for
+    name = f"folder:{folder}"
     listing = read(folder)
 
     def load(roots: Roots) -> Dataset:
@@ -82,7 +83,7 @@ def info_of(text: str) -> DatasetInfo:
         train_classes=listing.train.classes,
         test_classes=listing.test.classes,
         load=load,
-        look=partial(look_at_listed, partial(read, folder)),
+        look=partial(look_at_listed, name, partial(read, folder)),
     )
 
 

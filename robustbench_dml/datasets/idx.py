@@ -55,7 +55,7 @@ class IdxSet:
         return next((folder for folder in candidates if has_files(folder)), None)
 
     def find(self, roots: Roots) -> Path:
-        """The same, downloaded if it may be.
+        """The same.
 
         Raises:
             RbdmlError: it is nowhere; the message gives the ways to get it.
@@ -63,8 +63,6 @@ class IdxSet:
         folder = self.locate(roots)
         if folder is not None:
             return folder
-        if roots.download:
-            return self.prepare(roots, Order())
         system = "" if self.system is None else f"`{self.system[1]}`, or "
         raise MissingDataError(
             f"data set '{self.name}' is not on this machine: put its four .gz files into a folder and give it by "
@@ -79,7 +77,7 @@ class IdxSet:
     def look(self, roots: Roots, *, verify: bool = False) -> Found:
         """What there is; the files are small, so they are always checked."""
         del verify
-        return look_at_idx(self.find(Roots(roots.data_root)), self.load(Roots(roots.data_root)))
+        return look_at_idx(self.find(roots), self.load(roots))
 
     def prepare(self, roots: Roots, order: Order) -> Path:
         """Download the four files, or take them from a folder."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from robustbench_dml.datasets.base import Dataset, Found, Images, Roots, Split
-from robustbench_dml.datasets.cache import PixelCache
+from robustbench_dml.datasets.cache import PixelCache, check_room
 from robustbench_dml.datasets.images import ImageFiles, ImageList
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.registry import DATASETS, DatasetInfo
@@ -48,9 +48,13 @@ def load_listed(
     """
     listing = read(roots)
     check_counts(listing, DATASETS.get(name))
-    splits, hashes = {}, {}
+    splits, hashes, caches = {}, {}, {}
     for part, images in {"train": listing.train, "test": listing.test}.items():
-        cache = PixelCache(roots.decoded, images, stored, keep_pixels=roots.cache)
+        images.check_present(name)
+        caches[part] = PixelCache(roots.decoded, images, stored, keep_pixels=roots.cache)
+    check_room(roots.decoded, sum(cache.needed for cache in caches.values()), name)
+    for part, cache in caches.items():
+        images = cache.images
         cache.prepare(name, progress=roots.progress)
         pixels: Images = cache.open() if roots.cache else ImageFiles(images, stored)
         splits[part], hashes[part] = Split(pixels, images.labels, crop=seen), cache.content_hash()
@@ -58,7 +62,7 @@ def load_listed(
 
 
 def look_at_listed(
-    read: Callable[[Roots], Listing], roots: Roots, *, stored: int = STORED, verify: bool = False
+    name: str, read: Callable[[Roots], Listing], roots: Roots, *, stored: int = STORED, verify: bool = False
 ) -> Found:
     """What `rbdml data status` tells of a listed set; with `verify` the kept pixels are read again.
 
@@ -68,6 +72,7 @@ def look_at_listed(
     listing = read(roots)
     states, hashes = [], {}
     for part, images in {"train": listing.train, "test": listing.test}.items():
+        images.check_present(name)
         kept, checked = (PixelCache(roots.decoded, images, stored, keep_pixels=keep) for keep in (True, False))
         found = next((cache for cache in (kept, checked) if cache.complete()), None)
         if found is not None:

@@ -65,7 +65,11 @@ def prepare_files(
     """
     target = roots.folders[0] / name
     there = _below(roots.folders[0], locate)
+    if there is None and target.is_dir() and any(target.iterdir()):
+        raise RbdmlError(f"{target}: holds something that is not '{name}': remove it, or name another --data-root")
     if there is not None:
+        if order != Order():
+            roots.progress.say(f"'{name}' is in {there} already and is taken from there: remove it to replace it")
         return there
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -85,8 +89,7 @@ def prepare_files(
     if there is None:
         shutil.rmtree(target, ignore_errors=True)
         raise RbdmlError(
-            f"what was unpacked is not '{name}' in its official layout: check the archive (see `rbdml data prepare "
-            "--help`)"
+            f"what was unpacked is not '{name}' in its official layout (docs/data.md shows it): check the archive"
         )
     return there
 

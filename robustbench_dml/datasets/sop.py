@@ -74,7 +74,7 @@ register_dataset(
         train_classes=11_318,
         test_classes=11_316,
         load=load,
-        look=partial(look_at_listed, read),
+        look=partial(look_at_listed, "sop", read),
         prepare=prepare,
     )
 )

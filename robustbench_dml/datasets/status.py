@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from robustbench_dml.datasets.base import Found, Order, Roots
 from robustbench_dml.errors import MissingDataError, RbdmlError
-from robustbench_dml.registry import DATASETS
+from robustbench_dml.registry import DATASETS, DatasetInfo
+from robustbench_dml.workers import alone
 
 
 def look_at_all(names: Sequence[str], roots: Roots, *, verify: bool = False) -> list[dict[str, str]]:
@@ -51,10 +52,30 @@ def prepare_dataset(name: str, roots: Roots, order: Order) -> Found:
     if info.prepare is None and order != Order():
         raise RbdmlError(f"'{name}' is not to be had from elsewhere: leave --from and --url out")
     if info.prepare is not None and not here:
-        info.prepare(roots, order)
+        get(info, roots, order)
     for note in info.load(roots).notes:
         roots.progress.say(f"{name}: {note}")
     return info.look(roots)
+
+
+def get(info: DatasetInfo, roots: Roots, order: Order) -> None:
+    """Let a data set be got by this process alone; one that waited finds it there.
+
+    Raises:
+        RbdmlError: as `DatasetInfo.prepare`, or the data folder cannot be written.
+    """
+    if info.prepare is None:
+        raise RbdmlError(f"'{info.name}' is not to be had from elsewhere: leave --download out")
+    lock = roots.folders[0] / f".{info.name.replace(':', '-')}.lock"
+    try:
+        with alone(lock, info.name, roots.progress):
+            if order == Order() and _is_here(info.name, roots):
+                return
+            info.prepare(roots, order)
+    except OSError as error:
+        raise RbdmlError(
+            f"cannot write to {roots.folders[0]} ({error.strerror}): name another folder by --data-root or $RBDML_DATA"
+        ) from None
 
 
 def _is_here(name: str, roots: Roots) -> bool:

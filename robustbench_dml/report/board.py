@@ -65,7 +65,7 @@ def plot_all(folder: Path, out: Path) -> tuple[list[Path], list[str]]:
     paths = []
     for group in groups:
         shared = hashlib.sha256(_class_of(group[0]).encode()).hexdigest()[:6]
-        paths += draw(group, out if len(groups) == 1 else out / f"{group[0].spec.dataset}-{shared}")
+        paths += draw(group, out if len(groups) == 1 else out / f"{group[0].spec.place}-{shared}")
     return paths, damaged
 
 

@@ -16,6 +16,7 @@ from robustbench_dml.datasets.idx import FILES, TEST_IMAGES, TEST_LABELS, TRAIN_
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.progress import Progress
 from robustbench_dml.registry import DATASETS
+from robustbench_dml.runs import load_dataset
 
 assert fashion.FASHION_MNIST.system is not None
 DEBIAN = fashion.FASHION_MNIST.system[0]
@@ -108,7 +109,7 @@ def test_files_of_another_content_are_refused(tmp_path: Path) -> None:
 def test_a_download_to_where_nothing_can_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RbdmlError, match="cannot write"):
-        fashion.FASHION_MNIST.load(Roots(tmp_path / "file" / "data", download=True))
+        load_dataset("fashion", Roots(tmp_path / "file" / "data", download=True))
 
 
 @pytest.fixture
@@ -136,13 +137,13 @@ def test_a_download_is_loaded_and_found_again(
     if root == "named":
         monkeypatch.setenv("RBDML_DATA", str(target))
     roots = Roots(target if root == "asked" else None, download=True)
-    dataset = fashion.FASHION_MNIST.load(roots)
+    dataset = load_dataset("fashion", roots)
     assert sorted(fetched) == sorted(f"{name}.gz" for name in FILES)
     assert len(dataset.test) == 4
     assert fashion.FASHION_MNIST.find(Roots(target)) == target / "fashion"
     assert [path.name for path in target.iterdir() if not path.name.startswith(".")] == ["fashion"]
     fetched.clear()
-    fashion.FASHION_MNIST.load(roots)
+    load_dataset("fashion", roots)
     assert fetched == []
 
 

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from image_trees import Tree, bare_machine, check_dataset, write_folder, write_image
+
+from robustbench_dml.datasets import folder
+from robustbench_dml.datasets.base import Roots
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.registry import DATASETS
+
+
+@pytest.fixture(autouse=True)
+def no_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare_machine(tmp_path, monkeypatch)
+
+
+def counts(name: str) -> tuple[int, int, int, int]:
+    info = DATASETS.get(name)
+    return info.train_images, info.train_classes, info.test_images, info.test_classes
+
+
+@pytest.mark.parametrize(
+    ("classes", "train"),
+    [
+        (("dog", "ant", "cow", "bee"), {"ant", "bee"}),
+        (("e", "d", "c", "b", "a"), {"a", "b", "c"}),  # the one in the middle is for training
+        (("Zoo", "ant", "bee", "10", "9"), {"10", "9", "Zoo"}),  # by their characters, not as numbers or words
+    ],
+)
+def test_the_first_half_of_the_classes_by_name_is_for_training(
+    tmp_path: Path, classes: tuple[str, ...], train: set[str]
+) -> None:
+    tree = write_folder(tmp_path / "mine", classes=classes, per_class=3)
+    listing = folder.read(tree.root)
+    assert {path.split("/")[0] for path in listing.train.paths} == train
+    assert {path.split("/")[0] for path in listing.test.paths} == set(classes) - train
+    check_dataset(DATASETS.get(f"folder:{tree.root}").load(Roots()), tree)
+
+
+def test_folders_train_and_test_are_the_split(tmp_path: Path) -> None:
+    train = write_folder(tmp_path / "train", classes=("y", "z", "w"), per_class=2)
+    test = write_folder(tmp_path / "test", classes=("a", "b"), per_class=3)
+    tree = Tree(
+        tmp_path,
+        [(f"train/{path}", label) for path, label in train.train + train.test],
+        [(f"test/{path}", label) for path, label in test.train + test.test],
+    )
+    assert counts(f"folder:{tmp_path}") == (6, 3, 6, 2)
+    check_dataset(DATASETS.get(f"folder:{tmp_path}").load(Roots()), tree)
+
+
+def test_beside_other_folders_train_and_test_are_classes(tmp_path: Path) -> None:
+    write_folder(tmp_path, classes=("test", "train", "alpha", "beta"))
+    assert {path.split("/")[0] for path in folder.read(tmp_path).train.paths} == {"alpha", "beta"}
+
+
+def test_a_hidden_folder_beside_train_and_test_does_not_count(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        write_folder(tmp_path / part, classes=("a", "b"))
+    write_image(tmp_path / ".cache" / "x" / "0.jpg", 0)
+    assert counts(f"folder:{tmp_path}") == (4, 2, 4, 2)
+
+
+def test_hidden_files_and_what_is_no_image_by_its_name_are_passed_over(tmp_path: Path) -> None:
+    tree = write_folder(tmp_path)
+    for name in ("ant/.hidden.jpg", "ant/.thumbnails/0.jpg", "ant/a/.b/c/0.jpg", ".git/0.jpg", "at_the_top.jpg"):
+        write_image(tmp_path / name, 1)
+    for name in ("ant/notes.txt", "ant/Thumbs.db", "ant/none", "README.md"):
+        (tmp_path / name).write_text("text")
+    listing = folder.read(tmp_path)
+    assert sorted(listing.train.paths) == sorted(path for path, _ in tree.train)
+    assert sorted(listing.test.paths) == sorted(path for path, _ in tree.test)
+
+
+def test_images_of_all_kinds_and_depths_belong_to_the_class_at_the_top(tmp_path: Path) -> None:
+    names = ["0.jpg", "1.JPEG", "2.png", "3.webp", "4.BMP", "5.tiff", "6.gif", "deep/er/7.ppm"]
+    for name in names:
+        write_image(tmp_path / "a" / name, 1)
+        write_image(tmp_path / "b" / name, 2)
+    for name in ("c", "d"):
+        write_image(tmp_path / name / "0.jpg", 3)
+    train = folder.read(tmp_path).train
+    assert set(train.paths) == {f"{label}/{name}" for label in ("a", "b") for name in names}
+    assert [path[0] for path in train.paths] == ["ab"[label] for label in train.labels.tolist()]
+    loaded = DATASETS.get(f"folder:{tmp_path}").load(Roots())
+    assert loaded.train.batch(torch.arange(16)).shape == (16, 3, 224, 224)
+
+
+def test_a_folder_without_an_image_is_no_class(tmp_path: Path) -> None:
+    write_folder(tmp_path, classes=("a", "b", "c", "d", "e"))
+    for path in (tmp_path / "b").iterdir():
+        path.rename(path.with_suffix(".bak"))
+    assert counts(f"folder:{tmp_path}") == (4, 2, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("classes", "found"), [(("a", "b", "c"), "1 test classes"), (("a",), "1 training"), ((), "0 training")]
+)
+def test_too_few_classes_are_refused(tmp_path: Path, classes: tuple[str, ...], found: str) -> None:
+    write_folder(tmp_path, classes=classes)
+    with pytest.raises(RbdmlError, match=rf"{tmp_path}: {found}.*: put at least four class folders"):
+        DATASETS.get(f"folder:{tmp_path}")
+
+
+def test_too_few_classes_in_a_part_are_refused(tmp_path: Path) -> None:
+    write_folder(tmp_path / "train", classes=("a", "b"))
+    write_folder(tmp_path / "test", classes=("c",))
+    with pytest.raises(RbdmlError, match="1 test classes with images"):
+        DATASETS.get(f"folder:{tmp_path}")
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RbdmlError, match=r"/none: cannot be read \(No such file or directory\): give folder:PATH"):
+        DATASETS.get(f"folder:{tmp_path / 'none'}")
+
+
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RbdmlError, match=r"/file: cannot be read \(Not a directory\): give folder:PATH"):
+        DATASETS.get(f"folder:{tmp_path / 'file'}")
+
+
+def test_the_entry_tells_what_is_in_the_folder(tmp_path: Path) -> None:
+    write_folder(tmp_path, classes=("a", "b", "c", "d", "e"), per_class=3)
+    name = f"folder:{tmp_path}"
+    info = DATASETS.get(name)
+    assert (info.name, info.prepare) == (name, None)
+    assert counts(name) == (9, 3, 6, 2)
+    write_image(tmp_path / "a" / "more.png", 1)
+    assert counts(name) == (10, 3, 6, 2)
+    assert "folder:PATH" in [scheme.name for scheme in DATASETS.schemes]
+    assert name not in [entry.name for entry in DATASETS]
+
+
+def test_what_is_here_is_told(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    info = DATASETS.get(f"folder:{tmp_path}")
+    assert info.look(Roots()).decoded == "not yet"
+    dataset = info.load(Roots())
+    found = info.look(Roots(), verify=True)
+    assert (found.where, found.train, found.test, found.decoded) == (tmp_path, (4, 2), (4, 2), "kept")
+    assert found.hashes == dataset.hashes
+    assert (dataset.name, dataset.image_shape, dataset.notes) == (f"folder:{tmp_path}", (3, 224, 224), ())
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path) -> None:
+    write_folder(tmp_path / "home" / "mine")
+    assert counts("folder:~/mine") == (4, 2, 4, 2)
+
+
+def test_training_and_test_classes_share_no_image(tmp_path: Path) -> None:
+    write_folder(tmp_path, classes=tuple("abcdefg"))
+    listing = folder.read(tmp_path)
+    assert not set(listing.train.paths) & set(listing.test.paths)
+    assert not {path[0] for path in listing.train.paths} & {path[0] for path in listing.test.paths}
+
+
+def test_a_class_of_one_image_is_noted(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    (tmp_path / "bee" / "1.jpg").unlink()
+    [note] = DATASETS.get(f"folder:{tmp_path}").load(Roots()).notes
+    assert note == "1 training classes have one image and are left out of training, for instance bee/0.jpg"
+
+
+def test_a_corrupt_image_is_named(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    (tmp_path / "cow" / "1.jpg").write_text("no image")
+    with pytest.raises(RbdmlError, match=r"/cow/1\.jpg: cannot be read as an image"):
+        DATASETS.get(f"folder:{tmp_path}").load(Roots())
