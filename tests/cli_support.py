@@ -54,7 +54,8 @@ def refusal(answer: Answer) -> str:
 
 
 def files_below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    """All files but locks: an empty one stays where data was to be got, for others may be waiting for it."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
 
 
 def nothing_below(folder: Path) -> bool:
