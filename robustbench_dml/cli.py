@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from robustbench_dml.cli_data import data
+from robustbench_dml.cli_data import DATA_ROOT, data
 from robustbench_dml.cli_inspect import inspect
 from robustbench_dml.errors import RbdmlError
 
@@ -58,7 +58,7 @@ PRECISIONS = click.Choice(["fp32", "bf16"])
 
 place_options = together(
     click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Records."),
-    click.option("--data-root", type=click.Path(path_type=Path), help="Folder of data sets; also $RBDML_DATA."),
+    DATA_ROOT,
     click.option("--download", is_flag=True, help="Download a missing data set."),
     click.option("--no-cache", is_flag=True, help="Decode images each time instead of keeping them decoded."),
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-ROOT = click.option("--data-root", type=click.Path(path_type=Path), help="Folder of data sets; also $RBDML_DATA.")
+DATA_ROOT = click.option("--data-root", type=click.Path(path_type=Path), help="Folder of data sets; also $RBDML_DATA.")
 
 
 @click.group()
@@ -17,7 +17,7 @@ def data() -> None:
 
 @data.command()
 @click.argument("names", nargs=-1)
-@ROOT
+@DATA_ROOT
 @click.option("--verify", is_flag=True, help="Read the decoded images again and compare their hashes.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def status(names: tuple[str, ...], data_root: Path | None, verify: bool, as_json: bool) -> None:
@@ -34,7 +34,7 @@ def status(names: tuple[str, ...], data_root: Path | None, verify: bool, as_json
 
 @data.command()
 @click.argument("name")
-@ROOT
+@DATA_ROOT
 @click.option("--from", "source", type=click.Path(path_type=Path), help="An archive or a folder that is here already.")
 @click.option("--url", "urls", multiple=True, help="A mirror: the file's address, or its folder's; repeatable.")
 @click.option("--size", type=int, help="Side of the drawings of `emoji`.  [default: 64]")
@@ -61,7 +61,7 @@ def prepare(
     if size is not None:
         if name != "emoji":
             raise RbdmlError(f"--size is for 'emoji', not for '{name}': leave it out")
-        name = f"{name}:{size}" if size != 64 else name
+        name = f"{name}:{size}"
     roots = Roots(data_root, cache=not no_cache, progress=Progress(quiet))
     found = prepare_dataset(name, roots, Order(urls, source))
     click.echo(found.where)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from robustbench_dml.cli_data import DATA_ROOT
+
 
 @click.group()
 def inspect() -> None:
@@ -20,7 +22,7 @@ def inspect() -> None:
 @click.option("--pairs", type=click.IntRange(min=1), help="Pairs per batch.  [default: as in training]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of data sets; also $RBDML_DATA.")
+@DATA_ROOT
 def hardness(
     dataset: str,
     backbone: str | None,
@@ -60,7 +62,7 @@ def hardness(
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of data sets; also $RBDML_DATA.")
+@DATA_ROOT
 def baselines(
     dataset: str,
     backbone: str | None,

@@ -95,9 +95,9 @@ class PixelCache:
         Raises:
             RbdmlError: a file is missing or no image, or the disk has no room; what is done is kept.
         """
-        self.images.check_present(name)
         if self.complete():
             return
+        self.images.check_present(name)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with alone(self.folder / ".lock", name, progress):
@@ -141,7 +141,7 @@ class PixelCache:
                 )
 
     def _make_room(self, name: str, progress: Progress) -> None:
-        if not self._keep or self._has_pixels():
+        if not self.needed:
             return
         check_room(self.folder, self.size, name)
         progress.say(

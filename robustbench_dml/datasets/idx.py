@@ -86,14 +86,7 @@ class IdxSet:
             for file in FILES
         ]
 
-        def below(within: Roots) -> Path | None:
-            return next((root for root in within.folders[:1] if has_files(root)), None)
-
-        def locate(within: Roots) -> Path | None:
-            first = within.folders[0]
-            return below(within) or (first / self.name if has_files(first / self.name) else None)
-
-        return prepare_files(self.name, files, roots, order, locate=locate)
+        return prepare_files(self.name, files, roots, order, locate=self.locate)
 
 
 def look_at_idx(folder: Path, data: Dataset) -> Found:
