@@ -169,7 +169,7 @@ def _moved(spec: RunSpec, dataset: str | None) -> RunSpec:
             f"the checkpoint was trained on '{spec.dataset}' and a record names one set: leave --dataset out "
             "(robustbench_dml.evaluate takes any model on any set)"
         )
-    return spec.model_copy(update={"dataset": dataset})
+    return spec.model_copy(update={"dataset": DATASETS.get(dataset).name})
 
 
 def load_dataset(name: str, roots: Roots) -> Dataset:

@@ -268,6 +268,11 @@ def test_a_changed_folder_is_not_answered_with_its_old_record(tmp_path: Path, mo
     write_image(tree.root / tree.test[0][0], 77)
     assert "has changed since" in refusal(rbdml(*run, *small))
     assert rbdml(*run, *small, "--force").out == first.out
+    checkpoint = Path(first.out.strip()) / "checkpoint.safetensors"
+    monkeypatch.chdir(tree.root.parent)
+    moved = Path(tree.root).rename(tmp_path / "elsewhere")
+    again = rbdml("evaluate", checkpoint, "--dataset", "folder:elsewhere", "--out", tmp_path / "runs", "--json")
+    assert json.loads(again.out)["spec"]["dataset"] == f"folder:{moved}", again.err
 
 
 def tiny() -> BackboneInfo:
