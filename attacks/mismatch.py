@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from robustbench_dml.attack import Attack, Block, Column, Draws, Gallery, random_other
+from robustbench_dml.attack import Attack, Block, Column, Draws, Items, random_others
 from robustbench_dml.geometry import cosine
 from robustbench_dml.registry import register_attack
 
@@ -18,8 +18,8 @@ from robustbench_dml.registry import register_attack
 class TargetedMismatch(Attack):
     """Minimise 1 - cos(phi(q~), t), t the embedding of a random other item of the gallery."""
 
-    def choose_targets(self, gallery: Gallery, items: Tensor, draws: Draws) -> Tensor:
-        return random_other(gallery, items, draws)
+    def choose_targets(self, items: Items, draws: Draws) -> Tensor:
+        return random_others(items, draws)
 
     def objective(self, embeddings: Tensor, block: Block) -> Tensor:
         return 1 - (embeddings * block.target_embeddings.squeeze(1)).sum(1)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustbench_dml.arena import embed
 from robustbench_dml.datasets.base import Dataset, Roots
 from robustbench_dml.embedder import build_embedder, check_fit
-from robustbench_dml.evaluation import choose_queries, embed
+from robustbench_dml.evaluation import choose_queries
 from robustbench_dml.pretrained import find_weights, start_of
 from robustbench_dml.protocol import Evaluation, Threat
 from robustbench_dml.registry import DATASETS

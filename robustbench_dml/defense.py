@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from robustbench_dml.batches import Batch
-from robustbench_dml.errors import RbdmlError, did_you_mean
+from robustbench_dml.parameters import resolve
 from robustbench_dml.protocol import Threat
 from robustbench_dml.registry import DEFENSES, DefenseInfo, ParamValue
 from robustbench_dml.samplers import Triplets, sampler_by_name
@@ -37,7 +36,6 @@ class Perturbed:
 
 
 State = dict[str, Tensor]
-FINITE = ConfigDict(allow_inf_nan=False)
 
 
 @dataclass(kw_only=True)
@@ -118,20 +116,7 @@ def resolve_params(info: DefenseInfo, overrides: Mapping[str, Any]) -> dict[str,
     Raises:
         RbdmlError: unknown name, or a value of the wrong type.
     """
-    types = get_type_hints(info.cls)
-    params: dict[str, Any] = {f.name: f.default for f in fields(info.cls) if f.name != "threat" and f.init}
-    params.update(info.defaults)
-    for name, value in overrides.items():
-        if name not in params:
-            known = ", ".join(sorted(params)) or "none"
-            hint = did_you_mean(name, params)
-            raise RbdmlError(f"defense '{info.name}' has no parameter '{name}': {hint}it has {known}")
-        try:
-            params[name] = TypeAdapter(types[name], config=FINITE).validate_python(value)
-        except ValidationError as error:
-            raise RbdmlError(
-                f"defense '{info.name}': parameter '{name}' cannot be '{value}': {error.errors()[0]['msg'].lower()}"
-            ) from None
+    params = resolve(info.cls, overrides, owner=f"defense '{info.name}'", given=("threat",), defaults=info.defaults)
     # A value can have the type and be refused, or be another way to write the same.
     built = build_defense(info.name, params, Threat(eps=0, alpha=0, steps=0))
     return {name: getattr(built, name) for name in params}

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 # Keys resolve 2^-29 in cosine similarity: finer than the rounding of float32 embeddings (about 1e-7), coarser
 # than that of a float64 product (about 1e-15).
 KEY_SCALE = 2.0**29
+LAST_KEY = 2**31  # after every real key
 # Below this distance an embedding counts as unmoved, and `shift` chooses a direction for it.
 UNMOVED = 1e-4
 
@@ -89,21 +90,28 @@ def _to_keys(similarity: Tensor) -> Tensor:
     return ((1 - similarity) * KEY_SCALE).round_().clamp_(0, 2 * KEY_SCALE).long()
 
 
-def share_ahead(item: Tensor, others: Tensor, competing: Tensor) -> Tensor:
+def tied_share(item: Tensor, keys: Tensor, skipped: Tensor) -> Tensor:
     """Share of the competitors that rank before an item; a tie counts as half before, half behind.
 
     Args:
-        item: (...) keys of the items.
-        others: (..., N) keys of the gallery.
-        competing: (..., N) bool, false for the rows that do not compete (the query's own, the item's own).
+        item: (B, W) keys of the items.
+        keys: (B, N) keys of the gallery.
+        skipped: (B, W, S) the different columns that do not compete (the query's own, the item's own).
 
     Returns:
-        (...) float64 in [0, 1]: 0 = the item is first, 1 = last, 0.5 = everything ties.
+        (B, W) float64 in [0, 1]: 0 = the item is first, 1 = last, 0.5 = everything ties.
     """
-    key = item.unsqueeze(-1)
-    before = ((others < key) & competing).sum(-1, dtype=torch.float64)
-    tied = ((others == key) & competing).sum(-1, dtype=torch.float64)
-    return (before + tied / 2) / competing.sum(-1)
+    not_competing = keys.gather(1, skipped.flatten(1)).view_as(skipped)
+    total = keys.shape[1] - skipped.shape[2]
+    columns = [
+        (_before(one[:, None], keys) - _before(one[:, None], without)) / total
+        for one, without in zip(item.unbind(1), not_competing.unbind(1), strict=True)
+    ]
+    return torch.stack(columns, dim=1)
+
+
+def _before(item: Tensor, keys: Tensor) -> Tensor:
+    return (keys < item).sum(1, dtype=torch.float64) + (keys == item).sum(1, dtype=torch.float64) / 2
 
 
 def nearest(keys: Tensor, k: int) -> Tensor:

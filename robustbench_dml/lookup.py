@@ -12,7 +12,7 @@ from typing import Any
 
 from robustbench_dml.defense import resolve_params
 from robustbench_dml.errors import RbdmlError
-from robustbench_dml.registry import DEFENSES, NOTATIONS, DefenseInfo
+from robustbench_dml.registry import ATTACKS, DEFENSES, NOTATIONS, DefenseInfo
 
 WITH_SAMPLER = re.compile(r"([A-Za-z-]+)\[([A-Z])\]")  # ACT[S], EST[R]
 IN_A_FILE = re.compile(r"(.+\.py):([^:/\\]+)")
@@ -47,6 +47,18 @@ def find_defense(text: str) -> tuple[DefenseInfo, dict[str, Any]]:
     return DEFENSES.get(plain[1].lower()), {"sampler": plain[2]}
 
 
+def find_attack(text: str) -> str:
+    """The name of the attack that a user means: a registered one, or `path/to/file.py:NAME`.
+
+    Raises:
+        RbdmlError: neither, or the file cannot be loaded.
+    """
+    in_file = IN_A_FILE.fullmatch(text)
+    if in_file:
+        load_file(Path(in_file[1]))
+    return ATTACKS.get(in_file[2] if in_file else text).name
+
+
 def load_file(path: Path) -> None:
     """Import a Python file once, so that what it registers is there.
 
@@ -58,7 +70,7 @@ def load_file(path: Path) -> None:
         return
     spec = importlib.util.spec_from_file_location(module_name, path)
     if not path.is_file() or spec is None or spec.loader is None:
-        raise RbdmlError(f"{path}: no such Python file: give --defense path/to/file.py:NAME")
+        raise RbdmlError(f"{path}: no such Python file: give path/to/file.py:NAME")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:

@@ -1,4 +1,4 @@
-"""Optimisers over images, and the perturbation set that they keep to."""
+"""The perturbations of adversarial training: projected gradient descent on groups of images."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from robustbench_dml.ball import Ball
 from robustbench_dml.protocol import Threat
 
 # (embeddings (n, *K, D), rows (n,)) -> (n,): the value of each group still under attack, to be minimised. `rows`
@@ -34,7 +35,7 @@ def pgd(
         model: images to embeddings, in eval mode.
         images: (T, *K, C, H, W) float in [0, 1]: T groups of K images (no K axis: single images).
         objective: what each group minimises.
-        threat: L-infinity radius, step and number of steps.
+        threat: norm, radius, step (L2: along the gradient instead of its sign) and number of steps.
         active: (T,) bool, the groups to attack; the others stay as they are. None attacks all.
         finished: values (n,) -> (n,) bool, the groups that cannot move any more. None runs every step.
 
@@ -46,7 +47,7 @@ def pgd(
     if active is not None:
         rows = rows[active]
     current = result[rows]
-    low, high = bounds(current, threat)
+    ball = Ball(current, threat)
     for _ in range(threat.steps if len(rows) else 0):
         current.requires_grad_(True)
         with torch.enable_grad():
@@ -58,19 +59,9 @@ def pgd(
         if done is not None and bool(done.all()):
             break
         (gradient,) = torch.autograd.grad(values, current, torch.ones_like(values))
-        current = project(current.detach() - threat.alpha * gradient.sign(), low, high)
+        current = ball.project(current.detach() - threat.alpha * ball.direction(gradient))
         if done is not None and bool(done.any()):
             result[rows[done]] = current[done]
-            rows, current, low, high = (kept[~done] for kept in (rows, current, low, high))
+            rows, current, ball = rows[~done], current[~done], ball.take(~done)
     result[rows] = current.detach()
     return result
-
-
-def bounds(images: Tensor, threat: Threat) -> tuple[Tensor, Tensor]:
-    """The lowest and highest pixels that a threat allows: within the radius and within [0, 1]."""
-    return (images - threat.eps).clamp_min(0), (images + threat.eps).clamp_max(1)
-
-
-def project(images: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """The nearest images within these bounds."""
-    return torch.minimum(torch.maximum(images, low), high)

@@ -10,7 +10,8 @@ import hashlib
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 MARGIN = 0.2  # gamma of the triplet loss
 
@@ -21,16 +22,26 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-Unit = Annotated[float, Field(ge=0, le=1)]
+Length = Annotated[float, Field(ge=0, le=1000)]  # of a perturbation; no two images are farther apart
+Norm = Literal["linf", "l2"]
+Value = bool | int | float | str  # of a parameter
 Precision = Literal["fp32", "bf16"]
 
 
 class Threat(Frozen):
-    """An L-infinity attacker on pixels in [0, 1]."""
+    """What an attacker may do to pixels in [0, 1]."""
 
-    eps: Unit  # radius
-    alpha: Unit  # step
+    norm: Norm = "linf"  # of radius and step; L2 norms are those of a whole image
+    eps: Length  # radius
+    alpha: Length  # step
     steps: Annotated[int, Field(ge=0)]  # eta
+
+    @field_validator("eps", "alpha")
+    @classmethod
+    def _within_the_pixels(cls, value: float, info: ValidationInfo) -> float:
+        if info.data.get("norm") == "linf" and value > 1:
+            raise PydanticCustomError("range", "Input should be less than or equal to 1 in L-infinity")
+        return value
 
 
 class Training(Frozen):
@@ -46,6 +57,13 @@ class Training(Frozen):
     precision: Precision = "fp32"  # of the network in training
 
 
+class Search(Frozen):
+    """How perturbations are searched for: an optimiser and its parameters, all of them."""
+
+    optimiser: str = "pgd"
+    params: dict[str, Value] = {"random_start": False, "restarts": 1}
+
+
 class Evaluation(Frozen):
     """How a model is attacked. Targets and queries are drawn from this seed, not from the run's, so that every
     model meets the same ones."""
@@ -55,6 +73,9 @@ class Evaluation(Frozen):
     queries: Annotated[int, Field(ge=1)] | None  # None: every test image
     seed: Annotated[int, Field(ge=0)]
     precision: Precision = "fp32"  # of the attack steps; what they end with is always scored in fp32
+    search: Search = Search()
+    also: tuple[str, ...] = ()  # attacks beside the protocol's, which do not count for its score
+    surrogate: Annotated[str, Field(pattern="^[0-9a-f]{16}$")] | None = None  # start of the weights' hash
 
 
 class Budget(Frozen):
@@ -132,9 +153,37 @@ FAMILIES = {
     ),
 }
 
-# The ten columns of the Empirical Robustness Score (arXiv:2106.03614), by the attacks that fill them.
-PROTOCOLS: dict[str, tuple[str, ...]] = {
-    "ers": ("ca+", "ca-", "qa+", "qa-", "tma", "es", "ltm", "gtm", "gtt"),
+
+class Protocol(Frozen):
+    """A set of attacks that are scored together."""
+
+    summary: str
+    attacks: tuple[str, ...]
+    further: tuple[str, ...] = ()  # attacks with published columns that the score leaves out
+    surrogate: bool = False  # whether it transfers attacks from an undefended model and searches in its own ways
+
+
+_WIDTHS = (2, 5, 10)
+
+PROTOCOLS = {
+    "ers": Protocol(
+        summary="the ten columns of the Empirical Robustness Score, arXiv:2106.03614, by their definitions",
+        attacks=("ca+", "ca-", "qa+", "qa-", "tma", "es", "ltm", "gtm", "gtt"),
+        further=(
+            *(f"ca{sign}w{width}" for sign in "+-" for width in _WIDTHS),
+            *(f"qa{sign}m{width}" for sign in "+-" for width in _WIDTHS),
+            *(f"spqa{sign}{targets}" for sign in "+-" for targets in ("", "m2", "m5", "m10")),
+        ),
+    ),
+    "ers-published": Protocol(
+        summary="the ten columns as the published code computes them, to compare with published numbers",
+        attacks=("ca+", "ca-", "qa+", "qa-", "tma", "es", "ltm-published", "gtm-published", "gtt"),
+    ),
+    "autorank": Protocol(
+        summary="the worst case of every query over an ensemble of attacks",
+        attacks=("worst-query", "worst-candidate"),
+        surrogate=True,
+    ),
 }
 
 # Named budgets, as shares of what the published schedule costs at eta + 1 passes an image.

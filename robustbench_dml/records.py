@@ -77,7 +77,7 @@ class Record(Frozen):
     cost: Cost
     benign: dict[str, float]
     attacked: dict[str, float]
-    ers: float
+    scores: dict[str, float]  # the one that ranks first
     intervals: dict[str, tuple[float, float]]  # 95%, bootstrap over queries
     diagnostics: Diagnostics
     training_end: TrainingEnd
@@ -90,9 +90,19 @@ class Record(Frozen):
         return [*self.diagnostics.flags, *(["collapsed in training"] if in_training else [])]
 
     @property
+    def score(self) -> str:
+        """The name of the score that ranks."""
+        return next(iter(self.scores))
+
+    @property
+    def ers(self) -> float:
+        """The score that ranks; for the protocols that are named after it, the Empirical Robustness Score."""
+        return self.scores[self.score]
+
+    @property
     def values(self) -> dict[str, float]:
         """Every score by its column, benign first."""
-        return {**self.benign, **self.attacked, "ERS": self.ers}
+        return {**self.benign, **self.attacked, **self.scores}
 
 
 def write_record(folder: Path, record: Record) -> None:

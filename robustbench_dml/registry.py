@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from robustbench_dml.attack import Attack, Column
     from robustbench_dml.datasets.base import Dataset, Found, Order, Roots
     from robustbench_dml.defense import Defense
+    from robustbench_dml.optimisers.base import Optimiser
 
 ParamValue = bool | int | float | str
 
@@ -45,11 +46,23 @@ class DefenseInfo(Info):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OptimiserInfo(Info):
+    """A way to search for perturbations; the fields of its class are its parameters."""
+
+    cls: type[Optimiser]
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttackInfo(Info):
-    """An attack and the columns that it fills."""
+    """An attack: a class, the parameters that make it this entry, and the columns that it fills."""
 
     cls: type[Attack]
     columns: tuple[Column, ...]
+    defaults: Mapping[str, ParamValue] = field(default_factory=dict)
+
+    def build(self) -> Attack:
+        """The attack of this entry."""
+        return self.cls(**self.defaults)
 
 
 class Look(Protocol):
@@ -208,6 +221,7 @@ def _load(point: EntryPoint) -> None:
 
 DEFENSES: Registry[DefenseInfo] = Registry("defense", "robustbench_dml.defenses", "robustbench_dml.defenses")
 ATTACKS: Registry[AttackInfo] = Registry("attack", "robustbench_dml.attacks", "robustbench_dml.attacks")
+OPTIMISERS: Registry[OptimiserInfo] = Registry("optimiser", "robustbench_dml.optimisers", "robustbench_dml.optimisers")
 DATASETS: Registry[DatasetInfo] = Registry("data set", "robustbench_dml.datasets", "robustbench_dml.datasets")
 BACKBONES: Registry[BackboneInfo] = Registry("backbone", "robustbench_dml.backbones", "robustbench_dml.backbones")
 
@@ -217,6 +231,7 @@ NOTATIONS: list[Notation] = []
 
 D = TypeVar("D", bound="type[Defense]")
 A = TypeVar("A", bound="type[Attack]")
+O = TypeVar("O", bound="type[Optimiser]")  # noqa: E741
 
 
 def register_defense(name: str, *, summary: str, paper: str, **defaults: ParamValue) -> Callable[[D], D]:
@@ -232,11 +247,27 @@ def register_defense(name: str, *, summary: str, paper: str, **defaults: ParamVa
     return register
 
 
-def register_attack(name: str, *, summary: str, paper: str, columns: tuple[Column, ...]) -> Callable[[A], A]:
-    """Class decorator: register an attack under `name`, with the columns that its scores fill."""
+def register_attack(
+    name: str, *, summary: str, paper: str, columns: tuple[Column, ...], **defaults: ParamValue
+) -> Callable[[A], A]:
+    """Class decorator: register an attack under `name`, with the columns that its scores fill.
+
+    One class may be registered under several names with other values for its parameters.
+    """
 
     def register(cls: A) -> A:
-        ATTACKS.add(AttackInfo(name=name, summary=summary, paper=paper, cls=cls, columns=columns))
+        info = AttackInfo(name=name, summary=summary, paper=paper, cls=cls, columns=columns, defaults=defaults)
+        ATTACKS.add(info)
+        return cls
+
+    return register
+
+
+def register_optimiser(name: str, *, summary: str, paper: str) -> Callable[[O], O]:
+    """Class decorator: register an optimiser under `name`."""
+
+    def register(cls: O) -> O:
+        OPTIMISERS.add(OptimiserInfo(name=name, summary=summary, paper=paper, cls=cls))
         return cls
 
     return register

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from robustbench_dml import provenance
 from robustbench_dml.checkpoints import Checkpoint, load_checkpoint, save_checkpoint, weights_hash
@@ -53,6 +54,7 @@ class Place:
         batch_size: images attacked at once in the evaluation.
         progress: bars.
         weights: the file of weights that training starts from, where it is not a published one.
+        surrogate: the checkpoint that attacks transfer from, where the evaluation names one.
     """
 
     out: Path
@@ -61,6 +63,7 @@ class Place:
     batch_size: int = 128
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
     weights: Path | None = None
+    surrogate: Path | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -246,6 +249,7 @@ def _finish(trained: Checkpoint, dataset: Dataset, place: Place, work: Path) -> 
         spec.evaluation,
         device=place.device,
         batch_size=place.batch_size,
+        surrogate=_surrogate(spec, place),
         progress=place.progress,
     )
     save_checkpoint(work / CHECKPOINT_FILE, trained)
@@ -264,7 +268,7 @@ def _finish(trained: Checkpoint, dataset: Dataset, place: Place, work: Path) -> 
         ),
         benign=found.benign,
         attacked=found.attacked,
-        ers=found.ers,
+        scores=found.scores,
         intervals=found.intervals,
         diagnostics=Diagnostics(
             flags=[*(["collapsed"] if found.collapsed else []), *found.checks.flags],
@@ -294,6 +298,23 @@ def _finish(trained: Checkpoint, dataset: Dataset, place: Place, work: Path) -> 
     folder = place.folder(spec)
     _put_in_place(work, folder)
     return Outcome(record, folder, fresh=True)
+
+
+def _surrogate(spec: RunSpec, place: Place) -> nn.Module | None:
+    """The model that attacks transfer from.
+
+    Raises:
+        RbdmlError: it is not the one that the evaluation names.
+    """
+    wanted = spec.evaluation.surrogate
+    if wanted is None:
+        return None
+    if place.surrogate is None:
+        raise RbdmlError(f"this evaluation transfers from the surrogate {wanted}: give its checkpoint with --surrogate")
+    loaded = load_checkpoint(place.surrogate, device=place.device)
+    if weights_hash(loaded.embedder)[:16] != wanted:
+        raise RbdmlError(f"{place.surrogate} is not the surrogate {wanted} of this evaluation: give that one")
+    return loaded.model
 
 
 def _clear(work: Path) -> None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from pydantic import BaseModel, ValidationError
 
 from robustbench_dml.budget import parse_budget
+from robustbench_dml.checkpoints import load_checkpoint, weights_hash
 from robustbench_dml.defense import resolve_params
 from robustbench_dml.errors import RbdmlError
-from robustbench_dml.evaluation import attacks_of
-from robustbench_dml.lookup import find_defense, named_entry
+from robustbench_dml.evaluation import columns_of, protocol_named
+from robustbench_dml.lookup import find_attack, find_defense, named_entry
+from robustbench_dml.parameters import resolve
 from robustbench_dml.pretrained import start_of
-from robustbench_dml.protocol import FAMILIES, Evaluation, RunSpec, Threat
-from robustbench_dml.registry import BACKBONES, DATASETS
+from robustbench_dml.protocol import FAMILIES, Evaluation, Protocol, RunSpec, Search, Threat
+from robustbench_dml.registry import BACKBONES, DATASETS, OPTIMISERS
 
 DEFAULT_BUDGET = "quick"
 
@@ -48,7 +51,7 @@ def make_spec(
         training: any of eps, alpha, eta, pairs, lr, weight_decay, on_collapse, transform, batchnorm, precision;
             None values are left out. `batchnorm` is `frozen` unless given, but `train` for networks that start from
             random weights: they have running statistics to learn.
-        evaluation: any of protocol, eps, alpha, steps, queries, seed, precision; likewise.
+        evaluation: as in `changed_evaluation`.
 
     Raises:
         RbdmlError: an unknown name or a value out of range.
@@ -57,18 +60,16 @@ def make_spec(
     entry, named = find_defense(defense)
     resolved = resolve_params(entry, {**named, **(params or {})})
     family = FAMILIES[data.family]
-    chosen, attack = _given(training), _given(evaluation)
+    chosen = _given(training)
     network = BACKBONES.get(backbone or data.backbone)
     first = start_of(network, pretrained=pretrained, weights=weights, default=family.pretrained)
     chosen.setdefault("batchnorm", "train" if first is None else "frozen")
     if "eta" in chosen:
         chosen["steps"] = chosen.pop("eta")
-    threat, attack_threat = _threat_changes(chosen), _threat_changes(attack)
-    attacks_of(attack.setdefault("protocol", "ers"))
-    with _named_errors("attack "):
-        evaluated = Evaluation(
-            **{"queries": None, "seed": 0, **attack, "threat": _changed(family.attack, attack_threat)}
-        )
+    threat = _threat_changes(chosen)
+    evaluated = changed_evaluation(
+        Evaluation(protocol="ers", threat=family.attack, queries=None, seed=0), evaluation or {}
+    )
     with _named_errors(steps="eta"):
         return RunSpec(
             dataset=data.name,
@@ -83,14 +84,73 @@ def make_spec(
         )
 
 
-def with_evaluation(spec: RunSpec, changes: Mapping[str, Any]) -> RunSpec:
-    """The same run, evaluated another way; `changes` as in `make_spec`."""
+def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any]) -> Evaluation:
+    """The same evaluation with other settings.
+
+    Args:
+        evaluation: to start from.
+        changes: any of protocol, norm, eps, alpha, steps, queries, seed, precision; `optimiser` and `search`, its
+            parameters; `also`, names of further attacks; `surrogate`, a checkpoint. None values are left out.
+
+    Raises:
+        RbdmlError: an unknown name, a value out of range, or settings that do not go together.
+    """
     changed = _given(changes)
     threat = _threat_changes(changed)
-    attacks_of(changed.get("protocol", spec.evaluation.protocol))
+    optimiser, search = changed.pop("optimiser", None), changed.pop("search", None) or {}
+    protocol = protocol_named(changed.get("protocol", evaluation.protocol))
+    if protocol.surrogate and (optimiser or search):
+        raise RbdmlError(
+            f"protocol '{changed.get('protocol', evaluation.protocol)}' searches in its own ways: leave --optimiser out"
+        )
+    if optimiser or search:
+        changed["search"] = _search(optimiser or evaluation.search.optimiser, evaluation.search, search)
+    if "also" in changed:
+        changed["also"] = tuple(_further_attacks(changed["also"], protocol))
+    if isinstance(changed.get("surrogate"), Path):
+        loaded = load_checkpoint(changed["surrogate"], device=torch.device("cpu"))
+        changed["surrogate"] = weights_hash(loaded.embedder)[:16]
     with _named_errors("attack "):
-        evaluation = _changed(spec.evaluation, {**changed, "threat": _changed(spec.evaluation.threat, threat)})
-        return spec.model_copy(update={"evaluation": evaluation})
+        result = _changed(evaluation, {**changed, "threat": _changed(evaluation.threat, threat)})
+    needed = protocol.surrogate or OPTIMISERS.get(result.search.optimiser).cls.needs_surrogate
+    if needed and result.surrogate is None:
+        raise RbdmlError(
+            f"{'protocol ' + repr(result.protocol) if protocol.surrogate else 'this attack'} transfers from an "
+            "undefended model: give --surrogate CHECKPOINT, for instance what `rbdml run --defense regular` wrote"
+        )
+    if result.surrogate is not None and not needed:
+        raise RbdmlError("nothing here transfers from a surrogate: leave --surrogate out, or add --optimiser transfer")
+    return result
+
+
+def with_evaluation(spec: RunSpec, changes: Mapping[str, Any]) -> RunSpec:
+    """The same run, evaluated another way; `changes` as in `changed_evaluation`."""
+    return spec.model_copy(update={"evaluation": changed_evaluation(spec.evaluation, changes)})
+
+
+def _search(name: str, before: Search, overrides: Mapping[str, Any]) -> Search:
+    """An optimiser with all its parameters; those of the same one before are kept."""
+    cls = OPTIMISERS.get(name).cls
+    owner = f"optimiser '{name}'"
+    params = resolve(cls, overrides, owner=owner, defaults=before.params if before.optimiser == name else None)
+    cls(**params)  # a value can have the type and be refused
+    return Search(optimiser=name, params=params)
+
+
+def _further_attacks(names: Iterable[str], protocol: Protocol) -> list[str]:
+    """Attacks beside the protocol's, each of which fills columns of its own."""
+    found: list[str] = []
+    filled = set(columns_of(protocol.attacks))
+    for name in names:
+        for attack in protocol.further if name == "published" else [find_attack(name)]:
+            columns = set(columns_of([attack]))
+            if attack not in found and columns & filled:
+                raise RbdmlError(
+                    f"attack '{attack}' fills column {min(columns & filled)}, which is filled: leave it out"
+                )
+            found += [attack] if attack not in found else []
+            filled |= columns
+    return found
 
 
 def _given(values: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from robustbench_dml.ball import Ball
 from robustbench_dml.batches import Batch
 from robustbench_dml.defense import Perturbed, State, embed_groups
 from robustbench_dml.defenses.hm.manipulation import HardnessManipulation
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.geometry import hardness, triplet_loss
-from robustbench_dml.perturb import bounds, project
 from robustbench_dml.protocol import MARGIN
 from robustbench_dml.registry import register_defense
 from robustbench_dml.samplers import Triplets
@@ -77,8 +77,9 @@ class FreeHardnessManipulation(HardnessManipulation):
     def _step(self, benign: Tensor) -> None:
         gradient = self._kept["gradient"] if self._images is None else self._images.grad
         assert gradient is not None
-        step = self.threat.alpha * gradient.sign() * self._kept["below"].view(-1, 1, 1, 1, 1)
-        self._kept["images"] = project(self._kept["images"] + step, *bounds(benign, self.threat))
+        ball = Ball(benign, self.threat)
+        step = self.threat.alpha * ball.direction(gradient) * self._kept["below"].view(-1, 1, 1, 1, 1)
+        self._kept["images"] = ball.project(self._kept["images"] + step)
 
     def state(self) -> State:
         kept = {f"kept.{name}": value for name, value in self._kept.items()}

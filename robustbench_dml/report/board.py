@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from robustbench_dml.errors import RbdmlError
-from robustbench_dml.evaluation import protocol_columns
+from robustbench_dml.evaluation import columns_of, protocol_named
 from robustbench_dml.records import Record, read_record, record_folders
 from robustbench_dml.registry import DEFENSES
 from robustbench_dml.report.plots import write_plots
@@ -84,7 +84,9 @@ def draw(records: list[Record], folder: Path) -> list[Path]:
 
 def show(records: list[Record], *, marked: str | None = None) -> str:
     """The tables of comparable records."""
-    return record_tables(records, protocol_columns(records[0].spec.evaluation.protocol), marked=marked)
+    evaluation = records[0].spec.evaluation
+    columns = columns_of((*protocol_named(evaluation.protocol).attacks, *evaluation.also))
+    return record_tables(records, columns, marked=marked)
 
 
 def _class_of(record: Record) -> str:

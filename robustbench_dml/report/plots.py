@@ -12,10 +12,12 @@ import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from robustbench_dml.evaluation import protocol_columns
 from robustbench_dml.files import write_atomically
 from robustbench_dml.records import Record
 from robustbench_dml.registry import DEFENSES
 from robustbench_dml.report.tables import describe_evaluation
+from robustbench_dml.scores import scores_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,9 +45,15 @@ def write_plots(records: Sequence[Record], folder: Path) -> list[Path]:
     subtitle = (
         f"{records[0].spec.dataset}, {records[0].spec.backbone}, {describe_evaluation(records[0].spec.evaluation)}"
     )
+    protocol = records[0].spec.evaluation.protocol
+    score = scores_of(protocol, protocol_columns(protocol))[0].label
     return [
-        *_save(_draw(frame, "passes", "training cost (million image passes, metered)", subtitle), folder, "efficiency"),
-        *_save(_draw(frame, "R@1", "benign recall at 1 (%)", subtitle), folder, "tradeoff"),
+        *_save(
+            _draw(frame, "passes", "training cost (million image passes, metered)", score, subtitle),
+            folder,
+            "efficiency",
+        ),
+        *_save(_draw(frame, "R@1", "benign recall at 1 (%)", score, subtitle), folder, "tradeoff"),
     ]
 
 
@@ -60,15 +68,15 @@ def _frame(records: Sequence[Record]) -> pd.DataFrame:
             "R@1": record.benign["R@1"],
             "R@1 low": record.intervals["R@1"][0],
             "R@1 high": record.intervals["R@1"][1],
-            "ERS": record.ers,
-            "ERS low": record.intervals["ERS"][0],
-            "ERS high": record.intervals["ERS"][1],
+            "score": record.ers,
+            "score low": record.intervals[record.score][0],
+            "score high": record.intervals[record.score][1],
         }
         for record in records
     ).sort_values(["defense", "eta", "seed", "passes"])
 
 
-def _draw(frame: pd.DataFrame, x: str, label: str, subtitle: str) -> Figure:
+def _draw(frame: pd.DataFrame, x: str, label: str, score: str, subtitle: str) -> Figure:
     with mpl.rc_context(sns.axes_style("whitegrid") | STYLE):
         figure = Figure(figsize=(6.4, 4.6), layout="constrained")
         FigureCanvasAgg(figure)
@@ -78,9 +86,9 @@ def _draw(frame: pd.DataFrame, x: str, label: str, subtitle: str) -> Figure:
             colour, marker = appearance(str(defense))
             axes.errorbar(
                 rows[x],
-                rows["ERS"],
+                rows["score"],
                 xerr=_error(rows, x) if f"{x} low" in rows else None,
-                yerr=_error(rows, "ERS"),
+                yerr=_error(rows, "score"),
                 fmt=marker,
                 color=colour,
                 markersize=7,
@@ -89,16 +97,16 @@ def _draw(frame: pd.DataFrame, x: str, label: str, subtitle: str) -> Figure:
                 label=str(defense),
             )
         for row in frame[frame["flags"] != ""].to_dict("records"):
-            axes.annotate(row["flags"], (row[x], row["ERS"]), xytext=(6, 6), textcoords="offset points", fontsize=8)
-        _finish(axes, label, subtitle)
+            axes.annotate(row["flags"], (row[x], row["score"]), xytext=(6, 6), textcoords="offset points", fontsize=8)
+        _finish(axes, label, score, subtitle)
         if x == "passes":
             axes.set_xlim(left=0, right=1.15 * frame[x].max())
     return figure
 
 
-def _finish(axes: Axes, label: str, subtitle: str) -> None:
+def _finish(axes: Axes, label: str, score: str, subtitle: str) -> None:
     axes.set_xlabel(label)
-    axes.set_ylabel("Empirical Robustness Score (ERS)")
+    axes.set_ylabel(score)
     axes.set_title(subtitle, fontsize=8, loc="left", color="#555555")
     axes.margins(0.15)
     axes.set_ylim(bottom=min(0, axes.get_ylim()[0]) if axes.dataLim.y0 < 0 else 0)

@@ -8,9 +8,10 @@ from tabulate import tabulate
 
 from robustbench_dml.attack import Column
 from robustbench_dml.defense import resolve_params
-from robustbench_dml.protocol import Evaluation
+from robustbench_dml.parameters import resolve
+from robustbench_dml.protocol import Evaluation, Threat
 from robustbench_dml.records import Record
-from robustbench_dml.registry import DEFENSES
+from robustbench_dml.registry import DEFENSES, OPTIMISERS
 
 
 def record_tables(records: Sequence[Record], columns: Mapping[str, Column], *, marked: str | None = None) -> str:
@@ -41,10 +42,21 @@ def describe_evaluation(evaluation: Evaluation) -> str:
     """One line with the whole protocol."""
     threat = evaluation.threat
     queries = "all queries" if evaluation.queries is None else f"{evaluation.queries} queries"
-    return (
-        f"protocol {evaluation.protocol}: PGD-{threat.steps}, eps {threat.eps * 255:g}/255, "
-        f"alpha {threat.alpha * 255:g}/255, {queries}"
-    )
+    return f"protocol {evaluation.protocol}: {_searched(evaluation)}, {_radius(threat)}, {queries}"
+
+
+def _searched(evaluation: Evaluation) -> str:
+    """The optimiser, and what of its parameters is not as usual."""
+    search, steps = evaluation.search, evaluation.threat.steps
+    usual = resolve(OPTIMISERS.get(search.optimiser).cls, {}, owner="") if search.optimiser in OPTIMISERS else {}
+    changed = [f"{name}={value}" for name, value in search.params.items() if usual.get(name) != value]
+    return ", ".join([f"{search.optimiser.upper()}-{steps}", *changed])
+
+
+def _radius(threat: Threat) -> str:
+    if threat.norm == "linf":
+        return f"eps {threat.eps * 255:g}/255, alpha {threat.alpha * 255:g}/255"
+    return f"L2 eps {threat.eps:g}, alpha {threat.alpha:g}"
 
 
 def entries_table(rows: Iterable[Mapping[str, object]]) -> str:
@@ -68,14 +80,19 @@ def _cost_row(record: Record, marked: str | None) -> dict[str, object]:
         "cost eta+1": cost.nominal_per_iteration,
         "metered": f"{cost.metered_per_iteration:.1f}",
         **{name: f"{value:.1f}" for name, value in record.benign.items()},
-        "ERS": f"{record.ers:.1f} +- {_half(record, 'ERS'):.1f}",
+        **{name: f"{value:.1f} +- {_half(record, name):.1f}" for name, value in record.scores.items()},
         "flags": ", ".join(record.flags),
     }
 
 
 def _attack_row(record: Record, columns: Mapping[str, Column], marked: str | None) -> dict[str, object]:
     shown = {name: f"{record.attacked[name]:.{1 if columns[name].scale == 100 else 3}f}" for name in columns}
-    return {"defense": _name(record, marked), "seed": record.spec.seed, **shown, "ERS": f"{record.ers:.1f}"}
+    return {
+        "defense": _name(record, marked),
+        "seed": record.spec.seed,
+        **shown,
+        **{score: f"{value:.1f}" for score, value in record.scores.items()},
+    }
 
 
 def _name(record: Record, marked: str | None) -> str:

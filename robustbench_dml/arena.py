@@ -1,0 +1,177 @@
+"""What every attack of one evaluation has in common: the model, its gallery, the settings and the randomness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_dml.attack import Attack
+from robustbench_dml.datasets.base import Split
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.gallery import Block, Gallery, Items
+from robustbench_dml.optimisers.base import Optimiser, Problem
+from robustbench_dml.protocol import Evaluation
+from robustbench_dml.randomness import uniform_per_item
+from robustbench_dml.registry import OPTIMISERS
+
+GALLERY_BLOCK = 256  # fixed, so that the benign embeddings do not depend on --batch-size
+
+
+class InOwnPrecision(nn.Module):
+    """Any model behind float32 pixels: they go in in the type of its weights, half precision comes out as float32."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        floating = (parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
+        self.dtype = next(floating, torch.float32)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, D)."""
+        embeddings: Tensor = self.model(images.to(self.dtype))
+        return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
+
+
+class InBfloat16(nn.Module):
+    """Any model with its convolutions and matrix products in bfloat16."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, D) float32."""
+        with torch.autocast(images.device.type, dtype=torch.bfloat16):
+            embeddings: Tensor = self.model(images)
+        return embeddings.float()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arena:
+    """A model under one evaluation.
+
+    Attributes:
+        model: images to unit vectors, in eval mode.
+        split: the gallery's images.
+        gallery: their embeddings.
+        evaluation: threat, search and seed.
+        dataset: its name, for the randomness.
+        surrogate: another model's arena, for attacks that transfer.
+    """
+
+    model: nn.Module
+    split: Split
+    gallery: Gallery
+    evaluation: Evaluation
+    dataset: str
+    surrogate: Arena | None = None
+
+    @cached_property
+    def optimiser(self) -> Optimiser:
+        """The evaluation's own."""
+        search = self.evaluation.search
+        return OPTIMISERS.get(search.optimiser).cls(**search.params)
+
+    @cached_property
+    def stepping(self) -> nn.Module:
+        """The model in the precision of the attack steps."""
+        return self.model if self.evaluation.precision == "fp32" else InBfloat16(self.model)
+
+    def changed(self, **evaluation: object) -> Arena:
+        """The same with other settings, for a surrogate, too."""
+        surrogate = None if self.surrogate is None else self.surrogate.changed(**evaluation)
+        return replace(self, evaluation=self.evaluation.model_copy(update=evaluation), surrogate=surrogate)
+
+    def block(self, attack: Attack, name: str, items: Items) -> Block:
+        """The attacked images with their targets, which depend on the seed and each image alone."""
+        key = (self.evaluation.seed, "targets", name, self.dataset)
+        targets = attack.choose_targets(items, partial(uniform_per_item, items.rows, key=key))
+        return Block(self.gallery, items.rows, targets)
+
+    def problem(
+        self,
+        attack: Attack,
+        name: str,
+        block: Block,
+        *,
+        watch: Callable[[Tensor, Tensor], None] | None = None,
+    ) -> Problem:
+        """An attack on a block, as optimisers see it."""
+        surrogate = self.surrogate
+        whole = torch.arange(len(block), device=block.items.device)
+
+        def objective(embeddings: Tensor, rows: Tensor) -> Tensor:
+            everything = len(rows) == len(whole) and rows.data_ptr() == whole.data_ptr()
+            return attack.objective(embeddings, block if everything else block.take(rows))
+
+        return Problem(
+            model=self.stepping,
+            images=self.split.batch(block.items),
+            objective=objective,
+            threat=self.evaluation.threat,
+            items=block.items,
+            key=(self.evaluation.seed, "search", name, self.dataset),
+            rows=whole,
+            watch=watch,
+            surrogate=None
+            if surrogate is None
+            else lambda: surrogate.problem(attack, name, Block(surrogate.gallery, block.items, block.targets)),
+        )
+
+    @torch.no_grad()
+    def embed(self, moved: Tensor, images: Tensor, block: Block) -> Tensor:
+        """(B, D) embeddings of attacked images, in full precision whatever they were searched in.
+
+        An image that is bit for bit the benign one keeps its embedding from the gallery, so that an attack without
+        effect gives exactly the benign value, whatever the batch.
+        """
+        unmoved = (moved == images).flatten(1).all(1, keepdim=True)
+        return torch.where(unmoved, block.own, self.model(moved))
+
+    def attack(self, attack: Attack, name: str, items: Items) -> dict[str, Tensor]:
+        """(B,) score of each column of an attack under the evaluation's optimiser."""
+        block = self.block(attack, name, items)
+        problem = self.problem(attack, name, block)
+        with torch.no_grad():
+            moved = self.optimiser.run(problem)
+        return attack.score(self.embed(moved, problem.images, block), block)
+
+
+def arena_of(
+    model: nn.Module,
+    split: Split,
+    *,
+    evaluation: Evaluation,
+    dataset: str,
+    device: torch.device,
+    surrogate: Arena | None = None,
+) -> Arena:
+    """Embed the gallery and put everything together.
+
+    Raises:
+        RbdmlError: embeddings that are not finite unit vectors.
+    """
+    model = InOwnPrecision(model.to(device)).eval()
+    gallery = Gallery(embed(model, split, device=device), split.labels)
+    _check_unit(gallery.embeddings, tolerance=1e-3 if model.dtype.itemsize >= 4 else 2e-2)
+    return Arena(model=model, split=split, gallery=gallery, evaluation=evaluation, dataset=dataset, surrogate=surrogate)
+
+
+@torch.no_grad()
+def embed(model: nn.Module, split: Split, *, device: torch.device) -> Tensor:
+    """(N, D) embeddings of a whole split."""
+    rows = torch.arange(len(split), device=device)
+    return torch.cat([model(split.batch(block)) for block in rows.split(GALLERY_BLOCK)])
+
+
+def _check_unit(embeddings: Tensor, *, tolerance: float) -> None:
+    length = torch.linalg.vector_norm(embeddings, dim=1)
+    if not bool(((length - 1).abs() < tolerance).all()):
+        raise RbdmlError(
+            f"the model's embeddings are not finite unit vectors (lengths {length.min():.3g} to {length.max():.3g}): "
+            "normalise them in its forward"
+        )

@@ -1,0 +1,150 @@
+"""The contract of an optimiser: what searches for a perturbation, whatever the attack wants of it.
+
+An optimiser sees images, a ball that they may move in, and a value for each image that is to fall.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_dml.ball import Ball
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.protocol import Threat
+from robustbench_dml.randomness import Key, uniform_per_item
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One attack on B images.
+
+    Attributes:
+        model: images (n, C, H, W) to embeddings (n, D), in eval mode.
+        images: (B, C, H, W) benign images, float in [0, 1].
+        objective: embeddings (n, D) and the (n,) rows of the images that they are of -> (n,), to be minimised. A row
+            may come several times, or not at all.
+        threat: radius, step, number of steps, norm.
+        items: (B,) what each image is, for randomness that does not depend on the batch.
+        key: what the randomness is for.
+        rows: (B,) all rows, 0 to B - 1.
+        surrogate: the same attack on another model, to transfer from; None where there is none.
+        watch: called with the (n,) values and (n,) rows of every evaluation of the objective.
+    """
+
+    model: nn.Module
+    images: Tensor
+    objective: Callable[[Tensor, Tensor], Tensor]
+    threat: Threat
+    items: Tensor
+    key: tuple[Key, ...]
+    rows: Tensor
+    surrogate: Callable[[], Problem] | None = None
+    watch: Callable[[Tensor, Tensor], None] | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def ball(self) -> Ball:
+        """What the images may become."""
+        return Ball(self.images, self.threat)
+
+    def take(self, rows: Tensor) -> Problem:
+        """The same attack on the images in these rows."""
+        surrogate = self.surrogate
+        return replace(
+            self,
+            images=self.images[rows],
+            objective=lambda embeddings, own: self.objective(embeddings, rows[own]),
+            items=self.items[rows],
+            rows=self.rows[: len(rows)],
+            surrogate=None if surrogate is None else lambda: surrogate().take(rows),
+            watch=None,
+        )
+
+    @torch.no_grad()
+    def values(self, images: Tensor, rows: Tensor) -> Tensor:
+        """(n, C, H, W) trial images of the (n,) rows -> (n,) values; costs a forward."""
+        values = self.objective(self.model(images), rows)
+        self._watched(values, rows)
+        return values
+
+    def gradient(self, images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """(n,) values and their (n, C, H, W) gradient, zero where the model has none; costs a pass."""
+        images = images.detach().requires_grad_()
+        with torch.enable_grad():
+            values = self.objective(self.model(images), rows)
+        self._watched(values.detach(), rows)
+        if not values.requires_grad:  # the model cut the graph
+            return values, torch.zeros_like(images)
+        (gradient,) = torch.autograd.grad(values, images, torch.ones_like(values), allow_unused=True)
+        return values.detach(), torch.zeros_like(images) if gradient is None else gradient
+
+    def uniform(self, draws: int, *purpose: Key) -> Tensor:
+        """(B, draws) numbers in [0, 1) that belong to each image, on its device and in its precision."""
+        return uniform_per_item(self.items, draws, key=(*self.key, *purpose)).to(self.images)
+
+    def start(self, restart: int, *, random: bool) -> Tensor:
+        """(B, C, H, W) where a search begins: the benign images, or random ones from the ball."""
+        if not random:
+            return self.images
+        uniform = self.uniform(self.images[0].numel(), "start", restart)
+        return self.ball.random(uniform.view_as(self.images))
+
+    def _watched(self, values: Tensor, rows: Tensor) -> None:
+        if self.watch is not None:
+            self.watch(values, rows)
+
+
+@dataclass(kw_only=True)
+class Optimiser(ABC):
+    """A way to search. Subclasses are dataclasses whose fields are their parameters (bool, int, float or str)."""
+
+    black_box: ClassVar[bool] = False  # uses no gradient of the attacked model
+    needs_surrogate: ClassVar[bool] = False
+
+    @abstractmethod
+    def run(self, problem: Problem) -> Tensor:
+        """(B, C, H, W) perturbed images in the problem's ball, without gradient. Called outside of any gradient."""
+
+
+@dataclass(kw_only=True)
+class Restarting(Optimiser):
+    """An optimiser that can be started several times; the best end of each image is kept.
+
+    Attributes:
+        random_start: begin at a random place of the ball; otherwise the first start is at the benign image.
+        restarts: how many starts; all but the first are random.
+    """
+
+    random_start: bool = False
+    restarts: int = 1
+
+    def __post_init__(self) -> None:
+        if self.restarts < 1:
+            raise RbdmlError(f"restarts = {self.restarts}: search at least once")
+
+    @abstractmethod
+    def search(self, problem: Problem, start: Tensor, restart: int) -> tuple[Tensor, Tensor | None]:
+        """(B, C, H, W) perturbed images from this start, and their (B,) values if they are known."""
+
+    def run(self, problem: Problem) -> Tensor:
+        best, lowest = problem.images, None
+        for restart in range(self.restarts):
+            start = problem.start(restart, random=self.random_start or restart > 0)
+            found, values = self.search(problem, start, restart)
+            if self.restarts == 1:
+                return found
+            values = problem.values(found, problem.rows) if values is None else values
+            if lowest is None:
+                best, lowest = found, values
+            else:
+                better = values < lowest
+                best = torch.where(better[:, None, None, None], found, best)
+                lowest = torch.where(better, values, lowest)
+        return best

@@ -1,0 +1,154 @@
+"""The surrogate of a rank: how far an item is from having passed everything else in a list.
+
+`mean_x max(0, sign * (t - d(q, x)))` over a gallery x, with t the item's distance to q: with sign 1 it falls as the
+item comes before the others, with sign -1 as it falls behind them. The gallery is never masked or sorted inside
+an attack's loop: a list that moves (the query is attacked) is scanned in tiles, a list that stays (a candidate is
+attacked) is sorted once and looked up.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+TILE = 1024  # gallery rows at once: a tile of distances stays in the processor's cache
+TABLE = 2**27  # numbers that sorted lists may hold (2 x 4 bytes each); longer ones are scanned
+COINCIDENT = 1e-14  # squared distance below which two embeddings are one, without gradient between them
+
+
+def mean_overtaking(
+    queries: Tensor, item: Tensor, gallery: Tensor, *, own: Tensor, targets: Tensor, sign: int
+) -> Tensor:
+    """Scan the lists of some queries, differentiably in the queries and the items' distances.
+
+    Args:
+        queries: (n, D) unit vectors.
+        item: (n, W) distances of W items in each query's list.
+        gallery: (N, D) unit vectors.
+        own: (n,) gallery row that competes in none of the query's lists.
+        targets: (n, W) gallery row of each item, which does not compete with itself. Never `own`.
+        sign: 1 to bring the items before the others, -1 behind.
+
+    Returns:
+        (n,) mean over the W items and the N - 2 competitors of max(0, sign * (item - other)).
+    """
+    value: Tensor = _Scan.apply(queries, item, gallery, own, targets, sign)
+    return value
+
+
+class _Scan(torch.autograd.Function):
+    """Value and gradient in one pass over the gallery; nothing of its size is kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, queries: Tensor, item: Tensor, gallery: Tensor, own: Tensor, targets: Tensor, sign: int
+    ) -> Tensor:
+        n, width = item.shape
+        count = width * (len(gallery) - 2)
+        value, pull, slope = item.new_zeros(n), torch.zeros_like(queries), torch.zeros_like(item)
+        with_gradient = any(ctx.needs_input_grad)
+        for start in range(0, len(gallery), TILE):
+            tile = gallery[start : start + TILE]
+            squared = torch.addmm(queries.new_full((), 2.0), queries, tile.T, alpha=-2).clamp_min_(COINCIDENT)
+            inverse = squared.rsqrt()
+            distance = squared.mul_(inverse)
+            weight = torch.zeros_like(distance)
+            gap = distance.new_empty(n, len(tile) + 1)  # one column more, for what is skipped in other tiles
+            for k in range(width):
+                torch.sub(item[:, k, None], distance, out=gap[:, :-1])
+                if sign < 0:
+                    gap.neg_()
+                for skipped in (own, targets[:, k]):
+                    place = skipped - start
+                    inside = (place >= 0) & (place < len(tile))
+                    gap.scatter_(1, torch.where(inside, place, len(tile))[:, None], -1)
+                ahead = gap[:, :-1].clamp_min_(0)
+                value += ahead.sum(1)
+                if with_gradient:
+                    active = ahead.sign_()
+                    slope[:, k] += active.sum(1)
+                    weight += active
+            if with_gradient:
+                inverse.masked_fill_(inverse >= 0.999 * COINCIDENT**-0.5, 0)
+                pull.addmm_(weight.mul_(inverse), tile)
+        ctx.save_for_backward(pull.mul_(sign / count), slope.mul_(sign / count))
+        return value / count
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        pull, slope = ctx.saved_tensors
+        return pull * grad[:, None], slope * grad[:, None], None, None, None, None
+
+
+class SortedLists:
+    """The lists of M queries that stay as they are, for items that move in them.
+
+    The value is piecewise linear in the item's distance: sorted distances and their running sums give it, and its
+    slope, from one binary search. Where the table would not fit into memory, lists are scanned instead.
+    """
+
+    def __init__(self, queries: Tensor, gallery: Tensor, skipped: Tensor) -> None:
+        """
+        Args:
+            queries: (M, D) unit vectors.
+            gallery: (N, D) unit vectors.
+            skipped: (M, 2) two different gallery rows that do not compete.
+        """
+        self._queries, self._gallery, self._skipped = queries, gallery, skipped
+        self._competitors = len(gallery) - 2
+        self._table = self._sort() if len(queries) * len(gallery) <= TABLE else None
+
+    def mean_overtaking(self, item: Tensor, lists: Tensor, *, sign: int) -> Tensor:
+        """How far items are from having passed everything.
+
+        Args:
+            item: (n, W) distances of the items to the queries of their lists.
+            lists: (n, W) which list each is in.
+            sign: 1 to bring the items before the others, -1 behind.
+
+        Returns:
+            (n,) mean over the W lists and the competitors of max(0, sign * (item - other)).
+        """
+        if self._table is None:
+            rows, flat = lists.flatten(), item.reshape(-1, 1)
+            own, target = self._skipped[rows].unbind(1)
+            each = mean_overtaking(
+                self._queries[rows], flat, self._gallery, own=own, targets=target[:, None], sign=sign
+            )
+            return each.view_as(item).mean(1)
+        distances, sums = self._table
+        ahead = _bisect(distances, lists, item.detach())
+        passed = sums[lists, ahead]
+        if sign > 0:
+            total = ahead * item - passed
+        else:
+            total = (sums[lists, -1] - passed) - (self._competitors - ahead) * item
+        return (total / self._competitors).mean(1)
+
+    def _sort(self) -> tuple[Tensor, Tensor]:
+        similarity = self._queries @ self._gallery.T
+        distances = similarity.mul_(-2).add_(2).clamp_min_(COINCIDENT).sqrt_().scatter_(1, self._skipped, torch.inf)
+        if distances.device.type == "cpu":  # numpy's sort of plain values is several times faster
+            distances = torch.from_numpy(np.sort(distances.numpy(), axis=1))
+        else:
+            distances = distances.sort(1).values
+        distances = distances[:, : self._competitors]
+        sums = distances.new_zeros(len(distances), self._competitors + 1)
+        sums[:, 1:] = distances.cumsum(1, dtype=torch.float64)
+        return distances.contiguous(), sums
+
+
+def _bisect(table: Tensor, rows: Tensor, values: Tensor) -> Tensor:
+    """How many numbers of a row are smaller: (M, N) rising, (...) rows, (...) values -> (...)."""
+    low = torch.zeros_like(rows)
+    high = torch.full_like(rows, table.shape[1])
+    for _ in range(table.shape[1].bit_length()):
+        middle = (low + high) // 2
+        smaller = (table[rows, middle.clamp_max(table.shape[1] - 1)] < values) & (low < high)
+        low, high = torch.where(smaller, middle + 1, low), torch.where(smaller, high, middle)
+    return low
