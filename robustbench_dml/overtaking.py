@@ -124,10 +124,8 @@ class SortedLists:
         distances, sums = self._table
         ahead = _bisect(distances, lists, item.detach())
         passed = sums[lists, ahead]
-        if sign > 0:
-            total = ahead * item - passed
-        else:
-            total = (sums[lists, -1] - passed) - (self._competitors - ahead) * item
+        behind = sums[lists, -1] - passed, self._competitors - ahead
+        total = ahead * item - passed if sign > 0 else behind[0] - behind[1] * item
         return (total / self._competitors).mean(1)
 
     def _sort(self) -> tuple[Tensor, Tensor]:

@@ -160,7 +160,8 @@ class Protocol(Frozen):
     summary: str
     attacks: tuple[str, ...]
     further: tuple[str, ...] = ()  # attacks with published columns that the score leaves out
-    surrogate: bool = False  # whether it transfers attacks from an undefended model and searches in its own ways
+    search: Search = Search()  # unless another is asked for
+    surrogate: bool = False  # whether it transfers attacks from an undefended model
 
 
 _WIDTHS = (2, 5, 10)
@@ -182,6 +183,7 @@ PROTOCOLS = {
     "autorank": Protocol(
         summary="the worst case of every query over an ensemble of attacks",
         attacks=("worst-query", "worst-candidate"),
+        search=Search(optimiser="ensemble", params={"restarts": 5, "steps": 100, "square_queries": 1000, "classes": 3}),
         surrogate=True,
     ),
 }

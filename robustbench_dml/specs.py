@@ -99,10 +99,8 @@ def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any]) -> Ev
     threat = _threat_changes(changed)
     optimiser, search = changed.pop("optimiser", None), changed.pop("search", None) or {}
     protocol = protocol_named(changed.get("protocol", evaluation.protocol))
-    if protocol.surrogate and (optimiser or search):
-        raise RbdmlError(
-            f"protocol '{changed.get('protocol', evaluation.protocol)}' searches in its own ways: leave --optimiser out"
-        )
+    if protocol != protocol_named(evaluation.protocol):  # with its own settings
+        evaluation = evaluation.model_copy(update={"search": protocol.search, "surrogate": None, "also": ()})
     if optimiser or search:
         changed["search"] = _search(optimiser or evaluation.search.optimiser, evaluation.search, search)
     if "also" in changed:
@@ -112,6 +110,9 @@ def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any]) -> Ev
         changed["surrogate"] = weights_hash(loaded.embedder)[:16]
     with _named_errors("attack "):
         result = _changed(evaluation, {**changed, "threat": _changed(evaluation.threat, threat)})
+    own = protocol.search.optimiser
+    if protocol.surrogate and result.search.optimiser != own:
+        raise RbdmlError(f"protocol '{result.protocol}' searches with '{own}' alone: leave --optimiser out")
     needed = protocol.surrogate or OPTIMISERS.get(result.search.optimiser).cls.needs_surrogate
     if needed and result.surrogate is None:
         raise RbdmlError(
