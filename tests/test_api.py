@@ -32,7 +32,7 @@ def test_run_train_evaluate_and_load_agree(tmp_path: Path) -> None:
     found = rb.evaluate(loaded, "fashion-mini", device="cpu", quiet=True, queries=8, steps=1)
     assert found.attacked == record.attacked
     assert found.benign == record.benign
-    assert found.ers == record.ers
+    assert found.scores == record.scores
 
 
 def test_any_module_can_be_evaluated() -> None:

@@ -40,7 +40,14 @@ SPEC = RunSpec(
     training=Training(threat=Threat(eps=0.3, alpha=0.01, steps=32), pairs=128, lr=1e-3, weight_decay=1e-7),
     budget=Budget(kind="passes", amount=1000),
     seed=0,
-    evaluation=Evaluation(protocol="ers", threat=Threat(eps=0.3, alpha=0.01, steps=32), queries=None, seed=0),
+    evaluation=Evaluation(
+        protocol="ers",
+        threat=Threat(eps=0.3, alpha=0.01, steps=32),
+        queries=None,
+        seed=0,
+        also=("qa+m2",),
+        surrogate="0123456789abcdef",
+    ),
 )
 RECORD = Record(
     digest=SPEC.digest,
@@ -54,7 +61,7 @@ RECORD = Record(
     ),
     benign={"R@1": 80.1, "NMI": 1 / 3},
     attacked={"CA+": 5.5, "TMA": 0.25},
-    ers=30.25,
+    scores={"ERS": 30.25},
     intervals={"R@1": (79.0, 81.0), "CA+": (5.0, 6.0), "TMA": (0.2, 0.3), "ERS": (29.5, 31.0)},
     diagnostics=Diagnostics(
         flags=[], effective_rank=12.5, mean_cosine=0.1, without_gradient=0.0, repeat_difference=0.0
@@ -106,6 +113,7 @@ OTHERS = {
     "frozen": "train",
     "train": "frozen",
     "fp32": "bf16",
+    "linf": "l2",
 }
 
 
@@ -115,6 +123,8 @@ def other(value: Any) -> Any:
         return 1
     if isinstance(value, bool):
         return not value
+    if isinstance(value, list | tuple):
+        return type(value)()
     if isinstance(value, str):
         return OTHERS.get(value, value[::-1] if len(value) > 1 else "R")
     return value + 1 if isinstance(value, int) else value / 2
@@ -191,7 +201,7 @@ def test_a_record_cut_anywhere_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e400", "null", '"30.25"', "true"])
 @pytest.mark.parametrize(
-    "place", [("ers",), ("benign", "R@1"), ("cost", "passes"), ("diagnostics", "mean_cosine")], ids=".".join
+    "place", [("scores", "ERS"), ("benign", "R@1"), ("cost", "passes"), ("diagnostics", "mean_cosine")], ids=".".join
 )
 def test_what_is_not_a_finite_number_is_refused(tmp_path: Path, place: Place, value: str) -> None:
     text = json.dumps(changed(RECORD.model_dump(mode="json"), place, lambda _: "VALUE"))

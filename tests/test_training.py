@@ -181,7 +181,7 @@ def test_every_setting_of_the_optimiser_counts(dataset: Dataset) -> None:
 def test_the_published_settings() -> None:
     """arXiv:2106.03614: eps 77/255, alpha 3/255, eta 32; 128 pairs; Adam, lr 1e-3, weight decay 1e-7."""
     full = make_spec(defense="regular", dataset="fashion", budget="paper")
-    threat = {"eps": 77 / 255, "alpha": 3 / 255, "steps": 32}
+    threat = {"norm": "linf", "eps": 77 / 255, "alpha": 3 / 255, "steps": 32}
     assert full.training.threat.model_dump() == full.evaluation.threat.model_dump() == threat
     assert (full.training.pairs, full.training.lr, full.training.weight_decay) == (128, 1e-3, 1e-7)
     assert full.budget.amount == 60_000 * 16 * 33

@@ -47,7 +47,7 @@ def make_record() -> Callable[..., Record]:
             ),
             benign=benign,
             attacked=attacked,
-            ers=ers,
+            scores={"ERS": ers},
             intervals={name: (value - 2, value + 3) for name, value in around.items()},
             diagnostics=Diagnostics(
                 flags=list(flags), effective_rank=9.5, mean_cosine=0.1, without_gradient=0.0, repeat_difference=0.0
