@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from robustbench_dml.attack import Attack, Block, Column, Draws, Gallery, Items
-from robustbench_dml.extremes import Extremes, extreme_rows
+from robustbench_dml.extremes import Extremes, Wanted, extreme_rows
 from robustbench_dml.gallery import in_chunks
 from robustbench_dml.geometry import LAST_KEY
 from robustbench_dml.registry import register_attack
@@ -45,7 +45,7 @@ class RankingMargin(FirstPlace):
     column = "RM"
 
     def objective(self, embeddings: Tensor, block: Block) -> Tensor:
-        return margin(embeddings, block, right=rows_of_own_class(embeddings, block))
+        return margin(embeddings, block, wrong_rows(block), right_rows(block))
 
 
 @register_attack(
@@ -60,7 +60,7 @@ class HardestMargin(FirstPlace):
     column = "HM"
 
     def objective(self, embeddings: Tensor, block: Block) -> Tensor:
-        return margin(embeddings, block, right=rows_of_own_class(embeddings, block, farthest=True))
+        return margin(embeddings, block, wrong_rows(block), right_rows(block, farthest=True))
 
 
 @register_attack(
@@ -75,8 +75,8 @@ class SmoothRecall(FirstPlace):
     column = "SR"
 
     def objective(self, embeddings: Tensor, block: Block) -> Tensor:
-        right = rows_of_own_class(embeddings, block, k=CONSIDERED)
-        wrong = extreme_rows(embeddings, block.gallery, block.labels, same=False, k=CONSIDERED)
+        kinds = right_rows(block, k=CONSIDERED), wrong_rows(block, k=CONSIDERED)
+        right, wrong = extreme_rows(embeddings, block.gallery, *kinds)
         return _softness(embeddings, block, right) - _softness(embeddings, block, wrong)
 
 
@@ -98,20 +98,24 @@ class WrongClass(FirstPlace):
 
     def objective(self, embeddings: Tensor, block: Block) -> Tensor:
         chosen = block.gallery.labels[block.targets[:, 0]]
-        wrong = extreme_rows(embeddings, block.gallery, chosen, same=True)
-        return margin(embeddings, block, right=rows_of_own_class(embeddings, block), wrong=wrong)
+        return margin(embeddings, block, Wanted(labels=chosen, same=True), right_rows(block))
 
 
-def rows_of_own_class(embeddings: Tensor, block: Block, *, farthest: bool = False, k: int = 1) -> Extremes:
+def right_rows(block: Block, *, farthest: bool = False, k: int = 1) -> Wanted:
     """The nearest or farthest rows of the queries' classes, without their own."""
-    return extreme_rows(embeddings, block.gallery, block.labels, same=True, farthest=farthest, without=block.items, k=k)
+    return Wanted(labels=block.labels, same=True, farthest=farthest, without=block.items, k=k)
 
 
-def margin(embeddings: Tensor, block: Block, *, right: Extremes, wrong: Extremes | None = None) -> Tensor:
+def wrong_rows(block: Block, *, k: int = 1) -> Wanted:
+    """The nearest rows of other classes."""
+    return Wanted(labels=block.labels, same=False, k=k)
+
+
+def margin(embeddings: Tensor, block: Block, wrong: Wanted, right: Wanted) -> Tensor:
     """(B,) distance to the wrong item minus that to the right one, 0 without gradient where one is missing."""
-    wrong = wrong or extreme_rows(embeddings, block.gallery, block.labels, same=False)
-    gap = block.distance_to(embeddings, wrong.rows) - block.distance_to(embeddings, right.rows)
-    return (gap * (wrong.found & right.found)).squeeze(1)
+    far, near = extreme_rows(embeddings, block.gallery, wrong, right)
+    gap = block.distance_to(embeddings, far.rows) - block.distance_to(embeddings, near.rows)
+    return (gap * (far.found & near.found)).squeeze(1)
 
 
 def nearest_wrong_classes(items: Items, k: int) -> Tensor:

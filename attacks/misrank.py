@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from robustbench_dml.attack import Attack, Block, Column
-from robustbench_dml.extremes import extreme_rows
+from robustbench_dml.extremes import Wanted, extreme_rows
 from robustbench_dml.registry import register_attack
 
 PAPER = "Wang et al., CVPR 2020, arXiv:2004.04199; as scored in arXiv:2106.03614"
@@ -39,8 +39,12 @@ class LearningToMisrank(Attack):
 
     def objective(self, embeddings: Tensor, block: Block) -> Tensor:
         own = None if self.itself else block.items
-        wrong = extreme_rows(embeddings, block.gallery, block.labels, same=False, farthest=True)
-        right = extreme_rows(embeddings, block.gallery, block.labels, same=True, without=own)
+        wrong, right = extreme_rows(
+            embeddings,
+            block.gallery,
+            Wanted(labels=block.labels, same=False, farthest=True),
+            Wanted(labels=block.labels, same=True, without=own),
+        )
         gap = block.distance_to(embeddings, wrong.rows) - block.distance_to(embeddings, right.rows)
         return (gap.squeeze(1).relu()) * right.found.squeeze(1)
 

@@ -156,7 +156,7 @@ def arena_of(
         RbdmlError: embeddings that are not finite unit vectors.
     """
     model = InOwnPrecision(model.to(device)).eval()
-    gallery = Gallery(embed(model, split, device=device), split.labels)
+    gallery = Gallery(embed(model, split, device=device), split.labels, evaluation.precision)
     _check_unit(gallery.embeddings, tolerance=1e-3 if model.dtype.itemsize >= 4 else 2e-2)
     return Arena(model=model, split=split, gallery=gallery, evaluation=evaluation, dataset=dataset, surrogate=surrogate)
 

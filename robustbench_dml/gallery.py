@@ -14,25 +14,57 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from robustbench_dml.geometry import LAST_KEY, nearest, order_keys, order_keys_rowwise, rowwise_distance, tied_share
-from robustbench_dml.overtaking import SortedLists
+from robustbench_dml.geometry import (
+    LAST_KEY,
+    nearest,
+    order_keys_rowwise,
+    rowwise_distance,
+    tied_share,
+    unit64,
+    unit_keys,
+)
+from robustbench_dml.overtaking import TILE, SortedLists
+from robustbench_dml.protocol import Precision
 
-CHUNK = 2**24  # (rows x gallery) numbers that are worked on at once: 128 MiB in float64
+CHUNK = 2**25  # (rows x gallery) numbers that are worked on at once: 256 MiB in float64
+KEPT = 2**26  # numbers of a gallery up to which it is also kept in float64: 512 MiB
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """The benign embeddings that everything is ranked against: (N, D) unit vectors and their (N,) classes."""
+    """The benign embeddings that everything is ranked against.
+
+    Attributes:
+        embeddings: (N, D) unit vectors.
+        labels: (N,) their classes.
+        precision: of the products that objectives make with the whole gallery at every step; ranks are exact.
+    """
 
     embeddings: Tensor
     labels: Tensor
+    precision: Precision = "fp32"
+
+    @cached_property
+    def scanned(self) -> Tensor:
+        """(N, D) the embeddings as objectives scan them."""
+        return self.embeddings if self.precision == "fp32" else self.embeddings.bfloat16()
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def keys(self, embeddings: Tensor) -> Tensor:
-        """(B, D) -> (B, N) `order_keys` of the whole gallery."""
-        return order_keys(embeddings, self.embeddings)
+        """(B, D) -> (B, N) `order_keys` of the whole gallery, which is never copied as a whole where it is large."""
+        directions = unit64(embeddings)
+        keys = torch.empty(len(embeddings), len(self), dtype=torch.int64, device=embeddings.device)
+        for start in range(0, len(self), TILE):
+            tile = slice(start, start + TILE)
+            known = self._unit64[tile] if self._unit64 is not None else unit64(self.embeddings[tile])
+            keys[:, tile] = unit_keys(directions, known)
+        return keys
+
+    @cached_property
+    def _unit64(self) -> Tensor | None:
+        return unit64(self.embeddings) if self.embeddings.numel() <= KEPT else None
 
 
 @dataclass(frozen=True)

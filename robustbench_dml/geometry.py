@@ -73,7 +73,17 @@ def order_keys(queries: Tensor, gallery: Tensor) -> Tensor:
 
     Rows are normalised once more in float64, because float32 rows are of unit length only to 1e-7.
     """
-    return _to_keys(F.normalize(queries.double(), dim=-1) @ F.normalize(gallery.double(), dim=-1).T)
+    return unit_keys(unit64(queries), unit64(gallery))
+
+
+def unit64(embeddings: Tensor) -> Tensor:
+    """Directions in float64, of unit length to 1e-16: (..., D) -> (..., D)."""
+    return F.normalize(embeddings.double(), dim=-1)
+
+
+def unit_keys(queries: Tensor, gallery: Tensor) -> Tensor:
+    """`order_keys` of what `unit64` returned."""
+    return _to_keys(queries @ gallery.T)
 
 
 def order_keys_rowwise(a: Tensor, b: Tensor) -> Tensor:
@@ -83,7 +93,7 @@ def order_keys_rowwise(a: Tensor, b: Tensor) -> Tensor:
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
     """Cosine similarity along the last axis, in float64: (..., D), (..., D) -> (...)."""
-    return (F.normalize(a.double(), dim=-1) * F.normalize(b.double(), dim=-1)).sum(-1)
+    return (unit64(a) * unit64(b)).sum(-1)
 
 
 def _to_keys(similarity: Tensor) -> Tensor:
