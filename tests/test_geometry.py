@@ -62,21 +62,37 @@ def test_order_keys_rise_with_distance_and_tie_for_equal_rows() -> None:
     assert (geometry.order_keys_rowwise(queries, gallery[:6]).numpy() == np.diagonal(keys[:, :6])).all()
 
 
-@given(
-    st.lists(st.integers(0, 5), min_size=1, max_size=12),
-    st.integers(0, 5),
-    st.data(),
-)
-def test_share_ahead_equals_a_loop(others: list[int], item: int, data: st.DataObject) -> None:
-    competing = data.draw(st.lists(st.booleans(), min_size=len(others), max_size=len(others)))
-    competing[0] = True
-    ahead = sum(
-        1.0 if other < item else 0.5 if other == item else 0.0
-        for other, counts in zip(others, competing, strict=True)
-        if counts
-    )
-    result = geometry.share_ahead(torch.tensor(item), torch.tensor(others), torch.tensor(competing))
-    assert math.isclose(result.item(), ahead / sum(competing))
+@given(st.data())
+def test_tied_share_equals_a_loop(data: st.DataObject) -> None:
+    """Few different keys, so that there are ties; what is skipped differs from item to item."""
+    rows, width, columns = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(2, 9)))
+    left_out = data.draw(st.integers(0, min(2, columns - 1)))
+    key = st.integers(0, 4)
+    keys = data.draw(st.lists(st.lists(key, min_size=columns, max_size=columns), min_size=rows, max_size=rows))
+    items = data.draw(st.lists(st.lists(key, min_size=width, max_size=width), min_size=rows, max_size=rows))
+    places = st.lists(st.integers(0, columns - 1), min_size=left_out, max_size=left_out, unique=True)
+    skipped = [[data.draw(places) for _ in range(width)] for _ in range(rows)]
+
+    def share(item: int, row: list[int], without: list[int]) -> float:
+        others = [other for column, other in enumerate(row) if column not in without]
+        return sum(1.0 if other < item else 0.5 if other == item else 0.0 for other in others) / len(others)
+
+    expected = [
+        [share(item, row, out) for item, out in zip(of_row, outs, strict=True)]
+        for of_row, row, outs in zip(items, keys, skipped, strict=True)
+    ]
+    columns_out = torch.tensor(skipped, dtype=torch.long).view(rows, width, left_out)
+    result = geometry.tied_share(torch.tensor(items), torch.tensor(keys), columns_out)
+    assert np.allclose(result.numpy(), expected, atol=1e-12)
+
+
+def test_rowwise_distance_is_the_pairwise_one_of_matching_rows() -> None:
+    a, b = unit(6), unit(6, seed=1)
+    b[2] = a[2]
+    pairs = geometry.pairwise_distance(a, b).diagonal()
+    assert np.allclose(geometry.rowwise_distance(a, b).numpy(), pairs.numpy(), atol=1e-7)
+    grid = geometry.rowwise_distance(a[:, None], b.expand(6, 6, 5))
+    assert np.allclose(grid.numpy(), cdist(a.numpy(), b.numpy()), atol=1e-7)
 
 
 @given(st.lists(st.integers(0, 3), min_size=3, max_size=10))
