@@ -11,7 +11,8 @@ from support import SMALL_IMAGE, unit_rows
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustbench_dml.attack import Block, Gallery
+from robustbench_dml.arena import embed
+from robustbench_dml.attack import Block, Gallery, Items
 from robustbench_dml.backbones.c2f2 import c2f2
 from robustbench_dml.datasets.base import Dataset, Split
 from robustbench_dml.embedder import Embedder
@@ -19,14 +20,13 @@ from robustbench_dml.errors import RbdmlError
 from robustbench_dml.evaluation import (
     BENIGN_COLUMNS,
     choose_queries,
-    embed,
-    empirical_robustness_score,
     evaluate_model,
     protocol_columns,
 )
 from robustbench_dml.protocol import PROTOCOLS, Evaluation, Threat
 from robustbench_dml.randomness import uniform_per_item
 from robustbench_dml.registry import ATTACKS
+from robustbench_dml.scores import empirical_robustness_score
 
 CPU = torch.device("cpu")
 THREAT = Threat(eps=0.3, alpha=0.1, steps=3)
@@ -80,10 +80,10 @@ def test_an_attack_without_radius_gives_exactly_the_benign_value(model: Embedder
     found = evaluate_model(model, dataset, settings(threat=Threat(eps=0, alpha=0.1, steps=3)), device=CPU, batch_size=7)
     gallery = Gallery(embed(model.eval(), dataset.test, device=CPU), dataset.test.labels)
     items = torch.arange(60)
-    for name in PROTOCOLS["ers"]:
-        attack = ATTACKS.get(name).cls()
-        draws = uniform_per_item(items, 1, key=(0, "targets", name, "small"))
-        block = Block(gallery, items, attack.choose_targets(gallery, items, lambda _: draws))  # noqa: B023
+    for name in PROTOCOLS["ers"].attacks:
+        attack = ATTACKS.get(name).build()
+        draws = partial(uniform_per_item, items, key=(0, "targets", name, "small"))
+        block = Block(gallery, items, attack.choose_targets(Items(gallery, items), draws))
         for column, values in attack.score(gallery.embeddings, block).items():
             assert np.array_equal(found.per_query[column], values.numpy()), column
     assert found.attacked["ES:D"] == 0
@@ -97,7 +97,7 @@ def test_attacks_do_harm(model: Embedder) -> None:
     columns = protocol_columns("ers")
     for name, column in columns.items():
         assert column.ers(strong.attacked[name]) < column.ers(weak.attacked[name]), name
-    assert strong.ers < weak.ers - 20
+    assert strong.scores["ERS"] < weak.scores["ERS"] - 20
 
 
 def test_values_are_the_means_of_the_per_query_values(model: Embedder) -> None:
@@ -109,7 +109,7 @@ def test_values_are_the_means_of_the_per_query_values(model: Embedder) -> None:
         if name != "NMI":
             assert found.benign[name] == pytest.approx(100 * found.per_query[name].mean())
     for name, (low, high) in found.intervals.items():
-        value = {**found.benign, **found.attacked, "ERS": found.ers}[name]
+        value = {**found.benign, **found.attacked, "ERS": found.scores["ERS"]}[name]
         assert low <= value <= high, name
     assert set(found.intervals) == {*columns, *BENIGN_COLUMNS, "ERS"} - {"NMI"}
 
@@ -147,12 +147,12 @@ def test_another_batch_size_moves_nothing_but_rounding() -> None:
     assert np.array_equal(results[0].per_query["query"], results[1].per_query["query"])
     items = torch.from_numpy(results[0].per_query["query"])
     gallery = Gallery(embed(model.eval(), dataset.test, device=CPU), dataset.test.labels)
-    for name in PROTOCOLS["ers"]:
-        attack, key = ATTACKS.get(name).cls(), (0, "targets", name, "small")
-        whole = attack.choose_targets(gallery, items, partial(uniform_per_item, items, key=key))
-        parts = [
-            attack.choose_targets(gallery, part, partial(uniform_per_item, part, key=key)) for part in items.split(5)
-        ]
+    for name in PROTOCOLS["ers"].attacks:
+        attack, key = ATTACKS.get(name).build(), (0, "targets", name, "small")
+        whole, *parts = (
+            attack.choose_targets(Items(gallery, part), partial(uniform_per_item, part, key=key))
+            for part in (items, *items.split(5))
+        )
         assert torch.equal(whole, torch.cat(parts)), name
     for name, column in protocol_columns("ers").items():
         assert results[0].attacked[name] == pytest.approx(results[1].attacked[name], abs=0.01 * column.scale), name
@@ -197,7 +197,7 @@ def test_a_model_in_float64_or_half_precision_can_be_evaluated(model: Embedder) 
     double = evaluate_model(model.double(), small_dataset(), settings(queries=10), device=CPU)
     assert double.benign["R@1"] == single.benign["R@1"]
     half = evaluate_model(model.bfloat16(), small_dataset(), settings(queries=10), device=CPU)
-    assert half.ers == pytest.approx(single.ers, abs=10)
+    assert half.scores["ERS"] == pytest.approx(single.scores["ERS"], abs=10)
 
 
 class Unnormalised(nn.Module):
