@@ -77,7 +77,8 @@ class SmoothRecall(FirstPlace):
     def objective(self, embeddings: Tensor, block: Block) -> Tensor:
         kinds = right_rows(block, k=CONSIDERED), wrong_rows(block, k=CONSIDERED)
         right, wrong = extreme_rows(embeddings, block.gallery, *kinds)
-        return _softness(embeddings, block, right) - _softness(embeddings, block, wrong)
+        there = right.found[:, 0] & wrong.found[:, 0]
+        return (_softness(embeddings, block, right) - _softness(embeddings, block, wrong)) * there
 
 
 @register_attack(

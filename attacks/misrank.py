@@ -32,7 +32,7 @@ class LearningToMisrank(Attack):
     """Minimise max(0, farthest other-class distance - nearest same-class distance) over the gallery.
 
     The published code leaves the query `itself` among its positives; without that it is left out. A query with no
-    other image of its class has no such distance and stays as it is.
+    other image of its class, or with no image of another one, has no such distances and stays as it is.
     """
 
     itself: bool = False
@@ -46,7 +46,7 @@ class LearningToMisrank(Attack):
             Wanted(labels=block.labels, same=True, without=own),
         )
         gap = block.distance_to(embeddings, wrong.rows) - block.distance_to(embeddings, right.rows)
-        return (gap.squeeze(1).relu()) * right.found.squeeze(1)
+        return (gap.relu() * (wrong.found & right.found)).squeeze(1)
 
     def score(self, embeddings: Tensor, block: Block) -> dict[str, Tensor]:
         return {"LTM": block.recall_at_1(embeddings)}

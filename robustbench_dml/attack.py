@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from robustbench_dml.errors import RbdmlError
 from robustbench_dml.gallery import Block, Gallery, Items
 
 if TYPE_CHECKING:
@@ -80,12 +81,20 @@ class Attack(ABC):
 
 
 def random_others(items: Items, draws: Draws, *, width: int = 1) -> Tensor:
-    """(B, W): different random rows of the gallery other than the item's own; fewer are the first of more."""
+    """(B, W): different random rows of the gallery other than the item's own; fewer are the first of more.
+
+    Raises:
+        RbdmlError: there are fewer than W others.
+    """
     return _distinct(draws(width), among=len(items.gallery), taken=items.rows[:, None])
 
 
 def random_near(items: Items, draws: Draws, *, width: int = 1) -> Tensor:
-    """(B, W): different random ones of the 1% of the gallery (at least W rows) that is nearest to the item."""
+    """(B, W): different random ones of the 1% of the gallery (at least W rows) that is nearest to the item.
+
+    Raises:
+        RbdmlError: there are fewer than W others.
+    """
     near = items.nearest[:, : max(width, items.percent)]
     nothing = near.new_empty(len(near), 0)
     return near.gather(1, _distinct(draws(width), among=near.shape[1], taken=nothing))
@@ -93,7 +102,12 @@ def random_near(items: Items, draws: Draws, *, width: int = 1) -> Tensor:
 
 def _distinct(draws: Tensor, *, among: int, taken: Tensor) -> Tensor:
     """(B, W) uniform draws -> (B, W) different integers in [0, among), none of the (B, T) taken ones."""
-    chosen = taken
+    chosen, left = taken, among - taken.shape[1]
+    if draws.shape[1] > left:
+        raise RbdmlError(
+            f"an attack with {draws.shape[1]} targets on a gallery with {left} other images: leave it out, or take "
+            "more test images"
+        )
     for draw in draws.to(taken.device).unbind(1):
         place = (draw * (among - chosen.shape[1])).long()
         for other in chosen.sort(1).values.unbind(1):  # the place-th of those that are left
