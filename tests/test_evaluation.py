@@ -27,6 +27,7 @@ from robustbench_dml.protocol import PROTOCOLS, Evaluation, Threat
 from robustbench_dml.randomness import uniform_per_item
 from robustbench_dml.registry import ATTACKS
 from robustbench_dml.scores import empirical_robustness_score
+from robustbench_dml.specs import changed_evaluation
 
 CPU = torch.device("cpu")
 THREAT = Threat(eps=0.3, alpha=0.1, steps=3)
@@ -45,8 +46,15 @@ PUBLISHED_NAMES = {
 }
 
 
-def settings(*, queries: int | None = None, threat: Threat = THREAT, seed: int = 0) -> Evaluation:
-    return Evaluation(protocol="ers", threat=threat, queries=queries, seed=seed)
+def settings(
+    *,
+    queries: int | None = None,
+    threat: Threat = THREAT,
+    seed: int = 0,
+    protocol: str = "ers",
+    also: tuple[str, ...] = (),
+) -> Evaluation:
+    return Evaluation(protocol=protocol, threat=threat, queries=queries, seed=seed, also=also)
 
 
 def small_dataset(shape: tuple[int, int, int] = SMALL_IMAGE, images: int = 60) -> Dataset:
@@ -109,9 +117,9 @@ def test_values_are_the_means_of_the_per_query_values(model: Embedder) -> None:
         if name != "NMI":
             assert found.benign[name] == pytest.approx(100 * found.per_query[name].mean())
     for name, (low, high) in found.intervals.items():
-        value = {**found.benign, **found.attacked, "ERS": found.scores["ERS"]}[name]
+        value = {**found.benign, **found.attacked, **found.scores}[name]
         assert low <= value <= high, name
-    assert set(found.intervals) == {*columns, *BENIGN_COLUMNS, "ERS"} - {"NMI"}
+    assert set(found.intervals) == {*columns, *BENIGN_COLUMNS, *found.scores} - {"NMI"}
 
 
 def test_fewer_queries_are_a_part_of_more_and_keep_their_targets(model: Embedder) -> None:
@@ -235,3 +243,75 @@ def test_attack_steps_in_bfloat16_are_scored_in_full_precision() -> None:
 def test_a_test_set_of_single_images_has_nothing_to_retrieve() -> None:
     with pytest.raises(RbdmlError, match="nothing to retrieve"):
         choose_queries(torch.arange(5), settings(), "small")
+
+
+FURTHER = ("ca-w2", "qa+m10", "spqa-m5", "ranking-margin")
+FURTHER_COLUMNS = {"CA- W=2", "QA+ M=10", "SPQA- M=5", "SPQA- M=5 kept", "RM"}
+
+
+def test_further_attacks_fill_columns_that_the_score_leaves_out(model: Embedder) -> None:
+    dataset = small_dataset()
+    plain = evaluate_model(model, dataset, settings(queries=20), device=CPU)
+    more = evaluate_model(model, dataset, settings(queries=20, also=FURTHER), device=CPU)
+    assert set(more.attacked) - set(plain.attacked) == FURTHER_COLUMNS
+    assert set(more.intervals) - set(plain.intervals) == FURTHER_COLUMNS
+    for name, values in plain.per_query.items():
+        assert np.array_equal(more.per_query[name], values), name
+    assert more.scores == plain.scores
+    for name, interval in plain.intervals.items():
+        assert more.intervals[name] == interval, name
+    for name in FURTHER_COLUMNS:
+        assert np.isfinite(more.per_query[name]).all()
+        assert more.intervals[name][0] <= more.attacked[name] <= more.intervals[name][1]
+
+
+@pytest.mark.parametrize(
+    ("names", "column"),
+    [
+        (["qa+"], "QA+"),
+        (["ltm-published"], "LTM"),
+        (["ca+w2", "gtm-published"], "GTM"),
+        (["es"], "ES:D"),
+        (["published", "gtt"], "GTT"),
+    ],
+)
+def test_an_attack_whose_column_is_filled_is_refused(names: list[str], column: str) -> None:
+    with pytest.raises(
+        RbdmlError, match=rf"'{names[-1].replace('+', '[+]')}' fills column {column.replace('+', '[+]')}, "
+    ):
+        changed_evaluation(settings(), {"also": names})
+
+
+def test_further_attacks_by_name_and_all_that_were_published() -> None:
+    assert changed_evaluation(settings(), {"also": ["qa+m2", "qa+m2"]}).also == ("qa+m2",)
+    published = changed_evaluation(settings(), {"also": ["published"]})
+    assert published.also == PROTOCOLS["ers"].further
+    assert len(published.also) == 20
+    assert changed_evaluation(published, {"also": ["published", "ca+w5"]}).also == published.also
+    with pytest.raises(RbdmlError, match="unknown attack 'qa\\+m3'"):
+        changed_evaluation(settings(), {"also": ["qa+m3"]})
+
+
+def test_the_published_protocol_differs_from_the_definitions_in_two_columns(model: Embedder) -> None:
+    dataset = small_dataset()
+    ours, theirs = (
+        evaluate_model(model, dataset, settings(protocol=protocol), device=CPU) for protocol in ("ers", "ers-published")
+    )
+    assert list(ours.attacked) == list(theirs.attacked)
+    different = {name for name in ours.per_query if not np.array_equal(ours.per_query[name], theirs.per_query[name])}
+    assert different == {"LTM", "GTM"}
+    assert set(theirs.scores) == {"ERS", "sERS"}
+    scored = empirical_robustness_score(theirs.attacked, protocol_columns("ers").values())
+    assert theirs.scores["ERS"] == pytest.approx(scored)
+
+
+def test_values_do_not_depend_on_the_batch_size_or_the_attacks_beside(linear_model: Embedder) -> None:
+    """In float64, where a linear network's rounding decides no sign of a gradient."""
+    dataset = small_dataset(images=40)
+    found = [
+        evaluate_model(linear_model, dataset, settings(also=also), device=CPU, batch_size=size)
+        for size, also in ((40, ()), (7, FURTHER), (1, ()))
+    ]
+    for other in found[1:]:
+        for name, values in found[0].per_query.items():
+            assert np.allclose(other.per_query[name], values, atol=1e-9), name
