@@ -22,7 +22,7 @@ from robustbench_dml.protocol import PROTOCOLS, Evaluation, Protocol
 from robustbench_dml.randomness import seed_of, uniform_per_item
 from robustbench_dml.registry import ATTACKS
 from robustbench_dml.retrieval import cluster_nmi, effective_rank, mean_cosine, retrieval_scores
-from robustbench_dml.scores import Score, scores_of
+from robustbench_dml.scores import CHANCE, Score, fixed_list_recall, scores_of
 from robustbench_dml.statistics import bootstrap_interval
 
 BENIGN_COLUMNS = {
@@ -39,15 +39,15 @@ class Evaluated:
     """What an evaluation found, in the units of the papers.
 
     Attributes:
-        benign: R@1, R@2, mAP, mAP@R and NMI, in per cent.
+        benign: R@1, R@2, mAP, mAP@R and NMI, and what R@1 is by chance, in per cent.
         attacked: the protocol's columns.
         scores: of the protocol, 0..100 (not clipped, as published); the one that ranks first.
-        intervals: 95% bootstrap interval over the queries of every value but NMI.
+        intervals: 95% bootstrap interval over the queries of every value but NMI and chance.
         effective_rank: of the test embeddings, in [1, D].
         mean_cosine: between two test embeddings.
         collapsed: whether the embeddings have collapsed onto a point or a line.
         checks: of the gradients and of randomness.
-        per_query: a (Q,) array for every value but NMI and ERS, as fractions, and `query`, the rows.
+        per_query: a (Q,) array for every value but NMI, chance and scores, as fractions, and `query`, the rows.
     """
 
     benign: dict[str, float]
@@ -126,13 +126,15 @@ def evaluate_model(
     fractions = {name: values.numpy() for name, values in {**benign, **attacked}.items()}
     published = {name: columns[name].published(float(attacked[name].mean())) for name in columns}
     nmi = cluster_nmi(gallery.embeddings, split.labels, seed=seed_of(evaluation.seed, "k-means", dataset.name))
+    chance = fixed_list_recall(split.labels[queries].cpu().numpy())
     retrieved = {**{name: 100 * float(values.mean()) for name, values in benign.items()}, "NMI": 100 * nmi}
+    retrieved[CHANCE] = chance
     shown = {name: values for name, values in fractions.items() if name in columns or name in benign}
     return Evaluated(
         benign=retrieved,
         attacked=published,
         scores={score.name: float(score.of({**retrieved, **published})) for score in scores},  # type: ignore[dict-item]
-        intervals=_intervals(shown, columns, scores, seed=seed_of(evaluation.seed, "bootstrap", dataset.name)),
+        intervals=_intervals(shown, columns, scores, chance, seed=seed_of(evaluation.seed, "bootstrap", dataset.name)),
         effective_rank=rank,
         mean_cosine=cosine,
         collapsed=collapse_cause(cosine, rank) is not None,
@@ -177,12 +179,18 @@ def choose_queries(labels: Tensor, evaluation: Evaluation, dataset: str) -> Tens
 
 
 def _intervals(
-    fractions: Mapping[str, np.ndarray], columns: Mapping[str, Column], scores: Iterable[Score], *, seed: int
+    fractions: Mapping[str, np.ndarray],
+    columns: Mapping[str, Column],
+    scores: Iterable[Score],
+    chance: float,
+    *,
+    seed: int,
 ) -> dict[str, tuple[float, float]]:
     """Intervals of every per-query value, and of the scores, from the same resampled queries."""
+    known = {CHANCE: np.asarray(chance)}  # of the queries, not of the model: it is not resampled
 
     def summary(means: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         shown = {name: columns[name].scale * mean if name in columns else 100 * mean for name, mean in means.items()}
-        return {**shown, **{score.name: score.of(shown) for score in scores}}
+        return {**shown, **{score.name: score.of({**shown, **known}) for score in scores}}
 
     return bootstrap_interval(fractions, summary, seed=seed)

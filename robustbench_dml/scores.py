@@ -12,6 +12,8 @@ from robustbench_dml.attack import Column
 
 V = TypeVar("V", float, np.ndarray)  # a mean, or many resampled ones
 
+CHANCE = "chance"  # the benign value that `fixed_list_recall` gives
+
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
@@ -22,12 +24,14 @@ class Score:
         label: its long name, for an axis.
         meaning: for a reader of the table.
         of: from the benign and attacked values of a model, in the units of the papers, to the score.
+        linear: whether it is the mean of its values for each query, so that a test on queries applies to it.
     """
 
     name: str
     label: str
     meaning: str
     of: Callable[[Mapping[str, np.ndarray]], np.ndarray]
+    linear: bool = True
 
 
 def scores_of(protocol: str, columns: Mapping[str, Column]) -> tuple[Score, ...]:
@@ -53,6 +57,13 @@ def scores_of(protocol: str, columns: Mapping[str, Column]) -> tuple[Score, ...]
             meaning="mean of the columns on a scale of 0 to 100",
             of=lambda values: empirical_robustness_score(values, columns.values()),
         ),
+        Score(
+            name="sERS",
+            label="skill-weighted robustness score (sERS)",
+            meaning="benign recall at 1 above chance, times the mean of the columns kept within 0 to 100",
+            of=lambda values: skill_weighted_score(values, columns.values()),
+            linear=False,
+        ),
     )
 
 
@@ -63,3 +74,45 @@ def empirical_robustness_score(published: Mapping[str, V], columns: Iterable[Col
     never show this without recall and the flags.
     """
     return np.mean([column.ers(published[column.name]) for column in columns], axis=0)  # type: ignore[arg-type]
+
+
+def skill_weighted_score(published: Mapping[str, V], columns: Iterable[Column]) -> V:
+    """Skill times the mean of the columns, each kept within 0..100. This project's own, see docs/scores.md.
+
+    Args:
+        published: the columns, `R@1` and `chance`, in the units of the papers; numbers, or arrays of one shape.
+        columns: of the protocol.
+
+    Returns:
+        0..100: 0 where a model retrieves no better than chance, whatever its columns are.
+    """
+    kept = [np.clip(column.ers(published[column.name]), 0, 100) for column in columns]  # type: ignore[arg-type]
+    return skill(published["R@1"], published[CHANCE]) * np.mean(kept, axis=0)
+
+
+def skill(recall: V, chance: V) -> V:
+    """Benign recall at 1 above chance, as a share of what there is above it.
+
+    Args:
+        recall: R@1 in per cent, a number or an array.
+        chance: in per cent; at 100 nothing is above it and the skill is 0.
+
+    Returns:
+        0..1.
+    """
+    above = np.maximum(np.asarray(recall, dtype=float) - chance, 0)
+    room = np.asarray(100 - np.asarray(chance, dtype=float))
+    return np.divide(above, room, out=np.zeros(np.broadcast(above, room).shape), where=room > 0)
+
+
+def fixed_list_recall(labels: np.ndarray) -> float:
+    """The recall at 1, in per cent, that no model exceeds which returns the same list for every query.
+
+    A query skips itself, so a fixed list answers with one item, and the query that is this item with a second: what
+    it answers rightly is at most the commonest class among the queries. Constant and collapsed embeddings do this.
+
+    Args:
+        labels: (Q,) classes of the queries.
+    """
+    _, count = np.unique(labels, return_counts=True)
+    return 100 * float(count.max()) / len(labels)

@@ -12,6 +12,7 @@ from robustbench_dml.parameters import resolve
 from robustbench_dml.protocol import Evaluation, Threat
 from robustbench_dml.records import Record
 from robustbench_dml.registry import DEFENSES, OPTIMISERS
+from robustbench_dml.scores import CHANCE
 
 
 def record_tables(records: Sequence[Record], columns: Mapping[str, Column], *, marked: str | None = None) -> str:
@@ -79,7 +80,7 @@ def _cost_row(record: Record, marked: str | None) -> dict[str, object]:
         "minutes": f"{cost.spent.seconds / 60:.1f}",
         "cost eta+1": cost.nominal_per_iteration,
         "metered": f"{cost.metered_per_iteration:.1f}",
-        **{name: f"{value:.1f}" for name, value in record.benign.items()},
+        **{name: f"{value:.1f}" for name, value in record.benign.items() if name != CHANCE},
         **{name: f"{value:.1f} +- {_half(record, name):.1f}" for name, value in record.scores.items()},
         "flags": ", ".join(record.flags),
     }
