@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from robustbench_dml.protocol import Threat
+from robustbench_dml.randomness import normal_of
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,12 @@ class Ball:
 
     images: Tensor
     threat: Threat
+    _box: tuple[Tensor, Tensor] | None = field(init=False, default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.threat.norm == "linf":
-            object.__setattr__(self, "_low", (self.images - self.threat.eps).clamp_min(0))
-            object.__setattr__(self, "_high", (self.images + self.threat.eps).clamp_max(1))
+            box = ((self.images - self.threat.eps).clamp_min_(0), (self.images + self.threat.eps).clamp_max_(1))
+            object.__setattr__(self, "_box", box)
 
     def take(self, rows: Tensor) -> Ball:
         """The ball of some of the images."""
@@ -36,28 +38,36 @@ class Ball:
 
         Clipping moves every pixel towards its benign value, so it never leaves the L2 ball.
         """
-        if self.threat.norm == "linf":
-            return torch.minimum(torch.maximum(images, self._low), self._high)  # type: ignore[attr-defined]
+        if self._box is not None:
+            return torch.minimum(torch.maximum(images, self._box[0]), self._box[1])
         away = images - self.images
         shrink = (self.threat.eps / norms(away).clamp_min(1e-12)).clamp_max(1)
         return (self.images + away * shrink).clamp_(0, 1)
 
     def direction(self, gradient: Tensor) -> Tensor:
-        """The unit step that raises a value of this gradient most: its sign, or itself at length 1 (0 stays 0)."""
-        if self.threat.norm == "linf":
-            return gradient.sign()
-        return gradient / norms(gradient).clamp_min(1e-12)
+        """The unit step that raises a value of this gradient most: its sign, or itself at length 1 (0 stays 0).
 
-    def random(self, uniform: Tensor) -> Tensor:
-        """A random place in the ball from uniform numbers in [0, 1), as many as pixels.
-
-        Uniform in the L-infinity ball; for L2 in a random direction, at a distance uniform in [0, radius].
+        However short the gradient is: a network that makes its gradients vanish gains nothing by it.
         """
         if self.threat.norm == "linf":
-            return self.project(self.images + self.threat.eps * (2 * uniform - 1))
-        away = torch.special.ndtri(uniform.clamp(1e-7, 1 - 1e-7))
-        reach = uniform.flatten(-3)[..., :1, None, None].square().frac()
-        return self.project(self.images + self.threat.eps * reach * self.direction(away))
+            return gradient.sign()
+        largest = gradient.abs().amax((-3, -2, -1), keepdim=True)  # squares of short gradients would vanish
+        scaled = gradient / largest.clamp_min(torch.finfo(gradient.dtype).tiny)
+        return scaled / norms(scaled).clamp_min(1e-12)
+
+    def random(self, uniform: Tensor) -> Tensor:
+        """A random place in the ball, clipped to [0, 1].
+
+        Uniform in the L-infinity ball; for L2 in a random direction, at a distance uniform in [0, radius].
+
+        Args:
+            uniform: (B, ..., C * H * W + 1) numbers in [0, 1): one for each pixel, and the last for the distance.
+        """
+        each = uniform[..., :-1].unflatten(-1, self.images.shape[-3:])
+        if self.threat.norm == "linf":
+            return self.project(self.images + self.threat.eps * (2 * each - 1))
+        reach = self.threat.eps * uniform[..., -1, None, None, None]
+        return self.project(self.images + reach * self.direction(normal_of(each)))
 
 
 def norms(images: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Randomness without shared state: every draw is a function of what it is for.
 
 No result depends on the order in which things are drawn, on batch sizes or on what ran before. Generators are
-always on the CPU, so a seed means the same on every device.
+always on the CPU, and what is drawn per item is integer arithmetic, so a seed means the same on every device.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,22 +29,27 @@ def generator(*key: Key) -> torch.Generator:
     return torch.Generator().manual_seed(seed_of(*key))
 
 
-def uniform_per_item(items: Tensor, draws: int, *, key: tuple[Key, ...]) -> Tensor:
+def uniform_per_item(items: Tensor, draws: int, *, key: tuple[Key, ...], first: int = 0) -> Tensor:
     """Uniform numbers that belong to each item, whatever other items are asked for in the same call.
 
     Args:
         items: (B,) integers, for instance rows of the gallery.
         draws: how many numbers per item.
         key: what they are for.
+        first: the place of the first one in the item's endless row of numbers, to draw it in parts.
 
     Returns:
-        (B, draws) float64 in [0, 1), on the CPU: SplitMix64 (Steele et al., OOPSLA 2014) of key, item and draw.
+        (B, draws) float64 in [0, 1), on the items' device: SplitMix64 (Steele et al., OOPSLA 2014) of key, item and
+        draw.
     """
-    with np.errstate(over="ignore"):  # the arithmetic is modulo 2^64 on purpose
-        row = items.cpu().numpy().astype(np.uint64)[:, None]
-        state = np.uint64(seed_of(*key)) + _mix(row) + np.arange(draws, dtype=np.uint64)
-        bits = _mix(_mix(state))
-    return torch.from_numpy((bits >> np.uint64(11)).astype(np.float64) * 2.0**-53)
+    place = torch.arange(first, first + draws, device=items.device)
+    bits = _mix(_mix(_mix(items.long()[:, None]) + seed_of(*key) + place))  # modulo 2^64, as int64 wraps around
+    return _shifted(bits, 11).double().mul_(2.0**-53)
+
+
+def normal_of(uniform: Tensor) -> Tensor:
+    """Standard normal numbers from uniform ones in [0, 1), one from each, none of them infinite."""
+    return torch.special.ndtri(uniform.clamp_min(2.0**-54))
 
 
 @contextmanager
@@ -72,8 +76,17 @@ def _in_fixed_order(device: torch.device) -> Iterator[None]:
         deterministic.fill_uninitialized_memory = fill
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+def _mix(x: Tensor) -> Tensor:
+    x = x + _signed(0x9E3779B97F4A7C15)
+    x = (x ^ _shifted(x, 30)).mul_(_signed(0xBF58476D1CE4E5B9))
+    x = (x ^ _shifted(x, 27)).mul_(_signed(0x94D049BB133111EB))
+    return x ^ _shifted(x, 31)
+
+
+def _shifted(x: Tensor, places: int) -> Tensor:
+    """Shifted right with zeros coming in, as of unsigned numbers."""
+    return (x >> places).bitwise_and_((1 << (64 - places)) - 1)
+
+
+def _signed(unsigned: int) -> int:
+    return unsigned - (1 << 64) if unsigned >= 1 << 63 else unsigned

@@ -34,6 +34,9 @@ class Problem:
         rows: (B,) all rows, 0 to B - 1.
         surrogate: the same attack on another model, to transfer from; None where there is none.
         watch: called with the (n,) values and (n,) rows of every evaluation of the objective.
+
+    A value or a gradient that is not a number is no success of the attack: the value counts as infinite, the gradient
+    as zero.
     """
 
     model: nn.Module
@@ -55,50 +58,54 @@ class Problem:
         return Ball(self.images, self.threat)
 
     def take(self, rows: Tensor) -> Problem:
-        """The same attack on the images in these rows."""
-        surrogate = self.surrogate
+        """The same attack on the images in the (n,) rows; what is watched keeps the numbers of its rows."""
+        surrogate, watch = self.surrogate, self.watch
         return replace(
             self,
             images=self.images[rows],
             objective=lambda embeddings, own: self.objective(embeddings, rows[own]),
             items=self.items[rows],
-            rows=self.rows[: len(rows)],
+            rows=torch.arange(len(rows), device=self.rows.device),
             surrogate=None if surrogate is None else lambda: surrogate().take(rows),
-            watch=None,
+            watch=None if watch is None else lambda values, own: watch(values, rows[own]),
         )
 
     @torch.no_grad()
     def values(self, images: Tensor, rows: Tensor) -> Tensor:
         """(n, C, H, W) trial images of the (n,) rows -> (n,) values; costs a forward."""
-        values = self.objective(self.model(images), rows)
-        self._watched(values, rows)
-        return values
+        return self._watched(self.objective(self.model(images), rows), rows)
 
     def gradient(self, images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """(n,) values and their (n, C, H, W) gradient, zero where the model has none; costs a pass."""
         images = images.detach().requires_grad_()
         with torch.enable_grad():
             values = self.objective(self.model(images), rows)
-        self._watched(values.detach(), rows)
+        known = self._watched(values.detach(), rows)
         if not values.requires_grad:  # the model cut the graph
-            return values, torch.zeros_like(images)
+            return known, torch.zeros_like(images)
         (gradient,) = torch.autograd.grad(values, images, torch.ones_like(values), allow_unused=True)
-        return values.detach(), torch.zeros_like(images) if gradient is None else gradient
+        return known, torch.zeros_like(images) if gradient is None else gradient.nan_to_num(0)
 
-    def uniform(self, draws: int, *purpose: Key) -> Tensor:
-        """(B, draws) numbers in [0, 1) that belong to each image, on its device and in its precision."""
-        return uniform_per_item(self.items, draws, key=(*self.key, *purpose)).to(self.images)
+    def uniform(self, draws: int, *purpose: Key, first: int = 0) -> Tensor:
+        """(B, draws) numbers in [0, 1) that belong to each image, on its device and in its precision.
+
+        They stand at `first` and behind it in the image's endless row of numbers for this purpose.
+        """
+        exact = uniform_per_item(self.items, draws, key=(*self.key, *purpose), first=first)
+        drawn = exact.to(self.images)
+        return drawn.clamp_max_(1 - torch.finfo(drawn.dtype).eps / 2)  # rounding can reach 1
 
     def start(self, restart: int, *, random: bool) -> Tensor:
         """(B, C, H, W) where a search begins: the benign images, or random ones from the ball."""
         if not random:
             return self.images
-        uniform = self.uniform(self.images[0].numel(), "start", restart)
-        return self.ball.random(uniform.view_as(self.images))
+        return self.ball.random(self.uniform(self.images.shape[1:].numel() + 1, "start", restart))
 
-    def _watched(self, values: Tensor, rows: Tensor) -> None:
+    def _watched(self, values: Tensor, rows: Tensor) -> Tensor:
+        values = values.masked_fill(values.isnan(), torch.inf)
         if self.watch is not None:
             self.watch(values, rows)
+        return values
 
 
 @dataclass(kw_only=True)
@@ -138,7 +145,7 @@ class Restarting(Optimiser):
         for restart in range(self.restarts):
             start = problem.start(restart, random=self.random_start or restart > 0)
             found, values = self.search(problem, start, restart)
-            if self.restarts == 1:
+            if self.restarts == 1:  # nothing to compare it with
                 return found
             values = problem.values(found, problem.rows) if values is None else values
             if lowest is None:
