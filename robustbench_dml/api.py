@@ -13,6 +13,7 @@ from robustbench_dml.datasets.base import Roots
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.evaluation import Evaluated, evaluate_model
 from robustbench_dml.progress import Progress
+from robustbench_dml.recording import Place
 from robustbench_dml.records import Record
 from robustbench_dml.registry import (
     ATTACKS,
@@ -24,7 +25,7 @@ from robustbench_dml.registry import (
     DatasetInfo,
     DefenseInfo,
 )
-from robustbench_dml.runs import Place, first_weights, load_dataset
+from robustbench_dml.runs import first_weights, load_dataset
 from robustbench_dml.runs import run as run_spec
 from robustbench_dml.specs import DEFAULT_BUDGET, make_spec
 from robustbench_dml.training import Trainer

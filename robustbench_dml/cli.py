@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from robustbench_dml.cli_compare import compare
 from robustbench_dml.cli_data import DATA_ROOT, data
 from robustbench_dml.cli_inspect import inspect
 from robustbench_dml.errors import RbdmlError
@@ -251,7 +252,7 @@ def _place(shared: dict[str, Any], weights: Path | None = None) -> Any:
     from robustbench_dml.api import pick_device
     from robustbench_dml.datasets.base import Roots
     from robustbench_dml.progress import Progress
-    from robustbench_dml.runs import Place
+    from robustbench_dml.recording import Place
 
     progress = Progress(shared["quiet"] or shared["as_json"])
     return Place(
@@ -279,7 +280,7 @@ def _show(outcome: Any, shared: dict[str, Any]) -> None:
             made = outcome.record.provenance.created
             version = ", by another version of the defense" if outcome.outdated else ""
             click.echo(f"already recorded on {made}{version} (--force repeats it):\n")
-        click.echo(show(records, marked=outcome.record.digest))
+        click.echo(show(records, marked=outcome.record.digest, folder=outcome.folder.parent))
         click.echo(f"\nrecord: {outcome.folder}\nplots:  " + "\n        ".join(map(str, plots)))
 
 
@@ -288,6 +289,7 @@ def _warn(damaged: list[str]) -> None:
         click.echo(f"rbdml: left out: {message}", err=True)
 
 
+cli.add_command(compare)
 cli.add_command(data)
 cli.add_command(inspect)
 

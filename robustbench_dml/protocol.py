@@ -100,15 +100,74 @@ class RunSpec(Frozen):
     evaluation: Evaluation
 
     @property
+    def label(self) -> str:
+        """What tables and plots call it."""
+        return self.defense
+
+    @property
+    def network(self) -> str | None:
+        """The backbone."""
+        return self.backbone
+
+    @property
     def place(self) -> str:
-        """The data set's name as a folder's: the end of it, without what means something to a file system."""
-        return re.sub(r"[^\w.+-]+", "-", self.dataset)[-64:].strip("-.")
+        """The folder of its data set."""
+        return _place(self.dataset)
 
     @property
     def digest(self) -> str:
         """16 hexadecimal digits of the SHA-256 of the canonical JSON; the order of parameters does not count."""
-        canonical = self.model_copy(update={"params": dict(sorted(self.params.items()))})
-        return hashlib.sha256(canonical.model_dump_json().encode()).hexdigest()[:16]
+        return _digest(self.model_copy(update={"params": dict(sorted(self.params.items()))}))
+
+
+class ForeignSpec(Frozen):
+    """A model from outside of the project under one evaluation. Nothing is known of how it was trained."""
+
+    version: Literal[1] = 1
+    dataset: str
+    model: str  # file.py:factory, without the folder of the file
+    source: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]  # SHA-256 of the file
+    weights: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]  # `checkpoints.weights_hash` of what the factory made
+    evaluation: Evaluation
+
+    @property
+    def label(self) -> str:
+        """What tables and plots call it: the factory and the first digits of its weights."""
+        return f"{self.model}@{self.weights[:8]}"
+
+    @property
+    def network(self) -> str | None:
+        """Not one of the registered backbones."""
+        return None
+
+    @property
+    def params(self) -> dict[str, Value]:
+        """It has none that are known."""
+        return {}
+
+    @property
+    def seed(self) -> int | None:
+        """That of its training is not known."""
+        return None
+
+    @property
+    def place(self) -> str:
+        """The folder of its data set."""
+        return _place(self.dataset)
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits of the SHA-256 of the JSON."""
+        return _digest(self)
+
+
+def _place(dataset: str) -> str:
+    """A data set's name as a folder's: the end of it, without what means something to a file system."""
+    return re.sub(r"[^\w.+-]+", "-", dataset)[-64:].strip("-.")
+
+
+def _digest(spec: Frozen) -> str:
+    return hashlib.sha256(spec.model_dump_json().encode()).hexdigest()[:16]
 
 
 class Family(Frozen):

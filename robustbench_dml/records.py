@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import Discriminator, Tag, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from robustbench_dml.budget import Spent
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.files import write_atomically
-from robustbench_dml.protocol import Frozen, RunSpec
+from robustbench_dml.protocol import ForeignSpec, Frozen, RunSpec
 
 RECORD_FILE = "record.json"
 QUERIES_FILE = "queries.npz"
@@ -32,13 +33,11 @@ class Cost(Frozen):
 
 
 class Diagnostics(Frozen):
-    """What tells a healthy embedding from a broken one."""
+    """What the checks of the evaluation found (see `robustbench_dml.checks`)."""
 
-    flags: list[str]  # collapsed, no gradient, random: reasons not to believe the score
-    effective_rank: float
-    mean_cosine: float
-    without_gradient: float  # share of a sample of images with no input gradient
-    repeat_difference: float  # largest distance between two embeddings of one image
+    flags: list[str]  # reasons to doubt the scores
+    disqualifying: list[str]  # those of them with which a model cannot be ranked
+    measured: dict[str, float]  # all that was measured, raised or not
 
 
 class TrainingEnd(Frozen):
@@ -62,31 +61,48 @@ class Provenance(Frozen):
     evaluation_batch_size: int
     commit: str | None  # of the project's source, where it is a git checkout
     dirty: bool | None  # whether that checkout had uncommitted changes
-    defense_source: str  # SHA-256 of the modules that the defense is made of
+    defense_source: str  # SHA-256 of the modules that the defense is made of, or of a foreign model's file
     dataset_files: dict[str, str]  # SHA-256 by file
     weights: str  # SHA-256 of the weights beside the record (`checkpoints.weights_hash`)
     queries: str  # SHA-256 of the file of per-query values beside the record
 
 
-class Record(Frozen):
-    """One run. Values are in the units of the papers."""
+def _kind(spec: Any) -> str:
+    """Which of the two specs this is, or is written as."""
+    foreign = isinstance(spec, ForeignSpec) or (isinstance(spec, dict) and "model" in spec)
+    return "model" if foreign else "run"
 
-    version: Literal[1] = 1
+
+Spec = Annotated[Annotated[RunSpec, Tag("run")] | Annotated[ForeignSpec, Tag("model")], Discriminator(_kind)]
+
+
+class Record(Frozen):
+    """One run, or a model from elsewhere. Values are in the units of the papers."""
+
+    version: Literal[2] = 2
     digest: str  # of the spec; also the name of the folder
-    spec: RunSpec
-    cost: Cost
+    spec: Spec
+    cost: Cost | None  # None where training was not ours
     benign: dict[str, float]
     attacked: dict[str, float]
     scores: dict[str, float]  # the one that ranks first
     intervals: dict[str, tuple[float, float]]  # 95%, bootstrap over queries
     diagnostics: Diagnostics
-    training_end: TrainingEnd
+    training_end: TrainingEnd | None  # likewise
     provenance: Provenance
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        """Of our own runs it is known what training cost and how it ended."""
+        if isinstance(self.spec, RunSpec) and (self.cost is None or self.training_end is None):
+            raise PydanticCustomError("incomplete", "Input should have a cost and a training_end")
+        return self
 
     @property
     def flags(self) -> list[str]:
         """Reasons not to believe the score: of the evaluation, and a training that ended collapsed."""
-        in_training = self.training_end.collapsed_at is not None and "collapsed" not in self.diagnostics.flags
+        end = self.training_end
+        in_training = end is not None and end.collapsed_at is not None and "collapsed" not in self.diagnostics.flags
         return [*self.diagnostics.flags, *(["collapsed in training"] if in_training else [])]
 
     @property
@@ -126,7 +142,13 @@ def read_record(folder: Path) -> Record:
         raise RbdmlError(f"{path}: cannot be read ({error.strerror})") from None
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        loc = first["loc"]
+        where = ".".join(map(str, (*loc[:1], *loc[2:]) if loc[:1] == ("spec",) else loc))  # without the union's tag
+        if where == "version":
+            raise RbdmlError(
+                f"{path}: version {first['input']!r} of records, and this package reads 2: remove its folder and run "
+                "again, or evaluate its checkpoint again; a newer one needs an update of this package"
+            ) from None
         raise RbdmlError(
             f"{path}: not a valid record: {where}: {first['msg']}: remove its folder, or update this package"
         ) from None

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from cli_support import PLOTS, RUN, Answer, Made, files_below, nothing_below, rbdml, refusal
 
-from robustbench_dml import runs
+from robustbench_dml import recording
 from robustbench_dml.batches import Batch
 from robustbench_dml.checkpoints import read_tensors, write_tensors
 from robustbench_dml.errors import DivergedError, RbdmlError
@@ -98,9 +98,9 @@ def test_a_repetition_that_fails_keeps_the_old_record(
 
     out = made.copy(tmp_path / "runs")
     before = {path: path.read_bytes() for path in files_below(out)}
-    monkeypatch.setattr(runs, step, fail)
+    monkeypatch.setattr(recording, step, fail)
     assert "not this time" in refusal(rbdml(*RUN, "--out", out, "--force"))
-    after = {path: path.read_bytes() for path in files_below(out) if path.name != runs.RESUME_FILE}
+    after = {path: path.read_bytes() for path in files_below(out) if path.name != recording.RESUME_FILE}
     assert after == before
 
 
@@ -132,10 +132,10 @@ def test_a_run_that_diverges_after_an_interrupt_leaves_nothing(tmp_path: Path, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "evaluate_model", interrupt)
+        patch.setattr(recording, "evaluate_model", interrupt)
         assert rbdml(*RUN, "--out", tmp_path).code == 130
     [kept] = files_below(tmp_path)
-    assert kept.name == runs.RESUME_FILE
+    assert kept.name == recording.RESUME_FILE
 
     def diverge(*_: Any, **__: Any) -> NoReturn:
         raise DivergedError("training diverged")
@@ -152,9 +152,9 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "write_record", full)  # the last thing that is written
+        patch.setattr(recording, "write_record", full)  # the last thing that is written
         assert "free some space" in refusal(rbdml(*RUN, "--out", tmp_path))
-    assert [path.name for path in files_below(tmp_path)] == [runs.RESUME_FILE]
+    assert [path.name for path in files_below(tmp_path)] == [recording.RESUME_FILE]
     monkeypatch.setattr(Trainer, "batch", None)  # there is nothing left to train
     record = Record.model_validate_json(rbdml(*RUN, "--out", tmp_path, "--json").out)
     assert record.values == made.record.values
@@ -224,7 +224,7 @@ def test_other_weights_of_the_same_run_do_not_pass_for_its_record(
 
 @pytest.mark.usefixtures("no_training")
 def test_an_evaluation_that_has_a_record_is_not_repeated(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "evaluate_model", None)
+    monkeypatch.setattr(recording, "evaluate_model", None)
     answer = rbdml("evaluate", made.checkpoint, "--out", made.out, "--device", "cpu")
     assert answer.out.startswith("already recorded")
 

@@ -1,0 +1,251 @@
+"""Evaluating a model and writing its record: wholly or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from robustbench_dml import provenance
+from robustbench_dml.checkpoints import load_checkpoint, weights_hash
+from robustbench_dml.datasets.base import Dataset, Roots
+from robustbench_dml.errors import DivergedError, RbdmlError
+from robustbench_dml.evaluation import choose_queries, evaluate_model
+from robustbench_dml.files import sha256
+from robustbench_dml.progress import Progress
+from robustbench_dml.protocol import Evaluation, ForeignSpec, RunSpec
+from robustbench_dml.records import (
+    CHECKPOINT_FILE,
+    QUERIES_FILE,
+    RECORD_FILE,
+    Cost,
+    Diagnostics,
+    Provenance,
+    Record,
+    TrainingEnd,
+    read_record,
+    write_queries,
+    write_record,
+)
+from robustbench_dml.registry import BACKBONES, DEFENSES
+
+RESUME_FILE = "resume.safetensors"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and on what a run happens; nothing here changes its result beyond rounding.
+
+    Attributes:
+        out: records go to `out/<data set>/<digest of the spec>/`.
+        roots: where data is looked for.
+        device: what computes.
+        batch_size: images attacked at once in the evaluation.
+        progress: bars.
+        weights: the file of weights that training starts from, where it is not a published one.
+        surrogate: the checkpoint that attacks transfer from, where the evaluation names one.
+    """
+
+    out: Path
+    roots: Roots
+    device: torch.device
+    batch_size: int = 128
+    progress: Progress = field(default_factory=lambda: Progress(quiet=True))
+    weights: Path | None = None
+    surrogate: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise RbdmlError(f"batch size {self.batch_size} is not positive: attack at least one image at once")
+
+    def folder(self, spec: RunSpec | ForeignSpec) -> Path:
+        """Where the record of this spec is or will be."""
+        return self.out / spec.place / spec.digest
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A record, where it is, and whether it was made now or found.
+
+    Attributes:
+        record: of the run.
+        folder: where it is.
+        fresh: made by this call.
+        outdated: found, and the source of its defense has changed since.
+    """
+
+    record: Record
+    folder: Path
+    fresh: bool
+    outdated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A model to be evaluated and recorded.
+
+    Attributes:
+        spec: the digest of which names the record.
+        model: as it is deployed, in eval mode.
+        source: SHA-256 of the Python files behind it.
+        weights: the hash of its weights.
+        save: writes the weights to a file.
+        cost: of its training, where that is known.
+        training_end: likewise.
+    """
+
+    spec: RunSpec | ForeignSpec
+    model: nn.Module
+    source: str
+    weights: str
+    save: Callable[[Path], None]
+    cost: Cost | None = None
+    training_end: TrainingEnd | None = None
+
+
+def find_outcome(spec: RunSpec | ForeignSpec, place: Place) -> Outcome | None:
+    """The record of this spec, where there is one."""
+    folder = place.folder(spec)
+    if not (folder / RECORD_FILE).is_file():
+        return None
+    record = read_record(folder)
+    source = spec.source if isinstance(spec, ForeignSpec) else provenance.defense_source(DEFENSES.get(spec.defense))
+    return Outcome(record, folder, fresh=False, outdated=source != record.provenance.defense_source)
+
+
+def check_evaluation(spec: RunSpec | ForeignSpec, dataset: Dataset, place: Place) -> None:
+    """Refuse what would fail in the evaluation before anything is trained.
+
+    Raises:
+        RbdmlError: too many queries, or not the surrogate of this evaluation.
+    """
+    choose_queries(dataset.test.labels, spec.evaluation, spec.dataset)
+    load_surrogate(spec.evaluation, dataset, place)
+
+
+@contextmanager
+def workplace(spec: RunSpec | ForeignSpec, place: Place, purpose: str) -> Iterator[Path]:
+    """A hidden folder beside the final one, put in its place when the work is done.
+
+    Whatever happens, a checkpoint to go on from is kept and nothing else that is unfinished; a training that
+    diverged leaves nothing.
+    """
+    final = place.folder(spec)
+    work = final.with_name(f".{final.name}.{purpose}")
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        (work / ".writable").touch()
+        (work / ".writable").unlink()
+    except OSError as error:
+        _clear(work)
+        raise RbdmlError(f"cannot write to {place.out} ({error.strerror}): choose another folder with --out") from None
+    try:
+        yield work
+    except DivergedError:
+        (work / RESUME_FILE).unlink(missing_ok=True)
+        raise
+    except OSError as error:
+        raise RbdmlError(
+            f"could not write below {place.out} ({error.strerror}): free some space, then give the same command again"
+        ) from None
+    finally:
+        _clear(work)
+
+
+def finish(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Outcome:
+    """Evaluate, write everything into the work folder, the record last, and put the folder in its place."""
+    spec = subject.spec
+    found = evaluate_model(
+        subject.model,
+        dataset,
+        spec.evaluation,
+        device=place.device,
+        batch_size=place.batch_size,
+        surrogate=load_surrogate(spec.evaluation, dataset, place),
+        progress=place.progress,
+    )
+    subject.save(work / CHECKPOINT_FILE)
+    write_queries(work, found.per_query)
+    commit, dirty = provenance.source_commit()
+    record = Record(
+        digest=spec.digest,
+        spec=spec,
+        cost=subject.cost,
+        benign=found.benign,
+        attacked=found.attacked,
+        scores=found.scores,
+        intervals=found.intervals,
+        diagnostics=Diagnostics(
+            flags=found.findings.flags,
+            disqualifying=found.findings.disqualifying,
+            measured=found.findings.measured,
+        ),
+        training_end=subject.training_end,
+        provenance=Provenance(
+            created=provenance.now(),
+            versions=provenance.versions(),
+            device=provenance.device_name(place.device),
+            cpu=provenance.cpu_name(),
+            threads=torch.get_num_threads(),
+            evaluation_batch_size=place.batch_size,
+            commit=commit,
+            dirty=dirty,
+            defense_source=subject.source,
+            dataset_files=dict(dataset.hashes),
+            weights=subject.weights,
+            queries=sha256(work / QUERIES_FILE),
+        ),
+    )
+    write_record(work, record)
+    (work / RESUME_FILE).unlink(missing_ok=True)
+    folder = place.folder(spec)
+    _put_in_place(work, folder)
+    return Outcome(record, folder, fresh=True)
+
+
+def load_surrogate(evaluation: Evaluation, dataset: Dataset, place: Place) -> nn.Module | None:
+    """The model that attacks transfer from, None where none is needed.
+
+    Raises:
+        RbdmlError: it is not the one that the evaluation names, or takes other images.
+    """
+    wanted = evaluation.surrogate
+    if wanted is None:
+        return None
+    if place.surrogate is None:
+        raise RbdmlError(f"this evaluation transfers from the surrogate {wanted}: give its checkpoint with --surrogate")
+    loaded = load_checkpoint(place.surrogate, device=place.device)
+    if weights_hash(loaded.embedder)[:16] != wanted:
+        raise RbdmlError(f"{place.surrogate} is not the surrogate {wanted} of this evaluation: give that one")
+    network = BACKBONES.get(loaded.spec.backbone)
+    if not network.takes(dataset.image_shape):
+        raise RbdmlError(
+            f"the surrogate {place.surrogate} takes {network.input} images and '{dataset.name}' has "
+            f"{'x'.join(map(str, dataset.image_shape))}: give one that was trained on such images"
+        )
+    return loaded.model
+
+
+def _clear(work: Path) -> None:
+    """Remove an unfinished work folder but for the checkpoint in it."""
+    with contextlib.suppress(OSError):  # what cannot be emptied stays
+        for path in work.iterdir():
+            if path.name != RESUME_FILE:
+                path.unlink()
+        work.rmdir()
+        work.parent.rmdir()
+
+
+def _put_in_place(work: Path, folder: Path) -> None:
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    work.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
