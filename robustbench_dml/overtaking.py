@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 TILE = 1024  # gallery rows at once: a tile of distances stays in the processor's cache
 TABLE = 2**27  # numbers that sorted lists may hold (2 x 4 bytes each); longer ones are scanned
+SORTED = 2**24  # numbers that are sorted at once: what the sorting takes beside the table stays small
 COINCIDENT = 1e-14  # squared distance below which two embeddings are one, without gradient between them
 
 
@@ -132,16 +132,26 @@ class SortedLists:
         return (total / self._competitors).mean(1)
 
     def _sort(self) -> tuple[Tensor, Tensor]:
-        similarity = self._queries @ self._gallery.T
-        distances = similarity.mul_(-2).add_(2).clamp_min_(COINCIDENT).sqrt_().scatter_(1, self._skipped, torch.inf)
-        if distances.device.type == "cpu":  # numpy's sort of plain values is several times faster
-            distances = torch.from_numpy(np.sort(distances.numpy(), axis=1))
+        many = len(self._queries)
+        distances = self._queries.new_empty(many, self._competitors)
+        sums = self._queries.new_zeros(many, self._competitors + 1)
+        at_once = max(1, SORTED // len(self._gallery))
+        for start in range(0, many, at_once):
+            rows = slice(start, start + at_once)
+            ordered = self._ordered(rows)
+            distances[rows] = ordered
+            sums[rows, 1:] = ordered.cumsum(1, dtype=torch.float64)
+        return distances, sums
+
+    def _ordered(self, rows: slice) -> Tensor:
+        """(m, N - 2) distances in some of the lists, rising."""
+        away = (self._queries[rows] @ self._gallery.T).mul_(-2).add_(2).clamp_min_(COINCIDENT).sqrt_()
+        away.scatter_(1, self._skipped[rows], torch.inf)
+        if away.device.type == "cpu":  # numpy's sort of plain values is several times faster
+            away.numpy().sort(axis=1)
         else:
-            distances = distances.sort(1).values
-        distances = distances[:, : self._competitors]
-        sums = distances.new_zeros(len(distances), self._competitors + 1)
-        sums[:, 1:] = distances.cumsum(1, dtype=torch.float64)
-        return distances.contiguous(), sums
+            away = away.sort(1).values
+        return away[:, : self._competitors]
 
 
 def _bisect(table: Tensor, rows: Tensor, values: Tensor) -> Tensor:

@@ -181,14 +181,15 @@ def lists_of(moved: Tensor, gallery: Tensor, own: Tensor, targets: Tensor) -> tu
 
 @signs
 @widths
-@pytest.mark.parametrize("table", [2**27, 6 * ROWS - 1], ids=["sorted", "scanned"])
+@pytest.mark.parametrize(("table", "at_once"), [(2**27, 2**24), (2**27, 1), (2**27, 4 * ROWS), (6 * ROWS - 1, 2**24)])
 @pytest.mark.parametrize("corners", [False, True], ids=["random", "tied"])
 def test_sorted_lists_give_what_a_scan_gives(
-    sign: int, width: int, table: int, corners: bool, monkeypatch: pytest.MonkeyPatch
+    sign: int, width: int, table: int, at_once: int, corners: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Items may be taken several times and in any order."""
     monkeypatch.setattr(overtaking, "TABLE", table)
     monkeypatch.setattr(overtaking, "TILE", 4)
+    monkeypatch.setattr(overtaking, "SORTED", at_once)
     moved, gallery, own, targets = case(width, corners=corners)
     lists, rows = lists_of(moved, gallery, own, targets)
     assert (lists._table is None) == (table < 6 * width * ROWS)
