@@ -67,6 +67,27 @@ def scores_of(protocol: str, columns: Mapping[str, Column]) -> tuple[Score, ...]
     )
 
 
+def summary_of(
+    columns: Mapping[str, Column], scores: Iterable[Score], known: Mapping[str, float]
+) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+    """A function from what is kept per query, as fractions, to what is shown: the units of the papers, and the scores.
+
+    It takes means over queries, many at once if arrays; the values of single queries too, for linear scores.
+
+    Args:
+        columns: the attacked ones among the values; the others are shares, shown in per cent.
+        scores: to be worked out.
+        known: values that scores need and that are not of single queries, in the units of the papers.
+    """
+
+    def summary(means: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        shown = {name: (columns[name].scale if name in columns else 100) * mean for name, mean in means.items()}
+        given = {**shown, **{name: np.asarray(value) for name, value in known.items()}}
+        return {**shown, **{score.name: score.of(given) for score in scores}}
+
+    return summary
+
+
 def empirical_robustness_score(published: Mapping[str, V], columns: Iterable[Column]) -> V:
     """Mean of the columns on the score's scale. Zhou et al., T-PAMI 2024, arXiv:2106.03614.
 

@@ -1,19 +1,40 @@
-"""How sure a mean over queries is."""
+"""How sure a mean over queries is, and a difference of two models on the same queries."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 RESAMPLES = 1000
+SWAPS = 9999
 LEVEL = 0.95
+AT_ONCE = 2**22  # drawn numbers that are kept at once: 32 MiB
 
 Means = dict[str, np.ndarray]
+Summary = Callable[[Means], Means]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What sets two models apart.
+
+    Attributes:
+        value: first minus second.
+        low: lower end of its 95% interval.
+        high: upper end.
+        p: of the difference where the models are alike, in (0, 1].
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
 
 
 def bootstrap_interval(
-    values: Mapping[str, np.ndarray], summary: Callable[[Means], Means], *, seed: int
+    values: Mapping[str, np.ndarray], summary: Summary, *, seed: int
 ) -> dict[str, tuple[float, float]]:
     """Percentile bootstrap over queries (Efron and Tibshirani, 1993), the same resamples for every value.
 
@@ -25,12 +46,109 @@ def bootstrap_interval(
     Returns:
         Lower and upper end of the 95% interval of everything that `summary` returns.
     """
-    table = np.stack(list(values.values()), axis=1)
-    queries = len(table)
-    counts = np.random.default_rng(seed).multinomial(queries, np.full(queries, 1 / queries), size=RESAMPLES)
-    means = dict(zip(values, (counts @ table / queries).T, strict=True))
-    tail = 100 * (1 - LEVEL) / 2
+    (means,) = _resampled(values, seed=seed)
+    return {name: _ends(sample) for name, sample in summary(means).items()}
+
+
+def paired_differences(
+    first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], summary: Summary, *, seed: int
+) -> dict[str, Difference]:
+    """Two models on the same queries: differences with a paired bootstrap interval and a permutation test.
+
+    The test swaps the two models' values query by query, all columns of a query together (the sign-flip test of
+    Fisher, 1935, for means): if the models are alike, any swap is as likely as what was seen. It needs nothing to be
+    linear, so scores of any form can be tested. p is two-sided, (1 + as extreme swaps) / (1 + SWAPS).
+
+    Args:
+        first: (Q,) arrays, one number per query.
+        second: the same names and queries.
+        summary: from the (R,) means of each to what is to be compared, elementwise.
+        seed: of the resampling and of the swaps.
+    """
+    ours, theirs = (summary(means) for means in _resampled(first, second, seed=seed))
+    tables = [np.stack([values[name] for name in first], axis=1) for values in (first, second)]
+    centre, half = (tables[0] + tables[1]).mean(0) / 2, (tables[0] - tables[1]) / 2
+    observed = _gap(summary, list(first), centre, half.mean(0, keepdims=True))
+    as_extreme = dict.fromkeys(observed, 1)
+    for moved in _swapped_means(half, seed=seed):
+        for name, gaps in _gap(summary, list(first), centre, moved).items():
+            as_extreme[name] += _count_as_extreme(gaps, observed[name][0])
     return {
-        name: (float(np.percentile(sample, tail)), float(np.percentile(sample, 100 - tail)))
-        for name, sample in summary(means).items()
+        name: Difference(float(gap[0]), *_ends(ours[name] - theirs[name]), as_extreme[name] / (SWAPS + 1))
+        for name, gap in observed.items()
     }
+
+
+def paired_p_values(values: np.ndarray, *, seed: int) -> np.ndarray:
+    """The same test on the mean of one value, between all pairs of M models.
+
+    Args:
+        values: (Q, M), one column per model.
+        seed: of the swaps, which are the same for all pairs.
+
+    Returns:
+        (M, M) two-sided p, symmetric, 1 on the diagonal.
+    """
+    means = values.mean(0)
+    observed = means[:, None] - means
+    as_extreme = np.ones_like(observed)
+    for moved in _swapped_means(values, seed=seed):
+        for row, gaps in enumerate(np.moveaxis(moved[:, :, None] - moved[:, None], 1, 0)):
+            as_extreme[row] += [_count_as_extreme(gap, seen) for gap, seen in zip(gaps.T, observed[row], strict=True)]
+    return as_extreme / (SWAPS + 1)
+
+
+def holm(p: Mapping[str, float]) -> dict[str, float]:
+    """p values corrected for being several (Holm, 1979): the chance of any false alarm stays below the level.
+
+    Each is multiplied by the number of those that are not smaller, and is at least the one before it.
+    """
+    corrected: dict[str, float] = {}
+    least = 0.0
+    for place, name in enumerate(sorted(p, key=lambda name: p[name])):
+        least = max(least, min(1.0, (len(p) - place) * p[name]))
+        corrected[name] = least
+    return {name: corrected[name] for name in p}
+
+
+def _gap(summary: Summary, names: list[str], centre: np.ndarray, half: np.ndarray) -> Means:
+    """First minus second of everything in the summary, from (C,) common means and (R, C) half differences."""
+    ends = [summary(dict(zip(names, (centre + side * half).T, strict=True))) for side in (1, -1)]
+    return {name: ends[0][name] - ends[1][name] for name in ends[0]}
+
+
+def _count_as_extreme(gaps: np.ndarray, seen: float) -> int:
+    # Swaps that give the same sum in another order are as extreme, up to rounding.
+    return int((np.abs(gaps) >= abs(seen) - 1e-9 * max(1.0, abs(seen))).sum())
+
+
+def _swapped_means(values: np.ndarray, *, seed: int) -> Iterator[np.ndarray]:
+    """Means of (Q, C) values with random signs of the queries, SWAPS rows in blocks of (R, C)."""
+    rng = np.random.default_rng(seed)
+    queries = len(values)
+    step = max(1, AT_ONCE // queries)
+    for start in range(0, SWAPS, step):
+        swaps = min(step, SWAPS - start)
+        bits = np.unpackbits(
+            np.frombuffer(rng.bytes(swaps * (queries // 8 + 1)), dtype=np.uint8).reshape(swaps, -1), axis=1
+        )
+        yield (2.0 * bits[:, :queries] - 1) @ values / queries
+
+
+def _resampled(*models: Mapping[str, np.ndarray], seed: int) -> list[Means]:
+    """(RESAMPLES,) means of every value of every model, all over the same resampled queries."""
+    tables = [np.stack(list(values.values()), axis=1) for values in models]
+    queries = len(tables[0])
+    rng = np.random.default_rng(seed)
+    step = max(1, AT_ONCE // queries)
+    parts: list[list[np.ndarray]] = [[] for _ in models]
+    for start in range(0, RESAMPLES, step):
+        counts = rng.multinomial(queries, np.full(queries, 1 / queries), size=min(step, RESAMPLES - start))
+        for part, table in zip(parts, tables, strict=True):
+            part.append(counts @ table / queries)
+    return [dict(zip(values, np.concatenate(part).T, strict=True)) for values, part in zip(models, parts, strict=True)]
+
+
+def _ends(sample: np.ndarray) -> tuple[float, float]:
+    tail = 100 * (1 - LEVEL) / 2
+    return float(np.percentile(sample, tail)), float(np.percentile(sample, 100 - tail))
