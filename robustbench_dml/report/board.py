@@ -9,6 +9,7 @@ from robustbench_dml.errors import RbdmlError
 from robustbench_dml.evaluation import columns_of, protocol_named
 from robustbench_dml.records import Record, read_record, record_folders
 from robustbench_dml.registry import DEFENSES
+from robustbench_dml.report.per_query import ranking_values
 from robustbench_dml.report.plots import write_plots
 from robustbench_dml.report.tables import record_tables
 
@@ -25,7 +26,7 @@ def comparable_records(record: Record, folder: Path) -> tuple[list[Record], list
 
 def is_fake(record: Record) -> bool:
     """Whether its defense is one of those that are made to be caught; they stand in no table but their own."""
-    return record.spec.defense in DEFENSES and DEFENSES.get(record.spec.defense).cls.fake
+    return record.spec.label in DEFENSES and DEFENSES.get(record.spec.label).cls.fake
 
 
 def readable_records(folder: Path) -> tuple[list[Record], list[str]]:
@@ -82,13 +83,20 @@ def draw(records: list[Record], folder: Path) -> list[Path]:
         raise RbdmlError(f"cannot write plots to {folder} ({error.strerror}): name another --out") from None
 
 
-def show(records: list[Record], *, marked: str | None = None) -> str:
-    """The tables of comparable records."""
+def show(records: list[Record], *, marked: str | None = None, folder: Path | None = None) -> str:
+    """The tables of comparable records.
+
+    Args:
+        records: at least one.
+        marked: digest of the run to point out.
+        folder: above those of the records, for ranks by the per-query values in them.
+    """
     evaluation = records[0].spec.evaluation
     columns = columns_of((*protocol_named(evaluation.protocol).attacks, *evaluation.also))
-    return record_tables(records, columns, marked=marked)
+    values = None if folder is None else ranking_values(records, folder)
+    return record_tables(records, columns, marked=marked, values=values)
 
 
 def _class_of(record: Record) -> str:
     spec, files = record.spec, sorted(record.provenance.dataset_files.items())
-    return f"{spec.dataset} {files} {spec.backbone} {spec.evaluation.model_dump_json()}"
+    return f"{spec.dataset} {files} {spec.network} {spec.evaluation.model_dump_json()}"

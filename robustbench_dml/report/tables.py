@@ -4,46 +4,78 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 from tabulate import tabulate
 
 from robustbench_dml.attack import Column
 from robustbench_dml.defense import resolve_params
 from robustbench_dml.parameters import resolve
 from robustbench_dml.protocol import Evaluation, Threat
-from robustbench_dml.records import Record
+from robustbench_dml.records import Cost, Record
 from robustbench_dml.registry import DEFENSES, OPTIMISERS
+from robustbench_dml.report.ranking import Ranked, ranked
 from robustbench_dml.scores import CHANCE
 
+LEGEND = """\
+cost = forward-backward passes of the batch per iteration: eta+1 as in the papers, and as metered. +-: half the 95%
+bootstrap interval over queries. CA, QA: rank percentiles; TMA: cosine; ES:D: distance; the rest in %."""
 
-def record_tables(records: Sequence[Record], columns: Mapping[str, Column], *, marked: str | None = None) -> str:
-    """What each run cost and how it retrieves, then how it stands every attack.
+
+def record_tables(
+    records: Sequence[Record],
+    columns: Mapping[str, Column],
+    *,
+    marked: str | None = None,
+    values: Mapping[str, np.ndarray] | None = None,
+) -> str:
+    """What each run cost and how it retrieves, then how it stands every attack; the best first, flagged ones last.
 
     Args:
         records: of one data set, backbone and evaluation.
         columns: of the protocol.
         marked: digest of the run to point out.
+        values: for the ranks, (Q,) of the score that ranks by digest (see `ranking.ranked`).
     """
-    ranked = sorted(records, key=lambda record: -record.ers)
-    cost = [_cost_row(record, marked) for record in ranked]
-    attacks = [_attack_row(record, columns, marked) for record in ranked]
-    evaluation = ranked[0].spec.evaluation
+    order = ranked(records, values)
+    evaluation = records[0].spec.evaluation
     return "\n\n".join(
         [
-            f"{ranked[0].spec.dataset}, {ranked[0].spec.backbone}, {describe_evaluation(evaluation)}",
-            _table(cost),
-            _table(attacks),
-            "cost = forward-backward passes of the batch per iteration: eta+1 as in the papers, and as metered. "
-            "+-: half\nthe 95% bootstrap interval over queries. CA, QA: rank percentiles; TMA: cosine; ES:D: distance; "
-            "the rest in %." + (" *: this run." if marked else ""),
+            f"{_title(records[0])}, {describe_evaluation(evaluation)}{_chance(records[0])}",
+            _table([_cost_row(one, marked) for one in order]),
+            _table([_attack_row(one, columns, marked) for one in order]),
+            " ".join([LEGEND, *_rank_legend(order), *(["*: this run."] if marked else [])]),
         ]
     )
 
 
+def _title(record: Record) -> str:
+    return ", ".join(part for part in (record.spec.dataset, record.spec.network) if part)
+
+
+def _chance(record: Record) -> str:
+    """What one list for all queries reaches; records of earlier versions do not know it."""
+    return f", R@1 by chance {record.benign[CHANCE]:.2g}%" if CHANCE in record.benign else ""
+
+
+def _rank_legend(order: Sequence[Ranked]) -> list[str]:
+    """How ranks came about, where there are any to compare."""
+    if sum(one.rank is not None for one in order) < 2:
+        return []
+    tested = all(one.tested for one in order)
+    how = "" if tested else ", by intervals that do not overlap where values of queries are missing"
+    return [f"rank: 1 + those\nsignificantly better{how} (paired test on {order[0].record.score}, 5%); flagged: none."]
+
+
 def describe_evaluation(evaluation: Evaluation) -> str:
     """One line with the whole protocol."""
-    threat = evaluation.threat
     queries = "all queries" if evaluation.queries is None else f"{evaluation.queries} queries"
-    return f"protocol {evaluation.protocol}: {_searched(evaluation)}, {_radius(threat)}, {queries}"
+    return f"protocol {evaluation.protocol}: {describe_attack(evaluation)}, {queries}"
+
+
+def describe_attack(evaluation: Evaluation) -> str:
+    """Optimiser, radius, step, and what attacks transfer from."""
+    transferred = [] if evaluation.surrogate is None else [f"surrogate {evaluation.surrogate[:8]}"]
+    return ", ".join([_searched(evaluation), _radius(evaluation.threat), *transferred])
 
 
 def _searched(evaluation: Evaluation) -> str:
@@ -70,39 +102,60 @@ def millions(passes: float) -> str:
     return f"{passes / 1e6:.3g}M"
 
 
-def _cost_row(record: Record, marked: str | None) -> dict[str, object]:
-    spec, cost = record.spec, record.cost
+def decimals(column: str) -> int:
+    """How many decimals a value is shown with: cosines and distances have three, per cent and percentiles one."""
+    return 3 if column in ("TMA", "ES:D") else 1
+
+
+def model_name(record: Record) -> str:
+    """The defense, and what of its parameters is not the entry's own."""
+    spec = record.spec
+    own = resolve_params(DEFENSES.get(spec.label), {}) if spec.label in DEFENSES else spec.params
+    changed = ", ".join(f"{name}={value}" for name, value in sorted(spec.params.items()) if own.get(name) != value)
+    return f"{spec.label} ({changed})" if changed else spec.label
+
+
+def _first_cells(one: Ranked, marked: str | None) -> dict[str, object]:
+    """What begins every row: the rank, the name with a star for the run to point out, and the seed."""
+    record = one.record
     return {
-        "defense": _name(record, marked),
-        "seed": spec.seed,
-        "passes": millions(cost.passes),
-        "iterations": cost.spent.iterations,
-        "minutes": f"{cost.spent.seconds / 60:.1f}",
-        "cost eta+1": cost.nominal_per_iteration,
-        "metered": f"{cost.metered_per_iteration:.1f}",
+        "rank": "-" if one.rank is None else one.rank,
+        "defense": model_name(record) + (" *" if record.digest == marked else ""),
+        "seed": "-" if record.spec.seed is None else record.spec.seed,
+    }
+
+
+def _cost_row(one: Ranked, marked: str | None) -> dict[str, object]:
+    record = one.record
+    return {
+        **_first_cells(one, marked),
+        **_spent(record.cost),
         **{name: f"{value:.1f}" for name, value in record.benign.items() if name != CHANCE},
         **{name: f"{value:.1f} +- {_half(record, name):.1f}" for name, value in record.scores.items()},
         "flags": ", ".join(record.flags),
     }
 
 
-def _attack_row(record: Record, columns: Mapping[str, Column], marked: str | None) -> dict[str, object]:
-    shown = {name: f"{record.attacked[name]:.{1 if columns[name].scale == 100 else 3}f}" for name in columns}
+def _spent(cost: Cost | None) -> dict[str, object]:
+    """What training cost; nothing is known of it where it was not ours."""
+    if cost is None:
+        return dict.fromkeys(("passes", "iterations", "minutes", "cost eta+1", "metered"), "-")
     return {
-        "defense": _name(record, marked),
-        "seed": record.spec.seed,
-        **shown,
-        **{score: f"{value:.1f}" for score, value in record.scores.items()},
+        "passes": millions(cost.passes),
+        "iterations": cost.spent.iterations,
+        "minutes": f"{cost.spent.seconds / 60:.1f}",
+        "cost eta+1": cost.nominal_per_iteration,
+        "metered": f"{cost.metered_per_iteration:.1f}",
     }
 
 
-def _name(record: Record, marked: str | None) -> str:
-    """The defense, what of its parameters is not the entry's own, and a star for the run to point out."""
-    spec = record.spec
-    own = resolve_params(DEFENSES.get(spec.defense), {}) if spec.defense in DEFENSES else spec.params
-    changed = ", ".join(f"{name}={value}" for name, value in sorted(spec.params.items()) if own.get(name) != value)
-    name = f"{spec.defense} ({changed})" if changed else spec.defense
-    return f"{name} *" if record.digest == marked else name
+def _attack_row(one: Ranked, columns: Mapping[str, Column], marked: str | None) -> dict[str, object]:
+    record = one.record
+    return {
+        **_first_cells(one, marked),
+        **{name: f"{record.attacked[name]:.{decimals(name)}f}" for name in columns},
+        **{score: f"{value:.1f}" for score, value in record.scores.items()},
+    }
 
 
 def _half(record: Record, name: str) -> float:

@@ -49,9 +49,7 @@ def make_record() -> Callable[..., Record]:
             attacked=attacked,
             scores={"ERS": ers},
             intervals={name: (value - 2, value + 3) for name, value in around.items()},
-            diagnostics=Diagnostics(
-                flags=list(flags), effective_rank=9.5, mean_cosine=0.1, without_gradient=0.0, repeat_difference=0.0
-            ),
+            diagnostics=Diagnostics(flags=list(flags), disqualifying=list(flags), measured={"mean_cosine": 0.1}),
             training_end=TrainingEnd(
                 last_loss=0.2, collapsed_at=None, collapse_cause=None, stopped=False, device="cpu"
             ),

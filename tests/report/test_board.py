@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report_support import random_values, with_values, write_both
 
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.records import Record
@@ -75,7 +76,20 @@ def test_the_groups_hold_every_record_once(make_record: Callable[..., Record], s
 def test_the_tables_show_every_record(make_record: Callable[..., Record]) -> None:
     records = [make_record(), make_record("hm-lga-ics")]
     text = show(records, marked=records[1].digest)
-    assert text.count("\nregular ") == text.count("\nhm-lga-ics * ") == 2  # in the table of costs and that of attacks
+    # In the table of costs and in that of attacks, behind the rank.
+    assert text.count("\n1       regular ") == text.count("\n1       hm-lga-ics * ") == 2
+
+
+def test_ranks_use_the_values_beside_the_records(make_record: Callable[..., Record], tmp_path: Path) -> None:
+    """Two models that differ alike on every query: their intervals overlap, and one is better."""
+    values = random_values(40, seed=0)
+    lower = {**values, **{name: values[name] * 0.9 for name in ("ES:R", "LTM", "GTM", "GTT")}}
+    records = [with_values(make_record(seed=seed), one) for seed, one in enumerate((values, lower))]
+    wide = {"ERS": (0.0, 100.0)}
+    records = [one.model_copy(update={"intervals": {**one.intervals, **wide}}) for one in records]
+    records = [write_both(tmp_path, one, own) for one, own in zip(records, (values, lower), strict=True)]
+    assert "\n2       regular " in show(records, folder=tmp_path)
+    assert "\n2       regular " not in show(records)
 
 
 def test_the_plots_of_one_group_go_into_the_folder_itself(

@@ -3,12 +3,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from robustbench_dml.evaluation import BENIGN_COLUMNS, protocol_columns
-from robustbench_dml.protocol import Evaluation, Threat
+from robustbench_dml.protocol import Evaluation, ForeignSpec, Threat
 from robustbench_dml.records import Record
 from robustbench_dml.report.tables import describe_evaluation, entries_table, millions, record_tables
+from robustbench_dml.scores import CHANCE
 
 COLUMNS = protocol_columns("ers")
 
@@ -28,9 +30,9 @@ def parts(text: str) -> tuple[str, list[dict[str, str]], list[dict[str, str]], s
 
 def test_the_tables_name_every_column(make_record: Callable[..., Record]) -> None:
     _, cost, attacks, _ = parts(record_tables([make_record()], COLUMNS))
-    assert list(attacks[0]) == ["defense", "seed", *COLUMNS, "ERS"]
+    assert list(attacks[0]) == ["rank", "defense", "seed", *COLUMNS, "ERS"]
     costs = ["passes", "iterations", "minutes", "cost eta+1", "metered"]
-    assert list(cost[0]) == ["defense", "seed", *costs, *BENIGN_COLUMNS, "ERS", "flags"]
+    assert list(cost[0]) == ["rank", "defense", "seed", *costs, *BENIGN_COLUMNS, "ERS", "flags"]
 
 
 def test_the_cells_are_the_values_of_the_record(make_record: Callable[..., Record]) -> None:
@@ -59,6 +61,60 @@ def test_the_best_score_comes_first_in_both_tables(make_record: Callable[..., Re
     records = [make_record(ers=ers, seed=seed) for seed, ers in enumerate([20.0, 40.0, -3.0, 30.0])]
     _, cost, attacks, _ = parts(record_tables(records, COLUMNS))
     assert [row["seed"] for row in cost] == [row["seed"] for row in attacks] == ["1", "3", "0", "2"]
+
+
+def test_flagged_records_stand_last_and_without_a_rank(make_record: Callable[..., Record]) -> None:
+    records = [make_record(ers=ers, seed=int(ers)) for ers in (20.0, 40.0, 41.0)]
+    records += [make_record(ers=99.0, seed=99, flags=("no gradient",))]
+    for table in parts(record_tables(records, COLUMNS))[1:3]:
+        found = [(row["seed"], row["rank"]) for row in table]
+        assert found == [("41", "1"), ("40", "1"), ("20", "3"), ("99", "-")]
+
+
+def test_ranks_are_by_paired_values_where_there_are_any(make_record: Callable[..., Record]) -> None:
+    records = [make_record(ers=40.0, seed=0), make_record(ers=41.0, seed=1)]
+    queries = np.random.default_rng(0).normal(40, 20, size=100)
+    paired = {records[0].digest: queries, records[1].digest: queries + 1}
+    _, cost, attacks, legend = parts(record_tables(records, COLUMNS, values=paired))
+    assert [row["rank"] for row in cost] == [row["rank"] for row in attacks] == ["1", "2"]
+    assert "paired test on ERS" in legend
+    assert "overlap" not in legend
+    _, cost, _, legend = parts(record_tables(records, COLUMNS))
+    assert [row["rank"] for row in cost] == ["1", "1"]
+    assert "intervals that do not overlap" in legend
+    assert "significantly" not in parts(record_tables(records[:1], COLUMNS))[3]  # nothing to compare
+
+
+def test_every_score_is_shown_with_its_interval(make_record: Callable[..., Record]) -> None:
+    record = make_record()
+    changes = {"scores": {**record.scores, "sERS": 12.34}, "intervals": {**record.intervals, "sERS": (11.0, 14.0)}}
+    old = make_record(seed=1)  # of a version that had one score
+    _, cost, attacks, _ = parts(record_tables([record.model_copy(update=changes), old], COLUMNS))
+    assert [row["sERS"] for row in cost] == ["12.3 +- 1.5", ""]
+    assert [row["sERS"] for row in attacks] == ["12.3", ""]
+
+
+def test_chance_is_in_the_title_and_no_column(make_record: Callable[..., Record]) -> None:
+    record = make_record()
+    assert "by chance" not in parts(record_tables([record], COLUMNS))[0]
+    record = record.model_copy(update={"benign": {**record.benign, CHANCE: 12.5}})
+    title, [cost], _, _ = parts(record_tables([record], COLUMNS))
+    assert title.endswith("R@1 by chance 12%")
+    assert CHANCE not in cost
+
+
+def test_a_model_from_elsewhere_has_no_cost_and_no_seed(make_record: Callable[..., Record]) -> None:
+    ours = make_record(ers=20.0)
+    spec = ForeignSpec(
+        dataset="fashion-mini", model="my.py:net", source="0" * 64, weights="ab" * 32, evaluation=ours.spec.evaluation
+    )
+    theirs = make_record(ers=40.0).model_copy(
+        update={"spec": spec, "digest": spec.digest, "cost": None, "training_end": None}
+    )
+    _, [cost, _], [attacks, _], _ = parts(record_tables([ours, theirs], COLUMNS))
+    assert parts(record_tables([theirs], COLUMNS))[0].startswith("fashion-mini, protocol ers")
+    assert cost["defense"] == attacks["defense"] == "my.py:net@abababab"
+    assert [cost[name] for name in ("seed", "passes", "iterations", "minutes", "cost eta+1", "metered")] == ["-"] * 6
 
 
 def test_one_run_is_pointed_out(make_record: Callable[..., Record]) -> None:

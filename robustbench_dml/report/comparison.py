@@ -1,0 +1,198 @@
+"""Two records on the same queries, value by value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.evaluation import columns_of, protocol_named
+from robustbench_dml.randomness import seed_of
+from robustbench_dml.records import RECORD_FILE, Record, read_record
+from robustbench_dml.report.per_query import shown_only, summary_for, values_of
+from robustbench_dml.report.tables import decimals, describe_evaluation, entries_table, model_name
+from robustbench_dml.statistics import holm, paired_differences
+
+ALPHA = 0.05
+NOTE = (
+    "This compares two trained models on the same queries, not two defenses: training again with another seed can move "
+    "a value by more than these intervals."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One value of both models, in the units of the papers.
+
+    Attributes:
+        column: its name.
+        first: mean over the queries.
+        second: the same of the other model.
+        difference: first minus second.
+        low: lower end of its 95% paired bootstrap interval.
+        high: upper end.
+        p: of the permutation test, two-sided.
+        p_holm: corrected for all rows.
+        better: the model that is better if p_holm < 0.05, else None.
+    """
+
+    column: str
+    first: float
+    second: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    better: Literal["A", "B"] | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two records and their differences.
+
+    Attributes:
+        first: called A.
+        second: called B.
+        queries: how many they share.
+        rows: scores, benign values, attacked values.
+    """
+
+    first: Record
+    second: Record
+    queries: int
+    rows: list[Row]
+
+
+def compare(first: Path, second: Path) -> Comparison:
+    """Compare two records by their per-query values.
+
+    Args:
+        first: the folder of a record, or its file; called A.
+        second: the other one, B.
+
+    Raises:
+        RbdmlError: a record or its per-query values are missing, altered, or not of the same data, evaluation and
+            queries.
+    """
+    folders = [path.parent if path.name == RECORD_FILE else path for path in (first, second)]
+    a, b = (read_record(folder) for folder in folders)
+    _check_comparable(a, b)
+    values = [values_of(record, folder) for record, folder in zip((a, b), folders, strict=True)]
+    if not np.array_equal(values[0].get("query", []), values[1].get("query", [])):
+        raise RbdmlError(f"{folders[0]} and {folders[1]} are of other queries: evaluate both with one version")
+    ours, theirs = (shown_only(record, one) for record, one in zip((a, b), values, strict=True))
+    names = [name for name in ours if name in theirs]
+    a = a.model_copy(update={"scores": {name: value for name, value in a.scores.items() if name in b.scores}})
+    found = paired_differences(
+        {name: ours[name] for name in names},
+        {name: theirs[name] for name in names},
+        summary_for(a),
+        seed=seed_of(a.spec.evaluation.seed, "comparison", a.spec.dataset),
+    )
+    corrected = holm({name: one.p for name, one in found.items()})
+    directions = _directions(a)
+    rows = [
+        Row(
+            column=name,
+            first=a.values[name],
+            second=b.values[name],
+            difference=found[name].value,
+            low=found[name].low,
+            high=found[name].high,
+            p=found[name].p,
+            p_holm=corrected[name],
+            better=_better(found[name].value * directions.get(name, 1), corrected[name]),
+        )
+        for name in sorted(found, key=lambda name: name not in a.scores)
+    ]
+    return Comparison(a, b, len(values[0]["query"]), rows)
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """The comparison as a table for a terminal."""
+    spec = comparison.first.spec
+    models = [
+        f"{letter}: {model_name(record)}, seed {record.spec.seed}, {record.digest}"
+        + (f", flagged {', '.join(record.flags)}: not to be believed" if record.flags else "")
+        for letter, record in zip("AB", (comparison.first, comparison.second), strict=True)
+    ]
+    return "\n\n".join(
+        [
+            f"{spec.dataset}, {comparison.queries} queries, {describe_evaluation(spec.evaluation)}\n"
+            + "\n".join(models),
+            entries_table([_cells(row) for row in comparison.rows]),
+            "A - B with its 95% paired bootstrap interval. p: permutation test over the queries, corrected for all "
+            f"{len(comparison.rows)} rows (Holm);\nbetter: where p < {ALPHA}. {NOTE}",
+        ]
+    )
+
+
+def comparison_data(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as plain data, for JSON."""
+    models = {
+        letter: {"digest": record.digest, "model": model_name(record), "seed": record.spec.seed, "flags": record.flags}
+        for letter, record in zip("AB", (comparison.first, comparison.second), strict=True)
+    }
+    return {
+        **models,
+        "dataset": comparison.first.spec.dataset,
+        "evaluation": comparison.first.spec.evaluation.model_dump(mode="json"),
+        "queries": comparison.queries,
+        "rows": [vars(row) for row in comparison.rows],
+        "note": NOTE,
+    }
+
+
+def _cells(row: Row) -> Mapping[str, object]:
+    places = decimals(row.column)
+    return {
+        "column": row.column,
+        "A": f"{row.first:.{places}f}",
+        "B": f"{row.second:.{places}f}",
+        "A - B": f"{row.difference:+.{places}f}",
+        "95% interval": f"{row.low:+.{places}f} to {row.high:+.{places}f}",
+        "p (Holm)": "< 0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}",
+        "better": row.better or "-",
+    }
+
+
+def _better(gain: float, p: float) -> Literal["A", "B"] | None:
+    if p >= ALPHA:
+        return None
+    return "A" if gain > 0 else "B"
+
+
+def _directions(record: Record) -> dict[str, int]:
+    """1 where more of an attacked column is better, -1 where less is."""
+    evaluation = record.spec.evaluation
+    columns = columns_of((*protocol_named(evaluation.protocol).attacks, *evaluation.also))
+    return {name: 1 if column.ers_slope > 0 else -1 for name, column in columns.items()}
+
+
+def _check_comparable(a: Record, b: Record) -> None:
+    if a.spec.dataset != b.spec.dataset:
+        raise RbdmlError(
+            f"A is of '{a.spec.dataset}' and B of '{b.spec.dataset}': only records of one data set can be compared"
+        )
+    if a.provenance.dataset_files != b.provenance.dataset_files:
+        raise RbdmlError(f"A and B are of other files of '{a.spec.dataset}': run both on the same files")
+    ours, theirs = (_flat(record.spec.evaluation.model_dump()) for record in (a, b))
+    for name, value in ours.items():
+        if theirs.get(name) != value:
+            raise RbdmlError(
+                f"A was evaluated with {name} = {value} and B with {theirs.get(name)}: evaluate one of them again, "
+                "like the other, with `rbdml evaluate`"
+            )
+
+
+def _flat(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name if inner is None else f"{name}.{inner}": value
+        for name, top in data.items()
+        for inner, value in (top.items() if isinstance(top, dict) else [(None, top)])
+    }

@@ -1,0 +1,74 @@
+"""The per-query values beside a record, made sure that they are the record's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.evaluation import columns_of, protocol_named
+from robustbench_dml.files import sha256
+from robustbench_dml.records import QUERIES_FILE, Record, read_queries, record_folders
+from robustbench_dml.scores import CHANCE, Score, scores_of, summary_of
+from robustbench_dml.statistics import Summary
+
+Values = dict[str, np.ndarray]
+
+
+def values_of(record: Record, folder: Path) -> Values:
+    """(Q,) arrays as fractions, and `query`, the rows; from the folder of the record.
+
+    Raises:
+        RbdmlError: the file is missing, unreadable, or not the one that the record was made with.
+    """
+    path = folder / QUERIES_FILE
+    try:
+        if sha256(path) != record.provenance.queries:
+            raise RbdmlError(f"{path}: not the per-query values of its record: get the file anew, or run again")
+        return read_queries(folder)
+    except OSError as error:
+        raise RbdmlError(
+            f"{path}: no per-query values ({error.strerror}): get the file from where the record is from, or run again"
+        ) from None
+    except (ValueError, BadZipFile):
+        raise RbdmlError(f"{path}: cannot be read as arrays: get the file anew, or run again") from None
+
+
+def summary_for(record: Record, scores: Iterable[Score] | None = None) -> Summary:
+    """From means of a record's per-query values to all that is shown of them; by default with every score it has."""
+    evaluation = record.spec.evaluation
+    attacks = protocol_named(evaluation.protocol).attacks
+    known = {CHANCE: record.benign[CHANCE]} if CHANCE in record.benign else {}
+    if scores is None:
+        scores = [one for one in scores_of(evaluation.protocol, columns_of(attacks)) if one.name in record.scores]
+    return summary_of(columns_of((*attacks, *evaluation.also)), list(scores), known)
+
+
+def ranking_values(records: Iterable[Record], folder: Path) -> dict[str, np.ndarray]:
+    """(Q,) values of the score that ranks, by the digest of the record; a record without them is left out.
+
+    Args:
+        records: of one evaluation.
+        folder: above their own ones.
+    """
+    folders = {path.name: path for path in record_folders(folder)}
+    found = {}
+    for record in records:
+        evaluation = record.spec.evaluation
+        score, *_ = scores_of(evaluation.protocol, columns_of(protocol_named(evaluation.protocol).attacks))
+        if record.digest not in folders or not score.linear:
+            continue
+        try:
+            values = shown_only(record, values_of(record, folders[record.digest]))
+            found[record.digest] = summary_for(record, [score])(values)[score.name]
+        except (RbdmlError, KeyError):  # of another version of the protocol, or no such file
+            continue
+    return found
+
+
+def shown_only(record: Record, values: Values) -> Values:
+    """Those that the record shows a mean of: not the rows, nor what attacks keep beside their columns."""
+    return {name: values[name] for name in values if name in record.benign or name in record.attacked}
