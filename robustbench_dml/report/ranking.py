@@ -20,7 +20,7 @@ class Ranked:
 
     Attributes:
         record: of a run.
-        rank: 1 + the number of unflagged records that are significantly better; None where the record is flagged.
+        rank: 1 + the number of ranked records that are significantly better; None where a flag disqualifies it.
         tested: whether all its comparisons were paired ones.
     """
 
@@ -30,7 +30,7 @@ class Ranked:
 
 
 def ranked(records: Sequence[Record], values: Mapping[str, np.ndarray] | None = None) -> list[Ranked]:
-    """Comparable records, the best score first; those with a flag come after all others and have no rank.
+    """Comparable records, the best score first; the disqualified come after all others and have no rank.
 
     One record is significantly better than another if its score is higher and the paired test of the score over the
     queries has p < 0.05; where the values of either are not known, if their intervals do not overlap.
@@ -39,8 +39,8 @@ def ranked(records: Sequence[Record], values: Mapping[str, np.ndarray] | None = 
         records: of one data set and evaluation, so that they share their queries and the score that ranks.
         values: (Q,) of that score by digest, for those records where they are known.
     """
-    order = sorted(records, key=lambda record: (bool(record.flags), -record.ers))
-    honest = [record for record in order if not record.flags]
+    order = sorted(records, key=lambda record: (disqualified(record), -record.ers))
+    honest = [record for record in order if not disqualified(record)]
     known = {record.digest: values[record.digest] for record in honest if values and record.digest in values}
     known = {digest: one for digest, one in known.items() if len(one) == len(next(iter(known.values())))}
     places = {digest: place for place, digest in enumerate(known)}
@@ -54,8 +54,14 @@ def ranked(records: Sequence[Record], values: Mapping[str, np.ndarray] | None = 
     return [
         Ranked(
             record,
-            None if record.flags else 1 + sum(better(other, record) for other in honest),
+            None if disqualified(record) else 1 + sum(better(other, record) for other in honest),
             len(known) == len(honest),
         )
         for record in order
     ]
+
+
+def disqualified(record: Record) -> bool:
+    """Whether it has a flag, other than those that only say that the attacks could have been stronger."""
+    mild = set(record.diagnostics.flags) - set(record.diagnostics.disqualifying)
+    return bool(set(record.flags) - mild)

@@ -28,7 +28,7 @@ def record_tables(
     marked: str | None = None,
     values: Mapping[str, np.ndarray] | None = None,
 ) -> str:
-    """What each run cost and how it retrieves, then how it stands every attack; the best first, flagged ones last.
+    """What each run cost and how it retrieves, then how it stands every attack; the best first, the disqualified last.
 
     Args:
         records: of one data set, backbone and evaluation.
@@ -37,10 +37,9 @@ def record_tables(
         values: for the ranks, (Q,) of the score that ranks by digest (see `ranking.ranked`).
     """
     order = ranked(records, values)
-    evaluation = records[0].spec.evaluation
     return "\n\n".join(
         [
-            f"{_title(records[0])}, {describe_evaluation(evaluation)}{_chance(records[0])}",
+            f"{title(records)}{_chance(records[0])}",
             _table([_cost_row(one, marked) for one in order]),
             _table([_attack_row(one, columns, marked) for one in order]),
             " ".join([LEGEND, *_rank_legend(order), *(["*: this run."] if marked else [])]),
@@ -48,8 +47,11 @@ def record_tables(
     )
 
 
-def _title(record: Record) -> str:
-    return ", ".join(part for part in (record.spec.dataset, record.spec.network) if part)
+def title(records: Sequence[Record]) -> str:
+    """Data set, backbone and evaluation of comparable records; those that are not ours have no backbone."""
+    networks = sorted({record.spec.network for record in records if record.spec.network})
+    spec = records[0].spec
+    return ", ".join([spec.dataset, *networks, describe_evaluation(spec.evaluation)])
 
 
 def _chance(record: Record) -> str:
@@ -62,8 +64,11 @@ def _rank_legend(order: Sequence[Ranked]) -> list[str]:
     if sum(one.rank is not None for one in order) < 2:
         return []
     tested = all(one.tested for one in order)
-    how = "" if tested else ", by intervals that do not overlap where values of queries are missing"
-    return [f"rank: 1 + those\nsignificantly better{how} (paired test on {order[0].record.score}, 5%); flagged: none."]
+    how = "" if tested else "; where values of queries are missing: intervals that do not overlap"
+    score = order[0].record.score
+    return [
+        f"rank: 1 + those that\nare significantly better (paired test on {score}, 5%{how}); none where a flag disqualifies."
+    ]
 
 
 def describe_evaluation(evaluation: Evaluation) -> str:

@@ -46,6 +46,17 @@ def test_a_flagged_record_has_no_rank_and_takes_none(make_record: Make, flag: st
     assert [one.record.spec.seed for one in ranked(records)] == [2, 1, 0]
 
 
+def test_a_flag_that_only_doubts_the_attacks_costs_no_rank(make_record: Make) -> None:
+    doubted = scored(make_record, 90, flags=("loss not level",))
+    mild = doubted.diagnostics.model_copy(update={"disqualifying": []})
+    doubted = doubted.model_copy(update={"diagnostics": mild})
+    assert ranks([doubted, scored(make_record, 30, seed=1)]) == {0: 1, 1: 2}
+    assert doubted.training_end is not None
+    collapsed = doubted.training_end.model_copy(update={"collapsed_at": 7})
+    doubted = doubted.model_copy(update={"training_end": collapsed})
+    assert ranks([doubted, scored(make_record, 30, seed=1)]) == {1: 1, 0: None}
+
+
 def test_only_flagged_records_have_no_ranks(make_record: Make) -> None:
     records = [scored(make_record, ers, seed=int(ers), flags=("random",)) for ers in (20.0, 30.0)]
     assert ranks(records) == {30: None, 20: None}
