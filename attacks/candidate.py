@@ -6,6 +6,7 @@ Zhou et al., ECCV 2020, arXiv:2002.11293.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -17,6 +18,8 @@ from robustbench_dml.registry import register_attack
 @dataclass(kw_only=True)
 class CandidateAttack(Attack):
     """The attacked item is a candidate, its targets are W queries. The value is the candidate's rank percentile."""
+
+    of_candidate: ClassVar[bool] = True
 
     width: int = 1
     sign: int = 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -59,6 +59,8 @@ class Column:
 
 class Attack(ABC):
     """Moves the embedding of one image to where it does harm."""
+
+    of_candidate: ClassVar[bool] = False  # the image is a candidate in its targets' lists; otherwise a query
 
     def choose_targets(self, items: Items, draws: Draws) -> Tensor:
         """(B, W) gallery rows that this attack on `items` is about, none of them an item's own; by default W = 0."""

@@ -100,7 +100,8 @@ def weights_hash(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        plain = tensor.cpu().contiguous().reshape(-1).view(torch.uint8)  # numpy has no bfloat16
+        digest.update(plain.numpy().tobytes())
     return digest.hexdigest()
 
 

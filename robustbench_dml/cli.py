@@ -3,82 +3,28 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
+from robustbench_dml.cli_attack import attack
 from robustbench_dml.cli_compare import compare
-from robustbench_dml.cli_data import DATA_ROOT, data
+from robustbench_dml.cli_data import data
 from robustbench_dml.cli_inspect import inspect
+from robustbench_dml.cli_options import (
+    PRECISIONS,
+    Fraction,
+    Setting,
+    evaluation_changes,
+    evaluation_options,
+    output_options,
+    place_of,
+    place_options,
+)
 from robustbench_dml.errors import RbdmlError
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Fraction(click.ParamType[float]):
-    """A number, or a quotient such as 8/255."""
-
-    name = "number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The value as a float."""
-        try:
-            top, _, bottom = str(value).partition("/")
-            return float(top) / float(bottom or 1)
-        except (ValueError, ZeroDivisionError):
-            self.fail(f"'{value}' is not a number such as 0.03 or 8/255", param, ctx)
-
-
-class Setting(click.ParamType[tuple[str, str]]):
-    """name=value."""
-
-    name = "name=value"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """The two sides."""
-        name, equals, text = str(value).partition("=")
-        if not (name and equals):
-            self.fail(f"'{value}' is not of the form name=value", param, ctx)
-        return name.strip(), text.strip()
-
-
-def together(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """Several options as one decorator, in this order in the help."""
-
-    def decorate(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
-PRECISIONS = click.Choice(["fp32", "bf16"])
-
-place_options = together(
-    click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Records."),
-    DATA_ROOT,
-    click.option("--download", is_flag=True, help="Download a missing data set."),
-    click.option("--no-cache", is_flag=True, help="Decode images each time instead of keeping them decoded."),
-    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
-    click.option("--batch-size", type=click.IntRange(min=1), default=128, show_default=True, help="Of the evaluation."),
-    click.option("--force", is_flag=True, help="Repeat what has a record already."),
-)
-output_options = together(
-    click.option("--json", "as_json", is_flag=True, help="Print the record as JSON and nothing else."),
-    click.option("--quiet", is_flag=True, help="Print nothing but the folder of the record."),
-)
-evaluation_options = together(
-    click.option("--queries", type=int, help="A seeded part of the test images as queries; default all."),
-    click.option("--protocol", help="Attack protocol.  [default: ers]"),
-    click.option("--attack-eps", type=Fraction(), help="Evaluation radius.  [default: the protocol's]"),
-    click.option("--attack-alpha", type=Fraction(), help="Evaluation step size."),
-    click.option("--attack-steps", type=int, help="Evaluation steps."),
-    click.option("--attack-seed", type=int, help="Of the choice of queries and targets.  [default: 0]"),
-    click.option("--attack-precision", type=PRECISIONS, help="Of the attack steps; scores are fp32.  [default: fp32]"),
-)
+KINDS = ["defenses", "attacks", "datasets", "backbones", "budgets", "optimisers", "protocols"]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -157,39 +103,56 @@ def run(
             "precision": precision,
             "batchnorm": batchnorm,
         },
-        evaluation=_evaluation(shared),
+        evaluation=evaluation_changes(shared),
     )
-    _show(runs.run(spec, _place(shared, weights), force=shared["force"]), shared)
+    _show(runs.run(spec, place_of(shared, weights), force=shared["force"]), shared)
 
 
 @cli.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=click.Path(path_type=Path), required=False)
+@click.option("--model", help="file.py:factory, for a model that is not of this project; CHECKPOINT fills it.")
 @click.option("--backbone", help="Refuse a checkpoint of another backbone.")
-@click.option("--dataset", help="folder:PATH, where the folder that it was trained on is now.")
+@click.option("--dataset", help="folder:PATH, where the folder that it was trained on is now. With --model: any.")
 @click.option("--defense", help="file.py:NAME, for a defense from outside the project.")
 @evaluation_options
 @place_options
 @output_options
-def evaluate(checkpoint: Path, backbone: str | None, dataset: str | None, defense: str | None, **shared: Any) -> None:
-    """Evaluate a trained model again, the same way or another."""
+def evaluate(
+    checkpoint: Path | None,
+    model: str | None,
+    backbone: str | None,
+    dataset: str | None,
+    defense: str | None,
+    **shared: Any,
+) -> None:
+    """Evaluate a trained model again, the same way or another; or a model that is not of this project.
+
+    With --model, factory() returns a torch module from (B, C, H, W) images in [0, 1] to embeddings, and CHECKPOINT is
+    its state dict: safetensors, or a torch file, which is never unpickled freely.
+    """
     from robustbench_dml import runs
+    from robustbench_dml.foreign import evaluate_foreign
     from robustbench_dml.lookup import find_defense
 
+    changes, place = evaluation_changes(shared), place_of(shared)
+    if model is not None:
+        if dataset is None or backbone is not None or defense is not None:
+            raise RbdmlError("--model needs --dataset, and has no --backbone or --defense of this project: change that")
+        outcome = evaluate_foreign(model, checkpoint, place, dataset=dataset, changes=changes, force=shared["force"])
+        _show(outcome, shared)
+        return
+    if checkpoint is None:
+        raise RbdmlError("nothing to evaluate: give a CHECKPOINT that `rbdml run` wrote, or --model file.py:factory")
     if defense is not None:
         find_defense(defense)
     outcome = runs.reevaluate(
-        checkpoint,
-        _place(shared),
-        backbone=backbone,
-        dataset=dataset,
-        changes=_evaluation(shared),
-        force=shared["force"],
+        checkpoint, place, backbone=backbone, dataset=dataset, changes=changes, force=shared["force"]
     )
     _show(outcome, shared)
 
 
 @cli.command("list")
-@click.argument("kind", type=click.Choice(["defenses", "attacks", "datasets", "backbones", "budgets"]))
+@click.argument("kind", type=click.Choice(KINDS))
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_entries(kind: str, as_json: bool) -> None:
     """What there is, a line each, with its source."""
@@ -236,35 +199,6 @@ def new_defense(name: str, folder: Path | None) -> None:
         click.echo(path)
 
 
-def _evaluation(shared: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "queries": shared["queries"],
-        "protocol": shared["protocol"],
-        "eps": shared["attack_eps"],
-        "alpha": shared["attack_alpha"],
-        "steps": shared["attack_steps"],
-        "seed": shared["attack_seed"],
-        "precision": shared["attack_precision"],
-    }
-
-
-def _place(shared: dict[str, Any], weights: Path | None = None) -> Any:
-    from robustbench_dml.api import pick_device
-    from robustbench_dml.datasets.base import Roots
-    from robustbench_dml.progress import Progress
-    from robustbench_dml.recording import Place
-
-    progress = Progress(shared["quiet"] or shared["as_json"])
-    return Place(
-        out=shared["out"],
-        roots=Roots(shared["data_root"], shared["download"], not shared["no_cache"], progress),
-        device=pick_device(shared["device"]),
-        batch_size=shared["batch_size"],
-        progress=progress,
-        weights=weights,
-    )
-
-
 def _show(outcome: Any, shared: dict[str, Any]) -> None:
     from robustbench_dml.report.board import comparable_records, draw, show
 
@@ -290,6 +224,7 @@ def _warn(damaged: list[str]) -> None:
 
 
 cli.add_command(compare)
+cli.add_command(attack)
 cli.add_command(data)
 cli.add_command(inspect)
 

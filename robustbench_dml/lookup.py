@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from robustbench_dml.defense import resolve_params
@@ -65,9 +66,18 @@ def load_file(path: Path) -> None:
     Raises:
         RbdmlError: there is no such file, or it fails.
     """
+    load_module(path)
+
+
+def load_module(path: Path) -> ModuleType:
+    """A Python file as a module, imported once.
+
+    Raises:
+        RbdmlError: there is no such file, or it fails.
+    """
     module_name = f"rbdml_file_{path.resolve()}"
     if module_name in sys.modules:
-        return
+        return sys.modules[module_name]
     spec = importlib.util.spec_from_file_location(module_name, path)
     if not path.is_file() or spec is None or spec.loader is None:
         raise RbdmlError(f"{path}: no such Python file: give path/to/file.py:NAME")
@@ -80,17 +90,21 @@ def load_file(path: Path) -> None:
         raise
     except (Exception, SystemExit) as error:
         del sys.modules[module_name]
-        raise RbdmlError(
-            f"{path}: cannot be loaded: {type(error).__name__} at line {_line(error)}: {error}: mend the file"
-        ) from error
+        raise RbdmlError(f"{path}: cannot be loaded: {failure(error, path)}: mend the file") from error
+    return module
 
 
-def _line(error: BaseException) -> int | None:
-    """Where in the user's file it went wrong."""
-    if isinstance(error, SyntaxError):
-        return error.lineno
+def failure(error: BaseException, path: Path) -> str:
+    """What went wrong in a user's file and in which line of it, in one short line."""
     frames = traceback.extract_tb(error.__traceback__)
-    return frames[-1].lineno if frames else None
+    own = [frame for frame in frames if Path(frame.filename).resolve() == path.resolve()] or frames
+    line = error.lineno if isinstance(error, SyntaxError) else own[-1].lineno if own else None
+    return f"{type(error).__name__} at line {line}: {short(error)}"
+
+
+def short(error: BaseException) -> str:
+    """An error's message on one line."""
+    return " ".join(str(error).split())[:200]
 
 
 def named_entry(info: DefenseInfo, params: Mapping[str, Any]) -> DefenseInfo:

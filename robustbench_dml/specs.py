@@ -67,9 +67,7 @@ def make_spec(
     if "eta" in chosen:
         chosen["steps"] = chosen.pop("eta")
     threat = _threat_changes(chosen)
-    evaluated = changed_evaluation(
-        Evaluation(protocol="ers", threat=family.attack, queries=None, seed=0), evaluation or {}
-    )
+    evaluated = changed_evaluation(published_evaluation(data.name), evaluation or {})
     with _named_errors(steps="eta"):
         return RunSpec(
             dataset=data.name,
@@ -90,13 +88,15 @@ def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any]) -> Ev
     Args:
         evaluation: to start from.
         changes: any of protocol, norm, eps, alpha, steps, queries, seed, precision; `optimiser` and `search`, its
-            parameters; `also`, names of further attacks; `surrogate`, a checkpoint. None values are left out.
+            parameters; `also`, names of further attacks; `surrogate`, a checkpoint (or the first 16 digits of its
+            weights' hash). None values are left out. Another protocol comes with its own optimiser and surrogate.
 
     Raises:
         RbdmlError: an unknown name, a value out of range, or settings that do not go together.
     """
     changed = _given(changes)
     threat = _threat_changes(changed)
+    _check_norm(evaluation.threat, threat)
     optimiser, search = changed.pop("optimiser", None), changed.pop("search", None) or {}
     protocol = protocol_named(changed.get("protocol", evaluation.protocol))
     if protocol != protocol_named(evaluation.protocol):  # with its own settings
@@ -110,18 +110,42 @@ def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any]) -> Ev
         changed["surrogate"] = weights_hash(loaded.embedder)[:16]
     with _named_errors("attack "):
         result = _changed(evaluation, {**changed, "threat": _changed(evaluation.threat, threat)})
-    own = protocol.search.optimiser
-    if protocol.surrogate and result.search.optimiser != own:
-        raise RbdmlError(f"protocol '{result.protocol}' searches with '{own}' alone: leave --optimiser out")
-    needed = protocol.surrogate or OPTIMISERS.get(result.search.optimiser).cls.needs_surrogate
-    if needed and result.surrogate is None:
+    return _with_what_it_needs(result, protocol, asked="surrogate" in changed)
+
+
+def _check_norm(before: Threat, changes: Mapping[str, Any]) -> None:
+    """Radius and step mean something else in another norm."""
+    norm = changes.get("norm", before.norm)
+    missing = [name for name in ("eps", "alpha") if name not in changes]
+    if norm != before.norm and missing:
+        options = " and ".join(f"--attack-{name}" for name in missing)
         raise RbdmlError(
-            f"{'protocol ' + repr(result.protocol) if protocol.surrogate else 'this attack'} transfers from an "
-            "undefended model: give --surrogate CHECKPOINT, for instance what `rbdml run --defense regular` wrote"
+            f"attack norm {norm} without its own {' and '.join(missing)}: those of the evaluation are {before.norm} "
+            f"lengths; give {options} too"
         )
-    if result.surrogate is not None and not needed:
+
+
+def _with_what_it_needs(evaluation: Evaluation, protocol: Protocol, *, asked: bool) -> Evaluation:
+    """The evaluation, with a surrogate exactly where something transfers from one."""
+    own = protocol.search.optimiser
+    if protocol.surrogate and evaluation.search.optimiser != own:
+        raise RbdmlError(f"protocol '{evaluation.protocol}' searches with '{own}' alone: leave --optimiser out")
+    needed = protocol.surrogate or OPTIMISERS.get(evaluation.search.optimiser).cls.needs_surrogate
+    if needed and evaluation.surrogate is None:
+        what = f"protocol '{evaluation.protocol}'" if protocol.surrogate else f"'{evaluation.search.optimiser}'"
+        raise RbdmlError(
+            f"{what} transfers from an undefended model: give --surrogate CHECKPOINT, for instance what "
+            "`rbdml run --defense regular` wrote"
+        )
+    if evaluation.surrogate is not None and not needed and asked:
         raise RbdmlError("nothing here transfers from a surrogate: leave --surrogate out, or add --optimiser transfer")
-    return result
+    return evaluation if needed else evaluation.model_copy(update={"surrogate": None})
+
+
+def published_evaluation(dataset: str) -> Evaluation:
+    """The evaluation that is done on a data set unless another is asked for."""
+    family = FAMILIES[DATASETS.get(dataset).family]
+    return Evaluation(protocol="ers", threat=family.attack, queries=None, seed=0)
 
 
 def with_evaluation(spec: RunSpec, changes: Mapping[str, Any]) -> RunSpec:

@@ -17,10 +17,11 @@ from robustbench_dml.report.tables import record_tables
 def comparable_records(record: Record, folder: Path) -> tuple[list[Record], list[str]]:
     """The records below a folder with this one's data set (and files), backbone and evaluation, itself included.
 
-    A record that cannot be read does not spoil the others: the second value says what is wrong with each.
+    A model that is not ours has no backbone and stands beside any. A record that cannot be read does not spoil the
+    others: the second value says what is wrong with each.
     """
     found, damaged = readable_records(folder)
-    comparable = [other for other in found if _class_of(other) == _class_of(record)]
+    comparable = [other for other in found if _may_be_compared(other, record)]
     return [other for other in comparable if other.digest == record.digest or not is_fake(other)], damaged
 
 
@@ -48,8 +49,12 @@ def groups_of_records(folder: Path) -> tuple[list[list[Record]], list[str]]:
     """
     found, damaged = readable_records(folder)
     groups: dict[str, list[Record]] = {}
-    for record in (record for record in found if not is_fake(record)):
-        groups.setdefault(_class_of(record), []).append(record)
+    for record in sorted((one for one in found if not is_fake(one)), key=lambda one: one.spec.network is None):
+        joined = [group for group in groups.values() if _may_be_compared(record, group[0])]
+        for group in joined if record.spec.network is None else []:
+            group.append(record)
+        if record.spec.network is not None or not joined:
+            groups.setdefault(_class_of(record), []).append(record)
     if not groups and damaged:
         raise RbdmlError(f"no readable record below {folder}; the first: {damaged[0]}")
     if not groups:
@@ -97,6 +102,11 @@ def show(records: list[Record], *, marked: str | None = None, folder: Path | Non
     return record_tables(records, columns, marked=marked, values=values)
 
 
-def _class_of(record: Record) -> str:
+def _may_be_compared(one: Record, other: Record) -> bool:
+    networks = {one.spec.network, other.spec.network} - {None}
+    return len(networks) < 2 and len({_class_of(record, *networks) for record in (one, other)}) == 1
+
+
+def _class_of(record: Record, network: str | None = None) -> str:
     spec, files = record.spec, sorted(record.provenance.dataset_files.items())
-    return f"{spec.dataset} {files} {spec.network} {spec.evaluation.model_dump_json()}"
+    return f"{spec.dataset} {files} {network or spec.network} {spec.evaluation.model_dump_json()}"

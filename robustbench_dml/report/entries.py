@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from robustbench_dml.budget import named_budget
-from robustbench_dml.protocol import BUDGETS
-from robustbench_dml.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, Info, Registry
+from robustbench_dml.parameters import resolve
+from robustbench_dml.protocol import BUDGETS, PROTOCOLS
+from robustbench_dml.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, OPTIMISERS, Info, Registry
 from robustbench_dml.report.tables import millions
 
 Row = dict[str, str]
@@ -15,7 +16,7 @@ SCHEDULES = "shares of the schedules of arXiv:2203.01439 and arXiv:2106.03614"
 
 
 def describe(kind: str) -> list[Row]:
-    """One row per entry of `defenses`, `attacks`, `datasets`, `backbones` or `budgets`."""
+    """One row per entry of `defenses`, `attacks`, `datasets`, `backbones`, `budgets`, `optimisers` or `protocols`."""
     return _KINDS[kind]()
 
 
@@ -41,6 +42,28 @@ def _attacks() -> list[Row]:
     return rows
 
 
+def _optimisers() -> list[Row]:
+    rows = _infos(OPTIMISERS)
+    for row, info in zip(rows, OPTIMISERS, strict=True):
+        needs = (("gradients", not info.cls.black_box), ("--surrogate", info.cls.needs_surrogate))
+        row["needs"] = ", ".join(what for what, needed in needs if needed)
+        row["parameters"] = ", ".join(f"{name}={value}" for name, value in resolve(info.cls, {}, owner="").items())
+    return rows
+
+
+def _protocols() -> list[Row]:
+    return [
+        {
+            "name": name,
+            "summary": protocol.summary,
+            "optimiser": protocol.search.optimiser,
+            "needs": "--surrogate" if protocol.surrogate else "",
+            "attacks": ", ".join(protocol.attacks),
+        }
+        for name, protocol in PROTOCOLS.items()
+    ]
+
+
 def _budgets() -> list[Row]:
     return [
         {
@@ -59,4 +82,6 @@ _KINDS: dict[str, Callable[[], list[Row]]] = {
     "datasets": lambda: _with_schemes(DATASETS),
     "backbones": lambda: _with_schemes(BACKBONES),
     "budgets": _budgets,
+    "optimisers": _optimisers,
+    "protocols": _protocols,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,15 +17,15 @@ from robustbench_dml.evaluation import protocol_columns
 from robustbench_dml.files import write_atomically
 from robustbench_dml.records import Record
 from robustbench_dml.registry import DEFENSES
-from robustbench_dml.report.tables import describe_evaluation
+from robustbench_dml.report.tables import title
 from robustbench_dml.scores import scores_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MARKERS = "osD^vP*Xhp"
-# Okabe and Ito's colours, told apart by the colour-blind, and grey.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#8C8C8C", "#F0E442")
+# Okabe and Ito's colours, told apart by the colour-blind, without the yellow; grey; Tol's wine.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#8C8C8C", "#882255")
 STYLE: Any = {
     "svg.hashsalt": "rbdml",  # the same records give the same bytes
     "svg.fonttype": "none",
@@ -35,36 +36,35 @@ STYLE: Any = {
 
 
 def write_plots(records: Sequence[Record], folder: Path) -> list[Path]:
-    """Write `efficiency` and `tradeoff` as PNG and SVG into a folder; returns the four paths.
+    """Write `efficiency` and `tradeoff` as PNG and SVG into a folder; returns their paths.
+
+    Models whose training cost is not known are in the second only; where it is known of none, there is no first.
 
     Args:
         records: of one data set, backbone and evaluation.
         folder: an existing one.
     """
     frame = _frame(records)
-    subtitle = (
-        f"{records[0].spec.dataset}, {records[0].spec.backbone}, {describe_evaluation(records[0].spec.evaluation)}"
-    )
+    subtitle = title(records)
     protocol = records[0].spec.evaluation.protocol
     score = scores_of(protocol, protocol_columns(protocol))[0].label
-    return [
-        *_save(
-            _draw(frame, "passes", "training cost (million image passes, metered)", score, subtitle),
-            folder,
-            "efficiency",
-        ),
-        *_save(_draw(frame, "R@1", "benign recall at 1 (%)", score, subtitle), folder, "tradeoff"),
-    ]
+    appearance = _appearance(sorted(frame["defense"].unique()))
+    drawn = {"tradeoff": _draw(frame, "R@1", "benign recall at 1 (%)", score, subtitle, appearance)}
+    known = frame.dropna(subset=["passes"])
+    if len(known) > 0:
+        label = "training cost (million image passes, metered)"
+        drawn = {"efficiency": _draw(known, "passes", label, score, subtitle, appearance), **drawn}
+    return [path for name, figure in drawn.items() for path in _save(figure, folder, name)]
 
 
 def _frame(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "defense": record.spec.defense,
-            "eta": record.cost.nominal_per_iteration - 1,
-            "seed": record.spec.seed,
+            "defense": record.spec.label,
+            "eta": math.nan if record.cost is None else record.cost.nominal_per_iteration - 1,
+            "seed": math.nan if record.spec.seed is None else record.spec.seed,
             "flags": ", ".join(record.flags),
-            "passes": record.cost.passes / 1e6,
+            "passes": math.nan if record.cost is None else record.cost.passes / 1e6,
             "R@1": record.benign["R@1"],
             "R@1 low": record.intervals["R@1"][0],
             "R@1 high": record.intervals["R@1"][1],
@@ -73,15 +73,17 @@ def _frame(records: Sequence[Record]) -> pd.DataFrame:
             "score high": record.intervals[record.score][1],
         }
         for record in records
-    ).sort_values(["defense", "eta", "seed", "passes"])
+    ).sort_values(["defense", "eta", "seed", "passes", "R@1", "score"])
 
 
-def _draw(frame: pd.DataFrame, x: str, label: str, score: str, subtitle: str) -> Figure:
+Appearance = Callable[[str], tuple[str, str]]
+
+
+def _draw(frame: pd.DataFrame, x: str, label: str, score: str, subtitle: str, appearance: Appearance) -> Figure:
     with mpl.rc_context(sns.axes_style("whitegrid") | STYLE):
         figure = Figure(figsize=(6.4, 4.6), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
-        appearance = _appearance(sorted(frame["defense"].unique()))
         for defense, rows in frame.groupby("defense", sort=True):
             colour, marker = appearance(str(defense))
             axes.errorbar(
@@ -118,7 +120,7 @@ def _error(rows: pd.DataFrame, name: str) -> list[pd.Series[float]]:
     return [(rows[name] - rows[f"{name} low"]).clip(lower=0), (rows[f"{name} high"] - rows[name]).clip(lower=0)]
 
 
-def _appearance(shown: Sequence[str]) -> Callable[[str], tuple[str, str]]:
+def _appearance(shown: Sequence[str]) -> Appearance:
     """A colour for each family of defenses, the same in every plot, and a marker for each defense shown."""
     families = sorted({_family(info.name) for info in DEFENSES})
 

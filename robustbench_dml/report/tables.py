@@ -42,7 +42,7 @@ def record_tables(
             f"{title(records)}{_chance(records[0])}",
             _table([_cost_row(one, marked) for one in order]),
             _table([_attack_row(one, columns, marked) for one in order]),
-            " ".join([LEGEND, *_rank_legend(order), *(["*: this run."] if marked else [])]),
+            LEGEND + (" *: this run." if marked else "") + _rank_legend(order),
         ]
     )
 
@@ -59,16 +59,14 @@ def _chance(record: Record) -> str:
     return f", R@1 by chance {record.benign[CHANCE]:.2g}%" if CHANCE in record.benign else ""
 
 
-def _rank_legend(order: Sequence[Ranked]) -> list[str]:
+def _rank_legend(order: Sequence[Ranked]) -> str:
     """How ranks came about, where there are any to compare."""
     if sum(one.rank is not None for one in order) < 2:
-        return []
+        return ""
     tested = all(one.tested for one in order)
-    how = "" if tested else "; where values of queries are missing: intervals that do not overlap"
+    how = "" if tested else "; intervals that do not overlap where values of queries are missing"
     score = order[0].record.score
-    return [
-        f"rank: 1 + those that\nare significantly better (paired test on {score}, 5%{how}); none where a flag disqualifies."
-    ]
+    return f"\nrank: 1 + those significantly better (paired test on {score}, 5%{how}); none where a flag disqualifies."
 
 
 def describe_evaluation(evaluation: Evaluation) -> str:

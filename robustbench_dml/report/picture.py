@@ -1,0 +1,204 @@
+"""The picture of one attack: the image, what was done to it, and the list that it was done for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from robustbench_dml.closeup import CloseUp, Ranking
+from robustbench_dml.datasets.base import Split
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.files import write_atomically
+from robustbench_dml.report.plots import STYLE
+
+SUFFIXES = (".png", ".svg")
+RIGHT, WRONG, FOLLOWED, QUIET = "#009E73", "#D55E00", "#0072B2", "#666666"  # Okabe and Ito's; grey
+# In inches.
+WIDTH, HEIGHT, MARGIN = 11.0, 6.55, 0.35
+LARGE, SMALL, GAP = 1.75, 0.92, 0.1
+TOP_ROW, BEFORE_ROW, AFTER_ROW = 3.95, 2.28, 0.82  # lower edges
+TARGETS = 1  # as many are shown large
+
+
+@dataclass(frozen=True)
+class Page:
+    """A figure that is laid out in inches from its lower left corner."""
+
+    figure: Figure
+
+    def image(self, picture: Tensor, left: float, bottom: float, side: float) -> Axes:
+        """A (C, H, W) image in [0, 1] in a square."""
+        axes = self.figure.add_axes((left / WIDTH, bottom / HEIGHT, side / WIDTH, side / HEIGHT))
+        pixels = picture.permute(1, 2, 0).numpy()
+        axes.imshow(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, cmap="gray", vmin=0, vmax=1)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_anchor("C")
+        return axes
+
+    def text(self, left: float, bottom: float, text: str, **style: object) -> None:
+        """One line."""
+        self.figure.text(left / WIDTH, bottom / HEIGHT, text, **style)  # type: ignore[arg-type]
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a file that a picture could not be written to, before anything is computed.
+
+    Raises:
+        RbdmlError: of another kind than PNG or SVG, or in no folder.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise RbdmlError(f"{path}: pictures are written as {' or '.join(SUFFIXES)}: give --out such a name")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise RbdmlError(f"{path}: cannot be written: name a file in a folder that exists")
+
+
+def write_picture(path: Path, close: CloseUp, split: Split, *, caption: str) -> None:
+    """Draw one attack, as PNG or SVG by the suffix. The same values give the same bytes.
+
+    Args:
+        path: the file.
+        close: the attack.
+        split: where the images of the list are.
+        caption: what it was made with, in one line.
+
+    Raises:
+        RbdmlError: the file cannot be written.
+    """
+    check_picture(path)
+    kind = path.suffix.lower()[1:]
+    with mpl.rc_context(mpl.rcParamsDefault), mpl.rc_context({**STYLE, "font.size": 9}):
+        figure = draw_picture(close, split, caption=caption)
+        metadata = {"Software": None} if kind == "png" else {"Date": None}
+        try:
+            write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=150, metadata=metadata))
+        except OSError as error:
+            raise RbdmlError(f"{path}: cannot be written ({error.strerror}): name another --out") from None
+
+
+def draw_picture(close: CloseUp, split: Split, *, caption: str) -> Figure:
+    """The figure that `write_picture` writes."""
+    figure = Figure(figsize=(WIDTH, HEIGHT))
+    FigureCanvasAgg(figure)
+    page = Page(figure)
+    _title(page, close)
+    _images(page, close, split)
+    for ranking, moved, bottom, name in (
+        (close.before, close.images[0], BEFORE_ROW, "before"),
+        (close.after, close.images[1], AFTER_ROW, "after"),
+    ):
+        _list(page, close, ranking, _pictures(split, close.row, moved), bottom, name)
+    page.text(MARGIN, 0.17, caption, fontsize=7.5, color=QUIET)
+    return figure
+
+
+def value_lines(close: CloseUp) -> list[str]:
+    """What the attack came to, a line each."""
+    lines = [f"{name}  {_number(old)} \u2192 {_number(new)}" for name, (old, new) in close.values.items()]
+    first = close.followed[:1]
+    of = f"of {close.competitors:,}"
+    lines += [f"{_role(close)}  {close.before.places[row]:,} \u2192 {close.after.places[row]:,} {of}" for row in first]
+    return [*lines, f"embedding moved by {close.moved:.3f} of at most 2"]
+
+
+def magnification(close: CloseUp) -> float:
+    """By how much the perturbation is magnified so that its largest change just fits; 0 where there is none."""
+    return 0.5 / close.largest_change if close.largest_change > 0 else 0.0
+
+
+def _title(page: Page, close: CloseUp) -> None:
+    whose = "the candidate" if close.info.cls.of_candidate else "the query"
+    columns = ", ".join(close.values)
+    page.text(MARGIN, HEIGHT - 0.38, columns, fontsize=15, fontweight="bold")
+    what = f"{close.info.summary}; {whose} is image {close.row}, class {close.labels[close.row]}"
+    page.text(MARGIN, HEIGHT - 0.62, what, fontsize=9, color=QUIET)
+
+
+def _images(page: Page, close: CloseUp, split: Split) -> None:
+    before, after = close.images
+    times = magnification(close)
+    largest = f"largest change {close.largest_change * 255:.3g}/255"
+    shown: list[tuple[str, str, Tensor]] = [
+        ("before", "", before),
+        ("after", largest, after),
+        (
+            f"perturbation \u00d7 {times:.3g}" if times else "no perturbation",
+            f"L2 length {close.length:.3g}; grey is 0",
+            (0.5 + times * (after - before)).clamp(0, 1),
+        ),
+    ]
+    picture = _pictures(split, -1, before)
+    for row in close.targets[:TARGETS]:
+        several = f" (1st of {len(close.targets)})" if len(close.targets) > 1 else ""
+        role = "target, a query" if close.info.cls.of_candidate else "target"
+        shown.append((f"{role}{several}", f"image {row}, class {close.labels[row]}", picture(row)))
+    left = MARGIN
+    for title, below, image in shown:
+        axes = page.image(image, left, TOP_ROW, LARGE)
+        axes.set_title(title, fontsize=9.5, pad=4)
+        axes.set_xlabel(below, fontsize=8, color=QUIET, labelpad=3)
+        left += LARGE + 2.5 * GAP
+    _values(page, close, left + GAP)
+
+
+def _values(page: Page, close: CloseUp, left: float) -> None:
+    bottom = TOP_ROW + LARGE - 0.12
+    meanings = {column.name: column.meaning for column in close.info.columns}
+    for name, (old, new) in close.values.items():
+        page.text(left, bottom - 0.1, f"{name}  {_number(old)} \u2192 {_number(new)}", fontsize=12, fontweight="bold")
+        page.text(left, bottom - 0.29, meanings[name], fontsize=7.5, color=QUIET)
+        bottom -= 0.52
+    for line in value_lines(close)[len(close.values) :]:
+        page.text(left, bottom - 0.1, line, fontsize=9)
+        bottom -= 0.24
+
+
+def _list(
+    page: Page, close: CloseUp, ranking: Ranking, picture: Callable[[int], Tensor], bottom: float, name: str
+) -> None:
+    """The first places, and the first followed row where it is not among them."""
+    whose = "the target's list" if close.info.cls.of_candidate else "the query's list"
+    page.text(MARGIN, bottom + SMALL + 0.27, f"{whose} {name}", fontsize=9.5, fontweight="bold")
+    left = MARGIN
+    for place, row in enumerate(ranking.top, start=1):
+        _thumb(page, close, picture(row), row, place, left, bottom)
+        left += SMALL + GAP
+    for row in [row for row in close.followed[:1] if row not in ranking.top]:
+        page.text(left + 0.08, bottom + SMALL / 2, "\u2026", fontsize=16, color=QUIET)
+        _thumb(page, close, picture(row), row, ranking.places[row], left + 0.42, bottom)
+
+
+def _thumb(page: Page, close: CloseUp, image: Tensor, row: int, place: int, left: float, bottom: float) -> None:
+    axes = page.image(image, left, bottom, SMALL)
+    right, followed = close.right(row), row in close.followed
+    for spine in axes.spines.values():
+        spine.set(visible=True, color=RIGHT if right else WRONG, linewidth=2.5, linestyle="-" if right else "--")
+    style: dict[str, str] = {"color": FOLLOWED, "fontweight": "bold"} if followed else {}
+    axes.set_title(("\u25c6 " if followed else "") + f"{place:,}", fontsize=8, pad=3, **style)  # type: ignore[arg-type]
+    mark = "\u2713" if right else "\u2717"
+    axes.set_xlabel(f"{mark} class {close.labels[row]}", fontsize=8, color=RIGHT if right else WRONG, labelpad=3)
+
+
+def _role(close: CloseUp) -> str:
+    return "\u25c6 place of the candidate" if close.info.cls.of_candidate else "\u25c6 place of the target"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if abs(value) <= 2 and value != round(value) else f"{value:.1f}"
+
+
+def _pictures(split: Split, moved: int, image: Tensor) -> Callable[[int], Tensor]:
+    """(C, H, W) pictures of rows, one of them as it is now."""
+
+    def of(row: int) -> Tensor:
+        return image if row == moved else split.batch(torch.tensor([row], device=split.labels.device))[0].cpu()
+
+    return of
