@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from robustbench_dml.arena import Arena, arena_of
 from robustbench_dml.attack import Column
-from robustbench_dml.checks import GradientChecks, check_gradients
-from robustbench_dml.collapse import collapse_cause
+from robustbench_dml.checks import Findings, check_model
 from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.errors import RbdmlError, did_you_mean
 from robustbench_dml.gallery import Items
@@ -21,8 +20,8 @@ from robustbench_dml.progress import Bar, Progress
 from robustbench_dml.protocol import PROTOCOLS, Evaluation, Protocol
 from robustbench_dml.randomness import seed_of, uniform_per_item
 from robustbench_dml.registry import ATTACKS
-from robustbench_dml.retrieval import cluster_nmi, effective_rank, mean_cosine, retrieval_scores
-from robustbench_dml.scores import CHANCE, Score, fixed_list_recall, scores_of
+from robustbench_dml.retrieval import cluster_nmi, retrieval_scores
+from robustbench_dml.scores import CHANCE, fixed_list_recall, scores_of, summary_of
 from robustbench_dml.statistics import bootstrap_interval
 
 BENIGN_COLUMNS = {
@@ -43,10 +42,7 @@ class Evaluated:
         attacked: the protocol's columns.
         scores: of the protocol, 0..100 (not clipped, as published); the one that ranks first.
         intervals: 95% bootstrap interval over the queries of every value but NMI and chance.
-        effective_rank: of the test embeddings, in [1, D].
-        mean_cosine: between two test embeddings.
-        collapsed: whether the embeddings have collapsed onto a point or a line.
-        checks: of the gradients and of randomness.
+        findings: of the checks: reasons not to believe the scores.
         per_query: a (Q,) array for every value but NMI, chance and scores, as fractions, and `query`, the rows.
     """
 
@@ -54,10 +50,7 @@ class Evaluated:
     attacked: dict[str, float]
     scores: dict[str, float]
     intervals: dict[str, tuple[float, float]]
-    effective_rank: float
-    mean_cosine: float
-    collapsed: bool
-    checks: GradientChecks
+    findings: Findings
     per_query: dict[str, np.ndarray]
 
 
@@ -121,24 +114,25 @@ def evaluate_model(
     names = (*attacks, *evaluation.also)
     with progress.bar(len(queries) * len(names), "attack", "queries") as bar:
         attacked = _attack_all(arena, names, queries.split(batch_size), bar)
+    findings = check_model(arena, queries)
 
-    rank, cosine = effective_rank(gallery.embeddings), mean_cosine(gallery.embeddings)
     fractions = {name: values.numpy() for name, values in {**benign, **attacked}.items()}
     published = {name: columns[name].published(float(attacked[name].mean())) for name in columns}
     nmi = cluster_nmi(gallery.embeddings, split.labels, seed=seed_of(evaluation.seed, "k-means", dataset.name))
     chance = fixed_list_recall(split.labels[queries].cpu().numpy())
-    retrieved = {**{name: 100 * float(values.mean()) for name, values in benign.items()}, "NMI": 100 * nmi}
-    retrieved[CHANCE] = chance
+    retrieved = {name: 100 * float(values.mean()) for name, values in benign.items()}
+    retrieved |= {"NMI": 100 * nmi, CHANCE: chance}
     shown = {name: values for name, values in fractions.items() if name in columns or name in benign}
     return Evaluated(
         benign=retrieved,
         attacked=published,
         scores={score.name: float(score.of({**retrieved, **published})) for score in scores},  # type: ignore[dict-item]
-        intervals=_intervals(shown, columns, scores, chance, seed=seed_of(evaluation.seed, "bootstrap", dataset.name)),
-        effective_rank=rank,
-        mean_cosine=cosine,
-        collapsed=collapse_cause(cosine, rank) is not None,
-        checks=check_gradients(arena.model, split, seed=evaluation.seed, dataset=dataset.name),
+        intervals=bootstrap_interval(
+            shown,
+            summary_of(columns, scores, {CHANCE: chance}),
+            seed=seed_of(evaluation.seed, "bootstrap", dataset.name),
+        ),
+        findings=findings,
         per_query={"query": queries.cpu().numpy(), **fractions},
     )
 
@@ -176,21 +170,3 @@ def choose_queries(labels: Tensor, evaluation: Evaluation, dataset: str) -> Tens
         )
     draw = uniform_per_item(possible, 1, key=(evaluation.seed, "queries", dataset)).squeeze(1)
     return possible[draw.argsort()[: evaluation.queries]].sort().values
-
-
-def _intervals(
-    fractions: Mapping[str, np.ndarray],
-    columns: Mapping[str, Column],
-    scores: Iterable[Score],
-    chance: float,
-    *,
-    seed: int,
-) -> dict[str, tuple[float, float]]:
-    """Intervals of every per-query value, and of the scores, from the same resampled queries."""
-    known = {CHANCE: np.asarray(chance)}  # of the queries, not of the model: it is not resampled
-
-    def summary(means: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        shown = {name: columns[name].scale * mean if name in columns else 100 * mean for name, mean in means.items()}
-        return {**shown, **{score.name: score.of({**shown, **known}) for score in scores}}
-
-    return bootstrap_interval(fractions, summary, seed=seed)

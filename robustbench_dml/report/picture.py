@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import torch
@@ -22,10 +23,11 @@ from robustbench_dml.report.plots import STYLE
 SUFFIXES = (".png", ".svg")
 RIGHT, WRONG, FOLLOWED, QUIET = "#009E73", "#D55E00", "#0072B2", "#666666"  # Okabe and Ito's; grey
 # In inches.
-WIDTH, HEIGHT, MARGIN = 11.0, 6.55, 0.35
+WIDTH, HEIGHT, MARGIN = 11.0, 7.0, 0.35
 LARGE, SMALL, GAP = 1.75, 0.92, 0.1
-TOP_ROW, BEFORE_ROW, AFTER_ROW = 3.95, 2.28, 0.82  # lower edges
+TOP_ROW, BEFORE_ROW, AFTER_ROW = 4.28, 2.57, 0.85  # lower edges
 TARGETS = 1  # as many are shown large
+NOTE: dict[str, Any] = {"fontsize": 7.5, "color": QUIET}
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,9 @@ class Page:
         axes.set_anchor("C")
         return axes
 
-    def text(self, left: float, bottom: float, text: str, **style: object) -> None:
+    def text(self, left: float, bottom: float, text: str, **style: Any) -> None:
         """One line."""
-        self.figure.text(left / WIDTH, bottom / HEIGHT, text, **style)  # type: ignore[arg-type]
+        self.figure.text(left / WIDTH, bottom / HEIGHT, text, **style)
 
 
 def check_picture(path: Path) -> None:
@@ -96,17 +98,8 @@ def draw_picture(close: CloseUp, split: Split, *, caption: str) -> Figure:
         (close.after, close.images[1], AFTER_ROW, "after"),
     ):
         _list(page, close, ranking, _pictures(split, close.row, moved), bottom, name)
-    page.text(MARGIN, 0.17, caption, fontsize=7.5, color=QUIET)
+    page.text(MARGIN, 0.17, caption, **NOTE)
     return figure
-
-
-def value_lines(close: CloseUp) -> list[str]:
-    """What the attack came to, a line each."""
-    lines = [f"{name}  {_number(old)} \u2192 {_number(new)}" for name, (old, new) in close.values.items()]
-    first = close.followed[:1]
-    of = f"of {close.competitors:,}"
-    lines += [f"{_role(close)}  {close.before.places[row]:,} \u2192 {close.after.places[row]:,} {of}" for row in first]
-    return [*lines, f"embedding moved by {close.moved:.3f} of at most 2"]
 
 
 def magnification(close: CloseUp) -> float:
@@ -150,15 +143,24 @@ def _images(page: Page, close: CloseUp, split: Split) -> None:
 
 
 def _values(page: Page, close: CloseUp, left: float) -> None:
-    bottom = TOP_ROW + LARGE - 0.12
+    """The columns, the place in the list and the distance, each before and after, with what it means."""
     meanings = {column.name: column.meaning for column in close.info.columns}
-    for name, (old, new) in close.values.items():
-        page.text(left, bottom - 0.1, f"{name}  {_number(old)} \u2192 {_number(new)}", fontsize=12, fontweight="bold")
-        page.text(left, bottom - 0.29, meanings[name], fontsize=7.5, color=QUIET)
-        bottom -= 0.52
-    for line in value_lines(close)[len(close.values) :]:
-        page.text(left, bottom - 0.1, line, fontsize=9)
-        bottom -= 0.24
+    lines = [
+        (f"{name}  {_number(old)} \u2192 {_number(new)}", meanings[name], "black")
+        for name, (old, new) in close.values.items()
+    ]
+    for row in close.followed[:1]:
+        old, new = close.before.places[row], close.after.places[row]
+        who = "the candidate" if close.info.cls.of_candidate else "the target"
+        lines.append(
+            (f"\u25c6 {old:,} \u2192 {new:,}", f"place of {who} in the list, of {close.competitors:,}", FOLLOWED)
+        )
+    lines.append((f"{close.moved:.3f}", "how far the embedding moved, of at most 2", "black"))
+    bottom = TOP_ROW + LARGE - 0.2
+    for value, meaning, colour in lines:
+        page.text(left, bottom, value, fontsize=12, fontweight="bold", color=colour)
+        page.text(left, bottom - 0.19, meaning, **NOTE)
+        bottom -= 0.5
 
 
 def _list(
@@ -166,7 +168,10 @@ def _list(
 ) -> None:
     """The first places, and the first followed row where it is not among them."""
     whose = "the target's list" if close.info.cls.of_candidate else "the query's list"
-    page.text(MARGIN, bottom + SMALL + 0.27, f"{whose} {name}", fontsize=9.5, fontweight="bold")
+    page.text(MARGIN, bottom + SMALL + 0.3, f"{whose} {name}", fontsize=9.5, fontweight="bold")
+    page.text(
+        MARGIN + 2, bottom + SMALL + 0.3, f"\u2713 of the class of image {close.query}, \u2717 of another", **NOTE
+    )
     left = MARGIN
     for place, row in enumerate(ranking.top, start=1):
         _thumb(page, close, picture(row), row, place, left, bottom)
@@ -185,10 +190,6 @@ def _thumb(page: Page, close: CloseUp, image: Tensor, row: int, place: int, left
     axes.set_title(("\u25c6 " if followed else "") + f"{place:,}", fontsize=8, pad=3, **style)  # type: ignore[arg-type]
     mark = "\u2713" if right else "\u2717"
     axes.set_xlabel(f"{mark} class {close.labels[row]}", fontsize=8, color=RIGHT if right else WRONG, labelpad=3)
-
-
-def _role(close: CloseUp) -> str:
-    return "\u25c6 place of the candidate" if close.info.cls.of_candidate else "\u25c6 place of the target"
 
 
 def _number(value: float) -> str:
