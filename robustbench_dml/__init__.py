@@ -6,12 +6,19 @@ from robustbench_dml.api import (
     list_backbones,
     list_datasets,
     list_defenses,
+    list_optimisers,
     load_model,
     run,
     train,
 )
 from robustbench_dml.errors import RbdmlError
-from robustbench_dml.registry import register_attack, register_backbone, register_dataset, register_defense
+from robustbench_dml.registry import (
+    register_attack,
+    register_backbone,
+    register_dataset,
+    register_defense,
+    register_optimiser,
+)
 
 __all__ = [
     "RbdmlError",
@@ -20,11 +27,13 @@ __all__ = [
     "list_backbones",
     "list_datasets",
     "list_defenses",
+    "list_optimisers",
     "load_model",
     "register_attack",
     "register_backbone",
     "register_dataset",
     "register_defense",
+    "register_optimiser",
     "run",
     "train",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from robustbench_dml.checkpoints import Checkpoint, load_checkpoint
+from robustbench_dml.checkpoints import Checkpoint, load_checkpoint, weights_hash
 from robustbench_dml.datasets.base import Roots
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.evaluation import Evaluated, evaluate_model
@@ -20,14 +20,16 @@ from robustbench_dml.registry import (
     BACKBONES,
     DATASETS,
     DEFENSES,
+    OPTIMISERS,
     AttackInfo,
     BackboneInfo,
     DatasetInfo,
     DefenseInfo,
+    OptimiserInfo,
 )
 from robustbench_dml.runs import first_weights, load_dataset
 from robustbench_dml.runs import run as run_spec
-from robustbench_dml.specs import DEFAULT_BUDGET, make_spec
+from robustbench_dml.specs import DEFAULT_BUDGET, changed_evaluation, make_spec, published_evaluation
 from robustbench_dml.training import Trainer
 
 
@@ -81,15 +83,25 @@ def run(
         cache: whether decoded images are kept on disk.
         weights: a file of weights to start from instead of the published ones.
         quiet: no progress bars.
-        settings: as `specs.make_spec` takes them: backbone, pretrained, seed, params, training, evaluation.
+        settings: as `specs.make_spec` takes them: backbone, pretrained, seed, params, training, evaluation. In
+            `evaluation`, `surrogate` is the path of a checkpoint.
 
     Raises:
         RbdmlError: bad input or a bad environment, in one line.
     """
     progress, file = Progress(quiet), None if weights is None else Path(weights)
-    spec = make_spec(defense=defense, dataset=dataset, budget=str(budget), weights=file, **settings)
+    evaluation = dict(settings.pop("evaluation", None) or {})
+    surrogate = None if evaluation.get("surrogate") is None else Path(evaluation["surrogate"])
+    spec = make_spec(
+        defense=defense,
+        dataset=dataset,
+        budget=str(budget),
+        weights=file,
+        evaluation={**evaluation, "surrogate": surrogate},
+        **settings,
+    )
     roots = Roots(None if data_root is None else Path(data_root), download, cache, progress)
-    place = Place(Path(out), roots, pick_device(device), batch_size, progress, file)
+    place = Place(Path(out), roots, pick_device(device), batch_size, progress, file, surrogate)
     return run_spec(spec, place, force=force).record
 
 
@@ -120,6 +132,7 @@ def evaluate(
     device: str = "auto",
     batch_size: int = 128,
     data_root: str | Path | None = None,
+    surrogate: str | Path | nn.Module | None = None,
     quiet: bool = False,
     **evaluation: Any,
 ) -> Evaluated:
@@ -131,16 +144,32 @@ def evaluate(
         device: `auto`, `cpu` or `cuda`.
         batch_size: images attacked at once.
         data_root: a folder with data sets.
+        surrogate: an undefended model that attacks transfer from: a checkpoint, or a module like `model`.
         quiet: no progress bars.
-        evaluation: any of protocol, eps, alpha, steps, queries, seed, precision; by default the published settings.
+        evaluation: any of protocol, norm, eps, alpha, steps, queries, seed, precision, optimiser, search, also, as in
+            `specs.changed_evaluation`; by default the published settings.
 
     Raises:
         RbdmlError: bad input, in one line.
     """
-    settings = make_spec(defense="regular", dataset=dataset, pretrained=False, evaluation=evaluation).evaluation
+    named = None
+    if isinstance(surrogate, nn.Module):
+        named = weights_hash(surrogate)[:16]
+    elif surrogate is not None:
+        loaded = load_checkpoint(Path(surrogate), device=pick_device(device))
+        surrogate, named = loaded.model, weights_hash(loaded.embedder)[:16]
+    settings = changed_evaluation(published_evaluation(dataset), {**evaluation, "surrogate": named})
     progress = Progress(quiet)
     data = load_dataset(dataset, Roots(None if data_root is None else Path(data_root), progress=progress))
-    return evaluate_model(model, data, settings, device=pick_device(device), batch_size=batch_size, progress=progress)
+    return evaluate_model(
+        model,
+        data,
+        settings,
+        device=pick_device(device),
+        batch_size=batch_size,
+        surrogate=surrogate,
+        progress=progress,
+    )
 
 
 def load_model(checkpoint: str | Path, *, device: str = "auto") -> nn.Module:
@@ -160,6 +189,11 @@ def list_defenses() -> list[DefenseInfo]:
 def list_attacks() -> list[AttackInfo]:
     """All registered attacks, by name."""
     return list(ATTACKS)
+
+
+def list_optimisers() -> list[OptimiserInfo]:
+    """All registered optimisers, by name."""
+    return list(OPTIMISERS)
 
 
 def list_datasets() -> list[DatasetInfo]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import matplotlib as mpl
@@ -19,6 +20,7 @@ from robustbench_dml.datasets.base import Split
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.files import write_atomically
 from robustbench_dml.report.plots import STYLE
+from robustbench_dml.report.tables import decimals
 
 SUFFIXES = (".png", ".svg")
 RIGHT, WRONG, FOLLOWED, QUIET = "#009E73", "#D55E00", "#0072B2", "#666666"  # Okabe and Ito's; grey
@@ -98,7 +100,8 @@ def draw_picture(close: CloseUp, split: Split, *, caption: str) -> Figure:
         (close.after, close.images[1], AFTER_ROW, "after"),
     ):
         _list(page, close, ranking, _pictures(split, close.row, moved), bottom, name)
-    page.text(MARGIN, 0.17, caption, **NOTE)
+    for line, words in enumerate(reversed(wrap(caption, 170))):
+        page.text(MARGIN, 0.17 + 0.14 * line, words, **NOTE)
     return figure
 
 
@@ -145,20 +148,20 @@ def _images(page: Page, close: CloseUp, split: Split) -> None:
 def _values(page: Page, close: CloseUp, left: float) -> None:
     """The columns, the place in the list and the distance, each before and after, with what it means."""
     meanings = {column.name: column.meaning for column in close.info.columns}
-    lines = [
-        (f"{name}  {_number(old)} \u2192 {_number(new)}", meanings[name], "black")
-        for name, (old, new) in close.values.items()
-    ]
+    lines = [(_change(name, *pair), meanings[name], "black") for name, pair in close.values.items()]
     for row in close.followed[:1]:
         old, new = close.before.places[row], close.after.places[row]
-        who = "the candidate" if close.info.cls.of_candidate else "the target"
+        target = "the target" if len(close.targets) == 1 else "the first target"
+        who = "the candidate" if close.info.cls.of_candidate else target
         lines.append(
             (f"\u25c6 {old:,} \u2192 {new:,}", f"place of {who} in the list, of {close.competitors:,}", FOLLOWED)
         )
-    lines.append((f"{close.moved:.3f}", "how far the embedding moved, of at most 2", "black"))
+    if not any(new == close.moved for _, new in close.values.values()):
+        lines.append((f"{close.moved:.3f}", "how far the embedding moved, of at most 2", "black"))
     bottom = TOP_ROW + LARGE - 0.2
     for value, meaning, colour in lines:
-        page.text(left, bottom, value, fontsize=12, fontweight="bold", color=colour)
+        size = 12 if len(value) < 22 else 9.5
+        page.text(left, bottom, value, fontsize=size, fontweight="bold", color=colour)
         page.text(left, bottom - 0.19, meaning, **NOTE)
         bottom -= 0.5
 
@@ -169,9 +172,8 @@ def _list(
     """The first places, and the first followed row where it is not among them."""
     whose = "the target's list" if close.info.cls.of_candidate else "the query's list"
     page.text(MARGIN, bottom + SMALL + 0.3, f"{whose} {name}", fontsize=9.5, fontweight="bold")
-    page.text(
-        MARGIN + 2, bottom + SMALL + 0.3, f"\u2713 of the class of image {close.query}, \u2717 of another", **NOTE
-    )
+    legend = f"\u2713 of the class of image {close.query}, \u2717 of another"
+    page.text(MARGIN + 2, bottom + SMALL + 0.3, legend, **NOTE)
     left = MARGIN
     for place, row in enumerate(ranking.top, start=1):
         _thumb(page, close, picture(row), row, place, left, bottom)
@@ -185,15 +187,15 @@ def _thumb(page: Page, close: CloseUp, image: Tensor, row: int, place: int, left
     axes = page.image(image, left, bottom, SMALL)
     right, followed = close.right(row), row in close.followed
     for spine in axes.spines.values():
-        spine.set(visible=True, color=RIGHT if right else WRONG, linewidth=2.5, linestyle="-" if right else "--")
+        spine.set(visible=True, color=RIGHT if right else WRONG, linewidth=2.5)
     style: dict[str, str] = {"color": FOLLOWED, "fontweight": "bold"} if followed else {}
     axes.set_title(("\u25c6 " if followed else "") + f"{place:,}", fontsize=8, pad=3, **style)  # type: ignore[arg-type]
     mark = "\u2713" if right else "\u2717"
     axes.set_xlabel(f"{mark} class {close.labels[row]}", fontsize=8, color=RIGHT if right else WRONG, labelpad=3)
 
 
-def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) <= 2 and value != round(value) else f"{value:.1f}"
+def _change(column: str, old: float, new: float) -> str:
+    return f"{column}  {old:.{decimals(column)}f} \u2192 {new:.{decimals(column)}f}"
 
 
 def _pictures(split: Split, moved: int, image: Tensor) -> Callable[[int], Tensor]:
