@@ -157,6 +157,14 @@ def test_more_restarts_make_it_no_worse(make: Callable[[int], Optimiser], norm: 
     assert bool((values[2] < values[0] - 1e-3).any())  # and some better
 
 
+def test_an_equal_value_is_no_reason_to_move() -> None:
+    flat = replace(problem(), objective=lambda e, _: (e - e.detach()).sum(1))  # all values 0, but not the gradient
+    found, _ = AutoPGD().search(flat, flat.start(1, random=True), 1)
+    assert torch.equal(found, flat.start(1, random=True))
+    assert torch.equal(run(AutoPGD(restarts=3), flat), flat.images)
+    assert torch.equal(run(Square(queries=9), flat), run(Square(queries=1), flat))
+
+
 def test_the_best_of_several_starts_is_kept_image_by_image() -> None:
     @dataclass(kw_only=True)
     class Given(Restarting):
