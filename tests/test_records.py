@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from robustbench_dml.budget import Spent
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.files import sha256, write_atomically
-from robustbench_dml.protocol import Budget, Evaluation, RunSpec, Threat, Training
+from robustbench_dml.protocol import Budget, Evaluation, ForeignSpec, RunSpec, Threat, Training
 from robustbench_dml.records import (
     MAX_BYTES,
     RECORD_FILE,
@@ -63,9 +63,7 @@ RECORD = Record(
     attacked={"CA+": 5.5, "TMA": 0.25},
     scores={"ERS": 30.25},
     intervals={"R@1": (79.0, 81.0), "CA+": (5.0, 6.0), "TMA": (0.2, 0.3), "ERS": (29.5, 31.0)},
-    diagnostics=Diagnostics(
-        flags=[], effective_rank=12.5, mean_cosine=0.1, without_gradient=0.0, repeat_difference=0.0
-    ),
+    diagnostics=Diagnostics(flags=[], disqualifying=[], measured={"mean_cosine": 0.1}),
     training_end=TrainingEnd(last_loss=0.2, collapsed_at=None, collapse_cause=None, stopped=False, device="cpu"),
     provenance=Provenance(
         created="2026-01-02T03:04:05+00:00",
@@ -84,6 +82,7 @@ RECORD = Record(
 )
 
 Place = tuple[str, ...]
+AB = ("a" * 64, "b" * 64)
 
 
 def leaves(values: dict[str, Any], above: Place = ()) -> list[Place]:
@@ -201,7 +200,9 @@ def test_a_record_cut_anywhere_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e400", "null", '"30.25"', "true"])
 @pytest.mark.parametrize(
-    "place", [("scores", "ERS"), ("benign", "R@1"), ("cost", "passes"), ("diagnostics", "mean_cosine")], ids=".".join
+    "place",
+    [("scores", "ERS"), ("benign", "R@1"), ("cost", "passes"), ("diagnostics", "measured", "mean_cosine")],
+    ids=".".join,
 )
 def test_what_is_not_a_finite_number_is_refused(tmp_path: Path, place: Place, value: str) -> None:
     text = json.dumps(changed(RECORD.model_dump(mode="json"), place, lambda _: "VALUE"))
@@ -231,11 +232,55 @@ def test_a_missing_field_is_refused(tmp_path: Path, name: str) -> None:
         assert f"{name}: Field required" in refusal(tmp_path, json.dumps(values))
 
 
-@pytest.mark.parametrize("place", [("version",), ("spec", "version")], ids=".".join)
 @pytest.mark.parametrize("version", [0, 2, "1", 1.5, None])
-def test_another_version_is_refused(tmp_path: Path, place: Place, version: object) -> None:
-    altered = changed(RECORD.model_dump(mode="json"), place, lambda _: version)
-    assert ".".join(place) in refusal(tmp_path, json.dumps(altered))
+def test_another_version_of_specs_is_refused(tmp_path: Path, version: object) -> None:
+    altered = changed(RECORD.model_dump(mode="json"), ("spec", "version"), lambda _: version)
+    assert ": spec.version: " in refusal(tmp_path, json.dumps(altered))
+
+
+@pytest.mark.parametrize("version", [0, 1, 3, "2", 1.5, None])
+def test_another_version_of_records_is_refused_and_said_to_be_made_again(tmp_path: Path, version: object) -> None:
+    old = {**RECORD.model_dump(mode="json"), "version": version}
+    del old["scores"]  # as in version 1: what else does not fit is not what matters
+    message = refusal(tmp_path, json.dumps({**old, "ers": 30.25}))
+    assert f"version {version!r} of records" in message
+    assert "run again" in message
+
+
+# Models from elsewhere
+
+
+FOREIGN = ForeignSpec(
+    dataset="fashion-mini", model="mine.py:build", source="a" * 64, weights="b" * 64, evaluation=SPEC.evaluation
+)
+UNKNOWN = RECORD.model_copy(update={"digest": FOREIGN.digest, "spec": FOREIGN, "cost": None, "training_end": None})
+
+
+def test_a_record_of_a_foreign_model_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    write_record(tmp_path, UNKNOWN)
+    read = read_record(tmp_path)
+    assert read == UNKNOWN
+    assert isinstance(read.spec, ForeignSpec)
+    assert read.flags == []
+
+
+def test_only_a_foreign_model_may_have_an_unknown_training(tmp_path: Path) -> None:
+    for name in ("cost", "training_end"):
+        assert "cost and a training_end" in refusal(tmp_path, RECORD.model_copy(update={name: None}).model_dump_json())
+
+
+@pytest.mark.parametrize("place", leaves(FOREIGN.model_dump()), ids=".".join)
+def test_the_digest_of_a_foreign_spec_changes_with_every_field(tmp_path: Path, place: Place) -> None:
+    swapped = changed(FOREIGN.model_dump(), place, lambda value: "c" * 64 if value in AB else other(value))
+    altered = ForeignSpec.model_validate(swapped)
+    assert altered.digest != FOREIGN.digest
+    assert "altered" in refusal(tmp_path, UNKNOWN.model_copy(update={"spec": altered}).model_dump_json())
+
+
+def test_a_foreign_spec_is_called_by_its_factory_and_its_weights() -> None:
+    assert (FOREIGN.label, FOREIGN.network, FOREIGN.seed, FOREIGN.params) == ("mine.py:build@bbbbbbbb", None, None, {})
+    assert (SPEC.label, SPEC.network) == ("hm-lga-ics", "c2f2")
+    assert FOREIGN.place == SPEC.place == "fashion-mini"
 
 
 def test_a_file_too_large_for_a_record_is_not_even_parsed(tmp_path: Path) -> None:
