@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import torch
+from support import SMALL_IMAGE
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robustbench_dml.checks import Findings
+from robustbench_dml.checks.gradients import check_gradients
+from robustbench_dml.embedder import Embedder
+
+IMAGES = torch.rand(64, *SMALL_IMAGE, generator=torch.Generator().manual_seed(0)).clamp_min(1e-3)
+
+
+class Model(nn.Module):
+    """Pixels as embeddings; a share of the images has no gradient, and each call adds some noise."""
+
+    def __init__(self, *, dead: float = 0.0, noise: float = 0.0) -> None:
+        super().__init__()
+        self.dead, self.noise = dead, noise
+
+    def forward(self, images: Tensor) -> Tensor:
+        flat = images.flatten(1)
+        alive = (torch.arange(len(images)) >= self.dead * len(images)).float()[:, None]
+        flat = flat * alive + flat.detach() * (1 - alive) + self.noise * torch.rand_like(flat)
+        return F.normalize(flat, dim=1)
+
+
+def findings(model: nn.Module, *, images: Tensor = IMAGES, moved: float = 0.0) -> Findings:
+    """What the checks say of a model whose gallery was embedded `moved` away from what it gives now."""
+    with torch.no_grad():
+        benign = model(images)
+    return Findings(tuple(check_gradients(model, images, benign + moved, seed=0)))
+
+
+def network() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 4))
+
+
+def test_an_honest_model_raises_no_flag() -> None:
+    assert findings(Model()).flags == []
+    assert findings(Embedder(network())).flags == []
+    assert findings(Embedder(network()).double(), images=IMAGES.double()).flags == []
+    assert findings(Embedder(network()), images=IMAGES[:1]).flags == []
+
+
+def test_images_without_gradient_are_counted() -> None:
+    assert findings(Model(dead=0.25)).measured["images without gradient"] == 0.25
+    assert findings(Model(dead=0.25)).flags == ["no gradient"]
+    assert findings(Model(dead=0.0625)).flags == []
+
+
+def test_a_model_that_cuts_the_graph_has_no_gradient() -> None:
+    class Cut(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return F.normalize(images.detach().flatten(1), dim=1)
+
+    assert findings(Cut()).flags == ["no gradient"]
+
+
+def test_a_gradient_that_is_the_same_for_every_image_is_noticed() -> None:
+    class Straight(nn.Module):
+        """Without normalisation, a linear network has one gradient."""
+
+        def forward(self, images: Tensor) -> Tensor:
+            return images.flatten(1)
+
+    found = findings(Straight())
+    assert found.flags == ["constant gradient"]
+    assert abs(found.measured["cosine of two gradients"] - 1) < 1e-6
+
+
+def test_randomness_is_noticed() -> None:
+    assert findings(Model(noise=0.1)).flags == ["random", "not benign at eps 0"]
+
+
+def test_a_gallery_that_another_network_made_is_noticed() -> None:
+    assert findings(Embedder(network()), moved=0.01).flags == ["not benign at eps 0"]
+    assert findings(Embedder(network()), moved=1e-6).flags == []
+
+
+def test_networks_in_half_precision_may_differ_by_more() -> None:
+    class Half(Embedder):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images.bfloat16()).float()
+
+    half = Half(network()).bfloat16()
+    assert findings(half, moved=5e-3).flags == []
+    assert findings(half, moved=0.05).flags == ["not benign at eps 0"]
