@@ -69,7 +69,7 @@ def test_a_query_alone_in_its_class_stays_as_it_is(name: str) -> None:
     values = attack.objective(moved, block)
     (gradient,) = torch.autograd.grad(values.sum(), moved)
     assert gradient.isfinite().all()
-    assert torch.equal(gradient[0], torch.zeros(5))
+    assert (gradient[0] == 0).all()
     assert (gradient[1:].abs().sum(1) > 0).any()
 
 

@@ -26,5 +26,5 @@ def test_where_every_wrong_item_is_nearer_already_nothing_is_left_to_gain(name: 
     assert expected[:4] == [0.0] * 4
     assert min(expected[4:]) > 1
     (gradient,) = torch.autograd.grad(values.sum(), moved)
-    assert torch.equal(gradient[:4], torch.zeros(4, 5))
+    assert (gradient[:4] == 0).all()
     assert (gradient[4:] != 0).any(1).all()
