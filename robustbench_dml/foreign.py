@@ -72,7 +72,7 @@ class Foreign:
         images = dataset.test.to(place.device).batch(torch.arange(min(TRIED, len(dataset.test)), device=place.device))
         try:
             with torch.no_grad():
-                found = InOwnPrecision(model)(images)
+                found = model(images.to(InOwnPrecision(model).dtype))
         except Exception as error:  # whatever a stranger's code raises
             shape, reason = "x".join(map(str, dataset.image_shape)), failure(error, self.path)
             raise RbdmlError(

@@ -95,11 +95,12 @@ def load_module(path: Path) -> ModuleType:
 
 
 def failure(error: BaseException, path: Path) -> str:
-    """What went wrong in a user's file and in which line of it, in one short line."""
+    """What went wrong in a user's file, and in which line where it passed through one, in one short line."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename).resolve() == path.resolve()] or frames
-    line = error.lineno if isinstance(error, SyntaxError) else own[-1].lineno if own else None
-    return f"{type(error).__name__} at line {line}: {short(error)}"
+    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+    if isinstance(error, SyntaxError):
+        lines = [error.lineno]
+    return type(error).__name__ + (f" at line {lines[-1]}" if lines else "") + f": {short(error)}"
 
 
 def short(error: BaseException) -> str:
