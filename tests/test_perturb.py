@@ -31,16 +31,21 @@ def naive_pgd(model: Embedder, start: Tensor, target: Tensor, threat: Threat) ->
             x = (image + r).requires_grad_()
             value = -(model(x[None])[0] - goal).square().sum()
             (gradient,) = torch.autograd.grad(value, x)
-            r = (r - threat.alpha * gradient.sign()).clamp(-threat.eps, threat.eps)
+            if threat.norm == "linf":
+                r = (r - threat.alpha * gradient.sign()).clamp(-threat.eps, threat.eps)
+            else:
+                r = r - threat.alpha * gradient / gradient.norm()
+                r = r * min(1.0, threat.eps / float(r.norm()))
             r = (image + r).clamp(0, 1) - image
         result.append(image + r)
     return torch.stack(result)
 
 
-def test_equals_a_loop(linear_model: Embedder) -> None:
+@pytest.mark.parametrize("threat", [THREAT, Threat(norm="l2", eps=0.6, alpha=0.2, steps=6)])
+def test_equals_a_loop(linear_model: Embedder, threat: Threat) -> None:
     start, target = images(7), torch.randn(7, 6, generator=torch.Generator().manual_seed(1)).double()
-    moved = pgd(linear_model, start, away_from(target), threat=THREAT)  # type: ignore[arg-type]
-    assert torch.allclose(moved, naive_pgd(linear_model, start, target, THREAT), atol=1e-12, rtol=0)
+    moved = pgd(linear_model, start, away_from(target), threat=threat)  # type: ignore[arg-type]
+    assert torch.allclose(moved, naive_pgd(linear_model, start, target, threat), atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("threat", [THREAT, Threat(eps=0.2, alpha=0.7, steps=3)])

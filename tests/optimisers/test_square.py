@@ -120,7 +120,7 @@ def loop(optimiser: Square, attacked: Problem, row: int) -> Tensor:
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("shape", [COLOUR, (1, 4, 4), (2, 12, 10)])
+@pytest.mark.parametrize("shape", [COLOUR, (1, 4, 4), (2, 17, 20)])
 def test_equals_a_loop(norm: Norm, shape: tuple[int, ...]) -> None:
     attacked = problem(norm, count=3, shape=shape, model=network(hidden=6, shape=shape))
     optimiser = Square(queries=60)
