@@ -64,6 +64,8 @@ class Restart(Optimiser):
 class WorstCase(Attack):
     """An ensemble. The value of an item is the lowest that any stage reached; 0 cannot be made worse."""
 
+    searches_with = "ensemble"
+
     value_column: ClassVar[str]
     drawn_as: ClassVar[str]  # its targets are those of the attack of this name
 
@@ -86,9 +88,9 @@ class WorstCase(Attack):
         return self.columns_of(self.value(embeddings, block))
 
     def run(self, arena: Arena, name: str, items: Items) -> dict[str, Tensor]:
+        """The columns, and for each item the number of the stage that reached its value (-1: none did)."""
         ensemble = arena.optimiser
-        if not isinstance(ensemble, Ensemble):
-            raise RbdmlError(f"attack '{name}' is one of protocol 'autorank': use --protocol autorank")
+        assert isinstance(ensemble, Ensemble)
         judged = arena.block(self, self.drawn_as, items)
         lowest = self.value(judged.own, judged)
         broken_by = torch.full_like(lowest, -1)

@@ -60,6 +60,8 @@ class Column:
 class Attack(ABC):
     """Moves the embedding of one image to where it does harm."""
 
+    searches_with: ClassVar[str | None] = None  # the one optimiser that it works with; None: any
+
     of_candidate: ClassVar[bool] = False  # the image is a candidate in its targets' lists; otherwise a query
 
     def choose_targets(self, items: Items, draws: Draws) -> Tensor:

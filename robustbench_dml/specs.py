@@ -19,7 +19,7 @@ from robustbench_dml.lookup import find_attack, find_defense, named_entry
 from robustbench_dml.parameters import resolve
 from robustbench_dml.pretrained import start_of
 from robustbench_dml.protocol import FAMILIES, Evaluation, Protocol, RunSpec, Search, Threat
-from robustbench_dml.registry import BACKBONES, DATASETS, OPTIMISERS
+from robustbench_dml.registry import ATTACKS, BACKBONES, DATASETS, OPTIMISERS
 
 DEFAULT_BUDGET = "quick"
 
@@ -168,6 +168,9 @@ def _further_attacks(names: Iterable[str], protocol: Protocol) -> list[str]:
     filled = set(columns_of(protocol.attacks))
     for name in names:
         for attack in protocol.further if name == "published" else [find_attack(name)]:
+            own = ATTACKS.get(attack).cls.searches_with
+            if own not in (None, protocol.search.optimiser):
+                raise RbdmlError(f"attack '{attack}' searches with '{own}' alone: use --protocol autorank")
             columns = set(columns_of([attack]))
             if attack not in found and columns & filled:
                 raise RbdmlError(

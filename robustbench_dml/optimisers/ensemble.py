@@ -18,7 +18,7 @@ from robustbench_dml.registry import register_optimiser
 
 @register_optimiser(
     "ensemble",
-    summary="APGD with restarts, Square and transfer; the best end of every image is kept",
+    summary="APGD with restarts, Square and, in autorank, transfer; the best end of every image is kept",
     paper="after AutoAttack: Croce and Hein, ICML 2020, arXiv:2003.01690",
 )
 @dataclass(kw_only=True)

@@ -1,0 +1,163 @@
+"""AutoRank on a small network that is neither hopeless nor robust: its stages against the same attacks alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from support import SMALL_IMAGE
+from torch import Tensor, nn
+
+from robustbench_dml.arena import Arena, arena_of
+from robustbench_dml.attacks.autorank import Stage, WorstCandidate, WorstQuery
+from robustbench_dml.datasets.base import Split
+from robustbench_dml.embedder import Embedder
+from robustbench_dml.gallery import Items
+from robustbench_dml.optimisers.base import Optimiser, Problem
+from robustbench_dml.optimisers.ensemble import Ensemble
+from robustbench_dml.protocol import PROTOCOLS, Evaluation, Search, Threat
+from robustbench_dml.registry import ATTACKS, OPTIMISERS
+
+CPU = torch.device("cpu")
+IMAGES, CLASSES = 48, 4
+SMALL = {"restarts": 2, "steps": 8, "square_queries": 30, "classes": 2}
+ENSEMBLE = Search(optimiser="ensemble", params=SMALL)
+THREAT = Threat(eps=0.06, alpha=0.02, steps=5)
+ALL = torch.arange(IMAGES)
+
+
+def split() -> Split:
+    rng = torch.Generator().manual_seed(0)
+    labels = ALL % CLASSES
+    means = torch.rand(CLASSES, *SMALL_IMAGE, generator=rng)
+    pixels = 0.5 * means[labels] + 0.5 * torch.rand(IMAGES, *SMALL_IMAGE, generator=rng)
+    return Split((255 * pixels).to(torch.uint8), labels)
+
+
+def model(seed: int) -> Embedder:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Embedder(nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.Tanh(), nn.Linear(12, 6))).double()
+
+
+def arena(search: Search = ENSEMBLE, *, steps: int = THREAT.steps, seed: int = 0) -> Arena:
+    threat = THREAT.model_copy(update={"steps": steps})
+    evaluation = Evaluation(protocol="autorank", threat=threat, queries=None, seed=seed, search=search)
+    surrogate = arena_of(model(1), split(), evaluation=evaluation, dataset="small", device=CPU)
+    return arena_of(model(0), split(), evaluation=evaluation, dataset="small", device=CPU, surrogate=surrogate)
+
+
+@torch.no_grad()
+def attack(name: str, place: Arena, rows: Tensor = ALL) -> dict[str, np.ndarray]:
+    found = ATTACKS.get(name).build().run(place, name, Items(place.gallery, rows))
+    return {column: values.numpy() for column, values in found.items()}
+
+
+@cache
+def worst() -> dict[str, np.ndarray]:
+    place = arena()
+    return {**attack("worst-query", place), **attack("worst-candidate", place)}
+
+
+SINGLE = {
+    "as published": arena(Search()),
+    "apgd": arena(Search(optimiser="apgd", params={"random_start": False, "restarts": 2}), steps=8),
+    "square": arena(Search(optimiser="square", params={"queries": 30})),
+    "transfer": arena(Search(optimiser="transfer", params={})),
+}
+QUERY_SIDE = {
+    "as published": ("es", "ltm", "gtm"),
+    "apgd": ("es", "ltm", "ranking-margin", "hardest-margin", "smooth-recall", "wrong-class"),
+    "square": ("ranking-margin",),
+    "transfer": ("es", "ltm", "gtm"),
+}
+
+
+def test_the_case_tells_strong_attacks_from_weak_ones() -> None:
+    place = arena()
+    block = place.block(ATTACKS.get("es").build(), "es", Items(place.gallery, ALL))
+    benign = float(block.recall_at_1(block.own).mean())
+    assert 0.1 < worst()["AR:Q"].mean() < benign - 0.2
+    assert 0 < worst()["AR:C"].mean() < 0.4
+    assert len(set(worst()["AR:Q stage"])) > 2
+
+
+@pytest.mark.parametrize("search", SINGLE)
+def test_never_weaker_than_one_of_its_attacks_alone_query_by_query(search: str) -> None:
+    for name in QUERY_SIDE[search]:
+        alone = attack(name, SINGLE[search])
+        (recall,) = (alone[column.name] for column in ATTACKS.get(name).columns if column.name != "ES:D")
+        assert (worst()["AR:Q"] <= recall).all(), name
+    if search != "square":
+        assert (worst()["AR:C"] <= attack("ca+", SINGLE[search])["CA+"] + 1e-12).all()
+
+
+def test_stronger_than_every_published_attack_together() -> None:
+    recalls = [attack(name, SINGLE["as published"]) for name in QUERY_SIDE["as published"]]
+    best = np.min([recalls[0]["ES:R"], recalls[1]["LTM"], recalls[2]["GTM"]], axis=0)
+    assert worst()["AR:Q"].sum() < best.sum()
+
+
+def test_every_part_of_the_queries_has_the_same_values() -> None:
+    for rows in (ALL.flip(0), ALL[5:17], ALL[40:41]):
+        place = arena()
+        part = {**attack("worst-query", place, rows), **attack("worst-candidate", place, rows)}
+        for column, values in part.items():
+            assert np.array_equal(values, worst()[column][rows.numpy()]), column
+
+
+def test_another_seed_aims_at_other_queries() -> None:
+    assert not np.array_equal(attack("worst-candidate", arena(seed=1))["AR:C"], worst()["AR:C"])
+
+
+class Counting(Optimiser):
+    """Notes how many images it is given."""
+
+    sizes: list[int]
+
+    def __init__(self, inner: Optimiser, sizes: list[int]) -> None:
+        self.inner, self.sizes = inner, sizes
+
+    def run(self, problem: Problem) -> Tensor:
+        self.sizes.append(len(problem))
+        return self.inner.run(problem)
+
+
+def test_only_survivors_are_attacked_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    stages = WorstQuery.stages
+
+    def counted(self: WorstQuery, ensemble: Ensemble) -> Iterator[Stage]:
+        for stage in stages(self, ensemble):
+            yield Stage(stage.name, stage.attack, Counting(stage.optimiser, sizes), stage.longer)
+
+    monkeypatch.setattr(WorstQuery, "stages", counted)
+    place = arena()
+    found = attack("worst-query", place)
+    block = place.block(ATTACKS.get("es").build(), "es", Items(place.gallery, ALL))
+    right = block.recall_at_1(block.own).numpy() == 1
+    stage, number = found["AR:Q stage"], len(sizes)
+    assert sizes == [int((right & ((stage == -1) | (stage >= at))).sum()) for at in range(number)]
+    assert number == len(list(stages(WorstQuery(), Ensemble(**SMALL)))) and sizes[-1] < sizes[0]
+    assert ((found["AR:Q"] == 1) == (right & (stage == -1))).all()
+
+
+def test_the_stages_end_when_nothing_is_left() -> None:
+    broken = arena(ENSEMBLE).changed(threat=Threat(eps=1, alpha=0.25, steps=20))
+    found = attack("worst-query", broken)
+    assert found["AR:Q"].sum() == 0 and found["AR:Q stage"].max() < 3
+
+
+def test_a_candidate_in_the_first_percent_counts_as_planted() -> None:
+    assert np.array_equal(worst()["AR:C1"], (worst()["AR:C"] <= 0.01).astype(float))
+    values = WorstCandidate().columns_of(torch.tensor([0.0, 0.01, 0.011], dtype=torch.float64))
+    assert values["AR:C1"].tolist() == [1, 1, 0]
+
+
+def test_the_protocol_names_every_parameter_of_its_search_in_their_order() -> None:
+    search = PROTOCOLS["autorank"].search
+    assert search.params == vars(OPTIMISERS.get(search.optimiser).cls())
+    assert list(search.params) == list(vars(Ensemble()))
