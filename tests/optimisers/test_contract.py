@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optimiser_support import NORMS, RADIUS, lengths, network, problem
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from robustbench_dml.budget import PropagationMeter
 from robustbench_dml.optimisers.apgd import AutoPGD
@@ -110,6 +112,40 @@ def test_costs_what_it_should_and_leaves_the_weights_alone(case: Case, norm: Nor
     rows = torch.cat([benign.rows[:0], *(rows for _, rows in seen)])
     assert torch.equal(rows.bincount(minlength=count), torch.full((count,), case.forwards + case.passes))
     assert not any(values.requires_grad for values, _ in seen)
+
+
+class OnDevice(TorchDispatchMode):
+    """Fails where a GPU would have to wait for the host: a number read out, or rows chosen by a mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        assert name not in ("_local_scalar_dense", "nonzero", "masked_select", "equal"), name
+        if name.startswith("index"):
+            assert all(each is None or each.dtype == torch.long for each in args[1]), "rows chosen by a mask"
+        return func(*args, **(kwargs or {}))
+
+
+@every_case
+@both_norms
+def test_does_not_wait_for_the_host(case: Case, norm: Norm) -> None:
+    with OnDevice():
+        run(case.optimiser, attacked(norm))
+
+
+def test_waiting_for_the_host_would_be_seen() -> None:
+    values = torch.arange(3.0)
+    waits: list[Callable[[], object]] = [
+        lambda: bool(values.sum()),
+        values.sum().item,
+        lambda: values[values > 1],
+        values.nonzero,
+    ]
+    for wait in waits:
+        with pytest.raises(AssertionError), OnDevice():
+            wait()
 
 
 @every_case
