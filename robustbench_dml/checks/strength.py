@@ -22,9 +22,10 @@ from robustbench_dml.registry import ATTACKS
 OBJECTIVES = ("es", "ranking-margin")  # both in units of distance
 ENOUGH = 32  # steps that suffice for an attack of any radius
 LARGE = 0.1  # recall that may be left at a radius that allows every image
-LEVEL = 0.1  # share of what the attack reached that its last tenth may have brought
+LEVEL = 0.05  # share of what the attack reached that its last tenth may have brought: half of the mean pace
 DOUBLED = 0.1  # share of what the attack reached by which twice the steps may pass it
-STRONGER = 0.05  # distance by which one search may pass another
+STRONGER = 0.05  # distance by which a search may pass the protocol's; what is less is not worth mentioning
+MASKED = 0.1  # distance by which a search without gradients may pass one with them
 TRIALS = 8, 200  # of Square: for each step of the evaluation, and at most
 
 
@@ -54,10 +55,10 @@ def check_strength(arena: Arena, items: Items) -> list[Finding]:
     if arena.surrogate is not None:
         blind["transfer"] = {name: _end(arena, name, items, Transfer()) for name in OBJECTIVES}
     for kind, reached in blind.items():
-        for of, other, disqualifies in (("PGD", published, False), ("gradients", gradients, True)):
+        for of, other, limit in (("PGD", published, STRONGER), ("gradients", gradients, MASKED)):
             lead = max(other[name] - reached[name] for name in OBJECTIVES)
-            finding = Finding(f"{kind} beats {of}", {f"lead of {kind} over {of}": lead}, lead > STRONGER, disqualifies)
-            findings.append(finding)
+            measured = {f"lead of {kind} over {of}": lead}
+            findings.append(Finding(f"{kind} beats {of}", measured, lead > limit, disqualifies=other is gradients))
     return findings
 
 

@@ -23,7 +23,7 @@ from robustbench_dml.registry import ATTACKS, OPTIMISERS
 
 CPU = torch.device("cpu")
 IMAGES, CLASSES = 48, 4
-SMALL = {"restarts": 2, "steps": 8, "square_queries": 30, "classes": 2}
+SMALL: dict[str, bool | int | float | str] = {"restarts": 2, "steps": 8, "square_queries": 30, "classes": 2}
 ENSEMBLE = Search(optimiser="ensemble", params=SMALL)
 THREAT = Threat(eps=0.06, alpha=0.02, steps=5)
 ALL = torch.arange(IMAGES)
@@ -141,7 +141,10 @@ def test_only_survivors_are_attacked_further(monkeypatch: pytest.MonkeyPatch) ->
     right = block.recall_at_1(block.own).numpy() == 1
     stage, number = found["AR:Q stage"], len(sizes)
     assert sizes == [int((right & ((stage == -1) | (stage >= at))).sum()) for at in range(number)]
-    assert number == len(list(stages(WorstQuery(), Ensemble(**SMALL)))) and sizes[-1] < sizes[0]
+    assert (
+        number == len(list(stages(WorstQuery(), Ensemble(restarts=2, steps=8, square_queries=30, classes=2))))
+        and sizes[-1] < sizes[0]
+    )
     assert ((found["AR:Q"] == 1) == (right & (stage == -1))).all()
 
 
