@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from torch import nn
+
+import robustbench_dml as rb
+from robustbench_dml.embedder import Embedder
 from robustbench_dml.testing import check_defense
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -18,6 +22,20 @@ def test_the_example_of_a_new_defense_keeps_the_contract(tmp_path: Path) -> None
     name = f"{path}:harder"
     assert f"--defense {path.name}:harder" in README
     check_defense(name, params={"margin": 0.1})
+
+
+def test_the_example_of_a_new_attack_runs_beside_a_protocol(tmp_path: Path) -> None:
+    [example] = [text for text in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "@register_attack" in text]
+    path = tmp_path / "swap.py"
+    path.write_text(example)
+    assert "--also file.py:NAME" in README
+    model = Embedder(nn.Sequential(nn.Flatten(), nn.Linear(784, 8)))
+    found, benign = (
+        rb.evaluate(model, "fashion-mini", device="cpu", quiet=True, queries=8, steps=steps, also=[f"{path}:swap"])
+        for steps in (4, 0)
+    )
+    assert 0 <= found.attacked["SWAP"] < benign.attacked["SWAP"]
+    assert "SWAP" in found.intervals and set(found.scores) == {"ERS", "sERS"}
 
 
 def test_every_command_of_the_readme_is_one() -> None:
