@@ -78,9 +78,9 @@ def _in_fixed_order(device: torch.device) -> Iterator[None]:
 
 def _mix(x: Tensor) -> Tensor:
     x = x + _signed(0x9E3779B97F4A7C15)
-    x = (x ^ _shifted(x, 30)).mul_(_signed(0xBF58476D1CE4E5B9))
-    x = (x ^ _shifted(x, 27)).mul_(_signed(0x94D049BB133111EB))
-    return x ^ _shifted(x, 31)
+    x.bitwise_xor_(_shifted(x, 30)).mul_(_signed(0xBF58476D1CE4E5B9))
+    x.bitwise_xor_(_shifted(x, 27)).mul_(_signed(0x94D049BB133111EB))
+    return x.bitwise_xor_(_shifted(x, 31))
 
 
 def _shifted(x: Tensor, places: int) -> Tensor:

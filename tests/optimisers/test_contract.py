@@ -118,7 +118,7 @@ class OnDevice(TorchDispatchMode):
     """Fails where a GPU would have to wait for the host: a number read out, or rows chosen by a mask."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
