@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from robustbench_dml.cli import main
-from robustbench_dml.records import CHECKPOINT_FILE, Record
+from robustbench_dml.protocol import RunSpec
+from robustbench_dml.records import CHECKPOINT_FILE, Cost, Record
 
 SETTINGS = ("--budget", "200", "--pairs", "16", "--queries", "8", "--attack-steps", "1", "--device", "cpu")
 RUN = ("run", "--defense", "regular", "--dataset", "fashion-mini", *SETTINGS)
@@ -81,3 +82,15 @@ class Made:
 
     def copy(self, to: Path) -> Path:
         return Path(shutil.copytree(self.out, to))
+
+
+def cost_of(record: Record) -> Cost:
+    """What the training of one of our own runs cost."""
+    assert record.cost is not None
+    return record.cost
+
+
+def spec_of(record: Record) -> RunSpec:
+    """The spec of one of our own runs."""
+    assert isinstance(record.spec, RunSpec)
+    return record.spec

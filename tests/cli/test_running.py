@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
-from cli_support import PLOTS, RUN, Answer, Made, files_below, nothing_below, rbdml, refusal
+from cli_support import PLOTS, RUN, Answer, Made, cost_of, files_below, nothing_below, rbdml, refusal, spec_of
 
 from robustbench_dml import recording
 from robustbench_dml.batches import Batch
@@ -80,11 +80,11 @@ def test_force_trains_again_and_gives_the_same_values(
     monkeypatch.setattr(Trainer, "batch", counted)
     answer = rbdml(*RUN, "--out", out, "--force", "--quiet")
     assert answer == Answer(0, f"{out / 'fashion-mini' / made.record.digest}\n", "")
-    assert iterations == list(range(made.record.cost.spent.iterations))
+    assert iterations == list(range(cost_of(made.record).spent.iterations))
     [again] = find_records(out)
     assert again.values == made.record.values
     assert again.intervals == made.record.intervals
-    assert again.cost.passes == made.record.cost.passes
+    assert cost_of(again).passes == cost_of(made.record).passes
     assert again.provenance.weights == made.record.provenance.weights
     assert sorted(path.name for path in out.joinpath("fashion-mini").iterdir()) == sorted([again.digest, *PLOTS])
 
@@ -122,7 +122,7 @@ def test_an_interrupted_run_ends_with_130_and_the_same_command_goes_on(
     assert answer.err.strip() == "rbdml: interrupted; the same command goes on from here"
     assert find_records(tmp_path) == []
     answer = rbdml(*RUN, "--out", tmp_path, "--json")
-    assert iterations == list(range(made.record.cost.spent.iterations))
+    assert iterations == list(range(cost_of(made.record).spent.iterations))
     assert Record.model_validate_json(answer.out).values == made.record.values
     assert not list(tmp_path.rglob(".*"))  # what it went on from is gone
 
@@ -158,7 +158,7 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(
     monkeypatch.setattr(Trainer, "batch", None)  # there is nothing left to train
     record = Record.model_validate_json(rbdml(*RUN, "--out", tmp_path, "--json").out)
     assert record.values == made.record.values
-    assert record.cost.spent.iterations == made.record.cost.spent.iterations
+    assert cost_of(record).spent.iterations == cost_of(made.record).spent.iterations
 
 
 @pytest.mark.usefixtures("no_training")
@@ -182,7 +182,7 @@ def test_a_checkpoint_evaluated_the_same_way_gives_the_same_values(made: Made, t
     record = Record.model_validate_json(answer.out)
     assert record.digest == made.record.digest
     assert record.values == made.record.values
-    assert record.cost.spent == made.record.cost.spent
+    assert cost_of(record).spent == cost_of(made.record).spent
     assert record.provenance.weights == made.record.provenance.weights
     folder = tmp_path / "fashion-mini" / record.digest
     assert read_record(folder) == record
@@ -199,7 +199,7 @@ def test_a_checkpoint_evaluated_another_way_gives_another_record(made: Made, tmp
     [record] = [found for found in find_records(out) if found.digest != made.record.digest]
     assert f"record: {out / 'fashion-mini' / record.digest}\n" in answer.out
     assert record.spec.evaluation.threat.steps == 0
-    assert record.spec.training == made.record.spec.training
+    assert spec_of(record).training == spec_of(made.record).training
     assert record.benign == made.record.benign
     assert record.attacked != made.record.attacked
     assert made.record in find_records(out)
@@ -301,7 +301,7 @@ def test_a_new_defense_is_written_and_can_be_run(tmp_path: Path) -> None:
     ours = (*RUN, "--out", tmp_path / "runs", "--eta", "1", "--sampler", "S", "--set", "weight=0.25")
     answer = rbdml(*ours, "--defense", f"{tmp_path / 'cli_made.py'}:cli-made", "--json")
     record = Record.model_validate_json(answer.out)
-    assert record.spec.defense == "cli-made"
+    assert spec_of(record).defense == "cli-made"
     assert record.spec.params == {"sampler": "S", "weight": 0.25}
     assert (
         record.provenance.defense_source

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_support import rbdml, refusal
+from cli_support import cost_of, rbdml, refusal, spec_of
 from image_trees import register_tree, write_sop
 
 from robustbench_dml.records import find_records
@@ -30,11 +30,11 @@ def test_hm_lga_ics_on_sop_runs_to_a_record(tree: Path, tmp_path: Path) -> None:
     assert answer.code == 0, answer.err
     [record] = find_records(tmp_path / "runs" / "sop")
     assert json.loads(answer.out)["digest"] == record.digest
-    assert (record.spec.dataset, record.spec.backbone, record.spec.pretrained) == ("sop", "resnet18", None)
-    assert record.spec.training.batchnorm == "train"
-    assert record.spec.budget.amount == round(6 * 150 * 9 / 32)  # images x epochs x (eta + 1) / 32
-    assert record.cost.passes <= record.spec.budget.amount
-    assert record.cost.spent.iterations > 1
+    assert (record.spec.dataset, spec_of(record).backbone, spec_of(record).pretrained) == ("sop", "resnet18", None)
+    assert spec_of(record).training.batchnorm == "train"
+    assert spec_of(record).budget.amount == round(6 * 150 * 9 / 32)  # images x epochs x (eta + 1) / 32
+    assert cost_of(record).passes <= spec_of(record).budget.amount
+    assert cost_of(record).spent.iterations > 1
     assert set(record.provenance.dataset_files) == {"train", "test"}
     assert all(0 <= record.benign[name] <= 100 for name in ("R@1", "mAP", "NMI"))
 
