@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from robustbench_dml.budget import PropagationMeter
 from robustbench_dml.optimisers.apgd import AutoPGD
 from robustbench_dml.optimisers.base import Optimiser, Problem, Restarting
+from robustbench_dml.optimisers.ensemble import Ensemble
 from robustbench_dml.optimisers.fgsm import FGSM
 from robustbench_dml.optimisers.nes import NES
 from robustbench_dml.optimisers.pgd import PGD
@@ -47,6 +48,8 @@ CASES = [
     Case("nes", NES(population=4, noise_side=3, sigma=0.1), 4 * STEPS, 0),
     Case("square", Square(queries=20), 20, 0),
     Case("transfer", Transfer(), 0, 0),
+    # The benign values, two starts of APGD and its end, Square and its end, what transferred.
+    Case("ensemble", Ensemble(restarts=2, steps=STEPS, square_queries=10), 1 + 2 + 1 + 10 + 1 + 1, 2 * STEPS),
     Case("transfer", Transfer(optimiser="apgd", random_start=True, restarts=2), 0, 0),
 ]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: repr(case.optimiser))
