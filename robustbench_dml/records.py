@@ -106,6 +106,12 @@ class Record(Frozen):
         return [*self.diagnostics.flags, *(["collapsed in training"] if in_training else [])]
 
     @property
+    def disqualifying(self) -> list[str]:
+        """Those flags with which it has no rank; the others say that the attacks could have been stronger."""
+        mild = set(self.diagnostics.flags) - set(self.diagnostics.disqualifying)
+        return [flag for flag in self.flags if flag not in mild]
+
+    @property
     def score(self) -> str:
         """The name of the score that ranks."""
         return next(iter(self.scores))

@@ -63,7 +63,7 @@ def _frame(records: Sequence[Record]) -> pd.DataFrame:
             "defense": record.spec.label,
             "eta": math.nan if record.cost is None else record.cost.nominal_per_iteration - 1,
             "seed": math.nan if record.spec.seed is None else record.spec.seed,
-            "flags": ", ".join(record.flags),
+            "disqualified": ", ".join(record.disqualifying),
             "passes": math.nan if record.cost is None else record.cost.passes / 1e6,
             "R@1": record.benign["R@1"],
             "R@1 low": record.intervals["R@1"][0],
@@ -98,8 +98,10 @@ def _draw(frame: pd.DataFrame, x: str, label: str, score: str, subtitle: str, ap
                 capsize=2,
                 label=str(defense),
             )
-        for row in frame[frame["flags"] != ""].to_dict("records"):
-            axes.annotate(row["flags"], (row[x], row["score"]), xytext=(6, 6), textcoords="offset points", fontsize=8)
+        for row in frame[frame["disqualified"] != ""].to_dict("records"):
+            axes.annotate(
+                row["disqualified"], (row[x], row["score"]), xytext=(6, 6), textcoords="offset points", fontsize=8
+            )
         _finish(axes, label, score, subtitle)
         if x == "passes":
             axes.set_xlim(left=0, right=1.15 * frame[x].max())

@@ -63,5 +63,4 @@ def ranked(records: Sequence[Record], values: Mapping[str, np.ndarray] | None = 
 
 def disqualified(record: Record) -> bool:
     """Whether it has a flag, other than those that only say that the attacks could have been stronger."""
-    mild = set(record.diagnostics.flags) - set(record.diagnostics.disqualifying)
-    return bool(set(record.flags) - mild)
+    return bool(record.disqualifying)

@@ -105,3 +105,11 @@ def test_an_interval_that_rounding_moved_past_its_value_can_be_drawn(
     intervals = {**record.intervals, name: (float(np.nextafter(value, 100)), value)}
     write_plots([record.model_copy(update={"intervals": intervals})], tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == NAMES
+
+
+def test_only_what_disqualifies_is_written_beside_a_point(tmp_path: Path, records: list[Record]) -> None:
+    doubted = records[3].diagnostics.model_copy(update={"flags": ["loss not level"], "disqualifying": []})
+    mild = records[3].model_copy(update={"diagnostics": doubted})
+    for record, shown in ((records[3], True), (mild, False)):
+        svg = write_plots([*records[:3], record], tmp_path)[1]
+        assert ("collapsed" in texts(svg), "loss not level" in texts(svg)) == (shown, False)
