@@ -57,8 +57,7 @@ class Restart(Optimiser):
     number: int
 
     def run(self, problem: Problem) -> Tensor:
-        start = problem.start(self.number, random=self.number > 0)
-        return self.of.search(problem, start, self.number)[0]
+        return self.of.attempt(problem, self.number)[0]
 
 
 class WorstCase(Attack):
@@ -94,11 +93,14 @@ class WorstCase(Attack):
         judged = arena.block(self, self.drawn_as, items)
         lowest = self.value(judged.own, judged)
         broken_by = torch.full_like(lowest, -1)
+        blocks: dict[str, Block] = {}  # stages of one name have one choice of targets, and one set of sorted lists
         for number, stage in enumerate(self.stages(ensemble)):
             alive = lowest.nonzero().squeeze(1)
             if len(alive) == 0:
                 break
-            problem = arena.problem(stage.attack, stage.name, arena.block(stage.attack, stage.name, items)).take(alive)
+            if stage.name not in blocks:
+                blocks[stage.name] = arena.block(stage.attack, stage.name, items)
+            problem = arena.problem(stage.attack, stage.name, blocks[stage.name]).take(alive)
             moved = stage.optimiser.run(ensemble.longer(problem) if stage.longer else problem)
             left = judged.take(alive)
             values = self.value(arena.embed(moved, problem.images, left), left)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from robustbench_dml.attack import Attack, Block, Column
+from robustbench_dml.attack import Attack, Block, Column, recall_column
 from robustbench_dml.geometry import distance, shift
 from robustbench_dml.registry import register_attack
 
@@ -18,7 +18,7 @@ from robustbench_dml.registry import register_attack
     paper="Zhou et al., T-PAMI 2024, arXiv:2106.03614",
     columns=(
         Column(name="ES:D", meaning="mean distance moved, in [0, 2]", scale=1, ers_slope=-50, ers_offset=100),
-        Column(name="ES:R", meaning="recall at 1 after the attack", scale=100, ers_slope=1, ers_offset=0),
+        recall_column("ES:R"),
     ),
 )
 class EmbeddingShift(Attack):

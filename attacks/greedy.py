@@ -10,28 +10,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustbench_dml.attack import Attack, Block, Column, Draws, Items
+from robustbench_dml.attack import Attack, Block, Column, Draws, Items, recall_column
 from robustbench_dml.attacks.query import QueryAttack
 from robustbench_dml.gallery import in_chunks
 from robustbench_dml.registry import register_attack
 
 PAPER = "Zhou et al., T-PAMI 2024, arXiv:2106.03614"
 KEPT = 4  # GTT succeeds where it pushes the first candidate out of the top 4
-RECALL = Column(name="GTM", meaning="recall at 1 after the attack", scale=100, ers_slope=1, ers_offset=0)
 
 
 @register_attack(
     "gtm-published",
     summary="GTM as computed for the papers: towards an arbitrary item",
     paper=PAPER,
-    columns=(RECALL,),
+    columns=(recall_column("GTM"),),
     arbitrary=True,
 )
 @register_attack(
     "gtm",
     summary="greedy top-1 misranking: move a query to the nearest item of another class",
     paper=PAPER,
-    columns=(RECALL,),
+    columns=(recall_column("GTM"),),
 )
 @dataclass(kw_only=True)
 class GreedyMisranking(Attack):

@@ -12,14 +12,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from robustbench_dml.attack import Attack, Block, Column, Draws, Gallery, Items
+from robustbench_dml.attack import Attack, Block, Draws, Gallery, Items, recall_column
 from robustbench_dml.extremes import Extremes, Wanted, extreme_rows
 from robustbench_dml.gallery import in_chunks
 from robustbench_dml.geometry import LAST_KEY
 from robustbench_dml.registry import register_attack
 
 PAPER = "of this project, after Carlini and Wagner, S&P 2017, arXiv:1608.04644"
-RECALL = Column(name="", meaning="recall at 1 after the attack", scale=100, ers_slope=1, ers_offset=0)
 TEMPERATURE = 0.05  # of the smooth recall, in units of distance
 CONSIDERED = 32  # nearest rows of either kind that the smooth recall looks at
 
@@ -37,7 +36,7 @@ class FirstPlace(Attack):
     "ranking-margin",
     summary="bring the nearest wrong item before the nearest right one, both as they are at every step",
     paper=PAPER,
-    columns=(RECALL.named("RM"),),
+    columns=(recall_column("RM"),),
 )
 class RankingMargin(FirstPlace):
     """Minimise d(q~, nearest wrong) - d(q~, nearest right): below 0 the first place is lost."""
@@ -52,7 +51,7 @@ class RankingMargin(FirstPlace):
     "hardest-margin",
     summary="bring the nearest wrong item (hardest negative) before the farthest right one (hardest positive)",
     paper=PAPER,
-    columns=(RECALL.named("HM"),),
+    columns=(recall_column("HM"),),
 )
 class HardestMargin(FirstPlace):
     """Minimise d(q~, nearest wrong) - d(q~, farthest right)."""
@@ -67,7 +66,7 @@ class HardestMargin(FirstPlace):
     "smooth-recall",
     summary="lower the probability that the first item is right, if items are drawn by a softmax of their distances",
     paper=PAPER,
-    columns=(RECALL.named("SR"),),
+    columns=(recall_column("SR"),),
 )
 class SmoothRecall(FirstPlace):
     """Minimise log sum_right exp(-d / 0.05) - log sum_wrong exp(-d / 0.05) over the 32 nearest of either kind."""
@@ -85,7 +84,7 @@ class SmoothRecall(FirstPlace):
     "wrong-class",
     summary="bring the nearest item of the nearest wrong class before the nearest right one",
     paper=PAPER,
-    columns=(RECALL.named("WC"),),
+    columns=(recall_column("WC"),),
 )
 @dataclass(kw_only=True)
 class WrongClass(FirstPlace):

@@ -6,26 +6,25 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from robustbench_dml.attack import Attack, Block, Column
+from robustbench_dml.attack import Attack, Block, recall_column
 from robustbench_dml.extremes import Wanted, extreme_rows
 from robustbench_dml.registry import register_attack
 
 PAPER = "Wang et al., CVPR 2020, arXiv:2004.04199; as scored in arXiv:2106.03614"
-RECALL = Column(name="LTM", meaning="recall at 1 after the attack", scale=100, ers_slope=1, ers_offset=0)
 
 
 @register_attack(
     "ltm-published",
     summary="LTM as computed for the papers: the query is among its own positives",
     paper=PAPER,
-    columns=(RECALL,),
+    columns=(recall_column("LTM"),),
     itself=True,
 )
 @register_attack(
     "ltm",
     summary="learning to mis-rank: bring every other class nearer than a query's own",
     paper=PAPER,
-    columns=(RECALL,),
+    columns=(recall_column("LTM"),),
 )
 @dataclass(kw_only=True)
 class LearningToMisrank(Attack):

@@ -19,7 +19,7 @@ from robustbench_dml.gallery import Block, Gallery, Items
 if TYPE_CHECKING:
     from robustbench_dml.arena import Arena
 
-__all__ = ["Attack", "Block", "Column", "Draws", "Gallery", "Items", "random_near", "random_others"]
+__all__ = ["Attack", "Block", "Column", "Draws", "Gallery", "Items", "random_near", "random_others", "recall_column"]
 
 # draws(n) -> (B, n) uniform numbers in [0, 1) that belong to each attacked item
 Draws = Callable[[int], Tensor]
@@ -55,6 +55,11 @@ class Column:
     def ers(self, published: float) -> float:
         """A published value on the scale of the score. Not clipped, as published: it can pass 0 and 100."""
         return self.ers_offset + self.ers_slope * published
+
+
+def recall_column(name: str) -> Column:
+    """The column of an attack on a query's first place."""
+    return Column(name=name, meaning="recall at 1 after the attack", scale=100, ers_slope=1, ers_offset=0)
 
 
 class Attack(ABC):

@@ -140,11 +140,15 @@ class Restarting(Optimiser):
     def search(self, problem: Problem, start: Tensor, restart: int) -> tuple[Tensor, Tensor | None]:
         """(B, C, H, W) perturbed images from this start, and their (B,) values if they are known."""
 
+    def attempt(self, problem: Problem, restart: int) -> tuple[Tensor, Tensor | None]:
+        """One of the restarts, counted from 0: what `search` returns from its start."""
+        start = problem.start(restart, random=self.random_start or restart > 0)
+        return self.search(problem, start, restart)
+
     def run(self, problem: Problem) -> Tensor:
         best, lowest = problem.images, None
         for restart in range(self.restarts):
-            start = problem.start(restart, random=self.random_start or restart > 0)
-            found, values = self.search(problem, start, restart)
+            found, values = self.attempt(problem, restart)
             if self.restarts == 1:  # nothing to compare it with
                 return found
             values = problem.values(found, problem.rows) if values is None else values
