@@ -118,7 +118,8 @@ def comparison_text(comparison: Comparison) -> str:
     spec = comparison.first.spec
     models = [
         f"{letter}: {model_name(record)}, seed {record.spec.seed}, {record.digest}"
-        + (f", flagged {', '.join(record.flags)}: not to be believed" if record.flags else "")
+        + (f", flagged {', '.join(record.flags)}" if record.flags else "")
+        + (": not to be believed" if record.disqualifying else "")
         for letter, record in zip("AB", (comparison.first, comparison.second), strict=True)
     ]
     return "\n\n".join(
