@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.evaluation import columns_of, protocol_named
 from robustbench_dml.records import Record, read_record, record_folders
 from robustbench_dml.registry import DEFENSES
-from robustbench_dml.report.per_query import ranking_values
+from robustbench_dml.report.per_query import known_values, ranking_values
 from robustbench_dml.report.plots import write_plots
 from robustbench_dml.report.tables import record_tables
 
@@ -48,18 +49,29 @@ def groups_of_records(folder: Path) -> tuple[list[list[Record]], list[str]]:
         RbdmlError: there is none.
     """
     found, damaged = readable_records(folder)
+    groups = grouped([one for one in found if not is_fake(one)])
+    if not groups and damaged:
+        raise RbdmlError(f"no readable record below {folder}; the first: {damaged[0]}")
+    if not groups:
+        raise RbdmlError(f"no records below {folder}: make one with `rbdml run`, or name another folder")
+    return groups, damaged
+
+
+def grouped(records: Iterable[Record]) -> list[list[Record]]:
+    """Records by what they share; a model that has no backbone of ours stands beside those of each."""
     groups: dict[str, list[Record]] = {}
-    for record in sorted((one for one in found if not is_fake(one)), key=lambda one: one.spec.network is None):
+    for record in sorted(records, key=lambda one: one.spec.network is None):
         joined = [group for group in groups.values() if _may_be_compared(record, group[0])]
         for group in joined if record.spec.network is None else []:
             group.append(record)
         if record.spec.network is not None or not joined:
             groups.setdefault(_class_of(record), []).append(record)
-    if not groups and damaged:
-        raise RbdmlError(f"no readable record below {folder}; the first: {damaged[0]}")
-    if not groups:
-        raise RbdmlError(f"no records below {folder}: make one with `rbdml run`, or name another folder")
-    return list(groups.values()), damaged
+    return list(groups.values())
+
+
+def short_name(group: Sequence[Record]) -> str:
+    """A name for what comparable records share: the same for the same data files, backbone and evaluation."""
+    return hashlib.sha256(_class_of(group[0]).encode()).hexdigest()[:6]
 
 
 def plot_all(folder: Path, out: Path) -> tuple[list[Path], list[str]]:
@@ -70,8 +82,7 @@ def plot_all(folder: Path, out: Path) -> tuple[list[Path], list[str]]:
     groups, damaged = groups_of_records(folder)
     paths = []
     for group in groups:
-        shared = hashlib.sha256(_class_of(group[0]).encode()).hexdigest()[:6]
-        paths += draw(group, out if len(groups) == 1 else out / f"{group[0].spec.place}-{shared}")
+        paths += draw(group, out if len(groups) == 1 else out / f"{group[0].spec.place}-{short_name(group)}")
     return paths, damaged
 
 
@@ -98,8 +109,10 @@ def show(records: list[Record], *, marked: str | None = None, folder: Path | Non
     """
     evaluation = records[0].spec.evaluation
     columns = columns_of((*protocol_named(evaluation.protocol).attacks, *evaluation.also))
-    values = None if folder is None else ranking_values(records, folder)
-    return record_tables(records, columns, marked=marked, values=values)
+    folders = {} if folder is None else {path.name: path for path in record_folders(folder)}
+    known = known_values(records, folders)
+    ranking = {one.digest: ranking_values(one, known[one.digest]) for one in records if one.digest in known}
+    return record_tables(records, columns, marked=marked, values=ranking)
 
 
 def _may_be_compared(one: Record, other: Record) -> bool:

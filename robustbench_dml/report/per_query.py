@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -11,7 +12,7 @@ import numpy as np
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.evaluation import columns_of, protocol_named
 from robustbench_dml.files import sha256
-from robustbench_dml.records import QUERIES_FILE, Record, read_queries, record_folders
+from robustbench_dml.records import QUERIES_FILE, Record, read_queries
 from robustbench_dml.scores import CHANCE, Score, scores_of, summary_of
 from robustbench_dml.statistics import Summary
 
@@ -47,26 +48,30 @@ def summary_for(record: Record, scores: Iterable[Score] | None = None) -> Summar
     return summary_of(columns_of((*attacks, *evaluation.also)), list(scores), known)
 
 
-def ranking_values(records: Iterable[Record], folder: Path) -> dict[str, np.ndarray]:
-    """(Q,) values of the score that ranks, by the digest of the record; a record without them is left out.
+def known_values(records: Iterable[Record], folders: Mapping[str, Path]) -> dict[str, Values]:
+    """The per-query values of records by their digests; a record without readable ones is left out.
 
     Args:
-        records: of one evaluation.
-        folder: above their own ones.
+        records: any.
+        folders: of the records, by their digests.
     """
-    folders = {path.name: path for path in record_folders(folder)}
     found = {}
     for record in records:
-        evaluation = record.spec.evaluation
-        score, *_ = scores_of(evaluation.protocol, columns_of(protocol_named(evaluation.protocol).attacks))
-        if record.digest not in folders or not score.linear:
-            continue
-        try:
-            values = shown_only(record, values_of(record, folders[record.digest]))
-            found[record.digest] = summary_for(record, [score])(values)[score.name]
-        except (RbdmlError, KeyError):  # of another version of the protocol, or no such file
-            continue
+        with suppress(RbdmlError, KeyError):
+            found[record.digest] = values_of(record, folders[record.digest])
     return found
+
+
+def ranking_values(record: Record, values: Values) -> np.ndarray | None:
+    """(Q,) values of the score that ranks; None where it is no mean of such, or the values are of another version."""
+    evaluation = record.spec.evaluation
+    score, *_ = scores_of(evaluation.protocol, columns_of(protocol_named(evaluation.protocol).attacks))
+    if not score.linear:
+        return None
+    try:
+        return summary_for(record, [score])(shown_only(record, values))[score.name]
+    except KeyError:
+        return None
 
 
 def shown_only(record: Record, values: Values) -> Values:

@@ -1,4 +1,4 @@
-"""The order of comparable records, and the rank of each as far as its queries can tell."""
+"""The order of what is comparable, and the rank of each as far as its queries can tell."""
 
 from __future__ import annotations
 
@@ -12,6 +12,23 @@ from robustbench_dml.statistics import paired_p_values
 
 ALPHA = 0.05
 SEED = 0  # of the swaps; the same records always get the same ranks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """What takes part in a ranking.
+
+    Attributes:
+        score: the mean that ranks; more is better.
+        interval: its 95% interval over the queries.
+        values: (Q,) of that score, None where they are not known.
+        disqualified: it stands after all others and has no rank.
+    """
+
+    score: float
+    interval: tuple[float, float]
+    values: np.ndarray | None
+    disqualified: bool
 
 
 @dataclass(frozen=True)
@@ -29,38 +46,54 @@ class Ranked:
     tested: bool
 
 
-def ranked(records: Sequence[Record], values: Mapping[str, np.ndarray] | None = None) -> list[Ranked]:
-    """Comparable records, the best score first; the disqualified come after all others and have no rank.
+def places(contestants: Sequence[Contestant]) -> tuple[list[int], list[int | None], bool]:
+    """The order and the ranks of what was measured on the same queries.
 
-    One record is significantly better than another if its score is higher and the paired test of the score over the
-    queries has p < 0.05; where the values of either are not known, if their intervals do not overlap.
+    One is significantly better than another if its score is higher and the paired test of the score over the queries
+    has p < 0.05; where the values of either are not known, if their intervals do not overlap.
+
+    Returns:
+        Indices, the best score first and the disqualified last; the rank of each contestant, which is 1 + the number
+        of those that are significantly better, None for the disqualified; and whether all comparisons were paired.
+    """
+    order = sorted(range(len(contestants)), key=lambda i: (contestants[i].disqualified, -contestants[i].score))
+    honest = [i for i in order if not contestants[i].disqualified]
+    known: dict[int, np.ndarray] = {}
+    for i in honest:
+        values = contestants[i].values
+        if values is not None and len(values) == len(next(iter(known.values()), values)):
+            known[i] = values
+    column = {i: place for place, i in enumerate(known)}
+    p = paired_p_values(np.stack(list(known.values()), axis=1), seed=SEED) if known else np.ones((0, 0))
+
+    def better(one: int, other: int) -> bool:
+        if one in column and other in column:
+            higher = contestants[one].score > contestants[other].score
+            return higher and bool(p[column[one], column[other]] < ALPHA)
+        return contestants[one].interval[0] > contestants[other].interval[1]
+
+    ranks = [
+        None if one.disqualified else 1 + sum(better(other, i) for other in honest) for i, one in enumerate(contestants)
+    ]
+    return order, ranks, len(known) == len(honest)
+
+
+def ranked(records: Sequence[Record], values: Mapping[str, np.ndarray | None] | None = None) -> list[Ranked]:
+    """Comparable records, the best score first; the disqualified come after all others and have no rank.
 
     Args:
         records: of one data set and evaluation, so that they share their queries and the score that ranks.
         values: (Q,) of that score by digest, for those records where they are known.
     """
-    order = sorted(records, key=lambda record: (disqualified(record), -record.ers))
-    honest = [record for record in order if not disqualified(record)]
-    known = {record.digest: values[record.digest] for record in honest if values and record.digest in values}
-    known = {digest: one for digest, one in known.items() if len(one) == len(next(iter(known.values())))}
-    places = {digest: place for place, digest in enumerate(known)}
-    p = paired_p_values(np.stack(list(known.values()), axis=1), seed=SEED) if known else np.ones((0, 0))
-
-    def better(one: Record, other: Record) -> bool:
-        if one.digest in places and other.digest in places:
-            return one.ers > other.ers and bool(p[places[one.digest], places[other.digest]] < ALPHA)
-        return one.intervals[one.score][0] > other.intervals[other.score][1]
-
-    return [
-        Ranked(
-            record,
-            None if disqualified(record) else 1 + sum(better(other, record) for other in honest),
-            len(known) == len(honest),
-        )
-        for record in order
-    ]
-
-
-def disqualified(record: Record) -> bool:
-    """Whether it has a flag, other than those that only say that the attacks could have been stronger."""
-    return bool(record.disqualifying)
+    order, ranks, tested = places(
+        [
+            Contestant(
+                score=record.ers,
+                interval=record.intervals[record.score],
+                values=(values or {}).get(record.digest),
+                disqualified=bool(record.disqualifying),
+            )
+            for record in records
+        ]
+    )
+    return [Ranked(records[i], ranks[i], tested) for i in order]

@@ -26,7 +26,7 @@ def record_tables(
     columns: Mapping[str, Column],
     *,
     marked: str | None = None,
-    values: Mapping[str, np.ndarray] | None = None,
+    values: Mapping[str, np.ndarray | None] | None = None,
 ) -> str:
     """What each run cost and how it retrieves, then how it stands every attack; the best first, the disqualified last.
 

@@ -7,7 +7,6 @@ import pytest
 from cli_support import RUN, Made, rbdml, refusal
 
 from robustbench_dml.records import QUERIES_FILE, RECORD_FILE, find_records
-from robustbench_dml.report.ranking import disqualified
 
 
 @pytest.fixture(scope="module")
@@ -51,4 +50,4 @@ def test_no_record_no_values_and_other_values_are_refused(made: Made, second: Pa
 
 def test_the_tables_of_a_run_have_ranks(made: Made) -> None:
     rows = [line.split()[0] for line in made.answer.out.splitlines() if " regular" in line]
-    assert rows == ["-" if disqualified(made.record) else "1"] * 2
+    assert rows == ["-" if made.record.disqualifying else "1"] * 2

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from report_support import COLUMNS, random_values, with_values, write_both
 from scipy.stats import permutation_test
 
-from robustbench_dml.records import QUERIES_FILE, Record
-from robustbench_dml.report.per_query import ranking_values
+from robustbench_dml.records import QUERIES_FILE, Record, record_folders
+from robustbench_dml.report.per_query import known_values, ranking_values
 from robustbench_dml.report.ranking import ranked
 
 Make = Callable[..., Record]
@@ -142,10 +142,12 @@ def test_the_values_beside_records_are_those_of_the_score(
     saved: tuple[list[Record], list[dict[str, Any]], Path],
 ) -> None:
     records, values, folder = saved
-    found = ranking_values(records, folder)
-    assert set(found) == {records[0].digest, records[1].digest}
+    known = known_values(records, {path.name: path for path in record_folders(folder)})
+    assert set(known) == {records[0].digest, records[1].digest}
     for record, own in zip(records[:2], values, strict=False):
-        for place, one in enumerate(found[record.digest]):
+        found = ranking_values(record, known[record.digest])
+        assert found is not None
+        for place, one in enumerate(found):
             shares = [column.ers(column.scale * own[name][place]) for name, column in COLUMNS.items()]
             assert one == pytest.approx(sum(shares) / len(shares))
-        assert found[record.digest].mean() == pytest.approx(record.ers)
+        assert found.mean() == pytest.approx(record.ers)

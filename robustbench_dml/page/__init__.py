@@ -1,0 +1,1 @@
+"""The page: all boards in one file that needs no network."""

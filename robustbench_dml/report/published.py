@@ -1,0 +1,91 @@
+"""The layer of results as their authors report them; never mixed with records of our own."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from robustbench_dml.errors import RbdmlError
+
+# From the columns of the file to the names of our tables.
+NAMES = {
+    "r_at_1": "R@1",
+    "r_at_2": "R@2",
+    "map": "mAP",
+    "nmi": "NMI",
+    "ca_plus": "CA+",
+    "ca_minus": "CA-",
+    "qa_plus": "QA+",
+    "qa_minus": "QA-",
+    "tma": "TMA",
+    "es_d": "ES:D",
+    "es_r": "ES:R",
+    "ltm": "LTM",
+    "gtm": "GTM",
+    "gtt": "GTT",
+    "ers": "ERS",
+}
+FILE = "published.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reported:
+    """One row as its authors print it.
+
+    Attributes:
+        dataset: name of the data set.
+        backbone: of the network.
+        defense: as written in the source.
+        eta: PGD steps in training; None for training without attacks.
+        collapsed: whether the authors report that training collapsed, without values.
+        values: by the names of our tables, in the units of the papers; empty where it collapsed.
+        source: where it is printed.
+    """
+
+    dataset: str
+    backbone: str
+    defense: str
+    eta: int | None
+    collapsed: bool
+    values: dict[str, float]
+    source: str
+
+
+def read_published(path: Path | None = None) -> list[Reported]:
+    """All reported rows, in the order of the file.
+
+    Args:
+        path: of another file than the one that comes with the package.
+
+    Raises:
+        RbdmlError: no such file, or it is not of this form.
+    """
+    place = files("robustbench_dml.leaderboards") / "published" / FILE if path is None else path
+    try:
+        text = place.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RbdmlError(f"{place}: cannot be read ({error.strerror}): name another file") from None
+    return list(_rows(text, str(place)))
+
+
+def _rows(text: str, name: str) -> Iterator[Reported]:
+    for line, row in enumerate(csv.DictReader(text.splitlines()), start=2):
+        try:
+            values = {ours: float(row[theirs]) for theirs, ours in NAMES.items() if row[theirs] != ""}
+            if not all(map(math.isfinite, values.values())):
+                raise ValueError
+            yield Reported(
+                dataset=row["dataset"],
+                backbone=row["backbone"],
+                defense=row["defense"],
+                eta=int(row["eta"]) if row["eta"] else None,
+                collapsed={"0": False, "1": True}[row["collapsed"]],
+                values=values,
+                source=row["source"],
+            )
+        except (KeyError, TypeError, ValueError):
+            raise RbdmlError(f"{name}: line {line} is not a row of published results: mend or remove it") from None

@@ -1,0 +1,1 @@
+"""The way of a record into `leaderboards/`, and out of it."""
