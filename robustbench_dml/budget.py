@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from robustbench_dml.errors import RbdmlError, did_you_mean
 from robustbench_dml.protocol import BUDGETS, FAMILIES, Budget, Frozen, published_passes
-from robustbench_dml.registry import DatasetInfo
+from robustbench_dml.registry import DATASETS, DatasetInfo
 
 _PASSES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}  # M is a million; a lower-case m could mean minutes
 _SECONDS = {"s": 1, "sec": 1, "min": 60, "h": 3600}
@@ -43,6 +43,13 @@ def named_budget(name: str, dataset: DatasetInfo) -> Budget:
     """One of `protocol.BUDGETS`, in passes for this data set."""
     share, _ = BUDGETS[name]
     return Budget(kind="passes", amount=round(share * published_passes(FAMILIES[dataset.family], dataset.train_images)))
+
+
+def name_of(budget: Budget, dataset: str) -> str:
+    """A budget as a user would write it: by its name where it has one for this data set, else passes or seconds."""
+    info = DATASETS.get(dataset)
+    named = (name for name in BUDGETS if named_budget(name, info) == budget)
+    return next(named, f"{budget.amount / 1e6:g}M" if budget.kind == "passes" else f"{budget.amount}s")
 
 
 class Spent(Frozen):

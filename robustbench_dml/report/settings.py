@@ -1,0 +1,28 @@
+"""What of a run is not as published, for one cell of a table."""
+
+from __future__ import annotations
+
+from robustbench_dml.protocol import FAMILIES, RunSpec
+from robustbench_dml.registry import DATASETS
+
+UNTOLD = {"steps"}  # eta has a column of its own
+
+
+def changed_training(spec: RunSpec) -> list[str]:
+    """The training settings that are not those of the data set's family, as name=value; lengths in 255ths."""
+    family = FAMILIES[DATASETS.get(spec.dataset).family]
+    usual, own = family.training, spec.training
+    started = spec.pretrained is not None
+    changed = [
+        f"{name}={value}"
+        for name, value in own
+        if name not in ("threat", "batchnorm") and value != getattr(usual, name)
+    ]
+    lengths = [
+        f"{name}={value * 255:g}/255" if name in ("eps", "alpha") else f"{name}={value}"
+        for name, value in own.threat
+        if name not in UNTOLD and value != getattr(usual.threat, name)
+    ]
+    unusual = [f"batchnorm={own.batchnorm}"] if (own.batchnorm == "frozen") != started else []
+    first = [] if started == family.pretrained else ["pretrained" if started else "from scratch"]
+    return [*lengths, *changed, *unusual, *first]
