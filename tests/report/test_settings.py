@@ -1,0 +1,53 @@
+"""What is said of a run's settings is what was changed, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from robustbench_dml.budget import name_of
+from robustbench_dml.protocol import RunSpec
+from robustbench_dml.records import Record
+from robustbench_dml.report.settings import changed_training
+from robustbench_dml.specs import make_spec
+
+
+@pytest.mark.parametrize("dataset", ["fashion-mini", "fashion", "emoji"])
+def test_nothing_is_said_of_a_run_as_published(dataset: str) -> None:
+    assert changed_training(make_spec(defense="act", dataset=dataset)) == []
+
+
+@pytest.mark.parametrize(
+    ("training", "told"),
+    [
+        ({"eta": 8}, []),
+        ({"eps": 8 / 255}, ["eps=8/255"]),
+        ({"alpha": 1.5 / 255}, ["alpha=1.5/255"]),
+        ({"lr": 0.01, "pairs": 56}, ["pairs=56", "lr=0.01"]),
+        ({"precision": "bf16"}, ["precision=bf16"]),
+        ({"batchnorm": "frozen"}, ["batchnorm=frozen"]),
+        ({"on_collapse": "stop"}, ["on_collapse=stop"]),
+    ],
+)
+def test_what_was_changed_is_said(training: dict[str, Any], told: list[str]) -> None:
+    spec = make_spec(defense="act", dataset="fashion-mini", training=training)
+    assert changed_training(spec) == told
+
+
+def test_a_network_from_scratch_is_told_where_the_papers_start_from_imagenet() -> None:
+    spec = make_spec(defense="act", dataset="cub", pretrained=False)
+    assert changed_training(spec) == ["from scratch"]
+    started = RunSpec.model_validate({**dict(spec), "pretrained": "0" * 8})
+    assert changed_training(started) == ["batchnorm=train"]
+
+
+@pytest.mark.parametrize(
+    ("budget", "name"),
+    [("quick", "quick"), ("paper", "paper"), ("99k", "quick"), ("98k", "0.098M"), ("20M", "20M"), ("10min", "600s")],
+)
+def test_a_budget_has_its_name_where_it_has_one(budget: str, name: str, make_record: Callable[..., Record]) -> None:
+    spec = make_record("act", budget=budget).spec
+    assert isinstance(spec, RunSpec)
+    assert name_of(spec.budget, "fashion-mini") == name
