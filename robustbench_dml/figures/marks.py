@@ -123,10 +123,11 @@ def _draw_series(
         seeds = [(across.of_seed(point, seed), seed[layer.score]) for seed in point.seeds if len(point.seeds) > 1]
         for x_seed, y_seed in seeds:
             if x_seed is not None:
-                axes.plot([x_seed], [y_seed], alpha=0.4, zorder=zorder - 0.3, **_small(colour, look, style))
+                axes.plot([x_seed], [y_seed], alpha=0.4, zorder=zorder - 0.3, **seed_marker(colour, look, style))
         hollow = layer.reported or point.declared
         draw_point(axes, x, y, look, style, hollow=hollow, out=bool(point.flag), zorder=zorder, gid=series.registered)
 
 
-def _small(colour: str, look: Look, style: Style) -> dict[str, Any]:
+def seed_marker(colour: str, look: Look, style: Style) -> dict[str, Any]:
+    """The small marker of a single seed."""
     return {**marker(Look(colour, look.marker, look.dash), style, scale=0.55), "markeredgewidth": 0}

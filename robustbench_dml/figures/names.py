@@ -12,6 +12,7 @@ ICS = 0.5  # the published weight, which is not written
 BRACKETED = {"regular": "regular", "est": "EST", "ses": "SES", "act": "ACT", "act-s": "ACT"}  # with their sampler
 WRITTEN = {"ca-tride": "CA-TRIDE"}
 DESTINATIONS = {"lga": "g_LGA", f"{-MARGIN:g}": "-\u03b3", f"{-MARGIN / 2:g}": "-\u03b3/2"}
+LONGEST = 40  # characters of a name
 SUBSCRIPTS = {"g_LGA": r"$g_{\mathrm{LGA}}$", "g_B": r"$g_{\mathrm{B}}$", "g_1/2": "$g_{1/2}$", "g_2": "$g_2$"}
 
 
@@ -28,6 +29,15 @@ def written(label: str, params: Mapping[str, Value]) -> str:
     name, told = _name(label, params)
     changed = [f"{key}={value}" for key, value in sorted(params.items()) if key not in told and usual.get(key) != value]
     return f"{name} ({', '.join(changed)})" if changed else name
+
+
+def shown(name: str, most: int = LONGEST) -> str:
+    """A name as a figure can hold it: the middle of a long one is left out, and what cannot be printed is replaced."""
+    printable = "".join(char if char.isprintable() else "\ufffd" for char in name)
+    if len(printable) <= most:
+        return printable
+    end = (most - 1) // 3
+    return f"{printable[: most - 1 - end]}\u2026{printable[-end:]}"
 
 
 def typeset(name: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from robustbench_dml.attack import Column
 from robustbench_dml.figures.look import FAINT, OUT, QUIET, Look, Style, looks
-from robustbench_dml.figures.marks import bars, draw_point, marker
+from robustbench_dml.figures.marks import bars, draw_point, seed_marker
 from robustbench_dml.figures.notes import notes
 from robustbench_dml.figures.series import Layer, Point, Series
 from robustbench_dml.figures.sheet import EDGE, POINT, Sheet, name_width, new_sheet
@@ -34,9 +35,10 @@ class Line:
     name: str
 
     @property
-    def registered(self) -> str:
-        """Its name here, where it is written in another way."""
-        return "" if self.series.name.lower() == self.series.registered else self.series.registered
+    def beside(self) -> str:
+        """The flag that disqualifies it, or else its name here, where it is written in another way."""
+        registered = "" if self.series.name.lower() == self.series.registered else self.series.registered
+        return self.point.flag or registered
 
 
 def draw_profile(layer: Layer, style: Style) -> Figure:
@@ -62,7 +64,7 @@ def draw_profile(layer: Layer, style: Style) -> Figure:
         ),
     )
     look = looks(one.name for one in layer.series)
-    left = EDGE + _names_width(lines, style) + 0.1
+    left = EDGE + _names_width(lines, style) + _beside_width(lines, style) + 0.1
     gap = 0.13
     width = (sheet.width - left - EDGE - 0.05 - (across - 1) * gap) / across
     ends = _ends(layer, lines)
@@ -73,7 +75,7 @@ def draw_profile(layer: Layer, style: Style) -> Figure:
         _draw_panel(axes, layer, name, column, lines, look, style)
         _finish(axes, name, ends, len(lines), style)
         if place_across == 0:
-            _write_names(sheet, lines, left - 0.08, bottom, step)
+            _write_names(sheet, lines, bottom, step)
     return sheet.figure
 
 
@@ -116,16 +118,23 @@ def _draw_panel(
         score = point.values[layer.score]
         axes.plot([score, score], [y - 0.36, y + 0.36], color=OUT, linewidth=0.9, zorder=1.5)
         for seed in point.seeds if len(point.seeds) > 1 else ():
-            small = {**marker(Look(colour, own.marker, own.dash), style, scale=0.5), "markeredgewidth": 0}
-            axes.plot([column.ers(seed[name])], [y], alpha=0.4, zorder=2.3, **small)
+            axes.plot([column.ers(seed[name])], [y], alpha=0.4, zorder=2.3, **seed_marker(colour, own, style))
         if interval is not None:
             width = 0.15 * style.marker
             axes.errorbar(
                 [value], [y], xerr=bars(value, interval), fmt="none", ecolor=colour, elinewidth=width, zorder=2.2
             )
-        hollow = layer.reported
-        registered = line.series.registered
-        draw_point(axes, value, y, own, style, hollow=hollow, out=bool(point.flag), zorder=3, gid=registered)
+        draw_point(
+            axes,
+            value,
+            y,
+            own,
+            style,
+            hollow=layer.reported,
+            out=bool(point.flag),
+            zorder=3,
+            gid=line.series.registered,
+        )
 
 
 def _ends(layer: Layer, lines: list[Line]) -> tuple[float, float]:
@@ -150,24 +159,20 @@ def _finish(axes: Axes, name: str, ends: tuple[float, float], rows: int, style: 
 
 
 def _names_width(lines: list[Line], style: Style) -> float:
-    return max(_name_width(line, style) for line in lines)
+    return max(name_width(line.name, style, style.small) for line in lines)
 
 
-def _name_width(line: Line, style: Style) -> float:
-    own = name_width(line.name, style, style.small)
-    beside = line.point.flag or line.registered
-    return own + (name_width(beside, style, style.print_size) + 0.06 if beside else 0)
+def _beside_width(lines: list[Line], style: Style) -> float:
+    return max(0.08 + name_width(line.beside, style, style.print_size) for line in lines)
 
 
-def _write_names(sheet: Sheet, lines: list[Line], right: float, bottom: float, step: float) -> None:
-    """The name, and after it in small letters the registered one, or the flag of the disqualified."""
+def _write_names(sheet: Sheet, lines: list[Line], bottom: float, step: float) -> None:
+    """The name, and in a second column of small letters the registered one, or the flag of the disqualified."""
     style = sheet.style
+    column = EDGE + _names_width(lines, style) + 0.08
     for place, line in enumerate(lines):
-        y = bottom + (len(lines) - 0.5 - place) * step - 0.05 * step
-        x = right - _name_width(line, style)
-        sheet.text(x, y, line.name, size=style.small, named=True, va="center_baseline")
-        beside = line.point.flag or line.registered
-        if beside:
-            x += name_width(line.name, style, style.small) + 0.06
-            slant = "italic" if line.point.flag else "normal"
-            sheet.text(x, y, beside, size=style.print_size, color=QUIET, va="center_baseline", fontstyle=slant)
+        y = bottom + (len(lines) - 0.5 - place) * step
+        look: dict[str, Any] = {"named": True, "va": "center_baseline"}
+        sheet.text(EDGE, y, line.name, size=style.small, **look)
+        slant = "italic" if line.point.flag else "normal"
+        sheet.text(column, y, line.beside, size=style.print_size, color=QUIET, fontstyle=slant, **look)

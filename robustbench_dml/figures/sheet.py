@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from robustbench_dml.figures.labels import text_size, wrap
 from robustbench_dml.figures.look import QUIET, Style
-from robustbench_dml.figures.names import typeset
+from robustbench_dml.figures.names import shown, typeset
 
 POINT = 1 / 72  # of an inch
 EDGE = 0.07  # around the figure, in inches
@@ -37,6 +37,11 @@ class Sheet:
     bottom: float
     top: float
 
+    @property
+    def left(self) -> float:
+        """Left edge of the first panel, with room for ticks and the label of its y axis."""
+        return EDGE + (3.2 * self.style.size + 8) * POINT
+
     def axes(self, left: float, bottom: float, width: float, height: float, *, beside: Axes | None = None) -> Axes:
         """A panel, in inches from the lower left corner of the figure; one beside another has its y axis."""
         across, up = self.figure.get_size_inches()
@@ -46,8 +51,8 @@ class Sheet:
 
     def text(self, x: float, y: float, text: str, *, size: float, named: bool = False, **look: Any) -> None:
         """One line that begins there; a defense's name is typeset where the style does that."""
-        shown, parse = _shown(text, self.style, named)
-        self.figure.text(x, y, shown, fontsize=size, parse_math=parse, transform=self.figure.dpi_scale_trans, **look)
+        words, parse = _drawn(text, self.style, named)
+        self.figure.text(x, y, words, fontsize=size, parse_math=parse, transform=self.figure.dpi_scale_trans, **look)
 
     def line(self, x: tuple[float, ...], y: tuple[float, ...], **look: Any) -> None:
         """A line or markers, in inches."""
@@ -89,11 +94,19 @@ def new_sheet(style: Style, *, width: float, body: float, heading: str, where: s
     return sheet
 
 
+def axis_room(style: Style, *, lines: int = 1) -> float:
+    """What ticks and the label of an x axis take below a panel, in inches."""
+    return ((1.0 + 1.35 * lines) * style.size + 12) * POINT
+
+
 def name_width(name: str, style: Style, size: float) -> float:
     """Width of a defense's name as it is drawn, in inches."""
-    shown, parse = _shown(name, style, True)
-    return text_size(shown, size, typeset=parse)[0] * POINT
+    words, parse = _drawn(name, style, True)
+    return text_size(words, size, typeset=parse)[0] * POINT
 
 
-def _shown(text: str, style: Style, named: bool) -> tuple[str, bool]:
-    return (typeset(text), True) if named and style.typeset else (text, False)
+def _drawn(text: str, style: Style, named: bool) -> tuple[str, bool]:
+    if not named:
+        return shown(text, most=len(text)), False
+    name = shown(text)
+    return (typeset(name), True) if style.typeset else (name, False)

@@ -9,13 +9,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from robustbench_dml.figures.flags import label_flags, label_series
 from robustbench_dml.figures.key import Entry, key_below, key_beside, key_height, key_width
 from robustbench_dml.figures.look import Look, Style, looks
 from robustbench_dml.figures.marks import Across, draw_layer, joined
+from robustbench_dml.figures.naming import label_flags, label_series
 from robustbench_dml.figures.notes import etas, notes
 from robustbench_dml.figures.series import Layer, Point
-from robustbench_dml.figures.sheet import EDGE, POINT, Sheet, new_sheet
+from robustbench_dml.figures.sheet import EDGE, POINT, Sheet, axis_room, new_sheet
 
 HEADING = "Robustness against benign retrieval"
 RECALL = "R@1"
@@ -48,9 +48,9 @@ def draw_tradeoff(layer: Layer, style: Style) -> Figure:
 def _draw(layer: Layer, style: Style, *, keyed: bool) -> Figure | None:
     """None if the names do not fit beside the marks and there is no key."""
     names = [one.name for one in layer.series]
-    below = key_height(names, style, style.width - 2 * EDGE) + 0.05 if keyed and not style.titled else 0.0
+    below = key_height(names, style, style.width - 2 * EDGE) if keyed and not style.titled else 0.0
     beside = key_width(names, style) + 0.22 if keyed and style.titled else EDGE
-    axis = (3.4 * style.size + 8) * POINT
+    axis = axis_room(style)
     height = max(3.7, 0.17 * len(names) + 0.2) if style.titled else 2.3
     front = pareto_front(
         (point.values[RECALL], point.values[layer.score]) for one in layer.series for point in one.ranked
@@ -59,7 +59,7 @@ def _draw(layer: Layer, style: Style, *, keyed: bool) -> Figure | None:
         style,
         width=style.width,
         body=height + axis + below,
-        heading=HEADING,
+        heading=HEADING + (", as reported" if layer.reported else ""),
         where=layer.where,
         notes=notes(
             layer,
@@ -68,13 +68,12 @@ def _draw(layer: Layer, style: Style, *, keyed: bool) -> Figure | None:
             "Grey steps: Pareto front" + ("" if layer.reported else " of what is ranked") if front else "",
         ),
     )
-    left = EDGE + (3.2 * style.size + 8) * POINT
     low = sheet.bottom + axis + below
-    axes = sheet.axes(left, low, sheet.width - beside - left, sheet.top - low)
+    axes = sheet.axes(sheet.left, low, sheet.width - beside - sheet.left, sheet.top - low)
     look = looks(names)
     draw_layer(axes, layer, look, style, BENIGN)
     _finish(axes, layer, style)
-    steps = _draw_front(axes, front)
+    steps = _draw_front(axes, front, style)
     corners = np.array([sheet.inches(axes, x, y) for x, y in steps]).reshape(-1, 2) / POINT
     if not keyed:
         return sheet.figure if label_series(sheet, axes, layer, BENIGN, _along(corners), TOLERATED) else None
@@ -96,7 +95,7 @@ def _finish(axes: Axes, layer: Layer, style: Style) -> None:
     axes.set_xlim(*axes.get_xlim())
 
 
-def _draw_front(axes: Axes, front: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def _draw_front(axes: Axes, front: list[tuple[float, float]], style: Style) -> list[tuple[float, float]]:
     """Draw the steps to the edges of the panel; returns their corners."""
     if not front:
         return []
@@ -106,7 +105,9 @@ def _draw_front(axes: Axes, front: list[tuple[float, float]]) -> list[tuple[floa
         corners += [(x, y), (x, lower)]
     xs, ys = zip(*corners, strict=True)
     axes.fill_between(xs, ys, bottom, color=BELOW, linewidth=0, zorder=0.5)
-    axes.plot(xs, ys, color=FRONT, linewidth=1.3, zorder=1.2, gid="pareto front", scalex=False, scaley=False)
+    axes.plot(
+        xs, ys, color=FRONT, linewidth=0.2 * style.marker, zorder=1.2, gid="pareto front", scalex=False, scaley=False
+    )
     return corners
 
 

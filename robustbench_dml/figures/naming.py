@@ -79,7 +79,9 @@ def obstacles(sheet: Sheet, axes: Axes, layer: Layer, across: Across) -> np.ndar
             x, y = across.of(point), point.values[layer.score]
             if x is None:
                 continue
-            boxes.append(_boxes(np.array([_in_points(sheet, axes, x, y)]), half))
+            seeds = [(across.of_seed(point, seed), seed[layer.score]) for seed in point.seeds]
+            marks = [(x, y), *((place, height) for place, height in seeds if place is not None)]
+            boxes.append(_boxes(np.array([_in_points(sheet, axes, *mark) for mark in marks]), half))
             low, high = point.intervals.get(layer.score, (y, y))
             boxes.append(_boxes(_between(_in_points(sheet, axes, x, low), _in_points(sheet, axes, x, high)), 0.8))
             if across.interval in point.intervals:
