@@ -66,7 +66,7 @@ def made_record(
     passes: int = 3_000_000,
     metered: float = 21.25,
 ) -> Record:
-    """The record with the means and the scores of these values; intervals are two units wide."""
+    """The record with the means and the scores of these values; intervals are 2% to either side."""
     evaluation = spec.evaluation
     attacks = protocol_named(evaluation.protocol).attacks
     columns = columns_of((*attacks, *evaluation.also))
@@ -90,7 +90,7 @@ def made_record(
         benign={**{name: shown[name] for name in SHARES}, "NMI": 60.0, CHANCE: KNOWN},
         attacked={name: shown[name] for name in columns},
         scores={score.name: shown[score.name] for score in scores},
-        intervals={name: (value - 1, value + 1) for name, value in shown.items()},
+        intervals={name: (0.98 * value, 1.02 * value) for name, value in shown.items()},
         diagnostics=Diagnostics(
             flags=list(flags), disqualifying=list(disqualifying), measured={"mean_cosine": 0.1, "stronger": 1.25}
         ),

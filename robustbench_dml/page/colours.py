@@ -15,8 +15,10 @@ def contrast(one: str, other: str) -> float:
 
 
 def on_dark(colour: str) -> str:
-    """The colour, or the first of its tints that stands out on a dark page."""
+    """The colour, or the first of its tints that stands out on a dark page; a grey is turned about."""
     channels = _channels(colour)
+    if len(set(channels)) == 1:
+        channels = [255 - value for value in channels]
     tints = (_written([round(value + (255 - value) * step / 20) for value in channels]) for step in range(21))
     return next(tint for tint in tints if contrast(tint, DARK) >= LEAST)
 

@@ -69,10 +69,10 @@ function valueCell(found, decimals, ranking) {
 }
 
 function nameCell(row) {
-  const under = [row.disqualifying.length ? 'disqualified' : null, row.budget, row.eta === null ? NOT_OURS : `eta ${row.eta}`,
+  const under = [row.disqualifying.length ? 'disqualified' : null, row.written === row.name ? null : row.written, row.budget, row.eta === null ? NOT_OURS : `eta ${row.eta}`,
     ...row.settings].filter(Boolean).join(' · ');
   return h('div', {class: 'named'},
-    h('button', {type: 'button', class: 'open', tabindex: '-1', title: row.name}, mark(row.label, row.family), h('span', {}, row.name)),
+    h('button', {type: 'button', class: 'open', tabindex: '-1', title: row.name}, mark(row), h('span', {}, row.name)),
     h('div', {class: 'under', title: under}, under));
 }
 
@@ -86,7 +86,7 @@ function reportedColumns(rows) {
   const shown = data.reportedColumns.filter((column) => rows.some((one) => column.name in one.values));
   return [
     {name: 'defense', width: NARROW.matches ? 156 : 230, fixed: true, words: true, better: 0, meaning: 'As written in the source.',
-      value: (one) => one.defense, cell: (one) => h('span', {class: 'open'}, mark(one.defense, one.family, true), h('span', {}, one.defense))},
+      value: (one) => one.defense, cell: (one) => h('span', {class: 'open'}, mark(one), h('span', {}, one.defense))},
     {name: 'eta', number: true, width: 64, better: -1, meaning: 'PGD steps in training; none for training without attacks.',
       value: (one) => one.eta, cell: (one) => (one.eta === null ? '–' : String(one.eta))},
     ...shown.map((column) => ({...column, number: true, width: 82, value: (one) => one.values[column.name] ?? null,

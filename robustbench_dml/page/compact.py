@@ -8,9 +8,9 @@ from typing import Any
 DIGITS = 5  # of a number that was measured; the last digits can differ between processors
 
 
-def brief(value: float) -> float | int:
+def brief(value: float, digits: int = DIGITS) -> float | int:
     """A measured number with its first digits, whole where it is."""
-    rounded = float(f"{value:.{DIGITS}g}")
+    rounded = float(f"{value:.{digits}g}")
     return int(rounded) if rounded.is_integer() else rounded
 
 

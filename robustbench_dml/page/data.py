@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 from robustbench_dml.attack import Column
 from robustbench_dml.boards.board import Board
-from robustbench_dml.budget import name_of
+from robustbench_dml.boards.entries import RECORDS
+from robustbench_dml.budget import name_of as budget_name
 from robustbench_dml.evaluation import BENIGN_COLUMNS, columns_of, protocol_columns, protocol_named
 from robustbench_dml.figures.look import family_of
+from robustbench_dml.page.appearance import Looks, drawn, looks_of, name_of
 from robustbench_dml.page.colours import family_colours
 from robustbench_dml.page.compact import Shared, brief
 from robustbench_dml.page.run_data import run_data
@@ -28,11 +31,11 @@ def page_data(boards: Sequence[Board], reported: Sequence[Reported]) -> Data:
 
     Numbers under `common`, the first ones of `measured` and `differences`, and `spec` are places in `shared`.
     """
-    shared = Shared()
+    shared, looks = Shared(), looks_of(boards, reported)
     return {
         "families": family_colours(),
-        "boards": [_board(board, shared) for board in boards],
-        "reported": [_reported(one) for one in reported],
+        "boards": [_board(board, looks, shared) for board in boards],
+        "reported": [_reported(one, looks) for one in reported],
         "reportedColumns": _reported_columns(),
         "shared": shared.values,
     }
@@ -45,7 +48,7 @@ def protocol_line(evaluation: Evaluation) -> str:
     return ", ".join([describe_evaluation(evaluation), f"draws from seed {evaluation.seed}", steps, *also])
 
 
-def _board(board: Board, shared: Shared) -> Data:
+def _board(board: Board, looks: Looks, shared: Shared) -> Data:
     columns = _columns(board)
     names = [column["name"] for column in columns]
     records = [record for row in board.rows for record in row.records]
@@ -53,6 +56,7 @@ def _board(board: Board, shared: Shared) -> Data:
         "name": board.name,
         "dataset": board.dataset,
         "network": board.network,
+        "records": f"{quote(records[0].spec.place)}/{RECORDS}",
         "line": protocol_line(board.evaluation),
         "main": board.main,
         "evaluation": board.evaluation.model_dump(mode="json"),
@@ -60,7 +64,7 @@ def _board(board: Board, shared: Shared) -> Data:
         "tested": all(row.tested for row in board.rows),
         "score": records[0].score,
         "columns": columns,
-        "rows": [_row(board, row, names, shared) for row in board.rows],
+        "rows": [_row(board, row, names, looks, shared) for row in board.rows],
     }
 
 
@@ -86,7 +90,7 @@ def _attacked(column: Column, *, counts: bool) -> Data:
     return {**told, "slope": column.ers_slope, "offset": column.ers_offset, "counts": counts}
 
 
-def _row(board: Board, row: Row, names: Sequence[str], shared: Shared) -> Data:
+def _row(board: Board, row: Row, names: Sequence[str], looks: Looks, shared: Shared) -> Data:
     first = row.records[0]
     passes, declared = board.passes(row)
     spec = first.spec.model_dump(mode="json", exclude={"seed", "evaluation"})
@@ -94,7 +98,9 @@ def _row(board: Board, row: Row, names: Sequence[str], shared: Shared) -> Data:
         "key": row.key,
         "name": row.name,
         "label": row.label,
+        "written": name_of(row),
         "family": family_of(row.label),
+        **drawn(looks[board.dataset, board.network][name_of(row)]),
         "rank": row.rank,
         "eta": row.eta,
         "nominal": None if first.cost is None else first.cost.nominal_per_iteration,
@@ -125,7 +131,7 @@ def _budget(spec: RunSpec | ForeignSpec) -> str | None:
     """As tables write it; None where training was not ours."""
     if not isinstance(spec, RunSpec):
         return None
-    name = name_of(spec.budget, spec.dataset)
+    name = budget_name(spec.budget, spec.dataset)
     return f"{name} passes" if spec.budget.kind == "passes" and name not in BUDGETS else name
 
 
@@ -138,12 +144,13 @@ def _value(row: Row, name: str) -> list[float] | None:
     return [brief(value) for value in (*parts, *several)]
 
 
-def _reported(one: Reported) -> Data:
+def _reported(one: Reported, looks: Looks) -> Data:
     return {
         "dataset": one.dataset,
         "network": one.backbone,
         "defense": one.defense,
         "family": family_of(one.defense),
+        **drawn(looks[one.dataset, one.backbone][one.defense]),
         "eta": one.eta,
         "collapsed": one.collapsed,
         "values": one.values,

@@ -21,9 +21,9 @@ function filled(element, attributes, children) {
 }
 
 // Term and description, row by row; what is not known is left out.
-function definitions(rows) {
+function definitions(rows, kind = null) {
   const known = rows.filter(([, value]) => value !== null && value !== undefined && value !== '');
-  return h('dl', {}, known.flatMap(([term, value]) => [h('dt', {}, term), h('dd', {}, value)]));
+  return h('dl', {class: kind}, known.flatMap(([term, value]) => [h('dt', {}, term), h('dd', {}, value)]));
 }
 
 function options(select, choices, chosen) {

@@ -4,28 +4,35 @@ const dark = matchMedia('(prefers-color-scheme: dark)');
 const colourOf = (family) => (data.families[family] ?? data.families.other)[dark.matches ? 1 : 0];
 const theme = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
-// Plotly's names of symbols, with the same shapes in a box of -1..1.
-const SYMBOLS = [
-  ['circle', 'M-.9 0A.9.9 0 1 1 .9 0A.9.9 0 1 1-.9 0Z'],
-  ['square', 'M-.8-.8H.8V.8H-.8Z'],
-  ['diamond', 'M0-1.05L1.05 0L0 1.05L-1.05 0Z'],
-  ['triangle-up', 'M0-.95L1 .8H-1Z'],
-  ['triangle-down', 'M0 .95L1-.8H-1Z'],
-  ['pentagon', 'M0-1L.95-.31L.59.81H-.59L-.95-.31Z'],
-  ['hexagon', 'M-.5-.87H.5L1 0L.5.87H-.5L-1 0Z'],
-  ['cross', 'M-.35-1H.35V-.35H1V.35H.35V1H-.35V.35H-1V-.35H-.35Z'],
-  ['star', 'M0-1.1L.29-.36L1.05-.34L.45.14L.65.89L0 .46L-.65.89L-.45.14L-1.05-.34L-.29-.36Z'],
-];
-const labels = [...new Set([
-  ...data.boards.flatMap((board) => board.rows.map((row) => row.label)), ...data.reported.map((one) => one.defense),
-])].sort();
-const symbolOf = (label) => SYMBOLS[labels.indexOf(label) % SYMBOLS.length];
+// Plotly's symbols in a box of -1..1: corners on one radius, or on two in turn.
+const SHAPES = {
+  circle: 'M-.9 0A.9.9 0 1 1 .9 0A.9.9 0 1 1-.9 0Z',
+  cross: 'M-.35-1H.35V-.35H1V.35H.35V1H-.35V.35H-1V-.35H-.35Z',
+  x: 'M-.9-.6L-.6-.9L0-.3L.6-.9L.9-.6L.3 0L.9 .6L.6 .9L0 .3L-.6 .9L-.9 .6L-.3 0Z',
+  'diamond-tall': 'M0-1.1L.65 0L0 1.1L-.65 0Z',
+  'triangle-up': corners(3, 0), 'triangle-right': corners(3, 90), 'triangle-down': corners(3, 180), 'triangle-left': corners(3, 270),
+  square: corners(4, 45), diamond: corners(4, 0), pentagon: corners(5, 0), hexagon: corners(6, 30), hexagon2: corners(6, 0), octagon: corners(8, 22.5),
+  star: corners(10, 0, 0.42), 'star-diamond': corners(8, 0, 0.45), hexagram: corners(12, 0, 0.58), 'star-triangle-up': corners(6, 0, 0.42),
+};
 
-// The symbol of a defense as it stands in the plots; hollow for what is reported.
-function mark(label, family, hollow = false) {
-  const colour = colourOf(family);
-  const drawn = {d: symbolOf(label)[1], fill: hollow ? 'none' : colour, stroke: hollow ? colour : theme('ink'),
-    'stroke-width': hollow ? 0.3 : 0.12};
+function corners(count, turn, inner = 1) {
+  const places = Array.from({length: count}, (_, place) => {
+    const [angle, radius] = [(turn + (360 * place) / count) * Math.PI / 180, place % 2 ? inner * 1.1 : 1.1];
+    return `${(radius * Math.sin(angle)).toFixed(2)} ${(-radius * Math.cos(angle)).toFixed(2)}`;
+  });
+  return `M${places.join('L')}Z`;
+}
+
+// What a row or a reported result is drawn as: filled, hollow where it is reported, a grey cross where it is disqualified.
+function lookOf(one) {
+  const reported = one.runs === undefined;
+  const out = !reported && one.disqualifying.length > 0;
+  return {symbol: out ? 'x' : one.symbol, colour: out ? theme('control') : colourOf(one.family), hollow: reported, dash: one.dash};
+}
+
+function mark(one) {
+  const {symbol, colour, hollow} = lookOf(one);
+  const drawn = {d: SHAPES[symbol], fill: hollow ? 'none' : colour, stroke: hollow ? colour : theme('ink'), 'stroke-width': hollow ? 0.3 : 0.12};
   return svg('svg', {class: 'mark', viewBox: '-1.2 -1.2 2.4 2.4', 'aria-hidden': 'true'}, svg('path', drawn));
 }
 

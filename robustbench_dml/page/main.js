@@ -36,7 +36,7 @@ function showPickers(view) {
   const unique = (values) => [...new Set(values)];
   const alone = new Set(views.filter((one) => one.board).map((one) => one.dataset));
   const same = views.filter((one) => one.dataset === view?.dataset);
-  options(byId('pick-dataset'), unique(views.map((one) => one.dataset)).map((name) => [name, alone.has(name) ? name : `${name} (reported only)`]), view?.dataset ?? '');
+  options(byId('pick-dataset'), unique(views.map((one) => one.dataset)).map((name) => [name, alone.has(name) ? name : `${name} (reported)`]), view?.dataset ?? '');
   options(byId('pick-network'), unique(same.map((one) => one.network)).map((name) => [name, name]), view?.network ?? '');
   options(byId('pick-protocol'), withDistinctNames(same.filter((one) => one.network === view.network)), view?.id ?? '');
   const budgets = unique((view?.board?.rows ?? []).map(budgetOf));

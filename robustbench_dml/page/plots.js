@@ -14,41 +14,34 @@ const COSTS = {
 
 const columnPlace = (board, name) => board.columns.findIndex((column) => column.name === name);
 
-// A point of a row: x and y with the ends of their bars.
-function point(row, x, y, bars = {}) {
-  return {row, x, y: y[0], name: row.name, label: row.label, family: row.family, hollow: false,
-    curve: `${row.name} ${budgetOf(row)}`, order: row.eta ?? 0, out: row.disqualifying.length > 0, ...ends('y', y), ...bars};
+// A point of a row, or of a reported result: x and y with the ends of their bars.
+function point(of, x, y, bars = {}) {
+  return {of, x, y: y[0], name: of.name ?? `${of.defense}, as reported`, order: of.eta ?? 0, ...lookOf(of), ...ends('y', y), ...bars,
+    curve: of.runs ? `${of.name} ${budgetOf(of)} ${of.settings}` : `${of.defense} reported`};
 }
 
 const ends = (axis, [mean, low = mean, high = mean]) => ({[`${axis}Up`]: high - mean, [`${axis}Down`]: mean - low});
+const isOut = (one) => one.symbol === 'x';
 
-function reportedPoint(one, x, score) {
-  return {row: null, x, y: one.values[score], name: `${one.defense}, as reported`, label: one.defense, family: one.family, hollow: true,
-    curve: `${one.defense} reported`, order: one.eta ?? 0, out: false};
-}
-
-// Points of one defense as a trace; those of a curve are joined in the order of eta.
+// Points of one defense as a trace, joined in the order of eta where they are a curve.
 function trace(points, joined) {
-  const [first] = points;
   const sorted = [...points].sort((one, other) => one.order - other.order);
+  const [first] = sorted;
   const pick = (name) => sorted.map((one) => one[name] ?? 0);
   const bar = (axis) => ({type: 'data', symmetric: false, array: pick(`${axis}Up`), arrayminus: pick(`${axis}Down`), thickness: 1, width: 0,
-    color: colourOf(first.family), visible: !first.hollow && (`${axis}Up` in first)});
-  const colour = colourOf(first.family);
+    color: first.colour, visible: !first.hollow && `${axis}Up` in first});
   return {
-    x: pick('x'), y: pick('y'), customdata: sorted.map((one) => one.row?.key ?? null),
-    mode: joined && sorted.length > 1 ? 'lines+markers' : 'markers', type: 'scatter', name: plain(first.name), showlegend: false,
-    line: {color: colour, width: 1.5, dash: first.hollow ? 'dot' : 'solid'},
-    marker: {symbol: symbolOf(first.label)[0] + (first.hollow ? '-open' : ''), size: 11, color: colour, opacity: sorted.map((one) => (one.out ? 0.4 : 1)),
-      line: {color: first.hollow ? colour : theme('ink'), width: first.hollow ? 2 : 0.8}},
+    x: pick('x'), y: pick('y'), customdata: sorted.map((one) => one.of.key ?? null), type: 'scatter', name: plain(first.name), showlegend: false,
+    mode: joined && sorted.length > 1 ? 'lines+markers' : 'markers', line: {color: first.colour, width: 1.5, dash: first.dash},
+    marker: {symbol: sorted.map((one) => one.symbol + (one.hollow ? '-open' : '')), size: first.symbol === 'star' ? 13 : 11, color: pick('colour'),
+      line: {color: first.hollow ? first.colour : theme('ink'), width: first.hollow ? 2 : 0.8}},
     error_x: bar('x'), error_y: bar('y'), text: sorted.map(hover), hoverinfo: 'text',
   };
 }
 
 function hover(one) {
-  const eta = one.row ? one.row.eta : one.order;
-  const flags = one.row?.disqualifying.length ? `disqualified: ${one.row.disqualifying.join(', ')}` : null;
-  const lines = [`<b>${plain(one.name)}</b>`, eta === null ? null : `eta ${eta}`, `${number(one.x, 1)} / ${number(one.y, 1)}`, flags && plain(flags)];
+  const flags = isOut(one) ? `disqualified: ${one.of.disqualifying.join(', ')}` : null;
+  const lines = [`<b>${plain(one.name)}</b>`, one.of.eta === null ? null : `eta ${one.of.eta}`, `${number(one.x, 1)} / ${number(one.y, 1)}`, flags && plain(flags)];
   return lines.filter(Boolean).join('<br>');
 }
 
@@ -94,26 +87,32 @@ function drawPlots(rows) {
 }
 
 function drawKey(rows, reported) {
-  const found = new Map(rows.map((row) => [row.label, [row.label, row.family, false]]));
-  for (const one of reported) found.set(`${one.defense} reported`, [one.defense, one.family, true]);
-  byId('key').replaceChildren(...[...found.values()].map(([label, family, hollow]) => h('li', {}, mark(label, family, hollow),
-    hollow ? `${label}, as reported` : label)));
+  const item = (one, name) => h('li', {}, mark(one), name);
+  const first = (found, name) => [...new Map([...found].reverse().map((one) => [name(one), one])).values()].reverse();
+  const ranked = first(rows.filter((row) => row.disqualifying.length === 0), (row) => row.written).map((row) => item(row, row.written));
+  const out = first(rows.filter((row) => row.disqualifying.length > 0), () => '').map((row) => item(row, 'disqualified'));
+  const papers = first(reported, (one) => one.defense).map((one) => item(one, one.defense));
+  byId('key').replaceChildren(...ranked, ...out, ...(papers.length ? [h('li', {class: 'which'}, 'hollow, as reported:')] : []), ...papers);
 }
 
 const scoreOf = (view) => view.board?.score ?? 'ERS';
 const comparable = (view) => scoreOf(view) === 'ERS';  // with what papers report
 
 function drawEfficiency(view, rows, reported) {
-  const cost = COSTS[state.cost];
+  const chosen = view.board ? state.cost : 'nominal';  // of reported results nothing else is known
+  Object.assign(byId('cost'), {value: chosen, disabled: !view.board});
+  const cost = COSTS[chosen];
   const place = view.board ? columnPlace(view.board, scoreOf(view)) : -1;
   const points = rows.filter((row) => cost.of(row) !== null).map((row) => point(row, cost.of(row), row.values[place]));
-  const papers = state.cost === 'nominal' && comparable(view) ? reported.map((one) => reportedPoint(one, (one.eta ?? 0) + 1, 'ERS')) : [];
-  draw('plot-efficiency', grouped([...papers, ...points]).map((group) => trace(group, true)), layout(cost.title, scoreOf(view), {xaxis: {rangemode: 'tozero'}, yaxis: {rangemode: 'tozero'}}));
+  const papers = chosen === 'nominal' && comparable(view) ? reported.map((one) => point(one, (one.eta ?? 0) + 1, [one.values.ERS])) : [];
+  const honest = points.filter((one) => !isOut(one));
+  const traces = [...grouped(papers), ...grouped(points.filter(isOut)), ...grouped(honest)].map((group) => trace(group, true));
+  draw('plot-efficiency', traces, layout(cost.title, scoreOf(view), {xaxis: {rangemode: 'tozero'}, yaxis: {rangemode: 'tozero'}}));
   const unknown = rows.length - points.length;
   byId('note-efficiency').textContent = [
     'One curve per defense, over eta.',
-    unknown > 0 && `${unknown} of the rows have no ${state.cost === 'passes' ? 'metered' : 'known'} cost.`,
-    reported.length > 0 && papers.length === 0 && 'Of reported results only eta + 1 is known: choose it as the cost to see them.',
+    unknown > 0 && `Rows without a ${chosen === 'passes' ? 'metered' : 'known'} cost: ${unknown}.`,
+    reported.length > papers.length && 'Of reported results only eta + 1 is known: choose it as the cost to see them.',
   ].filter(Boolean).join(' ');
 }
 
@@ -121,10 +120,14 @@ function drawTradeoff(view, rows, reported) {
   const score = scoreOf(view);
   const [y, x] = [score, 'R@1'].map((name) => (view.board ? columnPlace(view.board, name) : -1));
   const points = rows.map((row) => point(row, row.values[x][0], row.values[y], ends('x', row.values[x])));
-  const papers = comparable(view) ? reported.map((one) => reportedPoint(one, one.values['R@1'], 'ERS')) : [];
-  const honest = points.filter((one) => !one.out);
-  const traces = [...front(honest, '5px,3px'), ...front(papers, '1px,3px'), ...grouped([...papers, ...points]).map((group) => trace(group, false))];
+  const papers = comparable(view) ? reported.map((one) => point(one, one.values['R@1'], [one.values.ERS])) : [];
+  const honest = points.filter((one) => !isOut(one));
+  const traces = [...front(honest, '5px,3px'), ...front(papers, '1px,3px'),
+    ...[...grouped(papers), ...grouped(points.filter(isOut)), ...grouped(honest)].map((group) => trace(group, false))];
   draw('plot-tradeoff', traces, layout('benign recall at 1 (%)', score, {yaxis: {rangemode: 'tozero'}}));
+  const told = [view.board && 'Dashed: the Pareto front, what no other row beats in both.',
+    papers.length > 0 && `Dotted: ${view.board ? 'that' : 'the Pareto front'} of reported results.`];
+  byId('note-tradeoff').textContent = told.filter(Boolean).join(' ');
 }
 
 // The steps between points that no other one beats in both; each layer has its own.
@@ -147,9 +150,9 @@ function drawProfile(rows) {
   if (!board) return;
   const columns = board.columns.map((column, place) => ({...column, place})).filter((column) => column.counts);
   const chosen = rows.filter((row) => profile.has(row.key));
-  const traces = chosen.map((row, place) => {
+  const traces = chosen.map((row) => {
     const scaled = columns.map((column) => (row.values[column.place] ?? []).slice(0, 3).map((value) => column.offset + column.slope * value));
-    return {...trace(scaled.map(([mean]) => point(row, mean, [0])), false), ...profileTrace(row, columns, scaled), name: plain(row.name), line: {color: colourOf(row.family), width: 1, dash: ['solid', '6px,3px', '2px,2px', '8px,3px,2px,3px'][place % 4]}};
+    return {...trace(scaled.map(([mean]) => point(row, mean, [0])), false), ...profileTrace(row, columns, scaled)};
   });
   draw('plot-profile', traces, layout('on the scale of the score, 100 unharmed', '', {
     xaxis: {zeroline: true, zerolinecolor: theme('control')}, yaxis: {type: 'category', autorange: 'reversed', categoryarray: columns.map((column) => column.name), showgrid: true},
@@ -161,7 +164,7 @@ function profileTrace(row, columns, scaled) {
   const high = scaled.map(([mean, ...others]) => Math.max(mean, ...others) - mean);
   return {
     x: scaled.map(([mean]) => mean), y: columns.map((column) => column.name), mode: 'lines+markers', customdata: columns.map(() => row.key),
-    error_y: {visible: false}, error_x: {type: 'data', symmetric: false, array: high, arrayminus: low, thickness: 1, width: 0, color: colourOf(row.family), visible: true},
+    error_y: {visible: false}, error_x: {type: 'data', symmetric: false, array: high, arrayminus: low, thickness: 1, width: 0, color: lookOf(row).colour, visible: true},
     text: columns.map((column) => `<b>${plain(row.name)}</b><br>${plain(column.name)} ${number(row.values[column.place][0], column.decimals)}`),
   };
 }

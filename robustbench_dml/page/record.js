@@ -45,8 +45,8 @@ function recordHead(row, board) {
   const ranked = board.rows.filter((other) => other.rank !== null).length;
   const place = row.rank === null ? 'no rank' : `rank ${row.rank} of ${ranked}`;
   return h('header', {}, h('div', {},
-    h('p', {}, [board.dataset, board.network ?? 'from elsewhere', place].join(' · ')),
-    h('h2', {id: 'record-title'}, mark(row.label, row.family), h('span', {}, row.name)),
+    h('p', {}, [row.written, board.dataset, board.network ?? 'from elsewhere', place].join(' · ')),
+    h('h2', {id: 'record-title'}, mark(row), h('span', {}, row.name)),
     h('div', {class: 'badges'}, badge(row.status), badges(row.flags, row.disqualifying))),
   h('button', {type: 'button', class: 'close', 'aria-label': 'Close', 'data-close': true}, '×'));
 }
@@ -62,6 +62,7 @@ function seedTabs(row) {
     {type: 'button', role: 'tab', 'aria-controls': 'seed-panel'}, `seed ${run.seed}`)));
 }
 
+const PLACEHOLDER = /FILE\.py|SURROGATE-|WEIGHTS-/;
 const section = (title, ...content) => h('section', {}, h('h3', {}, title), content);
 const fold = (title, ...content) => h('details', {class: 'fold'}, h('summary', {}, title), content);
 const json = (value) => h('pre', {}, h('code', {}, JSON.stringify(value, null, 1)));
@@ -70,7 +71,8 @@ function runContent(row, run, board) {
   const spec = {...data.shared[row.spec], ...(run.seed === null ? {} : {seed: run.seed}), evaluation: board.evaluation};
   return [
     section('Reproduce', h('div', {class: 'command'}, h('pre', {}, h('code', {}, run.command)), copyButton(run.command)),
-      h('p', {class: 'note'}, 'Names in capitals stand for files of your own. ', h('a', {href: run.record}, 'record.json'), ` ${run.digest}`)),
+      h('p', {class: 'note'}, PLACEHOLDER.test(run.command) && 'Names in capitals stand for files; digits after them are the start of their hash. ',
+        'Record: ', h('a', {href: `${board.records}/${run.digest}/record.json`}, `${run.digest}/record.json`))),
     section('Values', valuesTable(row, run, board)),
     section('Protocol', h('p', {class: 'protocol'}, board.line), fold('Evaluation, exactly', json(board.evaluation)), fold('Spec, whole', json(spec))),
     section('Flags and what was measured', flagsOf(run), measuredList(run)),
@@ -107,7 +109,7 @@ function valuesTable(row, run, board) {
     const found = row.values[place];
     if (!found) return null;
     const [mean, low, high, least, greatest] = found;
-    const own = run.values?.[place]?.[0];
+    const own = run.values?.[place] ?? undefined;
     const cells = [number(mean, column.decimals), low === undefined ? '–' : interval([low, high], column.decimals),
       ...(several ? [least === undefined ? '–' : interval([least, greatest], column.decimals), own === undefined ? '–' : number(own, column.decimals)] : [])];
     return h('tr', {}, h('th', {scope: 'row'}, column.name), cells.map((cell) => h('td', {}, cell)), h('td', {class: 'words'}, column.meaning + '.' + preference(column)));
@@ -122,7 +124,7 @@ function flagsOf(run) {
 }
 
 const paired = ([names, values]) => data.shared[names].map((name, place) => [name, String(values[place])]);
-const measuredList = (run) => definitions(paired(run.measured));
+const measuredList = (run) => definitions(paired(run.measured), 'short');
 
 function trainingList(row, run) {
   if (run.cost === null) {
@@ -132,8 +134,8 @@ function trainingList(row, run) {
   const {cost, end} = run;
   return definitions([
     ['budget', budgetOf(row)],
-    ['spent', `${whole(cost.passes)} image passes: ${whole(cost.input)} to the input, ${whole(cost.weights)} to the weights, ${whole(cost.forward)} forward only`],
-    ['per iteration', `${cost.nominal} passes of the batch by eta + 1, ${number(cost.metered, 2)} metered`],
+    ['spent', `${whole(cost.input + cost.weights + cost.forward / 3)} image passes: ${whole(cost.input)} to the input, ${whole(cost.weights)} to the weights, ${whole(cost.forward)} forward only`],
+    ['per iteration', `${row.nominal} passes of the batch by eta + 1, ${number(cost.metered, 2)} metered`],
     ['iterations', whole(cost.iterations)],
     ['time', `${number(cost.seconds / 60, 1)} minutes on ${end.device}`],
     ['peak memory', `${number(cost.memory / 2 ** 30, 2)} GiB`],
@@ -159,7 +161,7 @@ function verificationOf(run) {
   const common = data.shared[found.common];
   return h('div', {}, h('p', {}, `Evaluated again on ${whole(found.queries)} queries; ${number(100 * found.unequal, 2)}% of their values differ by more than rounding.`),
     definitions([['when', day(found.created)], ['on', common.device], ['commit', commitOf(common)], ['versions', versionsOf(common)]]),
-    fold('Claimed minus found, by column', definitions(paired(found.differences))),
+    fold('Claimed minus found, by column', definitions(paired(found.differences), 'short')),
     found.flags.length > 0 && h('p', {class: 'badges'}, badges(found.flags, found.disqualifying)));
 }
 
@@ -169,7 +171,7 @@ function rerunsTable(run, board) {
   return h('div', {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Runs by others'}, h('table', {class: 'values'},
     h('thead', {}, h('tr', {}, ['made', ...shown.map((column) => column.name), 'on', 'weights'].map((head) => h('th', {scope: 'col'}, head)))),
     h('tbody', {}, run.reruns.map((again) => h('tr', {}, h('th', {scope: 'row'}, day(again.created)),
-      shown.map((column) => h('td', {}, again.values[column.place] ? number(again.values[column.place][0], column.decimals) : '–')),
+      shown.map((column) => h('td', {}, again.values[column.place] === null ? '–' : number(again.values[column.place], column.decimals))),
       h('td', {}, again.device), h('td', {}, h('code', {}, again.weights)))))));
 }
 

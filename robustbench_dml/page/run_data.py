@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
 
-from robustbench_dml.boards.entries import RECORDS, Entry, Listed, Verification
+from robustbench_dml.boards.entries import Entry, Listed, Verification
 from robustbench_dml.page.command import command_for
 from robustbench_dml.page.compact import Shared, brief
-from robustbench_dml.records import RECORD_FILE, Cost, Provenance, Record, TrainingEnd
+from robustbench_dml.records import Cost, Provenance, Record, TrainingEnd
 
 HASH = 16  # digits of a hash that are shown; the record has all
+SHOWN = 3  # of a value that is only looked at
 
 
 def run_data(listed: Listed, judged: Record, names: Sequence[str], shared: Shared, *, alone: bool) -> dict[str, Any]:
@@ -29,12 +29,11 @@ def run_data(listed: Listed, judged: Record, names: Sequence[str], shared: Share
     return {
         "digest": record.digest,
         "seed": spec.seed,
-        "record": "/".join(map(quote, (spec.place, RECORDS, record.digest, RECORD_FILE))),
         "command": command_for(spec),
         **({} if alone else {"values": values_data(record, names)}),
         "flags": judged.flags,
         "disqualifying": judged.disqualifying,
-        "measured": [shared.place(list(measured)), [brief(value) for value in measured.values()]],
+        "measured": [shared.place(list(measured)), [brief(value, SHOWN) for value in measured.values()]],
         "cost": None if record.cost is None else _cost(record.cost),
         "end": None if record.training_end is None else _end(record.training_end),
         "made": _made(record.provenance, shared),
@@ -43,25 +42,20 @@ def run_data(listed: Listed, judged: Record, names: Sequence[str], shared: Share
     }
 
 
-def values_data(record: Record, names: Sequence[str]) -> list[list[float] | None]:
-    """Value and, where there is one, 95% interval of every column."""
+def values_data(record: Record, names: Sequence[str]) -> list[float | None]:
+    """The value of every column, None where the record has none."""
     found = record.values
-    return [
-        [brief(value) for value in (found[name], *record.intervals.get(name, ()))] if name in found else None
-        for name in names
-    ]
+    return [brief(found[name]) if name in found else None for name in names]
 
 
 def _cost(cost: Cost) -> dict[str, Any]:
     spent = cost.spent
     return {
-        "passes": brief(cost.passes),
         "forward": spent.forward_only,
         "input": spent.to_input,
         "weights": spent.to_weights,
         "iterations": spent.iterations,
         "seconds": brief(spent.seconds),
-        "nominal": cost.nominal_per_iteration,
         "metered": brief(cost.metered_per_iteration),
         "memory": cost.peak_memory_bytes,
     }
@@ -114,7 +108,10 @@ def _verification(found: Verification, shared: Shared) -> dict[str, Any]:
         "created": found.created,
         "queries": found.queries,
         "unequal": brief(found.unequal),
-        "differences": [shared.place(list(found.differences)), [brief(value) for value in found.differences.values()]],
+        "differences": [
+            shared.place(list(found.differences)),
+            [brief(value, SHOWN) for value in found.differences.values()],
+        ],
         "flags": found.flags,
         "disqualifying": found.disqualifying,
         "common": shared.place(

@@ -60,7 +60,7 @@ function writeAddress() {
 
 // Whether a row passes the filters.
 function passes(row) {
-  const text = [row.name, row.eta === null ? '' : `eta ${row.eta}`, budgetOf(row), ...row.settings, ...row.flags,
+  const text = [row.name, row.written, row.eta === null ? '' : `eta ${row.eta}`, budgetOf(row), ...row.settings, ...row.flags,
     ...row.runs.flatMap((run) => [run.entry.by, run.entry.paper, run.digest])].join(' ').toLowerCase();
   const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
   return words.every((word) => text.includes(word))
