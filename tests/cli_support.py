@@ -18,7 +18,7 @@ from robustbench_dml.records import CHECKPOINT_FILE, Cost, Record
 SETTINGS = ("--budget", "200", "--pairs", "16", "--queries", "8", "--attack-steps", "1", "--device", "cpu")
 RUN = ("run", "--defense", "regular", "--dataset", "fashion-mini", *SETTINGS)
 HM = ("run", "--defense", "hm-lga-ics", "--dataset", "fashion-mini", *SETTINGS)
-PLOTS = ("efficiency.png", "efficiency.svg", "tradeoff.png", "tradeoff.svg")
+PLOTS = tuple(f"{name}.{kind}" for name in ("efficiency", "tradeoff", "profile") for kind in ("png", "svg"))
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,9 @@ def _write(layer: Layer, folder: Path, style: Style, prefix: str = "") -> list[P
         for path, data in files.items():
             _replace(path, data)
     except OSError as error:
-        raise RbdmlError(f"cannot write figures to {folder} ({error.strerror}): name another --out") from None
+        raise RbdmlError(
+            f"cannot write figures to {folder} ({error.strerror}): get permission, or name another --out"
+        ) from None
     return list(files)
 
 

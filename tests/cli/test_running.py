@@ -232,7 +232,7 @@ def test_an_evaluation_that_has_a_record_is_not_repeated(made: Made, monkeypatch
 # Showing
 
 
-def test_plot_writes_the_four_files(made: Made, tmp_path: Path) -> None:
+def test_plot_writes_all_figures(made: Made, tmp_path: Path) -> None:
     answer = rbdml("plot", "--records", made.out, "--out", tmp_path / "plots")
     paths = [tmp_path / "plots" / name for name in PLOTS]
     assert answer == Answer(0, "".join(f"{path}\n" for path in paths), "")

@@ -11,7 +11,7 @@ from robustbench_dml.errors import RbdmlError
 from robustbench_dml.records import Record
 from robustbench_dml.report.board import comparable_records, groups_of_records, plot_all, show
 
-PLOTS = {"efficiency.png", "efficiency.svg", "tradeoff.png", "tradeoff.svg"}
+PLOTS = {f"{name}.{kind}" for name in ("efficiency", "tradeoff", "profile") for kind in ("png", "svg")}
 
 COMPARABLE: list[dict[str, Any]] = [
     {"defense": "hm-lga-ics"},
@@ -125,5 +125,5 @@ def test_plots_that_cannot_be_written_are_an_error(
     tmp_path: Path, make_record: Callable[..., Record], save: Callable[..., Path]
 ) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RbdmlError, match=r"cannot write plots.*--out"):
+    with pytest.raises(RbdmlError, match=r"cannot write figures.*--out"):
         plot_all(save(make_record()), tmp_path / "file" / "plots")
