@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from robustbench_dml.figures.key import Entry, key_below, key_beside, key_height, key_width
+from robustbench_dml.figures.labels import wrap
 from robustbench_dml.figures.look import Look, Style, looks
 from robustbench_dml.figures.marks import Across, draw_layer, joined
 from robustbench_dml.figures.naming import label_flags
 from robustbench_dml.figures.notes import etas, notes
-from robustbench_dml.figures.series import PASSES, Layer, Point, Series
-from robustbench_dml.figures.sheet import EDGE, Sheet, axis_room, new_sheet
+from robustbench_dml.figures.series import PASSES, Layer, Series
+from robustbench_dml.figures.sheet import EDGE, POINT, Sheet, axis_room, from_zero, left_room, new_sheet
 
 HEADING = "Robustness against training cost"
 WIDE = 5  # from here on passes span so much that their axis is logarithmic
 SAME = 1.25  # up to here they are one budget, and their panel is narrow
 NARROW = 0.42  # of the other panel's width
+FEW = 10  # so many strokes and leaders can be told apart
 APART = 0.12  # inches between panels
 USUAL = (1, 2, 3, 5, 9, 17, 33)  # costs of the etas that papers use
 
@@ -62,7 +64,9 @@ def draw_efficiency(layer: Layer, style: Style) -> Figure | None:
     names = [one.name for one in known]
     key = 0.0 if style.titled else key_height(names, style, style.width - 2 * EDGE)
     beside = key_width(names, style) + 0.22 if style.titled else EDGE
-    axis = axis_room(style, lines=2 if any(panel.width < 1 for panel in panels) else 1)
+    widths = _widths(panels, style.width - beside - left_room(style))
+    labels = [wrap(panel.label, width / POINT, style.size) for panel, width in zip(panels, widths, strict=True)]
+    axis = axis_room(style, lines=max(map(len, labels)))
     height = max(3.1, 0.17 * len(known) + 0.2) if style.titled else 1.75
     sheet = new_sheet(
         style,
@@ -73,9 +77,13 @@ def draw_efficiency(layer: Layer, style: Style) -> Figure | None:
         notes=_notes(layer, panels),
     )
     look = looks(one.name for one in layer.series)
-    drawn = _draw_panels(sheet, layer, look, panels, sheet.top - height, sheet.width - beside)
+    drawn = _draw_panels(sheet, layer, look, panels, widths, sheet.top - height)
+    for axes, lines in zip(drawn, labels, strict=True):
+        axes.set_xlabel("\n".join(lines), fontsize=style.size, labelpad=3)
     label_flags(sheet, drawn[-1], layer, panels[-1].across)
     entries = [_entry(sheet, layer, one, look[one.name], panels, drawn[-1]) for one in known]
+    if len(entries) > FEW:
+        entries = [replace(entry, end=None) for entry in entries]
     if style.titled:
         key_beside(sheet, entries, sheet.width - beside + 0.2, sheet.top - height, sheet.top)
     else:
@@ -86,12 +94,12 @@ def draw_efficiency(layer: Layer, style: Style) -> Figure | None:
 def _panels(layer: Layer) -> list[Panel]:
     passes = _known(layer, METERED)
     narrow = bool(passes) and max(passes) <= SAME * min(passes)
-    counted = Panel(COUNTED, "passes of the batch per iteration, \u03b7 + 1", _finish_cost)
+    counted = Panel(COUNTED, "passes per iteration as papers count, \u03b7 + 1", _finish_cost)
     metered = Panel(METERED, "image passes of a training, metered", _finish_passes)
     if not _known(layer, COUNTED):
         return [metered] if passes else []
     if narrow:
-        metered = Panel(METERED, "image passes,\nmetered", _finish_passes, NARROW)
+        metered = Panel(METERED, "image passes, metered", _finish_passes, NARROW)
     return [metered, counted] if passes else [counted]
 
 
@@ -100,26 +108,33 @@ def _known(layer: Layer, across: Across) -> list[float]:
 
 
 def _draw_panels(
-    sheet: Sheet, layer: Layer, look: dict[str, Look], panels: Sequence[Panel], low: float, right: float
+    sheet: Sheet,
+    layer: Layer,
+    look: dict[str, Look],
+    panels: Sequence[Panel],
+    widths: Sequence[float],
+    low: float,
 ) -> list[Axes]:
-    left = sheet.left
-    unit = (right - left - APART * (len(panels) - 1)) / sum(panel.width for panel in panels)
+    left = left_room(sheet.style)
     drawn: list[Axes] = []
-    for panel in panels:
-        width = unit * panel.width
+    for panel, width in zip(panels, widths, strict=True):
         axes = sheet.axes(left, low, width, sheet.top - low, beside=drawn[0] if drawn else None)
         draw_layer(axes, layer, look, sheet.style, panel.across)
         xs = _known(layer, panel.across)
         if panel.across is COUNTED:
             xs += _draw_metered(axes, layer, look, sheet.style)
         panel.finish(axes, xs)
-        axes.set_xlabel(panel.label, fontsize=sheet.style.size, labelpad=3)
         drawn.append(axes)
         left += width + APART
     drawn[0].set_ylabel(layer.score_label, fontsize=sheet.style.size, labelpad=4)
-    bottom, top = drawn[0].get_ylim()
-    drawn[0].set_ylim(min(0, bottom), top)
+    from_zero(drawn[0])
     return drawn
+
+
+def _widths(panels: Sequence[Panel], room: float) -> list[float]:
+    """Of the panels, in inches."""
+    unit = (room - APART * (len(panels) - 1)) / sum(panel.width for panel in panels)
+    return [unit * panel.width for panel in panels]
 
 
 def _finish_passes(axes: Axes, passes: list[float]) -> None:
@@ -150,33 +165,33 @@ def _finish_cost(axes: Axes, costs: list[float]) -> None:
 
 def _draw_metered(axes: Axes, layer: Layer, look: dict[str, Look], style: Style) -> list[float]:
     """From eta + 1 to the passes that an iteration had as metered, where these were notably fewer; returns them."""
-    found = []
-    for series in layer.series:
-        for point in filter(_cheaper, series.ranked):
-            assert point.metered is not None and point.cost is not None
-            ends, y = [point.metered, point.cost], point.values[layer.score]
-            colour = look[series.name].colour
-            axes.plot(ends, [y, y], color=colour, linewidth=0.12 * style.marker, linestyle=":", zorder=2.1)
-            axes.plot(ends[:1], [y], color=colour, marker="|", markersize=style.marker, zorder=2.2)
-            found.append(point.metered)
-    return found
+    for name, metered, cost, y in (found := _cheaper(layer)):
+        colour = look[name].colour
+        axes.plot([metered, cost], [y, y], color=colour, linewidth=0.12 * style.marker, linestyle=":", zorder=2.1)
+        axes.plot([metered], [y], color=colour, marker="|", markersize=style.marker, zorder=2.2)
+    return [metered for _, metered, _, _ in found]
 
 
-def _cheaper(point: Point) -> bool:
-    return point.metered is not None and point.cost is not None and point.metered < 0.9 * point.cost
+def _cheaper(layer: Layer) -> list[tuple[str, float, float, float]]:
+    """Name, metered and counted passes per iteration and score of those points; none where there are too many."""
+    found = [
+        (series.name, point.metered, point.cost, point.values[layer.score])
+        for series in layer.series
+        for point in series.ranked
+        if point.metered is not None and point.cost is not None and point.metered < 0.9 * point.cost
+    ]
+    return found if len(found) <= FEW else []
 
 
 def _notes(layer: Layer, panels: Sequence[Panel]) -> str:
     known = [point for point in layer.points if any(panel.across.of(point) is not None for panel in panels)]
     lined = any(joined(one, panel.across) for one in layer.series for panel in panels)
-    counted = any(panel.across is COUNTED for panel in panels)
-    cheaper = counted and any(_cheaper(point) for one in layer.series for point in one.ranked)
     missing = len(layer.points) - len(known)
     return notes(
         layer,
         known,
         etas(known) if lined else "",
-        "Upright stroke: passes per iteration as metered, where fewer" if cheaper else "",
+        "Upright stroke: passes per iteration as metered, where fewer" if _cheaper(layer) else "",
         f"Left out: {missing} of unknown training cost" if missing else "",
     )
 
@@ -193,6 +208,7 @@ def _entry(sheet: Sheet, layer: Layer, series: Series, look: Look, panels: Seque
         look=look,
         hollow=layer.reported or all(point.declared for point in series.points),
         lined=any(joined(series, panel.across) for panel in panels),
+        out=not series.ranked,
         height=place[1],
         end=place if x == max(_known(layer, across)) else None,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from robustbench_dml.figures.labels import spread
 from robustbench_dml.figures.look import INK, Look, Style
-from robustbench_dml.figures.marks import marker
+from robustbench_dml.figures.marks import mark
 from robustbench_dml.figures.sheet import EDGE, POINT, Sheet, name_width
 
 HANDLE, GAP = 0.27, 0.06  # length of the line before a name and the gap after it, in inches
@@ -22,6 +22,7 @@ class Entry:
         look: of its marks.
         hollow: whether all of these are.
         lined: whether a line joins them.
+        out: whether all of these are disqualified.
         height: where the entry would best stand, in inches; for a key beside panels.
         end: of its curve, in inches, where a line leads from there to the entry.
     """
@@ -30,6 +31,7 @@ class Entry:
     look: Look
     hollow: bool
     lined: bool
+    out: bool
     height: float = 0.0
     end: tuple[float, float] | None = None
 
@@ -78,5 +80,6 @@ def _draw(sheet: Sheet, entry: Entry, x: float, y: float) -> None:
     if entry.lined:
         width = 0.2 * style.marker
         sheet.line((x, x + HANDLE), (y, y), color=entry.look.colour, linestyle=entry.look.dash, linewidth=width)
-    sheet.line((x + HANDLE / 2,), (y,), **marker(entry.look, style, hollow=entry.hollow))
+    for look in mark(entry.look, style, hollow=entry.hollow, out=entry.out):
+        sheet.line((x + HANDLE / 2,), (y,), **look)
     sheet.text(x + HANDLE + GAP, y, entry.name, size=style.small, named=True, va="center_baseline", color=INK)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from robustbench_dml.figures.look import OUT, Look, Style
+from robustbench_dml.figures.look import INK, OUT, Look, Style
 from robustbench_dml.figures.series import Layer, Point, Series, strands
 
 SCALES = {
@@ -73,18 +73,13 @@ def _differ(strand: list[Point], across: Across) -> bool:
     return max(places) - min(places) > 0.02 * abs(max(places))
 
 
-def draw_point(
-    axes: Axes, x: float, y: float, look: Look, style: Style, *, hollow: bool, out: bool, zorder: float, gid: str
-) -> None:
-    """One marker; what is out is grey and has a cross over it."""
+def mark(look: Look, style: Style, *, hollow: bool, out: bool) -> list[dict[str, Any]]:
+    """What is drawn for one point, the lowest first; what is out is grey and has a cross over it."""
     if not out:
-        axes.plot([x], [y], zorder=zorder, gid=gid, **marker(look, style, hollow=hollow))
-        return
+        return [marker(look, style, hollow=hollow)]
+    cross = {"linestyle": "none", "marker": "x", "color": INK, "markersize": 1.6 * style.marker}
     faded = Look(OUT, look.marker, look.dash)
-    axes.plot([x], [y], zorder=2.6, gid=gid, **marker(faded, style, hollow=hollow, scale=0.9))
-    axes.plot(
-        [x], [y], zorder=2.7, linestyle="none", marker="x", color="black", markersize=1.25 * style.marker, mew=1.1
-    )
+    return [marker(faded, style, hollow=hollow), {**cross, "markeredgewidth": 0.11 * style.marker}]
 
 
 def bars(value: float, interval: tuple[float, float]) -> np.ndarray:
@@ -125,7 +120,8 @@ def _draw_series(
             if x_seed is not None:
                 axes.plot([x_seed], [y_seed], alpha=0.4, zorder=zorder - 0.3, **seed_marker(colour, look, style))
         hollow = layer.reported or point.declared
-        draw_point(axes, x, y, look, style, hollow=hollow, out=bool(point.flag), zorder=zorder, gid=series.registered)
+        for one in mark(look, style, hollow=hollow, out=bool(point.flag)):
+            axes.plot([x], [y], zorder=2.6 if point.flag else zorder, gid=series.registered, **one)
 
 
 def seed_marker(colour: str, look: Look, style: Style) -> dict[str, Any]:

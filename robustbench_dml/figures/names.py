@@ -12,7 +12,7 @@ ICS = 0.5  # the published weight, which is not written
 BRACKETED = {"regular": "regular", "est": "EST", "ses": "SES", "act": "ACT", "act-s": "ACT"}  # with their sampler
 WRITTEN = {"ca-tride": "CA-TRIDE"}
 DESTINATIONS = {"lga": "g_LGA", f"{-MARGIN:g}": "-\u03b3", f"{-MARGIN / 2:g}": "-\u03b3/2"}
-LONGEST = 40  # characters of a name
+LONGEST = 28  # characters of a name
 SUBSCRIPTS = {"g_LGA": r"$g_{\mathrm{LGA}}$", "g_B": r"$g_{\mathrm{B}}$", "g_1/2": "$g_{1/2}$", "g_2": "$g_2$"}
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from robustbench_dml.attack import Column
 from robustbench_dml.figures.look import FAINT, OUT, QUIET, Look, Style, looks
-from robustbench_dml.figures.marks import bars, draw_point, seed_marker
+from robustbench_dml.figures.marks import bars, mark, seed_marker
 from robustbench_dml.figures.notes import notes
 from robustbench_dml.figures.series import Layer, Point, Series
 from robustbench_dml.figures.sheet import EDGE, POINT, Sheet, name_width, new_sheet
@@ -74,6 +74,7 @@ def draw_profile(layer: Layer, style: Style) -> Figure:
         axes = sheet.axes(left + place_across * (width + gap), bottom, width, len(lines) * step)
         _draw_panel(axes, layer, name, column, lines, look, style)
         _finish(axes, name, ends, len(lines), style)
+        axes.set_xticks([0, 50, 100] if 50 * width > 0.26 * (ends[1] - ends[0]) else [0, 100])
         if place_across == 0:
             _write_names(sheet, lines, bottom, step)
     return sheet.figure
@@ -124,17 +125,8 @@ def _draw_panel(
             axes.errorbar(
                 [value], [y], xerr=bars(value, interval), fmt="none", ecolor=colour, elinewidth=width, zorder=2.2
             )
-        draw_point(
-            axes,
-            value,
-            y,
-            own,
-            style,
-            hollow=layer.reported,
-            out=bool(point.flag),
-            zorder=3,
-            gid=line.series.registered,
-        )
+        for one in mark(own, style, hollow=layer.reported, out=bool(point.flag)):
+            axes.plot([value], [y], zorder=3, gid=line.series.registered, **one)
 
 
 def _ends(layer: Layer, lines: list[Line]) -> tuple[float, float]:
@@ -151,7 +143,6 @@ def _finish(axes: Axes, name: str, ends: tuple[float, float], rows: int, style: 
     axes.set_title(name, fontsize=style.size, pad=3, fontweight="bold" if style.titled else "normal")
     axes.set_xlim(*ends)
     axes.set_ylim(-0.6, rows - 0.4)
-    axes.set_xticks([0, 50, 100])
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     for row in range(rows):

@@ -37,11 +37,6 @@ class Sheet:
     bottom: float
     top: float
 
-    @property
-    def left(self) -> float:
-        """Left edge of the first panel, with room for ticks and the label of its y axis."""
-        return EDGE + (3.2 * self.style.size + 8) * POINT
-
     def axes(self, left: float, bottom: float, width: float, height: float, *, beside: Axes | None = None) -> Axes:
         """A panel, in inches from the lower left corner of the figure; one beside another has its y axis."""
         across, up = self.figure.get_size_inches()
@@ -92,6 +87,17 @@ def new_sheet(style: Style, *, width: float, body: float, heading: str, where: s
     for line, words in enumerate(reversed(below)):
         sheet.text(EDGE, EDGE + line * LEADING * style.print_size * POINT, words, size=style.print_size, color=QUIET)
     return sheet
+
+
+def left_room(style: Style) -> float:
+    """Left edge of the first panel in inches, after the ticks and the label of its y axis."""
+    return EDGE + (3.2 * style.size + 8) * POINT
+
+
+def from_zero(axes: Axes) -> None:
+    """Let the y axis begin at 0, unless that would leave half of the panel empty."""
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(0 if 0 < bottom < top / 2 else bottom, top)
 
 
 def axis_room(style: Style, *, lines: int = 1) -> float:

@@ -15,7 +15,7 @@ from robustbench_dml.figures.marks import Across, draw_layer, joined
 from robustbench_dml.figures.naming import label_flags, label_series
 from robustbench_dml.figures.notes import etas, notes
 from robustbench_dml.figures.series import Layer, Point
-from robustbench_dml.figures.sheet import EDGE, POINT, Sheet, axis_room, new_sheet
+from robustbench_dml.figures.sheet import EDGE, POINT, Sheet, axis_room, from_zero, left_room, new_sheet
 
 HEADING = "Robustness against benign retrieval"
 RECALL = "R@1"
@@ -69,7 +69,7 @@ def _draw(layer: Layer, style: Style, *, keyed: bool) -> Figure | None:
         ),
     )
     low = sheet.bottom + axis + below
-    axes = sheet.axes(sheet.left, low, sheet.width - beside - sheet.left, sheet.top - low)
+    axes = sheet.axes(left_room(style), low, sheet.width - beside - left_room(style), sheet.top - low)
     look = looks(names)
     draw_layer(axes, layer, look, style, BENIGN)
     _finish(axes, layer, style)
@@ -90,8 +90,7 @@ def _finish(axes: Axes, layer: Layer, style: Style) -> None:
     axes.set_xlabel("benign recall at 1 (R@1, %)", fontsize=style.size, labelpad=3)
     axes.set_ylabel(layer.score_label, fontsize=style.size, labelpad=4)
     axes.margins(0.08)
-    bottom, top = axes.get_ylim()
-    axes.set_ylim(min(0, bottom), top)
+    from_zero(axes)
     axes.set_xlim(*axes.get_xlim())
 
 
@@ -129,6 +128,7 @@ def _entries(sheet: Sheet, axes: Axes, layer: Layer, look: dict[str, Look]) -> l
             look=look[one.name],
             hollow=layer.reported or all(point.declared for point in one.points),
             lined=bool(joined(one, BENIGN)),
+            out=not one.ranked,
             height=sheet.inches(axes, one.points[0].values[RECALL], one.points[0].values[layer.score])[1],
         )
         for one in layer.series
