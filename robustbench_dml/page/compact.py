@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 DIGITS = 5  # of a number that was measured; the last digits can differ between processors
+PLAIN = 1e15  # from here on whole numbers are written with an exponent
 
 
 def brief(value: float, digits: int = DIGITS) -> float | int:
     """A measured number with its first digits, whole where it is."""
     rounded = float(f"{value:.{digits}g}")
-    return int(rounded) if rounded.is_integer() else rounded
+    if not math.isfinite(rounded):  # rounded up beyond the largest
+        return value
+    return int(rounded) if rounded.is_integer() and abs(rounded) < PLAIN else rounded
 
 
 class Shared:

@@ -1,4 +1,5 @@
-// The plots. Text that goes to Plotly is escaped first, since it reads some tags.
+// The plots. Text that goes to Plotly is escaped first, since it reads some tags; bold ones need styles that the
+// policy of the page refuses.
 
 const plain = (text) => String(text).replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 const CONFIG = {
@@ -41,7 +42,7 @@ function trace(points, joined) {
 
 function hover(one) {
   const flags = isOut(one) ? `disqualified: ${one.of.disqualifying.join(', ')}` : null;
-  const lines = [`<b>${plain(one.name)}</b>`, one.of.eta === null ? null : `eta ${one.of.eta}`, `${number(one.x, 1)} / ${number(one.y, 1)}`, flags && plain(flags)];
+  const lines = [plain(one.name), one.of.eta === null ? null : `eta ${one.of.eta}`, `${number(one.x, 1)} / ${number(one.y, 1)}`, flags && plain(flags)];
   return lines.filter(Boolean).join('<br>');
 }
 
@@ -76,8 +77,7 @@ const rowOfKey = (key) => currentView()?.board?.rows.find((row) => row.key === k
 
 function drawPlots(rows) {
   const view = currentView();
-  if (!view) return;
-  const reported = state.reported ? reportedOf(view).filter((one) => !one.collapsed) : [];
+  const reported = view && state.reported ? reportedOf(view).filter((one) => !one.collapsed) : [];
   byId('plots').hidden = rows.length === 0 && reported.length === 0;
   if (byId('plots').hidden) return;
   drawKey(rows, reported);
@@ -165,6 +165,6 @@ function profileTrace(row, columns, scaled) {
   return {
     x: scaled.map(([mean]) => mean), y: columns.map((column) => column.name), mode: 'lines+markers', customdata: columns.map(() => row.key),
     error_y: {visible: false}, error_x: {type: 'data', symmetric: false, array: high, arrayminus: low, thickness: 1, width: 0, color: lookOf(row).colour, visible: true},
-    text: columns.map((column) => `<b>${plain(row.name)}</b><br>${plain(column.name)} ${number(row.values[column.place][0], column.decimals)}`),
+    text: columns.map((column) => `${plain(row.name)}<br>${plain(column.name)} ${number(row.values[column.place][0], column.decimals)}`),
   };
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robustbench_dml.boards.entries import Entry, Listed, Verification
@@ -25,7 +25,6 @@ def run_data(listed: Listed, judged: Record, names: Sequence[str], shared: Share
         alone: whether its row has no other run, and so its values.
     """
     record, spec = listed.record, listed.record.spec
-    measured = record.diagnostics.measured
     return {
         "digest": record.digest,
         "seed": spec.seed,
@@ -33,7 +32,7 @@ def run_data(listed: Listed, judged: Record, names: Sequence[str], shared: Share
         **({} if alone else {"values": values_data(record, names)}),
         "flags": judged.flags,
         "disqualifying": judged.disqualifying,
-        "measured": [shared.place(list(measured)), [brief(value, SHOWN) for value in measured.values()]],
+        "measured": _named(record.diagnostics.measured, shared),
         "cost": None if record.cost is None else _cost(record.cost),
         "end": None if record.training_end is None else _end(record.training_end),
         "made": _made(record.provenance, shared),
@@ -46,6 +45,11 @@ def values_data(record: Record, names: Sequence[str]) -> list[float | None]:
     """The value of every column, None where the record has none."""
     found = record.values
     return [brief(found[name]) if name in found else None for name in names]
+
+
+def _named(values: Mapping[str, float], shared: Shared) -> list[Any]:
+    """The place of the names, which many have in common, and the values."""
+    return [shared.place(list(values)), [brief(value, SHOWN) for value in values.values()]]
 
 
 def _cost(cost: Cost) -> dict[str, Any]:
@@ -108,10 +112,7 @@ def _verification(found: Verification, shared: Shared) -> dict[str, Any]:
         "created": found.created,
         "queries": found.queries,
         "unequal": brief(found.unequal),
-        "differences": [
-            shared.place(list(found.differences)),
-            [brief(value, SHOWN) for value in found.differences.values()],
-        ],
+        "differences": _named(found.differences, shared),
         "flags": found.flags,
         "disqualifying": found.disqualifying,
         "common": shared.place(
