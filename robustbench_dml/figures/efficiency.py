@@ -14,7 +14,7 @@ from robustbench_dml.figures.labels import wrap
 from robustbench_dml.figures.look import Look, Style, looks
 from robustbench_dml.figures.marks import Across, draw_layer, joined
 from robustbench_dml.figures.naming import label_flags
-from robustbench_dml.figures.notes import etas, notes
+from robustbench_dml.figures.notes import declared, etas, notes
 from robustbench_dml.figures.series import PASSES, Layer, Series
 from robustbench_dml.figures.sheet import EDGE, POINT, Sheet, axis_room, from_zero, left_room, new_sheet
 
@@ -61,7 +61,7 @@ def draw_efficiency(layer: Layer, style: Style) -> Figure | None:
         for one in layer.series
         if any(panel.across.of(point) is not None for panel in panels for point in one.points)
     ]
-    names = [one.name for one in known]
+    names = [_name(one) for one in known]
     key = 0.0 if style.titled else key_height(names, style, style.width - 2 * EDGE)
     beside = key_width(names, style) + 0.22 if style.titled else EDGE
     widths = _widths(panels, style.width - beside - left_room(style))
@@ -190,10 +190,19 @@ def _notes(layer: Layer, panels: Sequence[Panel]) -> str:
     return notes(
         layer,
         known,
+        declared(known),
         etas(known) if lined else "",
         "Upright stroke: passes per iteration as metered, where fewer" if _cheaper(layer) else "",
         f"Left out: {missing} of unknown training cost" if missing else "",
     )
+
+
+def _name(series: Series) -> str:
+    return f"{series.shown} (declared)" if _declared(series) else series.shown
+
+
+def _declared(series: Series) -> bool:
+    return all(point.declared for point in series.points)
 
 
 def _entry(sheet: Sheet, layer: Layer, series: Series, look: Look, panels: Sequence[Panel], axes: Axes) -> Entry:
@@ -204,9 +213,9 @@ def _entry(sheet: Sheet, layer: Layer, series: Series, look: Look, panels: Seque
     x = across.of(last)
     place = sheet.inches(axes, axes.get_xlim()[0] if x is None else x, last.values[layer.score])
     return Entry(
-        name=series.name,
+        name=_name(series),
         look=look,
-        hollow=layer.reported or all(point.declared for point in series.points),
+        hollow=layer.reported or _declared(series),
         lined=any(joined(series, panel.across) for panel in panels),
         out=not series.ranked,
         height=place[1],

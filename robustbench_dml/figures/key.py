@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from robustbench_dml.figures.labels import spread
-from robustbench_dml.figures.look import INK, Look, Style
+from robustbench_dml.figures.look import INK, OUT, Look, Style
 from robustbench_dml.figures.marks import mark
 from robustbench_dml.figures.sheet import EDGE, POINT, Sheet, name_width
 
@@ -67,7 +67,9 @@ def key_beside(sheet: Sheet, entries: Sequence[Entry], x: float, low: float, hig
     for entry, y in zip(entries, heights, strict=True):
         if entry.end is not None:
             start = entry.end[0] + 0.8 * sheet.style.marker * POINT
-            sheet.line((start, x - 0.04), (entry.end[1], y), color=entry.look.colour, linewidth=0.5, alpha=0.7)
+            sheet.line(
+                (start, x - 0.04), (entry.end[1], y), color=OUT if entry.out else entry.look.colour, linewidth=0.5
+            )
         _draw(sheet, entry, x, y)
 
 

@@ -31,13 +31,15 @@ def written(label: str, params: Mapping[str, Value]) -> str:
     return f"{name} ({', '.join(changed)})" if changed else name
 
 
-def shown(name: str, most: int = LONGEST) -> str:
-    """A name as a figure can hold it: the middle of a long one is left out, and what cannot be printed is replaced."""
-    printable = "".join(char if char.isprintable() else "\ufffd" for char in name)
-    if len(printable) <= most:
-        return printable
-    end = (most - 1) // 3
-    return f"{printable[: most - 1 - end]}\u2026{printable[-end:]}"
+def printable(text: str) -> str:
+    """A text with what cannot be printed, or breaks a line, replaced."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
+
+
+def shortened(name: str) -> str:
+    """A name that a figure has room for: the middle of a long one is left out."""
+    end = LONGEST // 3
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1 - end]}\u2026{name[-end:]}"
 
 
 def typeset(name: str) -> str:

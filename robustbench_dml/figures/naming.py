@@ -48,8 +48,8 @@ def label_series(sheet: Sheet, axes: Axes, layer: Layer, across: Across, more: n
         points.append(
             [_in_points(sheet, axes, across.of(point) or 0.0, point.values[layer.score]) for point in ends(series)]
         )
-        sizes.append((name_width(series.name, sheet.style, size) / POINT + 1, 1.1 * size))
-        texts.append((series.name, {"size": size, "color": INK, "named": True}))
+        sizes.append((name_width(series.shown, sheet.style, size) / POINT + 1, 1.1 * size))
+        texts.append((series.shown, {"size": size, "color": INK, "named": True}))
     for point in layer.points:
         if point.flag:
             points.append([_in_points(sheet, axes, across.of(point) or 0.0, point.values[layer.score])])

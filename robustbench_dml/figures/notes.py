@@ -22,7 +22,6 @@ def notes(layer: Layer, shown: Sequence[Point], *further: str) -> str:
         own = [
             _seeds(shown),
             "Bars: 95% bootstrap over the queries",
-            "Open: training cost as its submitter declares it" if any(point.declared for point in shown) else "",
             "Grey and crossed out: disqualified by a flag" if any(point.flag for point in shown) else "",
         ]
     return " ".join(f"{sentence}." for sentence in (*own, *further) if sentence)
@@ -34,12 +33,21 @@ def etas(points: Sequence[Point]) -> str:
     return f"Along a line eta rises: {', '.join(map(str, found))}" if len(found) > 1 else ""
 
 
+def declared(points: Sequence[Point]) -> str:
+    """What open marks are, where there are any."""
+    return "Open: training cost as its submitter declares it" if any(point.declared for point in points) else ""
+
+
 def _seeds(points: Sequence[Point]) -> str:
     counts = sorted({len(point.seeds) for point in points})
+    numbers = {point.seed_numbers for point in points if point.seed_numbers}
+    if len(numbers) == 1:
+        many = f"seed{'s' if counts[-1] > 1 else ''} {', '.join(map(str, *numbers))}"
+    else:
+        many = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seeds"
     if counts == [1]:
-        return "One seed each"
-    many = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"Large marks: means over {many} seeds, small marks: single seeds"
+        return many.capitalize() if len(numbers) == 1 else "One seed each"
+    return f"Large marks: means over {many}, small marks: single seeds"
 
 
 def _sources(layer: Layer) -> str:

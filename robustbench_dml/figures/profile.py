@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from robustbench_dml.attack import Column
 from robustbench_dml.figures.look import FAINT, OUT, QUIET, Look, Style, looks
 from robustbench_dml.figures.marks import bars, mark, seed_marker
+from robustbench_dml.figures.names import shortened
 from robustbench_dml.figures.notes import notes
 from robustbench_dml.figures.series import Layer, Point, Series
 from robustbench_dml.figures.sheet import EDGE, POINT, Sheet, name_width, new_sheet
@@ -38,7 +39,7 @@ class Line:
     def beside(self) -> str:
         """The flag that disqualifies it, or else its name here, where it is written in another way."""
         registered = "" if self.series.name.lower() == self.series.registered else self.series.registered
-        return self.point.flag or registered
+        return shortened(self.point.flag or registered)
 
 
 def draw_profile(layer: Layer, style: Style) -> Figure:
@@ -98,14 +99,14 @@ def _lines(layer: Layer) -> list[Line]:
 
 def _name(series: Series) -> str:
     several = len({point.eta for point in series.points}) > 1
-    return f"{series.name}, \u03b7 = {series.points[0].eta}" if several else series.name
+    return f"{series.shown}, \u03b7 = {series.points[0].eta}" if several else series.shown
 
 
 def _choice(layer: Layer, lines: list[Line]) -> str:
     settings = "Each at its best setting" if len(layer.points) > len(layer.series) else ""
     if len(lines) == len(layer.series):
         return settings
-    return f"{settings or 'Shown'}; the best {len(lines)} of {len(layer.series)} defenses"
+    return f"{settings}{'; shown' if settings else 'Shown'}: the best {len(lines)} of {len(layer.series)} defenses"
 
 
 def _draw_panel(

@@ -11,7 +11,7 @@ import numpy as np
 
 from robustbench_dml.attack import Column
 from robustbench_dml.evaluation import protocol_columns
-from robustbench_dml.figures.names import written
+from robustbench_dml.figures.names import printable, shortened, written
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.records import Record
 from robustbench_dml.report.published import Reported
@@ -32,6 +32,7 @@ class Point:
         values: means over the seeds, in the units of the papers.
         intervals: 95% of these, bootstrap over the queries; none for reported results.
         seeds: the values of each seed, and its `passes` where they are known.
+        seed_numbers: of the seeds; none where training was not ours.
         eta: PGD steps in training; None where that is not known.
         passes: image passes of a training, None likewise.
         declared: whether the submitter declares these passes.
@@ -43,6 +44,7 @@ class Point:
     values: Mapping[str, float]
     intervals: Mapping[str, Interval]
     seeds: tuple[Mapping[str, float], ...]
+    seed_numbers: tuple[int, ...]
     eta: int | None
     passes: float | None
     declared: bool
@@ -69,6 +71,11 @@ class Series:
     name: str
     registered: str
     points: tuple[Point, ...]
+
+    @property
+    def shown(self) -> str:
+        """The name as there is room for it."""
+        return shortened(self.name)
 
     @property
     def ranked(self) -> tuple[Point, ...]:
@@ -123,7 +130,7 @@ def layer_of_rows(
         series.setdefault(name, (row.label, []))[1].append(_point(row, *cost))
     protocol = rows[0].records[0].spec.evaluation.protocol
     return Layer(
-        series=tuple(Series(name, label, tuple(points)) for name, (label, points) in series.items()),
+        series=tuple(Series(name, printable(label), tuple(points)) for name, (label, points) in series.items()),
         where=title([record for row in rows for record in row.records]),
         score=rows[0].score,
         score_label=scores_of(protocol, protocol_columns(protocol))[0].label,
@@ -142,6 +149,7 @@ def layer_of_reported(reported: Sequence[Reported]) -> Layer:
                 values=one.values,
                 intervals={},
                 seeds=(),
+                seed_numbers=(),
                 eta=one.eta or 0,
                 passes=None,
                 declared=False,
@@ -152,7 +160,7 @@ def layer_of_reported(reported: Sequence[Reported]) -> Layer:
         )
     return Layer(
         series=tuple(Series(name, name, tuple(points)) for name, points in series.items()),
-        where=f"{reported[0].dataset}, {reported[0].backbone}, as reported",
+        where=f"{reported[0].dataset}, {reported[0].backbone}",
         score=score.name,
         score_label=score.label,
         columns=protocol_columns("ers"),
@@ -208,10 +216,11 @@ def _point(row: Row, passes: float | None, declared: bool) -> Point:
         seeds=tuple(
             {**record.values, **({} if record.cost is None else {PASSES: record.cost.passes})} for record in row.records
         ),
+        seed_numbers=row.seeds,
         eta=row.eta,
         passes=passes,
         declared=declared,
         metered=float(np.mean([cost.metered_per_iteration for cost in costs])) if costs else None,
         budget=f"{spec.budget.kind} {spec.budget.amount}" if isinstance(spec, RunSpec) else "",
-        flag=", ".join(row.disqualifying),
+        flag=printable(", ".join(row.disqualifying)),
     )

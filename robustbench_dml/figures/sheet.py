@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from robustbench_dml.figures.labels import text_size, wrap
 from robustbench_dml.figures.look import QUIET, Style
-from robustbench_dml.figures.names import shown, typeset
+from robustbench_dml.figures.names import printable, typeset
 
 POINT = 1 / 72  # of an inch
 EDGE = 0.07  # around the figure, in inches
@@ -112,7 +112,5 @@ def name_width(name: str, style: Style, size: float) -> float:
 
 
 def _drawn(text: str, style: Style, named: bool) -> tuple[str, bool]:
-    if not named:
-        return shown(text, most=len(text)), False
-    name = shown(text)
-    return (typeset(name), True) if style.typeset else (name, False)
+    words = printable(text)
+    return (typeset(words), True) if named and style.typeset else (words, False)

@@ -13,14 +13,14 @@ from robustbench_dml.figures.key import Entry, key_below, key_beside, key_height
 from robustbench_dml.figures.look import Look, Style, looks
 from robustbench_dml.figures.marks import Across, draw_layer, joined
 from robustbench_dml.figures.naming import label_flags, label_series
-from robustbench_dml.figures.notes import etas, notes
+from robustbench_dml.figures.notes import declared, etas, notes
 from robustbench_dml.figures.series import Layer, Point
 from robustbench_dml.figures.sheet import EDGE, POINT, Sheet, axis_room, from_zero, left_room, new_sheet
 
 HEADING = "Robustness against benign retrieval"
 RECALL = "R@1"
 BENIGN = Across(of=lambda point: point.values[RECALL], of_seed=lambda _, seed: seed[RECALL], interval=RECALL, by="eta")
-FRONT, BELOW = "#9C9C9C", "#F4F4F4"  # line of the front, and what lies below it
+FRONT, BELOW = "#C6C6C6", "#F6F6F6"  # line of the front, and what lies below it
 FEW = 10  # so many defenses can be named beside their marks
 TOLERATED = 6.0  # square points of marks that a label may hide
 
@@ -47,7 +47,7 @@ def draw_tradeoff(layer: Layer, style: Style) -> Figure:
 
 def _draw(layer: Layer, style: Style, *, keyed: bool) -> Figure | None:
     """None if the names do not fit beside the marks and there is no key."""
-    names = [one.name for one in layer.series]
+    names = [one.shown for one in layer.series]
     below = key_height(names, style, style.width - 2 * EDGE) if keyed and not style.titled else 0.0
     beside = key_width(names, style) + 0.22 if keyed and style.titled else EDGE
     axis = axis_room(style)
@@ -64,13 +64,14 @@ def _draw(layer: Layer, style: Style, *, keyed: bool) -> Figure | None:
         notes=notes(
             layer,
             layer.points,
+            declared(layer.points),
             _joined_by(layer),
             "Grey steps: Pareto front" + ("" if layer.reported else " of what is ranked") if front else "",
         ),
     )
     low = sheet.bottom + axis + below
     axes = sheet.axes(left_room(style), low, sheet.width - beside - left_room(style), sheet.top - low)
-    look = looks(names)
+    look = looks(one.name for one in layer.series)
     draw_layer(axes, layer, look, style, BENIGN)
     _finish(axes, layer, style)
     steps = _draw_front(axes, front, style)
@@ -105,7 +106,7 @@ def _draw_front(axes: Axes, front: list[tuple[float, float]], style: Style) -> l
     xs, ys = zip(*corners, strict=True)
     axes.fill_between(xs, ys, bottom, color=BELOW, linewidth=0, zorder=0.5)
     axes.plot(
-        xs, ys, color=FRONT, linewidth=0.2 * style.marker, zorder=1.2, gid="pareto front", scalex=False, scaley=False
+        xs, ys, color=FRONT, linewidth=0.32 * style.marker, zorder=1.2, gid="pareto front", scalex=False, scaley=False
     )
     return corners
 
@@ -124,7 +125,7 @@ def _joined_by(layer: Layer) -> str:
 def _entries(sheet: Sheet, axes: Axes, layer: Layer, look: dict[str, Look]) -> list[Entry]:
     return [
         Entry(
-            name=one.name,
+            name=one.shown,
             look=look[one.name],
             hollow=layer.reported or all(point.declared for point in one.points),
             lined=bool(joined(one, BENIGN)),
