@@ -48,16 +48,19 @@ def key_step(style: Style) -> float:
 
 def key_height(names: Sequence[str], style: Style, room: float) -> float:
     """Of a key in columns in a room that is so wide, in inches."""
-    return -(-len(names) // _columns(names, style, room)) * key_step(style)
+    return -(-len(names) // len(_columns(names, style, room))) * key_step(style)
 
 
 def key_below(sheet: Sheet, entries: Sequence[Entry], left: float, bottom: float) -> None:
     """Draw entries in columns, the first on top, down to `bottom` in inches."""
-    names, room = [entry.name for entry in entries], sheet.width - left - EDGE
-    columns, step = _columns(names, sheet.style, room), key_step(sheet.style)
-    rows = -(-len(entries) // columns)
+    style, room = sheet.style, sheet.width - left - EDGE
+    widths = _columns([entry.name for entry in entries], style, room)
+    rows = -(-len(entries) // len(widths))
+    gap = (room - sum(widths)) / len(widths)
     for place, entry in enumerate(entries):
-        _draw(sheet, entry, left + place // rows * room / columns, bottom + (rows - place % rows - 0.5) * step)
+        column, row = divmod(place, rows)
+        x = left + sum(widths[:column]) + column * gap
+        _draw(sheet, entry, x, bottom + (rows - row - 0.5) * key_step(style))
 
 
 def key_beside(sheet: Sheet, entries: Sequence[Entry], x: float, low: float, high: float) -> None:
@@ -73,8 +76,14 @@ def key_beside(sheet: Sheet, entries: Sequence[Entry], x: float, low: float, hig
         _draw(sheet, entry, x, y)
 
 
-def _columns(names: Sequence[str], style: Style, room: float) -> int:
-    return max(1, min(len(names), int(room / (key_width(names, style) + 2 * GAP))))
+def _columns(names: Sequence[str], style: Style, room: float) -> list[float]:
+    """Widths of columns, filled one after the other: as many as there is room for, in inches."""
+    for many in range(len(names), 1, -1):
+        rows = -(-len(names) // many)
+        widths = [key_width(names[first : first + rows], style) for first in range(0, len(names), rows)]
+        if sum(widths) + 2 * GAP * len(widths) <= room:
+            return widths
+    return [key_width(names, style)]
 
 
 def _draw(sheet: Sheet, entry: Entry, x: float, y: float) -> None:

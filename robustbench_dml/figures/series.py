@@ -12,8 +12,7 @@ import numpy as np
 from robustbench_dml.attack import Column
 from robustbench_dml.evaluation import protocol_columns
 from robustbench_dml.figures.names import printable, shortened, written
-from robustbench_dml.protocol import RunSpec
-from robustbench_dml.records import Record
+from robustbench_dml.protocol import ForeignSpec, RunSpec
 from robustbench_dml.report.published import Reported
 from robustbench_dml.report.rows import Row
 from robustbench_dml.report.settings import changed_training
@@ -187,21 +186,23 @@ def strands(points: Sequence[Point], *, by: str) -> list[list[Point]]:
 
 def _names(rows: Sequence[Row]) -> list[str]:
     """Of each row, the same for those that differ by eta and budget alone, and different for all others."""
-    first = [row.records[0].spec for row in rows]
-    plain = [written(spec.label, spec.params) for spec in first]
-    kinds = [_kind(row.records[0]) for row in rows]
-    found = Counter(name for name, _ in set(zip(plain, kinds, strict=True)))
+    specs = [row.records[0].spec for row in rows]
+    plain = [written(spec.label, spec.params) if isinstance(spec, RunSpec) else spec.model for spec in specs]
+    found = Counter(name for name, _ in {(name, _kind(spec)) for name, spec in zip(plain, specs, strict=True)})
     return [
-        ", ".join([name, *changed_training(spec)]) if found[name] > 1 and isinstance(spec, RunSpec) else name
-        for name, spec in zip(plain, first, strict=True)
+        name
+        if found[name] == 1
+        else ", ".join([name, *changed_training(spec)])
+        if isinstance(spec, RunSpec)
+        else spec.label
+        for name, spec in zip(plain, specs, strict=True)
     ]
 
 
-def _kind(record: Record) -> str:
-    """What of the training is the same in a series."""
-    spec = record.spec
+def _kind(spec: RunSpec | ForeignSpec) -> str:
+    """What is the same in a series beside its name."""
     if not isinstance(spec, RunSpec):
-        return ""
+        return spec.weights
     training = spec.training
     same = training.model_copy(update={"threat": training.threat.model_copy(update={"steps": 0})})
     return f"{same.model_dump_json()} {spec.pretrained}"
