@@ -1,0 +1,112 @@
+"""Submissions of true runs, and records altered in ways that only a look at the values, or at the model, can find."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from cli_support import rbdml
+
+from robustbench_dml.boards.entries import RECORDS, Entry, write_entry
+from robustbench_dml.datasets.base import Roots
+from robustbench_dml.files import sha256
+from robustbench_dml.protocol import RunSpec
+from robustbench_dml.randomness import seed_of
+from robustbench_dml.recording import Place
+from robustbench_dml.records import (
+    CHECKPOINT_FILE,
+    QUERIES_FILE,
+    RECORD_FILE,
+    Record,
+    read_queries,
+    read_record,
+    write_queries,
+    write_record,
+)
+from robustbench_dml.report.per_query import Values, shown_only, summary_for
+from robustbench_dml.statistics import bootstrap_interval
+
+SMALL = ("--queries", "64", "--attack-steps", "1", "--device", "cpu")
+REGULAR = ("run", "--defense", "regular", "--dataset", "fashion-mini", "--budget", "200", "--pairs", "16", *SMALL)
+ENTRY = Entry(submitted="2026-02-03T04:05:06+00:00", by="A. Researcher")
+
+
+def true_run(out: Path, *command: str | Path) -> Path:
+    """The folder of a record made by this command."""
+    answer = rbdml(*command, "--out", out, "--quiet")
+    assert answer.code == 0, answer.err
+    return Path(answer.out.strip())
+
+
+def copied(run: Path, to: Path, *, checkpoint: bool = True) -> Path:
+    """A copy to alter, under the name of its digest."""
+    target = to / run.name
+    shutil.copytree(run, target)
+    if not checkpoint:
+        (target / CHECKPOINT_FILE).unlink()
+    return target
+
+
+def place(leaderboards: Path, **changes: Any) -> Place:
+    return Place(out=leaderboards, roots=Roots(), device=torch.device("cpu"), **changes)
+
+
+def enter(leaderboards: Path, run: Path, entry: Entry = ENTRY) -> Path:
+    """Put a true record on a board by hand; returns its folder."""
+    record = read_record(run)
+    folder = leaderboards / record.spec.place / RECORDS / record.digest
+    shutil.copytree(run, folder, ignore=lambda *_: [CHECKPOINT_FILE])
+    write_entry(folder, entry)
+    return folder
+
+
+def snapshot(folder: Path) -> dict[Path, bytes | None]:
+    """Everything below a folder, byte for byte."""
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def edit(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Alter the JSON of a record."""
+    data = json.loads((run / RECORD_FILE).read_text())
+    change(data)
+    (run / RECORD_FILE).write_text(json.dumps(data))
+
+
+def renamed(run: Path, **spec: Any) -> Path:
+    """The same record of another spec: its digest and folder go along, its weights do not."""
+    record = read_record(run)
+    assert isinstance(record.spec, RunSpec)
+    changed = RunSpec.model_validate({**dict(record.spec), **spec})
+    write_record(run, record.model_copy(update={"spec": changed, "digest": changed.digest}))
+    return run.rename(run.with_name(changed.digest))
+
+
+def revalued(run: Path, change: Callable[[Values], object], *, again: bool = True) -> Record:
+    """Alter the per-query values; `again` makes the record of the new ones as if they had been measured."""
+    record, values = read_record(run), read_queries(run)
+    change(values)
+    write_queries(run, values)
+    if again:
+        write_record(run, remade(record, values, sha256(run / QUERIES_FILE)))
+    return read_record(run)
+
+
+def remade(record: Record, values: Values, queries: str) -> Record:
+    """The record with the means, scores and intervals of these values."""
+    shown, summary = shown_only(record, values), summary_for(record)
+    means = {name: float(value) for name, value in summary({n: np.asarray(v.mean()) for n, v in shown.items()}).items()}
+    seed = seed_of(record.spec.evaluation.seed, "bootstrap", record.spec.dataset)
+    return record.model_copy(
+        update={
+            "benign": {name: means.get(name, value) for name, value in record.benign.items()},
+            "attacked": {name: means[name] for name in record.attacked},
+            "scores": {name: means[name] for name in record.scores},
+            "intervals": bootstrap_interval(shown, summary, seed=seed),
+            "provenance": record.provenance.model_copy(update={"queries": queries}),
+        }
+    )
