@@ -1,5 +1,6 @@
 // The columns of the two tables: what they hold, how it is shown, sorted and saved, and what it means.
-// A column: name, field, meaning, better (1, -1 or 0), group, width, value(row), cell(row), saved(row).
+// A column: name, field, meaning, better (1, -1 or 0), group, width, value(row), cell(row), saved(row); one that is
+// unsaved is no value: it is not sorted either.
 
 const NARROW = matchMedia('(max-width: 40rem)');
 
@@ -8,10 +9,10 @@ function recordColumns(board) {
   const group = (name) => values.filter((column) => column.group === name);
   const benign = group('benign');
   return [
-    {name: 'rank', meaning: rankMeaning(board), better: -1, width: 54, fixed: true, number: true,
+    {name: 'rank', meaning: rankMeaning(board), better: -1, width: NARROW.matches ? 46 : 54, fixed: true, number: true,
       value: (row) => row.rank, cell: (row) => h('span', {class: 'rank'}, row.rank === null ? '–' : String(row.rank))},
     {name: 'defense', meaning: 'The defense, with what is not its own setting; its budget, and PGD steps in training (eta).',
-      better: 0, width: NARROW.matches ? 156 : 268, fixed: true, words: true, value: (row) => row.name, cell: nameCell},
+      better: 0, width: NARROW.matches ? 144 : 268, fixed: true, words: true, value: (row) => row.name, cell: nameCell},
     ...group('scores'),
     ...benign.filter((column) => column.name === 'R@1'),
     {name: 'flags', group: 'entry', words: true, width: 264, better: 0,
@@ -85,7 +86,7 @@ function profileCell(row) {
 function reportedColumns(rows) {
   const shown = data.reportedColumns.filter((column) => rows.some((one) => column.name in one.values));
   return [
-    {name: 'defense', width: NARROW.matches ? 156 : 230, fixed: true, words: true, better: 0, meaning: 'As written in the source.',
+    {name: 'defense', width: NARROW.matches ? 150 : 230, fixed: true, words: true, better: 0, meaning: 'As written in the source.',
       value: (one) => one.defense, cell: (one) => h('span', {class: 'open'}, mark(one), h('span', {}, one.defense))},
     {name: 'eta', number: true, width: 64, better: -1, meaning: 'PGD steps in training; none for training without attacks.',
       value: (one) => one.eta, cell: (one) => (one.eta === null ? '–' : String(one.eta))},

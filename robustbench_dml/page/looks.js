@@ -30,10 +30,13 @@ function lookOf(one) {
   return {symbol: out ? 'x' : one.symbol, colour: out ? theme('control') : colourOf(one.family), hollow: reported, dash: one.dash};
 }
 
-function mark(one) {
+// Its symbol; on a piece of its line where that has a dash.
+function mark(one, dash = null) {
   const {symbol, colour, hollow} = lookOf(one);
   const drawn = {d: SHAPES[symbol], fill: hollow ? 'none' : colour, stroke: hollow ? colour : theme('ink'), 'stroke-width': hollow ? 0.3 : 0.12};
-  return svg('svg', {class: 'mark', viewBox: '-1.2 -1.2 2.4 2.4', 'aria-hidden': 'true'}, svg('path', drawn));
+  const line = dash && svg('path', {d: 'M-3.4 0H3.4', stroke: colour, 'stroke-width': 0.2, 'stroke-dasharray': dash === 'solid' ? null : dash.replaceAll('px', '').split(',').map((length) => length / 7)});
+  const width = dash ? 3.5 : 1.2;
+  return svg('svg', {class: dash ? 'mark wide' : 'mark', viewBox: `${-width} -1.2 ${2 * width} 2.4`, 'aria-hidden': 'true'}, line, svg('path', drawn));
 }
 
 const number = (value, decimals) => value.toFixed(decimals);

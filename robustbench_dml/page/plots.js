@@ -103,7 +103,7 @@ function drawEfficiency(view, rows, reported) {
   Object.assign(byId('cost'), {value: chosen, disabled: !view.board});
   const cost = COSTS[chosen];
   const place = view.board ? columnPlace(view.board, scoreOf(view)) : -1;
-  const points = rows.filter((row) => cost.of(row) !== null).map((row) => point(row, cost.of(row), row.values[place]));
+  const points = rows.filter((row) => cost.of(row) !== null && row.values[place]).map((row) => point(row, cost.of(row), row.values[place]));
   const papers = chosen === 'nominal' && comparable(view) ? reported.map((one) => point(one, (one.eta ?? 0) + 1, [one.values.ERS])) : [];
   const honest = points.filter((one) => !isOut(one));
   const traces = [...grouped(papers), ...grouped(points.filter(isOut)), ...grouped(honest)].map((group) => trace(group, true));
@@ -119,7 +119,7 @@ function drawEfficiency(view, rows, reported) {
 function drawTradeoff(view, rows, reported) {
   const score = scoreOf(view);
   const [y, x] = [score, 'R@1'].map((name) => (view.board ? columnPlace(view.board, name) : -1));
-  const points = rows.map((row) => point(row, row.values[x][0], row.values[y], ends('x', row.values[x])));
+  const points = rows.filter((row) => row.values[x] && row.values[y]).map((row) => point(row, row.values[x][0], row.values[y], ends('x', row.values[x])));
   const papers = comparable(view) ? reported.map((one) => point(one, one.values['R@1'], [one.values.ERS])) : [];
   const honest = points.filter((one) => !isOut(one));
   const traces = [...front(honest, '5px,3px'), ...front(papers, '1px,3px'),
@@ -150,21 +150,26 @@ function drawProfile(rows) {
   if (!board) return;
   const columns = board.columns.map((column, place) => ({...column, place})).filter((column) => column.counts);
   const chosen = rows.filter((row) => profile.has(row.key));
-  const traces = chosen.map((row) => {
-    const scaled = columns.map((column) => (row.values[column.place] ?? []).slice(0, 3).map((value) => column.offset + column.slope * value));
-    return {...trace(scaled.map(([mean]) => point(row, mean, [0])), false), ...profileTrace(row, columns, scaled)};
-  });
-  draw('plot-profile', traces, layout('on the scale of the score, 100 unharmed', '', {
+  const dashes = chosen.map((row, place) => DASHES[chosen.slice(0, place).filter((other) => other.written === row.written).length % DASHES.length]);
+  draw('plot-profile', chosen.map((row, place) => profileTrace(row, columns, dashes[place])), layout('on the scale of the score, 100 unharmed', '', {
     xaxis: {zeroline: true, zerolinecolor: theme('control')}, yaxis: {type: 'category', autorange: 'reversed', categoryarray: columns.map((column) => column.name), showgrid: true},
   }));
+  byId('profile-key').replaceChildren(...chosen.map((row, place) => h('li', {}, mark(row, dashes[place]), row.eta ? `${row.written}, eta ${row.eta}` : row.written)));
 }
 
-function profileTrace(row, columns, scaled) {
-  const low = scaled.map(([mean, ...others]) => mean - Math.min(mean, ...others));
-  const high = scaled.map(([mean, ...others]) => Math.max(mean, ...others) - mean);
+const DASHES = ['solid', '6px,3px', '2px,2px', '8px,3px,2px,3px'];  // of the first row of a defense, the second, ...
+
+function profileTrace(row, columns, dash) {
+  const known = columns.filter((column) => row.values[column.place]);
+  const scaled = known.map((column) => row.values[column.place].slice(0, 3).map((value) => column.offset + column.slope * value));
+  const points = known.map((column, place) => {
+    const [mean, ...others] = scaled[place];
+    return {...point(row, mean, [0]), order: place, xDown: mean - Math.min(mean, ...others), xUp: Math.max(mean, ...others) - mean};
+  });
+  if (points.length === 0) return {x: [], y: []};
+  const drawn = trace(points, true);
   return {
-    x: scaled.map(([mean]) => mean), y: columns.map((column) => column.name), mode: 'lines+markers', customdata: columns.map(() => row.key),
-    error_y: {visible: false}, error_x: {type: 'data', symmetric: false, array: high, arrayminus: low, thickness: 1, width: 0, color: lookOf(row).colour, visible: true},
-    text: columns.map((column) => `${plain(row.name)}<br>${plain(column.name)} ${number(row.values[column.place][0], column.decimals)}`),
+    ...drawn, y: known.map((column) => column.name), line: {...drawn.line, width: 1, dash}, error_y: {visible: false},
+    text: known.map((column) => `${plain(row.name)}<br>${plain(column.name)} ${number(row.values[column.place][0], column.decimals)}`),
   };
 }

@@ -50,9 +50,9 @@ function defined(column, place, all) {
   return {
     title: column.name, field: column.field, width: column.width, frozen: Boolean(column.fixed), resizable: false,
     cssClass: [column.number && 'number', edge && 'edge'].filter(Boolean).join(' '),
-    headerSortStartingDir: column.better === 1 ? 'desc' : 'asc',
+    headerSort: !column.unsaved, headerSortStartingDir: column.better === 1 ? 'desc' : 'asc',
     sorter: sorterFor,
-    titleFormatter: () => h('button', {type: 'button', class: 'sort', title: column.meaning + preference(column)}, column.name),
+    titleFormatter: () => h(column.unsaved ? 'span' : 'button', {type: column.unsaved ? null : 'button', class: 'sort', title: column.meaning + preference(column)}, column.name),
     formatter: (cell) => { const shown = column.cell(cell.getData().row); return typeof shown === 'string' ? h('span', {}, shown) : shown; },
   };
 }
