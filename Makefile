@@ -9,13 +9,13 @@ STAMP = $(VENV)/.installed
 # One environment may serve several checkouts in turn: install again when it last served another one.
 $(shell [ "$$(cat $(STAMP) 2>/dev/null)" = "$(CURDIR)" ] || rm -f $(STAMP))
 
-.PHONY: run test lint types tests
+.PHONY: run test lint types tests boards
 
 run: $(STAMP)
 	$(RBDML) run --defense regular --dataset fashion-mini --budget quick --queries 256 --quiet
 	$(RBDML) run --defense hm-lga-ics --dataset fashion-mini --budget quick --queries 256
 
-test: lint types tests
+test: lint types tests boards
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
@@ -27,6 +27,9 @@ types: $(STAMP)
 
 tests: $(STAMP)
 	$(VENV)/bin/python -m pytest
+
+boards: $(STAMP)
+	$(RBDML) leaderboard check
 
 $(STAMP): pyproject.toml
 	[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
