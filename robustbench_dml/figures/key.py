@@ -38,7 +38,7 @@ class Entry:
 
 def key_width(names: Sequence[str], style: Style) -> float:
     """Of one column, in inches."""
-    return HANDLE + GAP + max(name_width(name, style, style.small) for name in names)
+    return HANDLE + GAP + 1.015 * max(name_width(name, style, style.small) for name in names)
 
 
 def key_step(style: Style) -> float:

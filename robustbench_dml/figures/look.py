@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -72,22 +72,27 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
     Colours are those of the families. No two share a marker while there are markers left, and then none shares
     marker and line with another; within a family, lines differ. The order of the names does not count.
     """
-    shown = sorted(set(names))
-    markers = {name: MARKERS[name] for name in shown if name in MARKERS}
-    lines: dict[str, int] = {}
-    found = {}
-    for name in sorted(shown, key=lambda name: (name not in MARKERS, name)):
-        family = family_of(name)
-        marker = markers.setdefault(name, _spare(markers))
-        found[name] = Look(COLOURS[family], marker, DASHES[lines.setdefault(family, 0) % len(DASHES)])
-        lines[family] += 1
-    return {name: found[name] for name in shown}
+    shown = sorted(set(names), key=lambda name: (name not in MARKERS, name))
+    found: dict[str, Look] = {}
+    for name in shown:  # those with a marker of their own first
+        colour, taken = COLOURS[family_of(name)], list(found.values())
+        marker = MARKERS[name] if name in MARKERS else _spare_marker(taken, colour)
+        found[name] = Look(colour, marker, _spare_dash(taken, colour, marker))
+    return found
 
 
-def _spare(taken: dict[str, Any]) -> Any:
-    """The marker that is taken least often, of those for names that have none of their own first."""
-    used = list(taken.values())
-    return min((*SPARE, *MARKERS.values()), key=used.count)
+def _spare_marker(taken: Sequence[Look], colour: str) -> Any:
+    """The marker that is there least often, in this colour least of all; those that are nobody's own come first."""
+    used = [look.marker for look in taken]
+    own = [look.marker for look in taken if look.colour == colour]
+    return min((*SPARE, *MARKERS.values()), key=lambda marker: (used.count(marker), own.count(marker)))
+
+
+def _spare_dash(taken: Sequence[Look], colour: str, marker: Any) -> Any:
+    """The line that is there least often with this marker, and then in this colour."""
+    used = [look.dash for look in taken if look.marker == marker]
+    own = [look.dash for look in taken if look.colour == colour]
+    return min(DASHES, key=lambda dash: (used.count(dash), own.count(dash)))
 
 
 StyleName = Literal["screen", "paper"]
@@ -145,6 +150,7 @@ BASE: dict[str, Any] = {
     "ytick.labelcolor": INK,
     "legend.frameon": False,
     "pdf.fonttype": 42,  # fonts that editors and publishers take
+    "figure.dpi": 200,
     "savefig.dpi": 200,
 }
 STYLES: dict[StyleName, Style] = {

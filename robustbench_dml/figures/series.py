@@ -189,14 +189,12 @@ def _names(rows: Sequence[Row]) -> list[str]:
     specs = [row.records[0].spec for row in rows]
     plain = [written(spec.label, spec.params) if isinstance(spec, RunSpec) else spec.model for spec in specs]
     found = Counter(name for name, _ in {(name, _kind(spec)) for name, spec in zip(plain, specs, strict=True)})
-    return [
-        name
-        if found[name] == 1
-        else ", ".join([name, *changed_training(spec)])
-        if isinstance(spec, RunSpec)
-        else spec.label
-        for name, spec in zip(plain, specs, strict=True)
-    ]
+    return [name if found[name] == 1 else _told(spec, name) for name, spec in zip(plain, specs, strict=True)]
+
+
+def _told(spec: RunSpec | ForeignSpec, name: str) -> str:
+    """A name that several share, with what sets this one apart."""
+    return ", ".join([name, *changed_training(spec)]) if isinstance(spec, RunSpec) else spec.label
 
 
 def _kind(spec: RunSpec | ForeignSpec) -> str:

@@ -70,7 +70,7 @@ def new_sheet(style: Style, *, width: float, body: float, heading: str, where: s
         where: on what; below the heading, or before the small print where there is no heading.
         notes: the small print.
     """
-    room = (width - 2 * EDGE) / POINT
+    room = 0.985 * (width - 2 * EDGE) / POINT  # pixels make letters a little wider or narrower
     under = style.print_size + 0.5
     above = wrap(where, room, under) if style.titled else []
     below = wrap(notes if style.titled else f"{where}. {notes}", room, style.print_size)

@@ -1,0 +1,102 @@
+"""What is drawn, read back from figures and their files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from robustbench_dml.boards.board import Board, read_boards
+from robustbench_dml.figures.look import STYLES, Style, StyleName
+from robustbench_dml.figures.series import Layer, Point, Series, layer_of_rows
+from robustbench_dml.figures.write import drawn_in
+
+SVG = "{http://www.w3.org/2000/svg}"
+Place = tuple[float, float]
+
+
+def texts(svg: Path) -> list[str]:
+    """What is written in a drawing."""
+    return ["".join(text.itertext()) for text in ElementTree.parse(svg).iter(f"{SVG}text")]
+
+
+def written_in(figure: Figure) -> list[str]:
+    """What is written on a sheet outside of its panels."""
+    return [text.get_text() for text in figure.texts]
+
+
+def small_print(figure: Figure, style: Style = STYLES["screen"]) -> str:
+    """The lines in the smallest letters, joined."""
+    lines = [text for text in figure.texts if text.get_fontsize() == style.print_size]
+    return " ".join(text.get_text() for text in sorted(lines, key=lambda text: -text.get_position()[1]))
+
+
+def marks(axes: Axes, gid: str) -> set[Place]:
+    """Where the marks of a defense are in a panel, by its registered name."""
+    return {
+        (float(np.ravel(line.get_xdata())[0]), float(np.ravel(line.get_ydata())[0]))
+        for line in axes.get_lines()
+        if line.get_gid() == gid
+    }
+
+
+def bars(axes: Axes) -> list[np.ndarray]:
+    """(2, 2) ends of the bars in a panel."""
+    lines = [collection for collection in axes.collections if isinstance(collection, LineCollection)]
+    return [np.asarray(segment) for collection in lines for segment in collection.get_segments()]
+
+
+def drawn(layer: Layer, draw: Callable[[Layer, Style], Figure | None], style: StyleName = "screen") -> Figure:
+    """A figure of a layer, in its style."""
+    with drawn_in(STYLES[style]):
+        figure = draw(layer, STYLES[style])
+    assert figure is not None
+    return figure
+
+
+def layer_of_board(board: Board) -> Layer:
+    """All of a board."""
+    return layer_of_rows(board.rows, board.columns, board.passes)
+
+
+def main_board(leaderboards: Path) -> Board:
+    """The first of the boards."""
+    return read_boards(leaderboards)[0]
+
+
+def made_point(eta: int | None = 8, score: float = 30.0, recall: float = 60.0, **changes: object) -> Point:
+    """A point with this score and recall."""
+    values = {"ERS": score, "R@1": recall}
+    given = {
+        "values": values,
+        "intervals": {name: (value - 2, value + 3) for name, value in values.items()},
+        "seeds": (values,),
+        "seed_numbers": (0,),
+        "eta": eta,
+        "passes": None if eta is None else 1e5 * (eta + 1),
+        "declared": False,
+        "metered": None if eta is None else eta + 1.0,
+        "budget": "passes 1000",
+        "flag": "",
+    }
+    return Point(**{**given, **changes})  # type: ignore[arg-type]
+
+
+def made_layer(*series: Sequence[Point], names: Sequence[str] = "abcdefghij", **changes: object) -> Layer:
+    """A layer of these points, a defense each."""
+    given = {"where": "a data set, a network", "score": "ERS", "score_label": "a score", "columns": {}}
+    made = tuple(Series(name, name, tuple(points)) for name, points in zip(names, series, strict=False))
+    return Layer(series=made, **{**given, **changes})  # type: ignore[arg-type]
+
+
+def overlapping(boxes: Sequence[tuple[float, float, float, float]]) -> Iterator[tuple[int, int]]:
+    """Pairs of boxes that share an area."""
+    for i, one in enumerate(boxes):
+        for j, other in enumerate(boxes[:i]):
+            if one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]:
+                yield j, i
