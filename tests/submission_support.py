@@ -16,6 +16,7 @@ from robustbench_dml.boards.entries import RECORDS, Entry, write_entry
 from robustbench_dml.datasets.base import Roots
 from robustbench_dml.files import sha256
 from robustbench_dml.protocol import RunSpec
+from robustbench_dml.provenance import source_hash
 from robustbench_dml.randomness import seed_of
 from robustbench_dml.recording import Place
 from robustbench_dml.records import (
@@ -110,3 +111,32 @@ def remade(record: Record, values: Values, queries: str) -> Record:
             "provenance": record.provenance.model_copy(update={"queries": queries}),
         }
     )
+
+
+DEFENSE = """\
+from pathlib import Path
+from dataclasses import dataclass
+from robustbench_dml.defenses.regular import Regular
+from robustbench_dml.registry import register_defense
+
+Path({trace!r}).write_text("ran")
+
+@register_defense({name!r}, summary="as the undefended one", paper="none: a test")
+@dataclass(kw_only=True)
+class Mine(Regular):
+    pass
+"""
+
+
+def defense_file(folder: Path, name: str) -> tuple[Path, Path]:
+    """A defense that leaves a trace where it runs, and the trace."""
+    path, trace = folder / f"{name.replace('-', '_')}.py", folder / "ran"
+    path.write_text(DEFENSE.format(trace=str(trace), name=name))
+    return path, trace
+
+
+def of_defense(run: Path, folder: Path, name: str, source: Path) -> Path:
+    """A record that says that it is of this defense; its folder."""
+    copy = renamed(copied(run, folder), defense=name)
+    edit(copy, lambda data: data["provenance"].update(defense_source=source_hash([source])))
+    return copy
