@@ -185,13 +185,13 @@ def _cheaper(layer: Layer) -> list[tuple[str, float, float, float]]:
 
 def _notes(layer: Layer, panels: Sequence[Panel]) -> str:
     known = [point for point in layer.points if any(panel.across.of(point) is not None for panel in panels)]
-    lined = any(joined(one, panel.across) for one in layer.series for panel in panels)
+    lines = [line for one in layer.series for panel in panels for line in joined(one, panel.across)]
     missing = len(layer.points) - len(known)
     return notes(
         layer,
         known,
         declared(known),
-        etas(known) if lined else "",
+        etas(lines, layer.score),
         "Upright stroke: passes per iteration as metered, where fewer" if _cheaper(layer) else "",
         f"Left out: {missing} of unknown training cost" if missing else "",
     )

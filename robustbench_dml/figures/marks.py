@@ -33,13 +33,13 @@ class Across:
         of: the value of a point; None where it is not known, and the point is left out.
         of_seed: the value of one of its seeds.
         interval: which of a point's intervals are drawn across, if any.
-        by: what lines join points by, see `series.strands`; None for no lines.
+        by: what lines join points by, see `series.strands`.
     """
 
     of: Callable[[Point], float | None]
     of_seed: Callable[[Point, Mapping[str, float]], float | None]
     interval: str = ""
-    by: str | None = "eta"
+    by: str = "eta"
 
 
 def marker(look: Look, style: Style, *, hollow: bool = False, scale: float = 1.0) -> dict[str, Any]:
@@ -61,16 +61,16 @@ def draw_layer(axes: Axes, layer: Layer, looks: Mapping[str, Look], style: Style
 
 
 def joined(series: Series, across: Across) -> list[list[Point]]:
-    """The points that lines join, in their order: ranked ones, at least two and not all above one another."""
-    if across.by is None:
-        return []
+    """The points that lines join, in their order: ranked ones, at least two, and of different passes if over these."""
     known = [point for point in series.ranked if across.of(point) is not None]
-    return [strand for strand in strands(known, by=across.by) if len(strand) > 1 and _differ(strand, across)]
+    found = [strand for strand in strands(known, by=across.by) if len(strand) > 1]
+    return [
+        strand for strand in found if across.by != "passes" or _differ([across.of(point) or 0.0 for point in strand])
+    ]
 
 
-def _differ(strand: list[Point], across: Across) -> bool:
-    places = [across.of(point) or 0.0 for point in strand]
-    return max(places) - min(places) > 0.02 * abs(max(places))
+def _differ(passes: list[float]) -> bool:
+    return max(passes) - min(passes) > 0.02 * max(passes)
 
 
 def mark(look: Look, style: Style, *, hollow: bool, out: bool) -> list[dict[str, Any]]:

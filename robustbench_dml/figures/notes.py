@@ -27,10 +27,12 @@ def notes(layer: Layer, shown: Sequence[Point], *further: str) -> str:
     return " ".join(f"{sentence}." for sentence in (*own, *further) if sentence)
 
 
-def etas(points: Sequence[Point]) -> str:
-    """What the points of lines stand for, where these are several etas."""
-    found = sorted({point.eta for point in points if point.eta is not None and point.eta > 0})
-    return f"Along a line eta rises: {', '.join(map(str, found))}" if len(found) > 1 else ""
+def etas(lines: Sequence[Sequence[Point]], score: str) -> str:
+    """What the points of lines stand for, and in which direction, where these are several etas."""
+    found = sorted({point.eta for line in lines for point in line if point.eta})
+    rises = all(line[-1].values[score] > line[0].values[score] for line in lines)
+    direction = "Along a line eta rises with the score" if rises else "Along a line eta rises"
+    return f"{direction}: {', '.join(map(str, found))}" if len(found) > 1 else ""
 
 
 def declared(points: Sequence[Point]) -> str:

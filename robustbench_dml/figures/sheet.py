@@ -95,9 +95,10 @@ def left_room(style: Style) -> float:
 
 
 def from_zero(axes: Axes) -> None:
-    """Let the y axis begin at 0, unless that would leave half of the panel empty."""
-    bottom, top = axes.get_ylim()
-    axes.set_ylim(0 if 0 < bottom < top / 2 else bottom, top)
+    """Let the y axis begin at 0, unless that would cut what lies there or leave half of the panel empty."""
+    _, top = axes.get_ylim()
+    if 0.02 * top < axes.dataLim.y0 < top / 2:
+        axes.set_ylim(0, top)
 
 
 def axis_room(style: Style, *, lines: int = 1) -> float:

@@ -14,7 +14,7 @@ from robustbench_dml.figures.look import Look, Style, looks
 from robustbench_dml.figures.marks import Across, draw_layer, joined
 from robustbench_dml.figures.naming import label_flags, label_series
 from robustbench_dml.figures.notes import declared, etas, notes
-from robustbench_dml.figures.series import Layer, Point
+from robustbench_dml.figures.series import Layer
 from robustbench_dml.figures.sheet import EDGE, POINT, Sheet, axis_room, from_zero, left_room, new_sheet
 
 HEADING = "Robustness against benign retrieval"
@@ -65,7 +65,7 @@ def _draw(layer: Layer, style: Style, *, keyed: bool) -> Figure | None:
             layer,
             layer.points,
             declared(layer.points),
-            _joined_by(layer),
+            etas([line for one in layer.series for line in joined(one, BENIGN)], layer.score),
             "Grey steps: Pareto front" + ("" if layer.reported else " of what is ranked") if front else "",
         ),
     )
@@ -115,11 +115,6 @@ def _along(corners: np.ndarray) -> np.ndarray:
     """(N, 2) places along a line through (K, 2) corners."""
     parts = [np.linspace(one, other, int(np.abs(other - one).sum() / 2) + 2) for one, other in pairwise(corners)]
     return np.concatenate(parts) if parts else np.empty((0, 2))
-
-
-def _joined_by(layer: Layer) -> str:
-    lined: list[Point] = [point for one in layer.series for line in joined(one, BENIGN) for point in line]
-    return etas(lined)
 
 
 def _entries(sheet: Sheet, axes: Axes, layer: Layer, look: dict[str, Look]) -> list[Entry]:

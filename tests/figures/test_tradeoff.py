@@ -122,3 +122,20 @@ def test_an_interval_that_rounding_moved_past_its_value_can_be_drawn() -> None:
     intervals = {"ERS": (float(np.nextafter(30, 100)), 30.0), "R@1": (60.0, float(np.nextafter(60, 0)))}
     assert figure_of(made_layer([made_point(intervals=intervals)])).axes
     assert point.intervals != intervals
+
+
+def test_a_line_joins_a_defense_over_eta_however_alike_its_recalls_are() -> None:
+    figure = figure_of(made_layer([made_point(eta, 20.0 + eta, 77 + eta / 100) for eta in (32, 2, 8)]))
+    [line] = [line for line in figure.axes[0].get_lines() if len(np.ravel(line.get_xdata())) == 3]
+    assert list(np.ravel(line.get_ydata())) == [22, 28, 52]
+    assert "Along a line eta rises with the score: 2, 8, 32." in small_print(figure)
+    falling = figure_of(made_layer([made_point(2, 20.0), made_point(8, 10.0)]))
+    assert "Along a line eta rises: 2, 8." in small_print(falling)
+
+
+@pytest.mark.parametrize(("scores", "zero"), [((4, 60), True), ((40, 60), False), ((-1, 60), False)])
+def test_the_score_begins_at_zero_where_that_leaves_no_half_empty(scores: tuple[int, int], zero: bool) -> None:
+    points = [[made_point(score=score, intervals={})] for score in scores]
+    low, _ = figure_of(made_layer(*points)).axes[0].get_ylim()
+    assert (low == 0) == zero
+    assert low < min(scores)
