@@ -12,7 +12,7 @@ from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLoca
 from robustbench_dml.figures.key import Entry, key_below, key_beside, key_height, key_width
 from robustbench_dml.figures.labels import wrap
 from robustbench_dml.figures.look import Look, Style, looks
-from robustbench_dml.figures.marks import Across, draw_layer, joined
+from robustbench_dml.figures.marks import SAME, Across, draw_layer, joined, one_budget
 from robustbench_dml.figures.naming import label_flags
 from robustbench_dml.figures.notes import declared, etas, notes
 from robustbench_dml.figures.series import PASSES, Layer, Series
@@ -20,8 +20,7 @@ from robustbench_dml.figures.sheet import EDGE, POINT, Sheet, axis_room, from_ze
 
 HEADING = "Robustness against training cost"
 WIDE = 5  # from here on passes span so much that their axis is logarithmic
-SAME = 1.25  # up to here they are one budget, and their panel is narrow
-NARROW = 0.42  # of the other panel's width
+NARROW = 0.42  # of the other panel's width, for passes of one budget
 FEW = 10  # so many strokes and leaders can be told apart
 APART = 0.12  # inches between panels
 USUAL = (1, 2, 3, 5, 9, 17, 33)  # costs of the etas that papers use
@@ -93,7 +92,7 @@ def draw_efficiency(layer: Layer, style: Style) -> Figure | None:
 
 def _panels(layer: Layer) -> list[Panel]:
     passes = _known(layer, METERED)
-    narrow = bool(passes) and max(passes) <= SAME * min(passes)
+    narrow = bool(passes) and one_budget(passes)
     counted = Panel(COUNTED, "passes per iteration as papers count, \u03b7 + 1", _finish_cost)
     metered = Panel(METERED, "image passes of a training, metered", _finish_passes)
     if not _known(layer, COUNTED):
@@ -144,7 +143,7 @@ def _finish_passes(axes: Axes, passes: list[float]) -> None:
         axes.set_xlim(max(low, 1) / 1.5, high * 1.5)
         axes.xaxis.set_major_locator(LogLocator(subs=(1,) if high / max(low, 1) > 200 else (1, 2, 5)))
         axes.xaxis.set_minor_locator(NullLocator())
-    elif high <= SAME * low:
+    elif one_budget(passes):
         axes.set_xlim(low / SAME, high * SAME)
         axes.xaxis.set_major_locator(FixedLocator([float(f"{(low + high) / 2:.1g}")]))
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from robustbench_dml.figures.look import INK, OUT, Look, Style
 from robustbench_dml.figures.series import Layer, Point, Series, strands
 
+SAME = 1.25  # passes that differ by no more than this factor are of one budget
 SCALES = {
     "*": 1.5,
     "P": 1.15,
@@ -64,13 +65,14 @@ def joined(series: Series, across: Across) -> list[list[Point]]:
     """The points that lines join, in their order: ranked ones, at least two, and of different passes if over these."""
     known = [point for point in series.ranked if across.of(point) is not None]
     found = [strand for strand in strands(known, by=across.by) if len(strand) > 1]
-    return [
-        strand for strand in found if across.by != "passes" or _differ([across.of(point) or 0.0 for point in strand])
-    ]
+    if across.by != "passes":
+        return found
+    return [strand for strand in found if not one_budget([across.of(point) or 0.0 for point in strand])]
 
 
-def _differ(passes: list[float]) -> bool:
-    return max(passes) - min(passes) > 0.02 * max(passes)
+def one_budget(passes: Sequence[float]) -> bool:
+    """Whether these passes differ by no more than what a budget leaves unspent."""
+    return max(passes) <= SAME * min(passes)
 
 
 def mark(look: Look, style: Style, *, hollow: bool, out: bool) -> list[dict[str, Any]]:
