@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 from collections.abc import Iterable, Mapping, Sequence
 
+import pandas as pd
 from tabulate import tabulate
 
 from robustbench_dml.boards.board import Board
@@ -174,10 +173,9 @@ def _markdown(cells: Sequence[Cells]) -> str:
 
 def _csv(cells: Sequence[Cells]) -> str:
     """Numbers with six digits: the last ones can differ between processors."""
-    text = io.StringIO()
-    names = list(dict.fromkeys(name for one in cells for name in one))
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    for one in cells:
-        writer.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in one.items()})
-    return text.getvalue()
+    table = pd.DataFrame([{name: _exact(value) for name, value in one.items()} for one in cells], dtype=object)
+    return table.to_csv(index=False, lineterminator="\n")
+
+
+def _exact(value: object) -> object:
+    return f"{value:.6g}" if isinstance(value, float) else value

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from robustbench_dml.errors import RbdmlError
@@ -86,7 +87,7 @@ def write_published(reported: Sequence[Reported], folder: Path, style: StyleName
 @contextmanager
 def drawn_in(style: Style) -> Iterator[None]:
     """Settings of matplotlib for this style, whatever they are outside."""
-    with mpl.rc_context(mpl.rcParamsDefault), mpl.rc_context(style.rc):
+    with mpl.rc_context(mpl.rcParamsDefault), mpl.rc_context(sns.axes_style("ticks")), mpl.rc_context(style.rc):
         yield
 
 
