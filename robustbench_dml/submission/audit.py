@@ -15,7 +15,7 @@ from robustbench_dml.protocol import RunSpec
 from robustbench_dml.records import QUERIES_FILE, RECORD_FILE, Record
 from robustbench_dml.registry import BACKBONES, DATASETS, DEFENSES
 from robustbench_dml.submission.archive import load_values
-from robustbench_dml.submission.claims import cost_problems, flag_problems, line_problem, spec_problems, text_problems
+from robustbench_dml.submission.claims import cost_problems, flag_problems, plain_problems, spec_problems, text_problems
 from robustbench_dml.submission.recomputed import value_problems
 
 SHORT = 16  # digits of the weights' hash in names of folders
@@ -77,9 +77,10 @@ def audit_entry(listed: Listed, roots: Roots) -> Audit:
         f"{path.name} does not belong to an entry: remove it" for path in folder.iterdir() if path.name not in known
     ]
     entry = listed.entry
-    for name, text in {"by": entry.by, "paper": entry.paper}.items():
-        problem = line_problem(text)
-        place += [f"{name} {text[:60]!r} {problem}: submit it again"] if problem else []
+    place += plain_problems(entry.model_copy(update={"checkpoint": None}))  # an address has a pattern of its own
+    found_again = entry.verification
+    if found_again is not None and not set(found_again.disqualifying) <= set(found_again.flags):
+        place.append("verification: disqualifying flags that are not among its flags: submit it again")
     if entry.ended is not None:
         place.append("it has ended and is on the board: its place is in the history")
     if entry.declared_passes is not None and isinstance(record.spec, RunSpec):

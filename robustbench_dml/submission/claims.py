@@ -12,7 +12,7 @@ from robustbench_dml.checks import gradients, strength
 from robustbench_dml.collapse import collapse_cause
 from robustbench_dml.defense import build_defense, resolve_params
 from robustbench_dml.errors import RbdmlError
-from robustbench_dml.protocol import Evaluation, ForeignSpec, RunSpec
+from robustbench_dml.protocol import Evaluation, ForeignSpec, Frozen, RunSpec
 from robustbench_dml.records import Cost, Record
 from robustbench_dml.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES
 from robustbench_dml.specs import changed_evaluation, published_evaluation
@@ -59,12 +59,17 @@ def line_problem(text: str) -> str | None:
     return "holds HTML" if MARKUP.search(text) else None
 
 
-def text_problems(record: Record) -> Iterator[str]:
-    """Names and free text that no page should have to show, and hashes that are none."""
-    for where, text in _texts(record.model_dump(mode="json")):
+def plain_problems(data: Frozen) -> Iterator[str]:
+    """Texts anywhere in it that are no plain lines."""
+    for where, text in _texts(data.model_dump(mode="json")):
         problem = line_problem(text)
         if problem:
             yield f"{where} {text[:60]!r} {problem}: use plain words"
+
+
+def text_problems(record: Record) -> Iterator[str]:
+    """Names and free text that no page should have to show, and hashes that are none."""
+    yield from plain_problems(record)
     found = record.provenance
     if isinstance(record.spec, ForeignSpec) and not MODEL.fullmatch(record.spec.model):
         yield f"spec.model {record.spec.model[:60]!r} is not of the form file.py:factory: rename either"

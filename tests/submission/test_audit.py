@@ -12,7 +12,7 @@ import pytest
 import torch
 from submission_support import copied, edit, enter, renamed, revalued
 
-from robustbench_dml.boards.entries import Entry, Listed, read_listed, write_entry
+from robustbench_dml.boards.entries import Entry, Listed, Verification, read_listed, write_entry
 from robustbench_dml.checkpoints import load_checkpoint
 from robustbench_dml.checks import check_model
 from robustbench_dml.datasets.base import Roots
@@ -318,6 +318,26 @@ def test_texts_of_an_entry_are_looked_at(board: Path, run: Path) -> None:
     assert len(problems) == 2
     assert "by '<b>me</b>' holds HTML" in problems[0]
     assert "declares a cost that was metered" in problems[1]
+
+
+def test_texts_of_a_verification_are_looked_at_too(board: Path, run: Path) -> None:
+    verification = Verification(
+        created="2026-02-03T04:05:06+00:00",
+        queries=64,
+        differences={},
+        unequal=0.0,
+        flags=["<script>alert(1)</script>"],
+        disqualifying=["random"],
+        versions={},
+        device="a processor",
+        commit=None,
+        dirty=None,
+    )
+    entry = Entry(submitted="2026-02-03T04:05:06+00:00", verification=verification)
+    problems = audit_entry(listed(board, run, entry), Roots()).problems
+    assert len(problems) == 2
+    assert "verification.flags '<script>alert(1)</script>' holds HTML" in problems[0]
+    assert "verification: disqualifying flags that are not among its flags" in problems[1]
 
 
 def test_every_defense_and_data_set_has_a_name_that_may_be_shown() -> None:
