@@ -69,19 +69,13 @@ def texts(boards: Sequence[Board], reported: Sequence[Reported], leaderboards: P
 
 
 def with_tops(text: str, boards: Sequence[Board], leaderboards: Path) -> str:
-    """A README with the tops of boards between its marks.
-
-    Raises:
-        RbdmlError: a mark names a board that there is not.
-    """
+    """A README with the tops of boards between its marks."""
     named = {board.name: board for board in boards}
 
     def top(match: re.Match[str]) -> str:
         board = named.get(match["name"])
-        if board is None:
-            raise RbdmlError(
-                f"README.md: marks a board '{match['name']}' that has no entry: use one of {', '.join(named)}"
-            )
+        if board is None:  # its last entry may have been withdrawn
+            return f"{match[1]}No entry on board `{match['name']}` yet.\n{match[4]}"
         records = f"{leaderboards.name}/{board.dataset}/records"
         return f"{match[1]}{board_markdown(board, to_records=records, top=int(match['top']))}{match[4]}"
 
