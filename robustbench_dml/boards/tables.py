@@ -79,7 +79,7 @@ def _cost_cells(board: Board, row: Row, address: str) -> Cells:
         "rank": "-" if row.rank is None else row.rank,
         "defense": plain(row.name),
         "eta": "-" if row.eta is None else row.eta,
-        "settings": plain(_settings(row)),
+        "settings": plain(settings_of(row)),
         "seeds": _seed_links(row, address),
         "status": board.status(row),
         "passes": "-" if passes is None else short_passes(passes) + (" declared" if declared else ""),
@@ -111,7 +111,7 @@ def _csv_cells(board: Board, row: Row) -> Cells:
         "defense": row.label,
         "parameters": "; ".join(f"{name}={value}" for name, value in sorted(first.spec.params.items())),
         "eta": row.eta,
-        "settings": _settings(row),
+        "settings": settings_of(row),
         "seeds": " ".join(map(str, row.seeds)),
         "status": board.status(row),
         "passes": passes,
@@ -142,7 +142,7 @@ def _reported_cells(one: Reported) -> Cells:
     }
 
 
-def _settings(row: Row) -> str:
+def settings_of(row: Row) -> str:
     """The budget, and what of the training is not as published."""
     spec = row.records[0].spec
     if not isinstance(spec, RunSpec):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from robustbench_dml.boards.board import Board, boards_of
 from robustbench_dml.boards.entries import Listed
+from robustbench_dml.boards.tables import settings_of
 from robustbench_dml.report.rows import Row
 from robustbench_dml.report.tables import entries_table
 
@@ -60,6 +61,8 @@ def _cells(board: Board, row: Row) -> Cells:
     return {
         "rank": "none" if row.rank is None else row.rank,
         "defense": row.name,
+        "eta": "-" if row.eta is None else row.eta,
+        "settings": settings_of(row),
         "seeds": ", ".join(map(str, row.seeds)) or "-",
         "score": f"{row.score} {row.values[row.score]:.1f} ({low:.1f} to {high:.1f})",
         "R@1": f"{row.values['R@1']:.1f}",

@@ -10,6 +10,8 @@ from robustbench_dml.report.comparison import compare, comparison_text
 if TYPE_CHECKING:
     from robustbench_dml.submission.submit import Step
 
+ROUNDING = 1e-4  # of a mean in the units of the papers
+
 
 def told(step: Step) -> str:
     """How a record was checked, and how it compares with the entry that it runs again."""
@@ -27,9 +29,12 @@ def told(step: Step) -> str:
 
 def _evaluated(found: Verification, own: set[str]) -> list[str]:
     name = max(found.differences, key=lambda name: abs(found.differences[name]))
-    lines = [
-        f"{found.queries} queries evaluated again on {found.device}: {100 * found.unequal:.2g}% of the attacked values "
-        f"differ by more than rounding; the greatest difference of a mean is {found.differences[name]:+.2g} ({name})"
-    ]
+    how = "all values are the same"
+    if found.unequal > 0 or abs(found.differences[name]) > ROUNDING:
+        how = (
+            f"{100 * found.unequal:.2g}% of the attacked values differ by more than rounding; the greatest difference "
+            f"of a mean is {found.differences[name]:+.2g} ({name})"
+        )
+    lines = [f"{found.queries} queries evaluated again on {found.device}: {how}"]
     new = [flag for flag in found.flags if flag not in own]
     return [*lines, *([f"flags that the second evaluation raised: {', '.join(new)}"] if new else [])]
