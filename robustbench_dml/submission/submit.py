@@ -234,7 +234,8 @@ def _steps(
             merged = entry if existing is None or effect == "rerun" else _merged(existing.entry, entry)
             steps[record.digest] = Step(candidate=one, effect=effect, existing=existing, entry=merged)
     if not steps:
-        raise RbdmlError(f"{candidates[0].record.digest} is entered already, this very record: there is nothing to do")
+        digest = candidates[0].record.digest
+        raise RbdmlError(f"{digest} is entered already, with these weights and values: there is nothing to do")
     return list(steps.values()), known
 
 
@@ -244,13 +245,13 @@ def _effect(one: Candidate, existing: Listed | None, *, again: bool) -> Literal[
     for other in (existing.record, *existing.reruns):
         if other.provenance.weights != one.record.provenance.weights:
             continue
-        if other != one.record:
+        if other.values != one.record.values:
             raise RbdmlError(
                 f"{one.source}: {other.digest} is entered with the same weights and other values: to revise it, give "
                 f"--replace {other.digest} --why TEXT"
             )
-        verifies = other is existing.record and existing.entry.status == "self-reported" and again
-        return "verified" if verifies else "known"
+        same = other is existing.record and other == one.record
+        return "verified" if again and same and existing.entry.status == "self-reported" else "known"
     return "rerun"
 
 

@@ -41,7 +41,7 @@ def test_from_a_run_to_a_page(made: Made, boards: Path) -> None:
     assert made.record.digest in (boards / "index.html").read_text()
     assert rbdml("leaderboard", "check", "--boards", boards).code == 0
     written = snapshot(boards)
-    assert "entered already, this very record" in refusal(rbdml(*submit(made, boards, "--yes")))
+    assert "entered already, with these weights and values" in refusal(rbdml(*submit(made, boards, "--yes")))
     assert snapshot(boards) == written
 
 

@@ -128,7 +128,7 @@ def test_several_records_are_taken_or_none(runs: Path, board: Path, tmp_path: Pa
 
 def test_the_same_record_again_is_refused_alone_and_left_out_among_others(run: Path, runs: Path, board: Path) -> None:
     submitted(run, board)
-    assert f"{run.name} is entered already, this very record" in refused(run, board)
+    assert f"{run.name} is entered already, with these weights and values" in refused(run, board)
     assert f"{run.name} (regular) is entered already: left out" in submitted(runs, board)
     assert len(read_all(board)) == 2
 
@@ -304,7 +304,9 @@ def test_duplicates_under_another_name(run: Path, board: Path, tmp_path: Path) -
     copy = renamed(copied(run, tmp_path), training=_with_lr(run, 0.5))
     assert "has the same weights under the same evaluation as" in refused(copy, board)
     values = copied(run, tmp_path)
-    edit(values, lambda data: data["training_end"].update(last_loss=0.5))
+    edit(values, lambda data: data["provenance"].update(created="2026-05-06T07:08:09+00:00"))  # run again, here
+    assert f"{run.name} is entered already, with these weights and values" in refused(values, board)
+    edit(values, lambda data: data["benign"].update(NMI=data["benign"]["NMI"] + 1))
     assert f"give --replace {run.name} --why TEXT" in refused(values, board)
 
 
