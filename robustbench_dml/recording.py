@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,8 +34,10 @@ from robustbench_dml.records import (
     write_record,
 )
 from robustbench_dml.registry import BACKBONES, DEFENSES
+from robustbench_dml.resume import RESUME_FILE, resume_files
+from robustbench_dml.workers import sole
 
-RESUME_FILE = "resume.safetensors"
+LOCKS = ".locks"  # below the folder of records
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Place:
         progress: bars.
         weights: the file of weights that training starts from, where it is not a published one.
         surrogate: the checkpoint that attacks transfer from, where the evaluation names one.
+        checkpoint_every: seconds between the states of a training that are kept.
     """
 
     out: Path
@@ -59,6 +62,7 @@ class Place:
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
     weights: Path | None = None
     surrogate: Path | None = None
+    checkpoint_every: float = 300
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -138,24 +142,22 @@ def workplace(spec: RunSpec | ForeignSpec, place: Place, purpose: str) -> Iterat
     """
     final = place.folder(spec)
     work = final.with_name(f".{final.name}.{purpose}")
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        (work / ".writable").touch()
-        (work / ".writable").unlink()
-    except OSError as error:
-        _clear(work)
-        raise RbdmlError(f"cannot write to {place.out} ({error.strerror}): choose another folder with --out") from None
-    try:
-        yield work
-    except DivergedError:
-        (work / RESUME_FILE).unlink(missing_ok=True)
-        raise
-    except OSError as error:
-        raise RbdmlError(
-            f"could not write below {place.out} ({error.strerror}): free some space, then give the same command again"
-        ) from None
-    finally:
-        _clear(work)
+    lock = place.out / LOCKS / f"{final.parent.name}-{final.name}.lock"
+    with _locked(lock, f"another process is doing this run ({final}): wait for it, or stop it", place):
+        _prepare(work, place)
+        try:
+            yield work
+        except DivergedError:
+            for path in resume_files(work / RESUME_FILE):
+                path.unlink(missing_ok=True)
+            raise
+        except OSError as error:
+            raise RbdmlError(
+                f"could not write below {place.out} ({error.strerror}): free some space, then give the same command "
+                "again"
+            ) from None
+        finally:
+            _clear(work)
 
 
 def finish(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Outcome:
@@ -203,7 +205,8 @@ def finish(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Outc
         ),
     )
     write_record(work, record)
-    (work / RESUME_FILE).unlink(missing_ok=True)
+    for path in resume_files(work / RESUME_FILE):
+        path.unlink(missing_ok=True)
     folder = place.folder(spec)
     _put_in_place(work, folder)
     return Outcome(record, folder, fresh=True)
@@ -232,11 +235,36 @@ def load_surrogate(evaluation: Evaluation, dataset: Dataset, place: Place) -> nn
     return loaded.model
 
 
+@contextmanager
+def _locked(lock: Path, refusal: str, place: Place) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(sole(lock, refusal))
+        except OSError as error:
+            raise _unwritable(place, error) from None
+        yield
+
+
+def _unwritable(place: Place, error: OSError) -> RbdmlError:
+    return RbdmlError(f"cannot write to {place.out} ({error.strerror}): choose another folder with --out")
+
+
+def _prepare(work: Path, place: Place) -> None:
+    """Make the work folder, or say at once that there is no writing to it."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        (work / ".writable").touch()
+        (work / ".writable").unlink()
+    except OSError as error:
+        _clear(work)
+        raise _unwritable(place, error) from None
+
+
 def _clear(work: Path) -> None:
-    """Remove an unfinished work folder but for the checkpoint in it."""
+    """Remove an unfinished work folder but for the checkpoints in it."""
     with contextlib.suppress(OSError):  # what cannot be emptied stays
         for path in work.iterdir():
-            if path.name != RESUME_FILE:
+            if path not in resume_files(work / RESUME_FILE):
                 path.unlink()
         work.rmdir()
         work.parent.rmdir()
