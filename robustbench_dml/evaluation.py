@@ -34,6 +34,22 @@ BENIGN_COLUMNS = {
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What was measured on a model, before anything is made of it.
+
+    Attributes:
+        per_query: (Q,) on the CPU for every benign and attacked column, as fractions, and what attacks keep beside
+            their columns.
+        nmi: of the whole gallery, in [0, 1].
+        findings: of the checks.
+    """
+
+    per_query: dict[str, Tensor]
+    nmi: float
+    findings: Findings
+
+
+@dataclass(frozen=True)
 class Evaluated:
     """What an evaluation found, in the units of the papers.
 
@@ -57,6 +73,11 @@ class Evaluated:
 def protocol_columns(protocol: str) -> dict[str, Column]:
     """The columns of a protocol that its score is made of, by name, in the order of the papers."""
     return columns_of(protocol_named(protocol).attacks)
+
+
+def evaluated_columns(evaluation: Evaluation) -> dict[str, Column]:
+    """All columns that an evaluation fills, those of its protocol first."""
+    return columns_of((*protocol_named(evaluation.protocol).attacks, *evaluation.also))
 
 
 def columns_of(attacks: Iterable[str]) -> dict[str, Column]:
@@ -99,42 +120,75 @@ def evaluate_model(
     Raises:
         RbdmlError: more queries than test images, or embeddings that are not finite unit vectors.
     """
-    progress = progress or Progress(quiet=True)
-    attacks = protocol_named(evaluation.protocol).attacks
-    columns = columns_of((*attacks, *evaluation.also))
-    scores = scores_of(evaluation.protocol, columns_of(attacks))
-    split = dataset.test.to(device)
-    queries = choose_queries(split.labels, evaluation, dataset.name).to(device)
-    place = partial(arena_of, split=split, evaluation=evaluation, dataset=dataset.name, device=device)
-    arena = place(model, surrogate=None if surrogate is None else place(surrogate))
-    gallery = arena.gallery
-
-    found = retrieval_scores(gallery.embeddings, split.labels, queries)
-    benign = dict(zip(BENIGN_COLUMNS, (found.r_at_1, found.r_at_2, found.ap, found.ap_at_r), strict=False))
-    names = (*attacks, *evaluation.also)
-    with progress.bar(len(queries) * len(names), "attack", "queries") as bar:
-        attacked = _attack_all(arena, names, queries.split(batch_size), bar)
-    findings = check_model(arena, queries)
-
-    fractions = {name: values.numpy() for name, values in {**benign, **attacked}.items()}
-    published = {name: columns[name].published(float(attacked[name].mean())) for name in columns}
-    nmi = cluster_nmi(gallery.embeddings, split.labels, seed=seed_of(evaluation.seed, "k-means", dataset.name))
-    chance = fixed_list_recall(split.labels[queries].cpu().numpy())
-    retrieved = {name: 100 * float(values.mean()) for name, values in benign.items()}
-    retrieved |= {"NMI": 100 * nmi, CHANCE: chance}
-    shown = {name: values for name, values in fractions.items() if name in columns or name in benign}
+    scores = scores_of(evaluation.protocol, protocol_columns(evaluation.protocol))
+    labels = dataset.test.labels
+    queries = choose_queries(labels, evaluation, dataset.name)
+    arena = enter(model, dataset, evaluation, device=device, surrogate=surrogate)
+    found = measure(arena, queries, batch_size=batch_size, progress=progress)
+    known = {CHANCE: fixed_list_recall(labels[queries.to(labels.device)].cpu().numpy())}
+    columns = evaluated_columns(evaluation)
+    shown = {name: values for name, values in found.per_query.items() if name in columns or name in BENIGN_COLUMNS}
+    retrieved = {name: 100 * float(shown[name].mean()) for name in BENIGN_COLUMNS if name in shown}
+    retrieved |= {"NMI": 100 * found.nmi, **known}
+    published = {name: column.published(float(shown[name].mean())) for name, column in columns.items()}
     return Evaluated(
         benign=retrieved,
         attacked=published,
         scores={score.name: float(score.of({**retrieved, **published})) for score in scores},  # type: ignore[dict-item]
         intervals=bootstrap_interval(
-            shown,
-            summary_of(columns, scores, {CHANCE: chance}),
+            {name: values.numpy() for name, values in shown.items()},
+            summary_of(columns, scores, known),
             seed=seed_of(evaluation.seed, "bootstrap", dataset.name),
         ),
-        findings=findings,
-        per_query={"query": queries.cpu().numpy(), **fractions},
+        findings=found.findings,
+        per_query={"query": queries.cpu().numpy(), **{name: one.numpy() for name, one in found.per_query.items()}},
     )
+
+
+def enter(
+    model: nn.Module,
+    dataset: Dataset,
+    evaluation: Evaluation,
+    *,
+    device: torch.device,
+    surrogate: nn.Module | None = None,
+) -> Arena:
+    """A model and the gallery of a data set under an evaluation; arguments as in `evaluate_model`.
+
+    Raises:
+        RbdmlError: embeddings that are not finite unit vectors.
+    """
+    split = dataset.test.to(device)
+    place = partial(arena_of, split=split, evaluation=evaluation, dataset=dataset.name, device=device)
+    return place(model, surrogate=None if surrogate is None else place(surrogate))
+
+
+def measure(arena: Arena, queries: Tensor, *, batch_size: int = 128, progress: Progress | None = None) -> Measured:
+    """Retrieve and attack some queries, and run the checks on them.
+
+    Args:
+        arena: the model under its evaluation.
+        queries: (Q,) rows of the gallery; which others there are changes the values of none beyond rounding.
+        batch_size: images attacked at once.
+        progress: shows a bar.
+    """
+    queries = queries.to(arena.split.labels.device)
+    evaluation = arena.evaluation
+    names = (*protocol_named(evaluation.protocol).attacks, *evaluation.also)
+    benign = benign_values(arena, queries)
+    with (progress or Progress(quiet=True)).bar(len(queries) * len(names), "attack", "queries") as bar:
+        attacked = _attack_all(arena, names, queries.split(batch_size), bar)
+    findings = check_model(arena, queries)
+    nmi = cluster_nmi(
+        arena.gallery.embeddings, arena.split.labels, seed=seed_of(evaluation.seed, "k-means", arena.dataset)
+    )
+    return Measured({**benign, **attacked}, nmi, findings)
+
+
+def benign_values(arena: Arena, queries: Tensor) -> dict[str, Tensor]:
+    """(Q,) R@1, R@2, mAP and mAP@R of these rows of the gallery, as fractions on the CPU."""
+    found = retrieval_scores(arena.gallery.embeddings, arena.split.labels, queries)
+    return dict(zip(BENIGN_COLUMNS, (found.r_at_1, found.r_at_2, found.ap, found.ap_at_r), strict=False))
 
 
 def _attack_all(arena: Arena, names: Iterable[str], blocks: Sequence[Tensor], bar: Bar) -> dict[str, Tensor]:
