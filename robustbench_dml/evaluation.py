@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +16,8 @@ from robustbench_dml.checks import Findings, check_model
 from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.errors import RbdmlError, did_you_mean
 from robustbench_dml.gallery import Items
+from robustbench_dml.interrupts import deferred_interrupts
+from robustbench_dml.parts import Parts
 from robustbench_dml.progress import Bar, Progress
 from robustbench_dml.protocol import PROTOCOLS, Evaluation, Protocol
 from robustbench_dml.randomness import seed_of, uniform_per_item
@@ -105,6 +107,7 @@ def evaluate_model(
     batch_size: int = 128,
     surrogate: nn.Module | None = None,
     progress: Progress | None = None,
+    parts: Parts | None = None,
 ) -> Evaluated:
     """Benign metrics and every attack of the protocol on a model.
 
@@ -116,6 +119,7 @@ def evaluate_model(
         batch_size: images attacked at once; bounds the memory and changes no choice of targets or queries.
         surrogate: an undefended model that attacks transfer from, where the evaluation names one.
         progress: shows a bar.
+        parts: what is known already of this very evaluation, and where more is kept.
 
     Raises:
         RbdmlError: more queries than test images, or embeddings that are not finite unit vectors.
@@ -124,7 +128,7 @@ def evaluate_model(
     labels = dataset.test.labels
     queries = choose_queries(labels, evaluation, dataset.name)
     arena = enter(model, dataset, evaluation, device=device, surrogate=surrogate)
-    found = measure(arena, queries, batch_size=batch_size, progress=progress)
+    found = measure(arena, queries, batch_size=batch_size, progress=progress, parts=parts)
     known = {CHANCE: fixed_list_recall(labels[queries.to(labels.device)].cpu().numpy())}
     columns = evaluated_columns(evaluation)
     shown = {name: values for name, values in found.per_query.items() if name in columns or name in BENIGN_COLUMNS}
@@ -163,7 +167,14 @@ def enter(
     return place(model, surrogate=None if surrogate is None else place(surrogate))
 
 
-def measure(arena: Arena, queries: Tensor, *, batch_size: int = 128, progress: Progress | None = None) -> Measured:
+def measure(
+    arena: Arena,
+    queries: Tensor,
+    *,
+    batch_size: int = 128,
+    progress: Progress | None = None,
+    parts: Parts | None = None,
+) -> Measured:
     """Retrieve and attack some queries, and run the checks on them.
 
     Args:
@@ -171,13 +182,14 @@ def measure(arena: Arena, queries: Tensor, *, batch_size: int = 128, progress: P
         queries: (Q,) rows of the gallery; which others there are changes the values of none beyond rounding.
         batch_size: images attacked at once.
         progress: shows a bar.
+        parts: as in `evaluate_model`.
     """
     queries = queries.to(arena.split.labels.device)
     evaluation = arena.evaluation
     names = (*protocol_named(evaluation.protocol).attacks, *evaluation.also)
     benign = benign_values(arena, queries)
     with (progress or Progress(quiet=True)).bar(len(queries) * len(names), "attack", "queries") as bar:
-        attacked = _attack_all(arena, names, queries.split(batch_size), bar)
+        attacked = _attack_all(arena, names, queries.split(batch_size), bar, parts or Parts())
     findings = check_model(arena, queries)
     nmi = cluster_nmi(
         arena.gallery.embeddings, arena.split.labels, seed=seed_of(evaluation.seed, "k-means", arena.dataset)
@@ -191,16 +203,32 @@ def benign_values(arena: Arena, queries: Tensor) -> dict[str, Tensor]:
     return dict(zip(BENIGN_COLUMNS, (found.r_at_1, found.r_at_2, found.ap, found.ap_at_r), strict=False))
 
 
-def _attack_all(arena: Arena, names: Iterable[str], blocks: Sequence[Tensor], bar: Bar) -> dict[str, Tensor]:
+def _attack_all(
+    arena: Arena, names: Iterable[str], blocks: Sequence[Tensor], bar: Bar, parts: Parts
+) -> dict[str, Tensor]:
     """(Q,) scores of every column of every attack, on the CPU; what attacks on the same images share is made once."""
-    parts: dict[str, list[Tensor]] = {}
-    for rows in blocks:
-        items = Items(arena.gallery, rows)
-        for name in names:
-            for column, values in ATTACKS.get(name).build().run(arena, name, items).items():
-                parts.setdefault(column, []).append(values.cpu())
-            bar.advance_by(len(rows))
-    return {column: torch.cat(values) for column, values in parts.items()}
+    found: dict[str, list[Tensor]] = {}
+    try:
+        with deferred_interrupts() as pending:
+            for rows in blocks:
+                items = Items(arena.gallery, rows)
+                for name in names:
+                    values = parts.get(name, rows)
+                    if values is None:
+                        values = _on_the_cpu(ATTACKS.get(name).build().run(arena, name, items))
+                        parts.add(name, rows, values)
+                    for column, one in values.items():
+                        found.setdefault(column, []).append(one)
+                    bar.advance_by(len(rows))
+                    pending.check()
+    except BaseException:  # whatever ends it, what was found is not lost
+        parts.write()
+        raise
+    return {column: torch.cat(values) for column, values in found.items()}
+
+
+def _on_the_cpu(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: one.cpu() for name, one in values.items()}
 
 
 def choose_queries(labels: Tensor, evaluation: Evaluation, dataset: str) -> Tensor:

@@ -18,6 +18,7 @@ from robustbench_dml.datasets.base import Dataset, Roots
 from robustbench_dml.errors import DivergedError, RbdmlError
 from robustbench_dml.evaluation import choose_queries, evaluate_model
 from robustbench_dml.files import sha256
+from robustbench_dml.parts import PARTS_FILE, Parts
 from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import Evaluation, ForeignSpec, RunSpec
 from robustbench_dml.records import (
@@ -148,7 +149,7 @@ def workplace(spec: RunSpec | ForeignSpec, place: Place, purpose: str) -> Iterat
         try:
             yield work
         except DivergedError:
-            for path in resume_files(work / RESUME_FILE):
+            for path in _kept(work):
                 path.unlink(missing_ok=True)
             raise
         except OSError as error:
@@ -171,6 +172,7 @@ def finish(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Outc
         batch_size=place.batch_size,
         surrogate=load_surrogate(spec.evaluation, dataset, place),
         progress=place.progress,
+        parts=_parts(subject, dataset, place, work),
     )
     subject.save(work / CHECKPOINT_FILE)
     write_queries(work, found.per_query)
@@ -205,7 +207,7 @@ def finish(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Outc
         ),
     )
     write_record(work, record)
-    for path in resume_files(work / RESUME_FILE):
+    for path in _kept(work):
         path.unlink(missing_ok=True)
     folder = place.folder(spec)
     _put_in_place(work, folder)
@@ -260,11 +262,30 @@ def _prepare(work: Path, place: Place) -> None:
         raise _unwritable(place, error) from None
 
 
+def _parts(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Parts:
+    """Where the evaluation keeps what it has found, for whoever does the very same one again."""
+    decides = (
+        subject.spec.evaluation.model_dump_json(),
+        subject.weights,
+        subject.source,
+        *(f"{name} {found}" for name, found in sorted(dataset.hashes.items())),
+        *(f"{name} {found}" for name, found in provenance.versions().items()),
+        str(place.device),
+        str(place.batch_size),
+    )
+    return Parts(work / PARTS_FILE, of="\n".join(decides), every=place.checkpoint_every)
+
+
+def _kept(work: Path) -> tuple[Path, ...]:
+    """What an interrupted run goes on from."""
+    return (*resume_files(work / RESUME_FILE), work / PARTS_FILE)
+
+
 def _clear(work: Path) -> None:
-    """Remove an unfinished work folder but for the checkpoints in it."""
+    """Remove an unfinished work folder but for what a run goes on from."""
     with contextlib.suppress(OSError):  # what cannot be emptied stays
         for path in work.iterdir():
-            if path not in resume_files(work / RESUME_FILE):
+            if path not in _kept(work):
                 path.unlink()
         work.rmdir()
         work.parent.rmdir()

@@ -16,11 +16,16 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 from cli_support import PLOTS, RUN, Answer, Made, cost_of, files_below, nothing_below, rbdml, refusal, spec_of
+from torch import Tensor
 
 from robustbench_dml import recording, runs
+from robustbench_dml.arena import Arena
+from robustbench_dml.attack import Attack
 from robustbench_dml.batches import Batch
 from robustbench_dml.checkpoints import read_tensors, write_tensors
 from robustbench_dml.errors import DivergedError, RbdmlError
+from robustbench_dml.gallery import Items
+from robustbench_dml.parts import PARTS_FILE
 from robustbench_dml.protocol import BUDGETS
 from robustbench_dml.records import CHECKPOINT_FILE, RECORD_FILE, Record, find_records, read_queries, read_record
 from robustbench_dml.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, Info, Registry
@@ -127,6 +132,27 @@ def test_an_interrupted_run_ends_with_130_and_the_same_command_goes_on(
     assert iterations == list(range(cost_of(made.record).spent.iterations))
     assert Record.model_validate_json(answer.out).values == made.record.values
     assert [path.name for path in tmp_path.rglob(".*")] == [recording.LOCKS]  # what it went on from is gone
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_was(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attacked: list[str] = []
+    attack = Attack.run
+
+    def interrupted(self: Attack, arena: Arena, name: str, items: Items) -> dict[str, Tensor]:
+        attacked.append(name)
+        if len(attacked) == 4:
+            signal.raise_signal(signal.SIGTERM)
+        return attack(self, arena, name, items)
+
+    monkeypatch.setattr(Attack, "run", interrupted)
+    assert rbdml(*RUN, "--out", tmp_path, "--quiet").code == 130
+    assert {path.name for path in files_below(tmp_path)} == {RESUME_FILE, PARTS_FILE}
+    record = Record.model_validate_json(rbdml(*RUN, "--out", tmp_path, "--json").out)
+    assert attacked == list(dict.fromkeys(attacked)) and len(attacked) == 9  # none twice
+    assert record.values == made.record.values and record.intervals == made.record.intervals
+    assert not [path for path in tmp_path.rglob(".*") if path.name != recording.LOCKS]
 
 
 HOLDER = "import sys, time; from pathlib import Path; from robustbench_dml.workers import sole\n" + (
