@@ -61,7 +61,15 @@ def name_of(budget: Budget, dataset: str) -> str:
     """A budget as a user would write it: by its name where it has one for this data set, else passes or seconds."""
     info = DATASETS.get(dataset)
     named = (name for name in BUDGETS if named_budget(name, info) == budget)
-    return next(named, f"{budget.amount / 1e6:g}M" if budget.kind == "passes" else f"{budget.amount}s")
+    return next(named, _written(budget))
+
+
+def _written(budget: Budget) -> str:
+    """What `parse_budget` reads as just this budget."""
+    if budget.kind == "seconds":
+        return f"{budget.amount}s"
+    unit, size = next((unit, size) for unit, size in reversed(_PASSES.items()) if budget.amount % size == 0)
+    return f"{budget.amount // size}{unit}"
 
 
 class Spent(Frozen):

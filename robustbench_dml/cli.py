@@ -13,6 +13,7 @@ from robustbench_dml.cli_attack import attack
 from robustbench_dml.cli_compare import compare
 from robustbench_dml.cli_data import data
 from robustbench_dml.cli_inspect import inspect
+from robustbench_dml.cli_leaderboard import leaderboard
 from robustbench_dml.cli_options import (
     PRECISIONS,
     Fraction,
@@ -23,6 +24,8 @@ from robustbench_dml.cli_options import (
     place_of,
     place_options,
 )
+from robustbench_dml.cli_plot import plot
+from robustbench_dml.cli_submit import submit
 from robustbench_dml.errors import RbdmlError
 
 KINDS = ["defenses", "attacks", "datasets", "backbones", "budgets", "optimisers", "protocols"]
@@ -170,21 +173,6 @@ def list_entries(kind: str, as_json: bool) -> None:
     click.echo(json.dumps(rows, indent=1) if as_json else entries_table(rows))
 
 
-@cli.command()
-@click.option("--records", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the plots.  [default: that of the records]")
-@click.option("--quiet", is_flag=True, help="Print nothing.")
-def plot(records: Path, out: Path | None, quiet: bool) -> None:
-    """Draw the efficiency and trade-off plots of all records below a folder."""
-    from robustbench_dml.report.board import plot_all
-
-    paths, damaged = plot_all(records, out or records)
-    _warn(damaged)
-    for path in paths:
-        if not quiet:
-            click.echo(path)
-
-
 @cli.group()
 def new() -> None:
     """Write a template to start from."""
@@ -213,7 +201,7 @@ def _show(outcome: Any, shared: dict[str, Any]) -> None:
         click.echo(outcome.folder)
     records, damaged = comparable_records(outcome.record, outcome.folder.parent)
     _warn(damaged)
-    plots = draw(records, outcome.folder.parent)
+    plots = draw(records, outcome.folder.parent, above=outcome.folder.parent)
     if not (shared["as_json"] or shared["quiet"]):
         if not outcome.fresh:
             made = outcome.record.provenance.created
@@ -232,6 +220,9 @@ cli.add_command(compare)
 cli.add_command(attack)
 cli.add_command(data)
 cli.add_command(inspect)
+cli.add_command(plot)
+cli.add_command(leaderboard)
+cli.add_command(submit)
 
 
 def main() -> None:

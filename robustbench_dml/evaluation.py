@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
@@ -33,22 +34,6 @@ BENIGN_COLUMNS = {
     "mAP@R": "mean average precision over the R nearest",
     "NMI": "normalised mutual information of k-means clusters",
 }
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What was measured on a model, before anything is made of it.
-
-    Attributes:
-        per_query: (Q,) on the CPU for every benign and attacked column, as fractions, and what attacks keep beside
-            their columns.
-        nmi: of the whole gallery, in [0, 1].
-        findings: of the checks.
-    """
-
-    per_query: dict[str, Tensor]
-    nmi: float
-    findings: Findings
 
 
 @dataclass(frozen=True)
@@ -125,27 +110,31 @@ def evaluate_model(
         RbdmlError: more queries than test images, or embeddings that are not finite unit vectors.
     """
     scores = scores_of(evaluation.protocol, protocol_columns(evaluation.protocol))
+    columns = evaluated_columns(evaluation)
     labels = dataset.test.labels
     queries = choose_queries(labels, evaluation, dataset.name)
     arena = enter(model, dataset, evaluation, device=device, surrogate=surrogate)
-    found = measure(arena, queries, batch_size=batch_size, progress=progress, parts=parts)
-    known = {CHANCE: fixed_list_recall(labels[queries.to(labels.device)].cpu().numpy())}
-    columns = evaluated_columns(evaluation)
-    shown = {name: values for name, values in found.per_query.items() if name in columns or name in BENIGN_COLUMNS}
-    retrieved = {name: 100 * float(shown[name].mean()) for name in BENIGN_COLUMNS if name in shown}
-    retrieved |= {"NMI": 100 * found.nmi, **known}
-    published = {name: column.published(float(shown[name].mean())) for name, column in columns.items()}
+    benign = benign_values(arena, queries)
+    attacked = attacked_values(arena, queries, batch_size=batch_size, progress=progress, parts=parts)
+    findings = check_model(arena, queries.to(device))
+
+    fractions = {name: values.numpy() for name, values in {**benign, **attacked}.items()}
+    published = {name: column.published(float(attacked[name].mean())) for name, column in columns.items()}
+    chance = fixed_list_recall(labels[queries.to(labels.device)].cpu().numpy())
+    retrieved = {name: 100 * float(values.mean()) for name, values in benign.items()}
+    retrieved |= {"NMI": 100 * nmi_of(arena), CHANCE: chance}
+    shown = {name: values for name, values in fractions.items() if name in columns or name in benign}
     return Evaluated(
         benign=retrieved,
         attacked=published,
         scores={score.name: float(score.of({**retrieved, **published})) for score in scores},  # type: ignore[dict-item]
         intervals=bootstrap_interval(
-            {name: values.numpy() for name, values in shown.items()},
-            summary_of(columns, scores, known),
+            shown,
+            summary_of(columns, scores, {CHANCE: chance}),
             seed=seed_of(evaluation.seed, "bootstrap", dataset.name),
         ),
-        findings=found.findings,
-        per_query={"query": queries.cpu().numpy(), **{name: one.numpy() for name, one in found.per_query.items()}},
+        findings=findings,
+        per_query={"query": queries.cpu().numpy(), **fractions},
     )
 
 
@@ -167,15 +156,22 @@ def enter(
     return place(model, surrogate=None if surrogate is None else place(surrogate))
 
 
-def measure(
+def benign_values(arena: Arena, queries: Tensor) -> dict[str, Tensor]:
+    """(Q,) R@1, R@2, mAP and mAP@R of these rows of the gallery, as fractions, on the CPU."""
+    labels = arena.split.labels
+    found = retrieval_scores(arena.gallery.embeddings, labels, queries.to(labels.device))
+    return dict(zip(BENIGN_COLUMNS, (found.r_at_1, found.r_at_2, found.ap, found.ap_at_r), strict=False))
+
+
+def attacked_values(
     arena: Arena,
     queries: Tensor,
     *,
     batch_size: int = 128,
     progress: Progress | None = None,
     parts: Parts | None = None,
-) -> Measured:
-    """Retrieve and attack some queries, and run the checks on them.
+) -> dict[str, Tensor]:
+    """Attack some queries in every way of the evaluation; what attacks on the same images share is made once.
 
     Args:
         arena: the model under its evaluation.
@@ -183,52 +179,36 @@ def measure(
         batch_size: images attacked at once.
         progress: shows a bar.
         parts: as in `evaluate_model`.
+
+    Returns:
+        (Q,) of every column, as fractions, and what attacks keep beside their columns; on the CPU.
     """
-    queries = queries.to(arena.split.labels.device)
-    evaluation = arena.evaluation
+    evaluation, parts = arena.evaluation, parts or Parts()
     names = (*protocol_named(evaluation.protocol).attacks, *evaluation.also)
-    benign = benign_values(arena, queries)
-    with (progress or Progress(quiet=True)).bar(len(queries) * len(names), "attack", "queries") as bar:
-        attacked = _attack_all(arena, names, queries.split(batch_size), bar, parts or Parts())
-    findings = check_model(arena, queries)
-    nmi = cluster_nmi(
-        arena.gallery.embeddings, arena.split.labels, seed=seed_of(evaluation.seed, "k-means", arena.dataset)
-    )
-    return Measured({**benign, **attacked}, nmi, findings)
-
-
-def benign_values(arena: Arena, queries: Tensor) -> dict[str, Tensor]:
-    """(Q,) R@1, R@2, mAP and mAP@R of these rows of the gallery, as fractions on the CPU."""
-    found = retrieval_scores(arena.gallery.embeddings, arena.split.labels, queries)
-    return dict(zip(BENIGN_COLUMNS, (found.r_at_1, found.r_at_2, found.ap, found.ap_at_r), strict=False))
-
-
-def _attack_all(
-    arena: Arena, names: Iterable[str], blocks: Sequence[Tensor], bar: Bar, parts: Parts
-) -> dict[str, Tensor]:
-    """(Q,) scores of every column of every attack, on the CPU; what attacks on the same images share is made once."""
     found: dict[str, list[Tensor]] = {}
-    try:
-        with deferred_interrupts() as pending:
-            for rows in blocks:
-                items = Items(arena.gallery, rows)
-                for name in names:
-                    values = parts.get(name, rows)
-                    if values is None:
-                        values = _on_the_cpu(ATTACKS.get(name).build().run(arena, name, items))
-                        parts.add(name, rows, values)
-                    for column, one in values.items():
-                        found.setdefault(column, []).append(one)
-                    bar.advance_by(len(rows))
-                    pending.check()
-    except BaseException:  # whatever ends it, what was found is not lost
-        parts.write()
-        raise
+    with parts, deferred_interrupts() as pending, _bar(progress, len(queries) * len(names)) as bar:
+        for rows in queries.to(arena.split.labels.device).split(batch_size):
+            items = Items(arena.gallery, rows)
+            for name in names:
+                values = parts.get(name, rows)
+                if values is None:
+                    run = ATTACKS.get(name).build().run(arena, name, items)
+                    values = parts.add(name, rows, run)
+                for column, one in values.items():
+                    found.setdefault(column, []).append(one)
+                bar.advance_by(len(rows))
+                pending.check()
     return {column: torch.cat(values) for column, values in found.items()}
 
 
-def _on_the_cpu(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: one.cpu() for name, one in values.items()}
+def _bar(progress: Progress | None, total: int) -> AbstractContextManager[Bar]:
+    return (progress or Progress(quiet=True)).bar(total, "attack", "queries")
+
+
+def nmi_of(arena: Arena) -> float:
+    """Normalised mutual information of classes and k-means clusters of the gallery, in [0, 1]."""
+    seed = seed_of(arena.evaluation.seed, "k-means", arena.dataset)
+    return cluster_nmi(arena.gallery.embeddings, arena.split.labels, seed=seed)
 
 
 def choose_queries(labels: Tensor, evaluation: Evaluation, dataset: str) -> Tensor:

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 from torch import Tensor
 
@@ -18,7 +19,7 @@ Found = dict[str, Tensor]
 
 
 class Parts:
-    """The values of every attack on every block of queries that is done."""
+    """The values of every attack on every block of queries that is done; as a context, kept whatever happens."""
 
     def __init__(self, path: Path | None = None, *, of: str = "", every: float = 300) -> None:
         """
@@ -34,17 +35,26 @@ class Parts:
         if path is not None and path.exists():
             self._take_up(path)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:  # whatever ends the work, what was found is not lost
+            self.write()
+
     def get(self, attack: str, rows: Tensor) -> Found | None:
         """(B,) values by column of an attack on these rows, if they are known."""
         prefix = _prefix(attack, rows)
         found = {name.removeprefix(prefix): one for name, one in self._tensors.items() if name.startswith(prefix)}
         return found or None
 
-    def add(self, attack: str, rows: Tensor, values: Mapping[str, Tensor]) -> None:
-        """Remember values, and write everything where the last writing is long ago."""
-        self._tensors |= {f"{_prefix(attack, rows)}{column}": one for column, one in values.items()}
+    def add(self, attack: str, rows: Tensor, values: Mapping[str, Tensor]) -> Found:
+        """Remember values, and write everything where the last writing is long ago; returns them on the CPU."""
+        found = {column: one.cpu() for column, one in values.items()}
+        self._tensors |= {f"{_prefix(attack, rows)}{column}": one for column, one in found.items()}
         if time.monotonic() - self._written > self._every:
             self.write()
+        return found
 
     def write(self) -> None:
         """Write what is known, atomically."""

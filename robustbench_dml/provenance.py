@@ -8,6 +8,7 @@ import inspect
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -71,8 +72,13 @@ def defense_source(info: DefenseInfo) -> str:
     """SHA-256 of the file that defines a defense, or of all files of its folder where it has one of its own."""
     path = Path(inspect.getfile(info.cls))
     own_folder = (path.parent / "__init__.py").is_file() and info.cls.__module__.count(".") > 2
+    return source_hash(sorted(path.parent.glob("*.py")) if own_folder else [path])
+
+
+def source_hash(files: Iterable[Path]) -> str:
+    """SHA-256 of the names and the content of Python files."""
     digest = hashlib.sha256()
-    for file in sorted(path.parent.glob("*.py")) if own_folder else [path]:
+    for file in files:
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()
 

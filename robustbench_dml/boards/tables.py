@@ -16,7 +16,7 @@ from robustbench_dml.records import RECORD_FILE
 from robustbench_dml.report.published import NAMES, Reported
 from robustbench_dml.report.rows import Row
 from robustbench_dml.report.settings import changed_training
-from robustbench_dml.report.tables import decimals, millions
+from robustbench_dml.report.tables import decimals, short_passes
 from robustbench_dml.scores import CHANCE
 
 LEGEND = """\
@@ -29,6 +29,7 @@ distance; the rest in %."""
 REPORTED_LEGEND = """\
 As printed by their authors and computed with their code; never mixed with records of ours. *collapsed*: the authors
 report that training collapsed."""
+SHORT = ("rank", "defense", "eta", "settings", "seeds", "status", "passes", "R@1", "ERS", "sERS", "flags")
 Cells = Mapping[str, object]
 
 
@@ -39,14 +40,15 @@ def board_markdown(board: Board, *, to_records: str | None = None, top: int | No
         board: with at least one row.
         to_records: address of the folder of records, relative to where the text goes; by default that of the board's
             own table.
-        top: only so many rows of the first table, without the attacks.
+        top: only so many rows, and only the few columns that fit on a page.
     """
     address = to_records if to_records is not None else ("" if board.main else "../") + "records"
-    rows = board.rows[:top]
-    parts = [f"**{plain(board.title)}**", _markdown([_cost_cells(board, row, address) for row in rows])]
-    if top is None:
-        parts += [_markdown([_attack_cells(board, row) for row in rows]), LEGEND]
-    return "\n\n".join(parts) + "\n"
+    costs = [_cost_cells(board, row, address) for row in board.rows[:top]]
+    if top is not None:
+        costs = [{name: cell for name, cell in one.items() if name in SHORT} for one in costs]
+        return f"{plain(board.title)}\n\n{_markdown(costs)}\n"
+    attacks = [_attack_cells(board, row) for row in board.rows]
+    return "\n\n".join([f"**{plain(board.title)}**", _markdown(costs), _markdown(attacks), LEGEND]) + "\n"
 
 
 def board_csv(board: Board) -> str:
@@ -81,7 +83,7 @@ def _cost_cells(board: Board, row: Row, address: str) -> Cells:
         "settings": plain(_settings(row)),
         "seeds": _seed_links(row, address),
         "status": board.status(row),
-        "passes": "-" if passes is None else millions(passes) + (" declared" if declared else ""),
+        "passes": "-" if passes is None else short_passes(passes) + (" declared" if declared else ""),
         "cost": _cost(row),
         **{name: f"{row.values[name]:.1f}" for name in row.records[0].benign if name != CHANCE},
         **{name: f"{row.values[name]:.1f} +- {_half(row, name):.1f}" for name in row.records[0].scores},

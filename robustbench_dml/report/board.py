@@ -8,10 +8,12 @@ from pathlib import Path
 
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.evaluation import columns_of, protocol_named
+from robustbench_dml.figures.look import StyleName
+from robustbench_dml.figures.write import write_row_figures
 from robustbench_dml.records import Record, read_record, record_folders
 from robustbench_dml.registry import DEFENSES
-from robustbench_dml.report.per_query import known_values, ranking_values
-from robustbench_dml.report.plots import write_plots
+from robustbench_dml.report.per_query import Values, known_values, ranking_values
+from robustbench_dml.report.rows import rows_of
 from robustbench_dml.report.tables import record_tables
 
 
@@ -74,29 +76,34 @@ def short_name(group: Sequence[Record]) -> str:
     return hashlib.sha256(_class_of(group[0]).encode()).hexdigest()[:6]
 
 
-def plot_all(folder: Path, out: Path) -> tuple[list[Path], list[str]]:
+def plot_all(folder: Path, out: Path, style: StyleName = "screen") -> tuple[list[Path], list[str]]:
     """Draw every group of comparable records below a folder; the second value is what was left out and why.
 
-    One group's plots go into `out` itself, several groups' into `out/<data set>-<hash of what they share>/`.
+    One group's figures go into `out` itself, several groups' into `out/<data set>-<hash of what they share>/`.
     """
     groups, damaged = groups_of_records(folder)
     paths = []
     for group in groups:
-        paths += draw(group, out if len(groups) == 1 else out / f"{group[0].spec.place}-{short_name(group)}")
+        place = out if len(groups) == 1 else out / f"{group[0].spec.place}-{short_name(group)}"
+        paths += draw(group, place, above=folder, style=style)
     return paths, damaged
 
 
-def draw(records: list[Record], folder: Path) -> list[Path]:
-    """Both plots of comparable records, into a folder that is made where it is missing.
+def draw(
+    records: Sequence[Record], folder: Path, *, above: Path | None = None, style: StyleName = "screen"
+) -> list[Path]:
+    """The figures of comparable records, into a folder that is made where it is missing.
+
+    Args:
+        records: at least one.
+        folder: where to.
+        above: the folder above those of the records, for intervals by the per-query values in them.
+        style: the kind of files.
 
     Raises:
         RbdmlError: it cannot be written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return write_plots(records, folder)
-    except OSError as error:
-        raise RbdmlError(f"cannot write plots to {folder} ({error.strerror}): name another --out") from None
+    return write_row_figures(rows_of(records, _known(records, above)), folder, style)
 
 
 def show(records: list[Record], *, marked: str | None = None, folder: Path | None = None) -> str:
@@ -109,10 +116,15 @@ def show(records: list[Record], *, marked: str | None = None, folder: Path | Non
     """
     evaluation = records[0].spec.evaluation
     columns = columns_of((*protocol_named(evaluation.protocol).attacks, *evaluation.also))
-    folders = {} if folder is None else {path.name: path for path in record_folders(folder)}
-    known = known_values(records, folders)
+    known = _known(records, folder)
     ranking = {one.digest: ranking_values(one, known[one.digest]) for one in records if one.digest in known}
     return record_tables(records, columns, marked=marked, values=ranking)
+
+
+def _known(records: Sequence[Record], above: Path | None) -> dict[str, Values]:
+    """The per-query values of records by digest, where they are below this folder."""
+    folders = {} if above is None else {path.name: path for path in record_folders(above)}
+    return known_values(records, folders)
 
 
 def _may_be_compared(one: Record, other: Record) -> bool:

@@ -9,7 +9,7 @@ from robustbench_dml.budget import named_budget
 from robustbench_dml.parameters import resolve
 from robustbench_dml.protocol import BUDGETS, PROTOCOLS
 from robustbench_dml.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, OPTIMISERS, Info, Registry
-from robustbench_dml.report.tables import millions
+from robustbench_dml.report.tables import short_passes
 
 Row = dict[str, str]
 SCHEDULES = "shares of the schedules of arXiv:2203.01439 and arXiv:2106.03614"
@@ -70,7 +70,7 @@ def _budgets() -> list[Row]:
             "name": name,
             "summary": summary,
             "source": SCHEDULES,
-            **{data.name: millions(named_budget(name, data).amount) for data in DATASETS},
+            **{data.name: short_passes(named_budget(name, data).amount) for data in DATASETS},
         }
         for name, (_, summary) in BUDGETS.items()
     ]

@@ -18,8 +18,8 @@ from torch import Tensor
 from robustbench_dml.closeup import CloseUp, Ranking
 from robustbench_dml.datasets.base import Split
 from robustbench_dml.errors import RbdmlError
+from robustbench_dml.figures.look import STYLES
 from robustbench_dml.files import write_atomically
-from robustbench_dml.report.plots import STYLE
 from robustbench_dml.report.tables import decimals
 
 SUFFIXES = (".png", ".svg")
@@ -79,7 +79,10 @@ def write_picture(path: Path, close: CloseUp, split: Split, *, caption: str) -> 
     """
     check_picture(path)
     kind = path.suffix.lower()[1:]
-    with mpl.rc_context(mpl.rcParamsDefault), mpl.rc_context({**STYLE, "font.size": 9}):
+    with (
+        mpl.rc_context(mpl.rcParamsDefault),
+        mpl.rc_context({**STYLES["screen"].rc, "axes.grid": False, "font.size": 9}),
+    ):
         figure = draw_picture(close, split, caption=caption)
         metadata = {"Software": None} if kind == "png" else {"Date": None}
         try:

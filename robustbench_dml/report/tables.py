@@ -100,9 +100,9 @@ def entries_table(rows: Iterable[Mapping[str, object]]) -> str:
     return _table(list(rows))
 
 
-def millions(passes: float) -> str:
-    """Passes as a person reads them."""
-    return f"{passes / 1e6:.3g}M"
+def short_passes(passes: float) -> str:
+    """Passes as a person reads and writes them: 94.3k, 20M."""
+    return f"{passes / 1e3:.3g}k" if passes < 999_500 else f"{passes / 1e6:.3g}M"
 
 
 def decimals(column: str) -> int:
@@ -144,7 +144,7 @@ def _spent(cost: Cost | None) -> dict[str, object]:
     if cost is None:
         return dict.fromkeys(("passes", "iterations", "minutes", "cost eta+1", "metered"), "-")
     return {
-        "passes": millions(cost.passes),
+        "passes": short_passes(cost.passes),
         "iterations": cost.spent.iterations,
         "minutes": f"{cost.spent.seconds / 60:.1f}",
         "cost eta+1": cost.nominal_per_iteration,

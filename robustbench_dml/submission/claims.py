@@ -202,7 +202,7 @@ def _run_problems(spec: RunSpec) -> Iterator[str]:
         yield f"'{spec.defense}' is a fake, made to be caught: no leaderboard has it"
     differing = sorted(name for name in {*params, *spec.params} if params.get(name) != spec.params.get(name))
     if differing:
-        yield f"parameters of '{spec.defense}' that are missing or not as it keeps them: {', '.join(differing)}; run again"
+        yield f"parameters of '{spec.defense}' missing or not as it keeps them: {', '.join(differing)}; run again"
 
 
 def _model_problems(record: Record, spec: ForeignSpec) -> Iterator[str]:

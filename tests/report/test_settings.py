@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from robustbench_dml.budget import name_of
-from robustbench_dml.protocol import RunSpec
+from robustbench_dml.budget import name_of, parse_budget
+from robustbench_dml.protocol import Budget, RunSpec
 from robustbench_dml.records import Record
+from robustbench_dml.registry import DATASETS
 from robustbench_dml.report.settings import changed_training
 from robustbench_dml.specs import make_spec
 
@@ -45,9 +48,15 @@ def test_a_network_from_scratch_is_told_where_the_papers_start_from_imagenet() -
 
 @pytest.mark.parametrize(
     ("budget", "name"),
-    [("quick", "quick"), ("paper", "paper"), ("99k", "quick"), ("98k", "0.098M"), ("20M", "20M"), ("10min", "600s")],
+    [("quick", "quick"), ("paper", "paper"), ("99k", "quick"), ("98k", "98k"), ("20M", "20M"), ("10min", "600s")],
 )
 def test_a_budget_has_its_name_where_it_has_one(budget: str, name: str, make_record: Callable[..., Record]) -> None:
     spec = make_record("act", budget=budget).spec
     assert isinstance(spec, RunSpec)
     assert name_of(spec.budget, "fashion-mini") == name
+
+
+@given(amount=st.integers(1, 10**14), kind=st.sampled_from(["passes", "seconds"]))
+def test_a_budget_is_told_as_it_can_be_asked_for(amount: int, kind: Literal["passes", "seconds"]) -> None:
+    budget = Budget(kind=kind, amount=amount)
+    assert parse_budget(name_of(budget, "fashion"), DATASETS.get("fashion")) == budget

@@ -9,7 +9,7 @@ import pytest
 from robustbench_dml.evaluation import BENIGN_COLUMNS, protocol_columns
 from robustbench_dml.protocol import Evaluation, ForeignSpec, Threat
 from robustbench_dml.records import Record
-from robustbench_dml.report.tables import describe_evaluation, entries_table, millions, record_tables
+from robustbench_dml.report.tables import describe_evaluation, entries_table, record_tables, short_passes
 from robustbench_dml.scores import CHANCE
 
 COLUMNS = protocol_columns("ers")
@@ -150,6 +150,8 @@ def test_entries_are_shown_as_they_are() -> None:
     ]
 
 
-@pytest.mark.parametrize(("passes", "text"), [(0, "0M"), (990_000, "0.99M"), (3_168_000, "3.17M"), (25e6, "25M")])
-def test_passes_are_millions_of_three_digits(passes: float, text: str) -> None:
-    assert millions(passes) == text
+@pytest.mark.parametrize(
+    ("passes", "text"), [(0, "0k"), (94_333, "94.3k"), (999_600, "1M"), (3_168_000, "3.17M"), (25e6, "25M")]
+)
+def test_passes_have_three_digits(passes: float, text: str) -> None:
+    assert short_passes(passes) == text

@@ -1,0 +1,64 @@
+"""What defenses are called in figures: as papers write them, where there is a known form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from robustbench_dml.defense import resolve_params
+from robustbench_dml.protocol import MARGIN, Value
+from robustbench_dml.registry import DEFENSES
+
+ICS = 0.5  # the published weight, which is not written
+BRACKETED = {"regular": "regular", "est": "EST", "ses": "SES", "act": "ACT", "act-s": "ACT"}  # with their sampler
+WRITTEN = {"ca-tride": "CA-TRIDE"}
+DESTINATIONS = {"lga": "g_LGA", f"{-MARGIN:g}": "-\u03b3", f"{-MARGIN / 2:g}": "-\u03b3/2"}
+LONGEST = 40  # characters of a name
+SUBSCRIPTS = {"g_LGA": r"$g_{\mathrm{LGA}}$", "g_B": r"$g_{\mathrm{B}}$", "g_1/2": "$g_{1/2}$", "g_2": "$g_2$"}
+
+
+def written(label: str, params: Mapping[str, Value]) -> str:
+    """A defense as papers write it, HM[S,g_LGA]&ICS, with those parameters that are neither usual nor written so.
+
+    Args:
+        label: its registered name.
+        params: all its parameters.
+    """
+    if label not in DEFENSES:
+        return label
+    usual = resolve_params(DEFENSES.get(label), {})
+    name, told = _name(label, params)
+    changed = [f"{key}={value}" for key, value in sorted(params.items()) if key not in told and usual.get(key) != value]
+    return f"{name} ({', '.join(changed)})" if changed else name
+
+
+def shown(name: str, most: int = LONGEST) -> str:
+    """A name as a figure can hold it: the middle of a long one is left out, and what cannot be printed is replaced."""
+    printable = "".join(char if char.isprintable() else "\ufffd" for char in name)
+    if len(printable) <= most:
+        return printable
+    end = (most - 1) // 3
+    return f"{printable[: most - 1 - end]}\u2026{printable[-end:]}"
+
+
+def typeset(name: str) -> str:
+    """The same with subscripts, as matplotlib takes them; a name of its own with a dollar sign stays as it is."""
+    if "$" in name:
+        return name.replace("$", r"\$")
+    for plain, subscript in SUBSCRIPTS.items():
+        name = name.replace(plain, subscript)
+    return name
+
+
+def _name(label: str, params: Mapping[str, Value]) -> tuple[str, tuple[str, ...]]:
+    """The name, and the parameters that it tells."""
+    if label in BRACKETED:
+        return f"{BRACKETED[label]}[{params['sampler']}]", ("sampler",)
+    if label.split("-", maxsplit=1)[0] == "hm" and "ics" in params and label != "hm-free":
+        destination = str(params["destination"])
+        weight = params["ics"]
+        structure = "" if not weight else "&ICS" if weight == ICS else f"&ICS({weight:g})"
+        return (
+            f"HM[{params['sampler']},{DESTINATIONS.get(destination, destination)}]{structure}",
+            ("sampler", "destination", "ics"),
+        )
+    return WRITTEN.get(label, label), ()

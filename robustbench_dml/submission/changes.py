@@ -1,0 +1,106 @@
+"""Changing what lies below `leaderboards/`: all of it is prepared, then renamed into place, or nothing is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from robustbench_dml.boards.entries import HISTORY, Ended, Listed, write_entry
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.interrupts import deferred_interrupts
+from robustbench_dml.provenance import now
+from robustbench_dml.submission.audit import SHORT
+from robustbench_dml.submission.claims import line_problem
+
+
+@dataclass(frozen=True)
+class Change:
+    """One file or folder that is put, replaced or removed.
+
+    Attributes:
+        target: where it goes; what is there goes.
+        fill: makes it at another path first; None to remove.
+    """
+
+    target: Path
+    fill: Callable[[Path], object] | None
+
+
+def carry_out(changes: Sequence[Change], leaderboards: Path) -> None:
+    """Make all changes, or none.
+
+    Raises:
+        RbdmlError: no room or no permission; everything is as it was.
+    """
+    work = leaderboards / f".submission.{os.getpid()}"
+    try:
+        work.mkdir()
+        for place, change in enumerate(changes):
+            if change.fill is not None:
+                change.fill(work / f"new-{place}")
+        with deferred_interrupts():
+            _swap(changes, work)
+    except OSError as error:
+        raise RbdmlError(
+            f"cannot write below {leaderboards} ({error.strerror}): free some space or get permission; nothing was "
+            "changed"
+        ) from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _swap(changes: Sequence[Change], work: Path) -> None:
+    """Rename everything into place; after a failure, back again in the reverse order."""
+    undo: list[Callable[[], object]] = []
+    try:
+        for place, change in enumerate(changes):
+            target, old, new = change.target, work / f"old-{place}", work / f"new-{place}"
+            for folder in _missing(target.parent):
+                folder.mkdir()
+                undo.append(folder.rmdir)
+            if target.exists():
+                target.rename(old)
+                undo.append(partial(old.rename, target))
+            if change.fill is not None:
+                new.rename(target)
+                undo.append(partial(target.rename, new))
+    except BaseException:
+        for step in reversed(undo):
+            step()
+        raise
+
+
+def _missing(folder: Path) -> list[Path]:
+    """The folders that have to be made, outer ones first."""
+    return [one for one in (*reversed(folder.parents), folder) if not one.exists()]
+
+
+def ended(listed: Listed, leaderboards: Path, end: Ended) -> tuple[Change, Change]:
+    """An entry moved to the history, with why: the new place first."""
+
+    def fill(folder: Path) -> None:
+        shutil.copytree(listed.folder, folder)
+        write_entry(folder, listed.entry.model_copy(update={"ended": end}))
+
+    record = listed.record
+    history = leaderboards / record.spec.place / HISTORY
+    name = f"{record.digest}-{record.provenance.weights[:SHORT]}"
+    taken = len(list(history.glob(f"{name}*")))  # the same weights can be entered and withdrawn again
+    return Change(history / (f"{name}-{taken + 1}" if taken else name), fill), Change(listed.folder, None)
+
+
+def end_of(how: Literal["revised", "withdrawn"], why: str) -> Ended:
+    """The note for the history.
+
+    Raises:
+        RbdmlError: `why` is no plain line.
+    """
+    problem = line_problem(why) if why.strip() else "says nothing"
+    if problem:
+        raise RbdmlError(f"--why {why[:60]!r} {problem}: give one plain line for the history")
+    return Ended(created=now(), how=how, why=why)
