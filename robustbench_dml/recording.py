@@ -39,6 +39,8 @@ from robustbench_dml.resume import RESUME_FILE, resume_files
 from robustbench_dml.workers import sole
 
 LOCKS = ".locks"  # below the folder of records
+PART = "part"  # the end of the name of a first run's work folder
+REFUSAL = "another process is doing this run"
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,16 @@ def check_evaluation(spec: RunSpec | ForeignSpec, dataset: Dataset, place: Place
     load_surrogate(spec.evaluation, dataset, place)
 
 
+def lock_of(folder: Path) -> Path:
+    """What the process holds that makes the record in this folder, `out/<data set>/<digest>`."""
+    return folder.parents[1] / LOCKS / f"{folder.parent.name}-{folder.name}.lock"
+
+
+def part_of(folder: Path) -> Path:
+    """Where what a first run goes on from is kept, until the record is in this folder."""
+    return folder.with_name(f".{folder.name}.{PART}")
+
+
 @contextmanager
 def workplace(spec: RunSpec | ForeignSpec, place: Place, purpose: str) -> Iterator[Path]:
     """A hidden folder beside the final one, put in its place when the work is done.
@@ -143,8 +155,7 @@ def workplace(spec: RunSpec | ForeignSpec, place: Place, purpose: str) -> Iterat
     """
     final = place.folder(spec)
     work = final.with_name(f".{final.name}.{purpose}")
-    lock = place.out / LOCKS / f"{final.parent.name}-{final.name}.lock"
-    with _locked(lock, f"another process is doing this run ({final}): wait for it, or stop it", place):
+    with _locked(lock_of(final), f"{REFUSAL} ({final}): wait for it, or stop it", place):
         _prepare(work, place)
         try:
             yield work

@@ -18,6 +18,7 @@ from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.provenance import defense_source, peak_memory
 from robustbench_dml.recording import (
+    PART,
     Outcome,
     Place,
     Subject,
@@ -51,7 +52,7 @@ def run(spec: RunSpec, place: Place, *, force: bool = False) -> Outcome:
     weights = first_weights(spec, place.weights, place.progress)
     dataset = load_dataset(spec.dataset, place.roots)
     check_evaluation(spec, dataset, place)
-    with workplace(spec, place, "again" if force else "part") as work:
+    with workplace(spec, place, "again" if force else PART) as work:
         found = None if force else find_outcome(spec, place)
         if found:  # by another process, since this one looked
             return found
