@@ -26,6 +26,7 @@ from robustbench_dml.cli_options import (
 )
 from robustbench_dml.cli_plot import plot
 from robustbench_dml.cli_submit import submit
+from robustbench_dml.cli_sweep import sweep
 from robustbench_dml.errors import RbdmlError
 
 KINDS = ["defenses", "attacks", "datasets", "backbones", "budgets", "optimisers", "protocols"]
@@ -223,6 +224,7 @@ cli.add_command(inspect)
 cli.add_command(plot)
 cli.add_command(leaderboard)
 cli.add_command(submit)
+cli.add_command(sweep)
 
 
 def main() -> None:
