@@ -14,11 +14,10 @@ from robustbench_dml.cli_options import NORMS, PRECISIONS, Fraction, Setting, to
 from robustbench_dml.errors import RbdmlError
 
 if TYPE_CHECKING:
-    from robustbench_dml.protocol import RunSpec
     from robustbench_dml.sweeps.engine import Engine
     from robustbench_dml.sweeps.plan import Sweep
     from robustbench_dml.sweeps.state import Look
-    from robustbench_dml.sweeps.trial import Rate
+    from robustbench_dml.sweeps.trial import Trials
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -139,38 +138,26 @@ def status(file: Path | None, as_json: bool, **given: Any) -> None:
 def estimate(file: Path | None, passes_per_second: float | None, as_json: bool, **given: Any) -> None:
     """What the runs that are not recorded will cost: passes, and hours of one run after another.
 
-    Hours come from a trial of a few seconds on this machine for every data set and backbone, while nothing else should
-    run on it.
+    Hours come from a trial of some seconds here for every data set, backbone and defense: best while nothing else runs.
     """
     from dataclasses import asdict
 
     from robustbench_dml.sweeps.estimate import estimate as estimated
-    from robustbench_dml.sweeps.report import estimate_table
+    from robustbench_dml.sweeps.report import estimate_table, speeds_of
     from robustbench_dml.sweeps.state import look
     from robustbench_dml.sweeps.trial import Rate
 
-    planned, told = _planned(file, given), list[str]()
-
-    def rate_of(spec: RunSpec) -> Rate:
-        if passes_per_second is not None:
-            return Rate(passes_per_second, passes_per_second)
-        rate = _trial(spec, planned)
-        speeds = f"{rate.training:,.0f} passes/s in training, {rate.evaluation:,.0f} in attacks"
-        told.append(f"{spec.dataset}, {spec.backbone}: {speeds}")
-        return rate
-
-    parts = estimated([look(job) for job in planned.jobs], rate_of)
+    planned = _planned(file, given)
+    trials = _trials(planned)
+    given_rate = None if passes_per_second is None else Rate(passes_per_second, passes_per_second)
+    parts = estimated([look(job) for job in planned.jobs], lambda spec: given_rate or trials.rate_of(spec))
     if as_json:
-        names = ("dataset", "backbone", "precision", "attack-precision")
-        click.echo(
-            json.dumps(
-                [{**dict(zip(names, kind, strict=True)), **asdict(one)} for kind, one in parts.items()], indent=1
-            )
-        )
+        rows = [{"dataset": dataset, "backbone": network, **asdict(one)} for (dataset, network), one in parts.items()]
+        click.echo(json.dumps(rows, indent=1))
         return
     click.echo(estimate_table(parts))
-    click.echo("\nIn passes, of what is not recorded; hours of one run after another, without loading data.")
-    for line in told:
+    click.echo("\nPasses of what is not recorded; hours of one run after another, without starting and loading.")
+    for line in speeds_of(trials):
         click.echo(f"Measured here: {line}.")
 
 
@@ -215,17 +202,21 @@ def _engine(planned: Sweep, given: dict[str, Any]) -> Engine:
     return Local(given["jobs"], devices=visible_devices(planned.where.device))
 
 
-def _trial(spec: RunSpec, planned: Sweep) -> Rate:
+def _trials(planned: Sweep) -> Trials:
+    """Measures how fast runs are here."""
     from robustbench_dml.api import pick_device
-    from robustbench_dml.datasets.base import Roots
+    from robustbench_dml.datasets.base import Dataset, Roots
     from robustbench_dml.progress import Progress
     from robustbench_dml.runs import load_dataset
-    from robustbench_dml.sweeps.trial import measured_rate
+    from robustbench_dml.sweeps.trial import Trials
 
     where = planned.where
     root = None if where.data_root is None else Path(where.data_root)
-    dataset = load_dataset(spec.dataset, Roots(root, where.download, not where.no_cache, Progress(quiet=True)))
-    return measured_rate(spec, dataset, device=pick_device(where.device), batch_size=where.batch_size or 128)
+
+    def load(name: str) -> Dataset:
+        return load_dataset(name, Roots(root, where.download, not where.no_cache, Progress(quiet=True)))
+
+    return Trials(load, device=pick_device(where.device), batch_size=where.batch_size or 128)
 
 
 def _list(found: list[Look], planned: Sweep, *, as_json: bool) -> None:

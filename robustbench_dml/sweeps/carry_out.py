@@ -28,6 +28,9 @@ class Told(Protocol):
     def again(self, job: Job, attempt: Attempt | None) -> None:
         """A run has failed and is tried again."""
 
+    def stopping(self, running: int) -> None:
+        """As many runs are being stopped."""
+
     def elsewhere(self, job: Job) -> None:
         """A run is being done by a process that is not of this sweep; it will be looked at again."""
 
@@ -57,6 +60,7 @@ class Sweeping:
                     while self._waiting or self._aside or self._running:
                         self._step()
                 except BaseException:
+                    self._told.stopping(self._running)
                     self._engine.stop()
                     raise
         finally:

@@ -10,7 +10,7 @@ from robustbench_dml.sweeps.counting import evaluation_passes
 from robustbench_dml.sweeps.state import Look, State
 from robustbench_dml.sweeps.trial import Rate
 
-Kind = tuple[str, str, str, str]  # of runs that are equally fast: data set, backbone, precisions
+Kind = tuple[str, str]  # of runs that stand in one row: data set, backbone
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,6 @@ class Estimate:
     hours: float
 
 
-def kind_of(spec: RunSpec) -> Kind:
-    """What decides how many passes a second a run does."""
-    return spec.dataset, spec.backbone, spec.training.precision, spec.evaluation.precision
-
-
 def left_of(found: Look) -> Left:
     """What is left of a run that is not recorded, as of its last checkpoint."""
     spec = found.job.spec
@@ -73,19 +68,20 @@ def estimate(looks: Sequence[Look], rate_of: Callable[[RunSpec], Rate]) -> dict[
 
     Args:
         looks: at every run.
-        rate_of: passes a second of a run; asked once for every kind that has runs left.
+        rate_of: passes a second of a run; asked for those that are left.
     """
     found: dict[Kind, Estimate] = {}
-    for kind in dict.fromkeys(kind_of(one.job.spec) for one in looks):
-        own = [one for one in looks if kind_of(one.job.spec) == kind]
+    kinds = [(one.job.spec.dataset, one.job.spec.backbone) for one in looks]
+    for kind in dict.fromkeys(kinds):
+        own = [one for one, of in zip(looks, kinds, strict=True) if of == kind]
         left = [left_of(one) for one in own if one.state is not State.DONE]
-        rate = rate_of(left[0].spec) if left else Rate(1, 1)
+        rates = [rate_of(one.spec) for one in left]
         found[kind] = Estimate(
             runs=len(own),
             recorded=len(own) - len(left),
-            training=sum(one.passes(rate) for one in left),
+            training=sum(one.passes(rate) for one, rate in zip(left, rates, strict=True)),
             evaluation=sum(one.evaluation for one in left),
-            hours=sum(one.seconds(rate) for one in left) / 3600,
+            hours=sum(one.seconds(rate) for one, rate in zip(left, rates, strict=True)) / 3600,
         )
     return found
 

@@ -143,7 +143,7 @@ def _job(spec: RunSpec, settings: Settings, where: Where) -> Job:
     files, words = settings.files(spec), shlex.split(command_for(spec))[1:]
     for place, (option, word) in enumerate(itertools.pairwise(words), 1):
         words[place] = files.get((option, word.rpartition(":")[2] if option in _NAMED else word), word)
-    return Job(spec, (*words, *where.words()), Path(where.out).absolute())
+    return Job(spec, (*words, *where.words()), Path(where.out).expanduser().absolute())
 
 
 _NAMED = ("--defense", "--also")  # by the name in a file, whatever stands before it

@@ -14,6 +14,7 @@ from robustbench_dml.sweeps.estimate import Estimate, Kind, total
 from robustbench_dml.sweeps.logs import Attempt, last_attempt
 from robustbench_dml.sweeps.plan import Job
 from robustbench_dml.sweeps.state import Look, State
+from robustbench_dml.sweeps.trial import Trials
 
 COLUMNS = ("--defense", "--dataset", "--seed")  # what has a column of its own
 
@@ -45,6 +46,12 @@ class Teller:
             attempt = last_attempt(found.job.log)
             minutes = f", {attempt.seconds / 60:.1f} min" if attempt and attempt.code is not None else ""
             self._say(f"{place}{score_of(found.record)}{minutes}")
+
+    def stopping(self, running: int) -> None:
+        """An interrupt has come."""
+        if running:
+            runs = f"{running} run{'' if running == 1 else 's'}"
+            self._say(f"stopping {runs}, which keep what they have done (again: at once)")
 
     def again(self, job: Job, attempt: Attempt | None) -> None:
         """A run has failed and is tried again."""
@@ -87,7 +94,8 @@ def _options(job: Job) -> list[str]:
             found.append(word)
         else:
             found[-1] += f"={word}"
-    return [option.removeprefix("--") for option in found if option.partition("=")[0] not in COLUMNS]
+    own = [option for option in found if option.partition("=")[0] not in COLUMNS]
+    return [option.removeprefix("--").removeprefix("set=").removeprefix("search=") for option in own]
 
 
 def score_of(record: Record) -> str:
@@ -156,17 +164,25 @@ def _notes(one: Look) -> str:
 
 def estimate_table(parts: Mapping[Kind, Estimate]) -> str:
     """What is left, a row for every kind of run, and in all."""
-    rows = [
-        {"data set": dataset, "backbone": backbone, "precision": _precisions(*precisions), **_costs(one)}
-        for (dataset, backbone, *precisions), one in parts.items()
-    ]
+    rows = [{"data set": dataset, "backbone": backbone, **_costs(one)} for (dataset, backbone), one in parts.items()]
     if len(rows) > 1:
-        rows.append({"data set": "in all", "backbone": "", "precision": "", **_costs(total(list(parts.values())))})
+        rows.append({"data set": "in all", "backbone": "", **_costs(total(list(parts.values())))})
     return entries_table(rows)
 
 
-def _precisions(training: str, evaluation: str) -> str:
-    return training if training == evaluation else f"{training}, {evaluation}"
+def speeds_of(trials: Trials) -> list[str]:
+    """What was measured for an estimate, a line for every data set and backbone."""
+    found = []
+    for dataset, backbone in dict.fromkeys(kind[:2] for kind in trials.training):
+        speeds = [
+            sorted(rate for kind, rate in rates.items() if kind[:2] == (dataset, backbone))
+            for rates in (trials.training, trials.evaluation)
+        ]
+        trained, attacked = (
+            " to ".join(f"{rate:,.0f}" for rate in dict.fromkeys((*one[:1], *one[-1:]))) for one in speeds
+        )
+        found.append(f"{dataset}, {backbone}: {trained} passes/s in training, {attacked} in attacks")
+    return found
 
 
 def _costs(one: Estimate) -> dict[str, str]:
@@ -175,5 +191,5 @@ def _costs(one: Estimate) -> dict[str, str]:
         "recorded": str(one.recorded),
         "training": short_passes(one.training),
         "evaluation": short_passes(one.evaluation),
-        "hours": f"{one.hours:.2f}" if one.hours < 10 else f"{one.hours:.0f}",
+        "hours": f"{one.hours:.2f}" if one.hours < 1 else f"{one.hours:.3g}",
     }

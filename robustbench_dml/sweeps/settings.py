@@ -156,4 +156,4 @@ def _surrogate_digits(path: str) -> str:
 
 
 def _absolute(path: str) -> str:
-    return str(Path(path).absolute())
+    return str(Path(path).expanduser().absolute())

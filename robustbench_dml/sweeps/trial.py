@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
 
 from robustbench_dml.arena import Arena, InOwnPrecision
-from robustbench_dml.budget import PropagationMeter
+from robustbench_dml.budget import PropagationMeter, Spent
 from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.embedder import Embedder, build_embedder, check_fit
 from robustbench_dml.evaluation import attacked_values
@@ -20,7 +22,8 @@ from robustbench_dml.protocol import Budget, RunSpec, Search
 from robustbench_dml.training import Trainer
 
 SECONDS = 3.0  # of each trial, or one iteration or block where that takes longer
-STEPS = 2  # of PGD: as many images a second as with more
+LONGEST = 10.0  # seconds of an iteration beyond which a shorter one stands for it
+STEPS = 2  # of the shorter ones
 
 
 @dataclass(frozen=True)
@@ -36,45 +39,78 @@ class Rate:
     evaluation: float
 
 
-def measured_rate(spec: RunSpec, dataset: Dataset, *, device: torch.device, batch_size: int = 128) -> Rate:
-    """The rates of a run on a device, from random weights and short attacks.
+class Trials:
+    """The rates of runs on this machine. What is equally fast is tried once."""
 
-    Args:
-        spec: of the run.
-        dataset: its data.
-        device: as of the run.
-        batch_size: as of the run.
+    def __init__(self, load: Callable[[str], Dataset], *, device: torch.device, batch_size: int = 128) -> None:
+        """
+        Args:
+            load: a data set by its name.
+            device: as of the runs.
+            batch_size: as of their evaluations.
+        """
+        self._load = functools.cache(load)
+        self._device, self._batch_size = device, batch_size
+        self.training: dict[tuple[object, ...], float] = {}  # passes a second by data set, backbone, and more
+        self.evaluation: dict[tuple[object, ...], float] = {}
 
-    Raises:
-        RbdmlError: the data does not fit the backbone, or cannot fill a batch.
-    """
-    return Rate(
-        training=_training_rate(spec, dataset, device),
-        evaluation=_evaluation_rate(spec, dataset, device, batch_size),
-    )
+    def rate_of(self, spec: RunSpec) -> Rate:
+        """The rate of a run.
+
+        Raises:
+            RbdmlError: its data is not here, does not fit its backbone, or cannot fill a batch.
+        """
+        training, dataset = spec.training, self._load(spec.dataset)
+        kind = spec.dataset, spec.backbone
+        trained = (*kind, training.precision, spec.defense, training.pairs, training.threat.steps)
+        attacked = (*kind, spec.evaluation.precision)
+        if trained not in self.training:
+            self.training[trained] = training_rate(spec, dataset, self._device)
+        if attacked not in self.evaluation:
+            self.evaluation[attacked] = evaluation_rate(spec, dataset, self._device, self._batch_size)
+        return Rate(self.training[trained], self.evaluation[attacked])
 
 
-def _training_rate(spec: RunSpec, dataset: Dataset, device: torch.device) -> float:
-    trainer = Trainer(_short(spec, Budget(kind="passes", amount=1)), dataset, device=device)
-    trainer.run(progress=Progress(quiet=True))  # one iteration, in which everything is set up
-    first = trainer.spent
-    trainer.spec = _short(spec, Budget(kind="seconds", amount=math.ceil(first.seconds + SECONDS)))
-    trainer.run(progress=Progress(quiet=True))
-    last = trainer.spent
+def training_rate(spec: RunSpec, dataset: Dataset, device: torch.device) -> float:
+    """Passes a second of a training from random weights."""
+    few = Trainer(_few_steps(spec), dataset, device=device)
+    rate = _rate_of(few)
+    passes = few.spent.passes / few.spent.iterations / (few.spec.training.threat.steps + 1)  # of each step, about
+    if passes * (spec.training.threat.steps + 1) > LONGEST * rate:
+        return rate
+    return _rate_of(Trainer(spec, dataset, device=device))
+
+
+def _rate_of(trainer: Trainer) -> float:
+    """Passes a second of some seconds, without the first iterations, in which everything is set up."""
+    first = _spent_after(trainer, 1)
+    last = _spent_after(trainer, math.ceil(first.seconds + SECONDS))
     if last.iterations == first.iterations:  # one is longer than the trial
         return first.passes / first.seconds
     return (last.passes - first.passes) / (last.seconds - first.seconds)
 
 
-def _short(spec: RunSpec, budget: Budget) -> RunSpec:
-    """The run with few steps, under another budget."""
+def _spent_after(trainer: Trainer, seconds: int) -> Spent:
+    trainer.spec = trainer.spec.model_copy(update={"budget": Budget(kind="seconds", amount=seconds)})
+    trainer.run(progress=Progress(quiet=True))
+    return trainer.spent
+
+
+def _few_steps(spec: RunSpec) -> RunSpec:
     threat = spec.training.threat
     threat = threat.model_copy(update={"steps": min(threat.steps, STEPS)})
-    return spec.model_copy(update={"budget": budget, "training": spec.training.model_copy(update={"threat": threat})})
+    return spec.model_copy(update={"training": spec.training.model_copy(update={"threat": threat})})
 
 
-def _evaluation_rate(spec: RunSpec, dataset: Dataset, device: torch.device, batch_size: int) -> float:
-    """Of the attacks of protocol `ers` on growing blocks of queries, in a gallery of the right size."""
+def evaluation_rate(spec: RunSpec, dataset: Dataset, device: torch.device, batch_size: int) -> float:
+    """Passes a second of the attacks of protocol `ers` on growing blocks of queries, in a gallery of the right size.
+
+    Args:
+        spec: of a run.
+        dataset: its data.
+        device: as of the run.
+        batch_size: as of its evaluation.
+    """
     model = build_embedder(check_fit(spec.backbone, dataset.image_shape, dataset.name), seed=0, device=device)
     arena = _arena(model, spec, dataset, device)
     queries, begun = min(8, batch_size), time.monotonic()
