@@ -99,11 +99,11 @@ def run(file: Path | None, retries: int, dry_run: bool, quiet: bool, as_json: bo
     if dry_run:
         _list(before, planned, as_json=as_json)
         return
-    silent = quiet or as_json
+    silent, engine = quiet or as_json, _engine(planned, given)
     if not silent:
         click.echo(f"{counts_of(before)}{_left_out(planned)}; records below {planned.jobs[0].out}")
     teller = Teller(planned.jobs, say=_nothing if silent else click.echo)
-    Sweeping(planned.jobs, _engine(planned, given), teller, retries=retries).carry_out()
+    Sweeping(planned.jobs, engine, teller, retries=retries).carry_out()
     found = [teller.found[job.spec.digest] for job in planned.jobs]
     if not silent:
         click.echo(f"\n{table_of(found)}")

@@ -1,4 +1,4 @@
-"""A stand-in for `rbdml run` that keeps its promises (lock, record last, states kept on SIGTERM) in a tenth of a second."""
+"""A stand-in for `rbdml run` that keeps its promises (a lock, the record last, states kept on SIGTERM) at once."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class Sweeping:
 
 @contextmanager
 def _interrupted_by(*signals: signal.Signals) -> Iterator[None]:
-    """Take these signals for Ctrl-C. Main thread only, elsewhere idle."""
+    """Take these signals for Ctrl-C, but for those that are ignored (`nohup`). Main thread only, elsewhere idle."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -123,7 +123,8 @@ def _interrupted_by(*signals: signal.Signals) -> Iterator[None]:
     def interrupt(_: int, __: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in signals}
+    heeded = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in heeded}
     try:
         yield
     finally:

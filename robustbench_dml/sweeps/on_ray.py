@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from robustbench_dml.errors import RbdmlError
@@ -32,9 +33,10 @@ class OnRay(Engine):
             raise RbdmlError("Ray is not installed: pip install 'robustbench-dml[ray]', on every machine") from None
         self._ray = ray
         try:
+            _reach(address)
             ray.init(address=address, log_to_driver=False, logging_level="error", configure_logging=False)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:120]
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            reason = " ".join(str(error).split()).partition(". ")[0][:200]
             raise RbdmlError(
                 f"no Ray cluster at '{address}' ({reason}): start one with `ray start --head`, or give --ray-address"
             ) from None
@@ -59,6 +61,13 @@ class OnRay(Engine):
 
     def close(self) -> None:
         self._ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Raise at once where nobody answers: Ray would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _do(job: Job, environment: dict[str, str]) -> None:

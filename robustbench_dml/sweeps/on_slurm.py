@@ -41,7 +41,7 @@ class OnSlurm(Engine):
             self._executor.update_parameters(**{"name": "rbdml", **parameters})
         except (RuntimeError, NameError, ValueError, TypeError, AssertionError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise RbdmlError(f"Slurm cannot be used so: {reason}: change --slurm, or where this is started") from None
+            raise RbdmlError(f"Slurm cannot be used so ({reason}): change --slurm, or go to its cluster") from None
         self._submitted: list[tuple[Any, Job]] = []
 
     def start(self, job: Job) -> None:

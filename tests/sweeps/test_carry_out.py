@@ -127,6 +127,22 @@ def test_an_interrupt_has_the_runs_keep_their_states_and_the_same_sweep_goes_on(
     assert sorted(world.starts) == [0, 0, 1, 1, 2]
 
 
+def test_a_signal_that_is_ignored_stays_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under `nohup`."""
+    world = stand_in(tmp_path, monkeypatch, [["slowly"]])
+
+    def hang_up() -> None:
+        world.wait_for_starts(1)
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        threading.Thread(target=hang_up).start()
+        assert swept(world).states == {0: "done"}
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_log_that_cannot_be_written_ends_the_sweep_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -157,7 +157,7 @@ VALUES = st.recursive(
 )
 TABLES = st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=5)
 TREES = st.builds(lambda above, blocks: {**above, "runs": blocks}, TABLES, st.lists(TABLES, max_size=2)) | TABLES
-NAMED = st.just({}) | st.just({"defense": "regular", "dataset": "fashion-mini"})
+NAMED: st.SearchStrategy[dict[str, str]] = st.just({}) | st.just({"defense": "regular", "dataset": "fashion-mini"})
 
 
 @settings(max_examples=300, deadline=None)
