@@ -39,6 +39,18 @@ def parse_budget(text: str, dataset: DatasetInfo) -> Budget:
     return Budget(kind="passes" if unit in _PASSES else "seconds", amount=amount)
 
 
+def parse_seconds(text: str) -> float:
+    """Seconds from what a user writes: `90s`, `5min`, `2h`.
+
+    Raises:
+        RbdmlError: it is no time.
+    """
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)\s*([a-z]+)", text.strip())
+    if match is None or match[2] not in _SECONDS:
+        raise RbdmlError(f"'{text}' is not a time: give seconds (90s), minutes (5min) or hours (2h)")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
 def named_budget(name: str, dataset: DatasetInfo) -> Budget:
     """One of `protocol.BUDGETS`, in passes for this data set."""
     share, _ = BUDGETS[name]

@@ -97,8 +97,13 @@ def load_checkpoint(path: Path, *, device: torch.device, backbone: str | None = 
 
 def weights_hash(model: nn.Module) -> str:
     """SHA-256 of a model's weights: their names, types, shapes and values, whatever file they are in."""
+    return tensors_hash(model.state_dict())
+
+
+def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors: their names, types, shapes and values."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
         plain = tensor.cpu().contiguous().reshape(-1).view(torch.uint8)  # numpy has no bfloat16
         digest.update(plain.numpy().tobytes())

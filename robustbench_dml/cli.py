@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from robustbench_dml.cli_options import (
 )
 from robustbench_dml.cli_plot import plot
 from robustbench_dml.cli_submit import submit
+from robustbench_dml.cli_sweep import sweep
 from robustbench_dml.errors import RbdmlError
 
 KINDS = ["defenses", "attacks", "datasets", "backbones", "budgets", "optimisers", "protocols"]
@@ -55,6 +57,7 @@ def cli() -> None:
 @click.option("--batchnorm", type=click.Choice(["frozen", "train"]), help="[default: frozen if pretrained]")
 @click.option("--pretrained/--no-pretrained", default=None, help="ImageNet weights.  [default: as published]")
 @click.option("--weights", type=click.Path(path_type=Path), help="Start from the weights in this file.")
+@click.option("--checkpoint-every", default="5min", show_default=True, help="How often training keeps its state.")
 @evaluation_options
 @place_options
 @output_options
@@ -77,6 +80,7 @@ def run(
     batchnorm: str | None,
     pretrained: bool | None,
     weights: Path | None,
+    checkpoint_every: str,
     **shared: Any,
 ) -> None:
     """Train a defense under a budget, evaluate it, write its record, show the result.
@@ -84,6 +88,7 @@ def run(
     What is not given is as published for the data set. An interrupted run goes on where it was.
     """
     from robustbench_dml import runs
+    from robustbench_dml.budget import parse_seconds
     from robustbench_dml.specs import make_spec
 
     spec = make_spec(
@@ -108,7 +113,8 @@ def run(
         },
         evaluation=evaluation_changes(shared),
     )
-    _show(runs.run(spec, place_of(shared, weights), force=shared["force"]), shared)
+    place = replace(place_of(shared, weights), checkpoint_every=parse_seconds(checkpoint_every))
+    _show(runs.run(spec, place, force=shared["force"]), shared)
 
 
 @cli.command()
@@ -218,6 +224,7 @@ cli.add_command(inspect)
 cli.add_command(plot)
 cli.add_command(leaderboard)
 cli.add_command(submit)
+cli.add_command(sweep)
 
 
 def main() -> None:

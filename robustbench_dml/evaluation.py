@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +17,9 @@ from robustbench_dml.checks import Findings, check_model
 from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.errors import RbdmlError, did_you_mean
 from robustbench_dml.gallery import Items
-from robustbench_dml.progress import Progress
+from robustbench_dml.interrupts import deferred_interrupts
+from robustbench_dml.parts import Parts
+from robustbench_dml.progress import Bar, Progress
 from robustbench_dml.protocol import PROTOCOLS, Evaluation, Protocol
 from robustbench_dml.randomness import seed_of, uniform_per_item
 from robustbench_dml.registry import ATTACKS
@@ -89,6 +92,7 @@ def evaluate_model(
     batch_size: int = 128,
     surrogate: nn.Module | None = None,
     progress: Progress | None = None,
+    parts: Parts | None = None,
 ) -> Evaluated:
     """Benign metrics and every attack of the protocol on a model.
 
@@ -100,6 +104,7 @@ def evaluate_model(
         batch_size: images attacked at once; bounds the memory and changes no choice of targets or queries.
         surrogate: an undefended model that attacks transfer from, where the evaluation names one.
         progress: shows a bar.
+        parts: what is known already of this very evaluation, and where more is kept.
 
     Raises:
         RbdmlError: more queries than test images, or embeddings that are not finite unit vectors.
@@ -110,7 +115,7 @@ def evaluate_model(
     queries = choose_queries(labels, evaluation, dataset.name)
     arena = enter(model, dataset, evaluation, device=device, surrogate=surrogate)
     benign = benign_values(arena, queries)
-    attacked = attacked_values(arena, queries, batch_size=batch_size, progress=progress)
+    attacked = attacked_values(arena, queries, batch_size=batch_size, progress=progress, parts=parts)
     findings = check_model(arena, queries.to(device))
 
     fractions = {name: values.numpy() for name, values in {**benign, **attacked}.items()}
@@ -159,7 +164,12 @@ def benign_values(arena: Arena, queries: Tensor) -> dict[str, Tensor]:
 
 
 def attacked_values(
-    arena: Arena, queries: Tensor, *, batch_size: int = 128, progress: Progress | None = None
+    arena: Arena,
+    queries: Tensor,
+    *,
+    batch_size: int = 128,
+    progress: Progress | None = None,
+    parts: Parts | None = None,
 ) -> dict[str, Tensor]:
     """Attack some queries in every way of the evaluation; what attacks on the same images share is made once.
 
@@ -168,21 +178,31 @@ def attacked_values(
         queries: (Q,) rows of the gallery; which others there are changes the values of none beyond rounding.
         batch_size: images attacked at once.
         progress: shows a bar.
+        parts: as in `evaluate_model`.
 
     Returns:
         (Q,) of every column, as fractions, and what attacks keep beside their columns; on the CPU.
     """
-    evaluation = arena.evaluation
+    evaluation, parts = arena.evaluation, parts or Parts()
     names = (*protocol_named(evaluation.protocol).attacks, *evaluation.also)
-    parts: dict[str, list[Tensor]] = {}
-    with (progress or Progress(quiet=True)).bar(len(queries) * len(names), "attack", "queries") as bar:
+    found: dict[str, list[Tensor]] = {}
+    with parts, deferred_interrupts() as pending, _bar(progress, len(queries) * len(names)) as bar:
         for rows in queries.to(arena.split.labels.device).split(batch_size):
             items = Items(arena.gallery, rows)
             for name in names:
-                for column, values in ATTACKS.get(name).build().run(arena, name, items).items():
-                    parts.setdefault(column, []).append(values.cpu())
+                values = parts.get(name, rows)
+                if values is None:
+                    run = ATTACKS.get(name).build().run(arena, name, items)
+                    values = parts.add(name, rows, run)
+                for column, one in values.items():
+                    found.setdefault(column, []).append(one)
                 bar.advance_by(len(rows))
-    return {column: torch.cat(values) for column, values in parts.items()}
+                pending.check()
+    return {column: torch.cat(values) for column, values in found.items()}
+
+
+def _bar(progress: Progress | None, total: int) -> AbstractContextManager[Bar]:
+    return (progress or Progress(quiet=True)).bar(total, "attack", "queries")
 
 
 def nmi_of(arena: Arena) -> float:

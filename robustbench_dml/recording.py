@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from robustbench_dml.datasets.base import Dataset, Roots
 from robustbench_dml.errors import DivergedError, RbdmlError
 from robustbench_dml.evaluation import choose_queries, evaluate_model
 from robustbench_dml.files import sha256
+from robustbench_dml.parts import PARTS_FILE, Parts
 from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import Evaluation, ForeignSpec, RunSpec
 from robustbench_dml.records import (
@@ -34,8 +35,12 @@ from robustbench_dml.records import (
     write_record,
 )
 from robustbench_dml.registry import BACKBONES, DEFENSES
+from robustbench_dml.resume import RESUME_FILE, resume_files
+from robustbench_dml.workers import sole
 
-RESUME_FILE = "resume.safetensors"
+LOCKS = ".locks"  # below the folder of records
+PART = "part"  # the end of the name of a first run's work folder
+REFUSAL = "another process is doing this run"
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Place:
         progress: bars.
         weights: the file of weights that training starts from, where it is not a published one.
         surrogate: the checkpoint that attacks transfer from, where the evaluation names one.
+        checkpoint_every: seconds between the states of a training that are kept.
     """
 
     out: Path
@@ -59,6 +65,7 @@ class Place:
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
     weights: Path | None = None
     surrogate: Path | None = None
+    checkpoint_every: float = 300
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -129,6 +136,16 @@ def check_evaluation(spec: RunSpec | ForeignSpec, dataset: Dataset, place: Place
     load_surrogate(spec.evaluation, dataset, place)
 
 
+def lock_of(folder: Path) -> Path:
+    """What the process holds that makes the record in this folder, `out/<data set>/<digest>`."""
+    return folder.parents[1] / LOCKS / f"{folder.parent.name}-{folder.name}.lock"
+
+
+def part_of(folder: Path) -> Path:
+    """Where what a first run goes on from is kept, until the record is in this folder."""
+    return folder.with_name(f".{folder.name}.{PART}")
+
+
 @contextmanager
 def workplace(spec: RunSpec | ForeignSpec, place: Place, purpose: str) -> Iterator[Path]:
     """A hidden folder beside the final one, put in its place when the work is done.
@@ -138,24 +155,21 @@ def workplace(spec: RunSpec | ForeignSpec, place: Place, purpose: str) -> Iterat
     """
     final = place.folder(spec)
     work = final.with_name(f".{final.name}.{purpose}")
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        (work / ".writable").touch()
-        (work / ".writable").unlink()
-    except OSError as error:
-        _clear(work)
-        raise RbdmlError(f"cannot write to {place.out} ({error.strerror}): choose another folder with --out") from None
-    try:
-        yield work
-    except DivergedError:
-        (work / RESUME_FILE).unlink(missing_ok=True)
-        raise
-    except OSError as error:
-        raise RbdmlError(
-            f"could not write below {place.out} ({error.strerror}): free some space, then give the same command again"
-        ) from None
-    finally:
-        _clear(work)
+    with _locked(lock_of(final), f"{REFUSAL} ({final}): wait for it, or stop it", place):
+        _prepare(work, place)
+        try:
+            yield work
+        except DivergedError:
+            for path in _kept(work):
+                path.unlink(missing_ok=True)
+            raise
+        except OSError as error:
+            raise RbdmlError(
+                f"could not write below {place.out} ({error.strerror}): free some space, then give the same command "
+                "again"
+            ) from None
+        finally:
+            _clear(work)
 
 
 def finish(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Outcome:
@@ -169,6 +183,7 @@ def finish(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Outc
         batch_size=place.batch_size,
         surrogate=load_surrogate(spec.evaluation, dataset, place),
         progress=place.progress,
+        parts=_parts(subject, dataset, place, work),
     )
     subject.save(work / CHECKPOINT_FILE)
     write_queries(work, found.per_query)
@@ -203,7 +218,8 @@ def finish(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Outc
         ),
     )
     write_record(work, record)
-    (work / RESUME_FILE).unlink(missing_ok=True)
+    for path in _kept(work):
+        path.unlink(missing_ok=True)
     folder = place.folder(spec)
     _put_in_place(work, folder)
     return Outcome(record, folder, fresh=True)
@@ -232,11 +248,55 @@ def load_surrogate(evaluation: Evaluation, dataset: Dataset, place: Place) -> nn
     return loaded.model
 
 
+@contextmanager
+def _locked(lock: Path, refusal: str, place: Place) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(sole(lock, refusal))
+        except OSError as error:
+            raise _unwritable(place, error) from None
+        yield
+
+
+def _unwritable(place: Place, error: OSError) -> RbdmlError:
+    return RbdmlError(f"cannot write to {place.out} ({error.strerror}): choose another folder with --out")
+
+
+def _prepare(work: Path, place: Place) -> None:
+    """Make the work folder, or say at once that there is no writing to it."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        (work / ".writable").touch()
+        (work / ".writable").unlink()
+    except OSError as error:
+        _clear(work)
+        raise _unwritable(place, error) from None
+
+
+def _parts(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Parts:
+    """Where the evaluation keeps what it has found, for whoever does the very same one again."""
+    decides = (
+        subject.spec.evaluation.model_dump_json(),
+        subject.weights,
+        subject.source,
+        *(f"{name} {found}" for name, found in sorted(dataset.hashes.items())),
+        *(f"{name} {found}" for name, found in provenance.versions().items()),
+        str(place.device),
+        str(place.batch_size),
+    )
+    return Parts(work / PARTS_FILE, of="\n".join(decides), every=place.checkpoint_every)
+
+
+def _kept(work: Path) -> tuple[Path, ...]:
+    """What an interrupted run goes on from."""
+    return (*resume_files(work / RESUME_FILE), work / PARTS_FILE)
+
+
 def _clear(work: Path) -> None:
-    """Remove an unfinished work folder but for the checkpoint in it."""
+    """Remove an unfinished work folder but for what a run goes on from."""
     with contextlib.suppress(OSError):  # what cannot be emptied stays
         for path in work.iterdir():
-            if path.name != RESUME_FILE:
+            if path not in _kept(work):
                 path.unlink()
         work.rmdir()
         work.parent.rmdir()

@@ -18,7 +18,7 @@ from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.provenance import defense_source, peak_memory
 from robustbench_dml.recording import (
-    RESUME_FILE,
+    PART,
     Outcome,
     Place,
     Subject,
@@ -29,6 +29,7 @@ from robustbench_dml.recording import (
 )
 from robustbench_dml.records import Cost
 from robustbench_dml.registry import BACKBONES, DATASETS, DEFENSES
+from robustbench_dml.resume import RESUME_FILE
 from robustbench_dml.specs import with_evaluation
 from robustbench_dml.training import Trainer
 
@@ -51,9 +52,12 @@ def run(spec: RunSpec, place: Place, *, force: bool = False) -> Outcome:
     weights = first_weights(spec, place.weights, place.progress)
     dataset = load_dataset(spec.dataset, place.roots)
     check_evaluation(spec, dataset, place)
-    with workplace(spec, place, "again" if force else "part") as work:
+    with workplace(spec, place, "again" if force else PART) as work:
+        found = None if force else find_outcome(spec, place)
+        if found:  # by another process, since this one looked
+            return found
         trainer = Trainer(spec, dataset, device=place.device, weights=weights)
-        trainer.run(progress=place.progress, checkpoint=work / RESUME_FILE)
+        trainer.run(progress=place.progress, checkpoint=work / RESUME_FILE, checkpoint_every=place.checkpoint_every)
         trained = Checkpoint(trainer.model, spec, trainer.spent, trainer.end)
         return finish(_subject(trained, place), dataset, place, work)
 

@@ -11,7 +11,7 @@ import torch
 
 from robustbench_dml.batches import Batch, PairStream
 from robustbench_dml.budget import PropagationMeter, Spent
-from robustbench_dml.checkpoints import read_tensors, write_tensors
+from robustbench_dml.checkpoints import read_tensors, tensors_hash, write_tensors
 from robustbench_dml.collapse import CollapseMonitor
 from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.defense import build_defense
@@ -24,6 +24,7 @@ from robustbench_dml.provenance import defense_source, device_name
 from robustbench_dml.randomness import generator, reproducible, seed_of
 from robustbench_dml.records import TrainingEnd
 from robustbench_dml.registry import DEFENSES
+from robustbench_dml.resume import keep, take_up
 
 
 class Trainer:
@@ -78,16 +79,16 @@ class Trainer:
 
         Args:
             progress: shows what is spent.
-            checkpoint: where the state is kept every `checkpoint_every` seconds, at the end and on an interrupt;
-                taken up from there if the file exists.
+            checkpoint: where the state is kept every `checkpoint_every` seconds, at the end and on an interrupt, and
+                the one before beside it; taken up from there if there is one (see `resume`).
             checkpoint_every: seconds. Writing is not charged to the budget.
             interrupts: what is asked after each iteration whether to stop; by default Ctrl-C and SIGTERM.
 
         Raises:
             RbdmlError: the loss is not finite, or the checkpoint is unreadable.
         """
-        if checkpoint is not None and checkpoint.exists():
-            self.load(checkpoint)
+        if checkpoint is not None:
+            take_up(checkpoint, self.load, progress.say)
         budget, written = self.spec.budget, time.monotonic()
         unit = "passes" if budget.kind == "passes" else "s"
         with (
@@ -124,7 +125,7 @@ class Trainer:
                 f"{self.spent.iterations - 1}: lower --lr (now {self.spec.training.lr:g}) or look at the defense"
             )
         if checkpoint is not None:
-            self.save(checkpoint)
+            keep(checkpoint, self.save)
 
     @property
     def end(self) -> TrainingEnd:
@@ -194,7 +195,7 @@ class Trainer:
             "data": json.dumps(self.hashes, sort_keys=True),
             "progress": json.dumps({"costliest": self._costliest, "loss": self.loss}),
         }
-        write_tensors(path, tensors, state)
+        write_tensors(path, tensors, {**state, "checksum": tensors_hash(tensors)})
 
     def load(self, path: Path) -> None:
         """Take up a state written by `save`.
@@ -203,6 +204,8 @@ class Trainer:
             RbdmlError: it is unreadable or of another run.
         """
         tensors, state = read_tensors(path)
+        if state.get("checksum") != tensors_hash(tensors):
+            raise RbdmlError(f"{path}: its content is not what was written: remove it to begin anew")
         try:
             self._take_up(tensors, state)
         except (KeyError, ValueError, RuntimeError) as error:

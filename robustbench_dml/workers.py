@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from robustbench_dml.errors import RbdmlError
 from robustbench_dml.progress import Progress
 
 
@@ -36,6 +37,33 @@ def alone(lock: Path, what: str, progress: Progress) -> Iterator[None]:
     except Timeout:
         progress.say(f"another process is preparing '{what}': waiting for it")
         held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
+
+
+@contextmanager
+def sole(lock: Path, refusal: str) -> Iterator[None]:
+    """Be the one process that does something; refuse where another one does it, on any machine that sees the file.
+
+    The system releases the lock of a process that dies, however it dies. The file stays: who removed it could let two
+    in.
+
+    Args:
+        lock: a file; its folder is made where it is missing.
+        refusal: for the user.
+
+    Raises:
+        RbdmlError: another process holds it.
+        OSError: the file cannot be written.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        raise RbdmlError(refusal) from None
     try:
         yield
     finally:

@@ -13,6 +13,7 @@ import pytest
 
 from robustbench_dml.cli import main
 from robustbench_dml.protocol import RunSpec
+from robustbench_dml.recording import LOCKS
 from robustbench_dml.records import CHECKPOINT_FILE, Cost, Record
 
 SETTINGS = ("--budget", "200", "--pairs", "16", "--queries", "8", "--attack-steps", "1", "--device", "cpu")
@@ -60,8 +61,8 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def nothing_below(folder: Path) -> bool:
-    """No file, and no folder that was meant to hold one."""
-    return not list(folder.glob("*"))
+    """No file, and no folder that was meant to hold one, but the folder of locks."""
+    return {path.name for path in folder.glob("*")} <= {LOCKS}
 
 
 @dataclass(frozen=True)

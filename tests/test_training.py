@@ -13,6 +13,7 @@ from robustbench_dml.checkpoints import (
     load_checkpoint,
     read_tensors,
     save_checkpoint,
+    tensors_hash,
     weights_hash,
     write_tensors,
 )
@@ -23,6 +24,7 @@ from robustbench_dml.interrupts import Interrupts
 from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.registry import BACKBONES
+from robustbench_dml.resume import resume_files
 from robustbench_dml.specs import make_spec
 from robustbench_dml.testing import small_dataset
 from robustbench_dml.training import Trainer
@@ -131,6 +133,29 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     assert resumed.loss == whole.loss
 
 
+def test_a_rotten_state_is_told_and_the_one_before_it_leads_to_the_same_weights(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "state.safetensors"
+    whole = Trainer(spec(), dataset, device=CPU)
+    whole.run(progress=QUIET, checkpoint=path, checkpoint_every=0)
+    newest, before = resume_files(path)
+    content = bytearray(newest.read_bytes())
+    content[-5] ^= 1  # one bit of one weight
+    newest.write_bytes(content)
+    with pytest.raises(RbdmlError, match="its content is not what was written"):
+        Trainer(spec(), dataset, device=CPU).load(newest)
+    said: list[str] = []
+    progress = Progress(quiet=True)
+    resumed = Trainer(spec(), dataset, device=CPU)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Progress, "say", lambda _, text: said.append(text))
+        resumed.run(progress=progress, checkpoint=path)
+    assert weights_hash(resumed.model) == weights_hash(whole.model)
+    assert len(said) == 1 and "going on from the one before it" in said[0]
+    assert before.exists()
+
+
 def test_a_checkpoint_of_another_run_is_refused(dataset: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
     trained(spec(budget="100"), dataset).save(path)
@@ -150,7 +175,7 @@ def test_a_damaged_state_is_refused_by_name(dataset: Dataset, tmp_path: Path) ->
         ({name: tensor[:1] if tensor.dim() else tensor for name, tensor in tensors.items()}, state),
     ]
     for tensors, state in damaged:
-        write_tensors(path, tensors, state)
+        write_tensors(path, tensors, {**state, "checksum": tensors_hash(tensors)})
         with pytest.raises(RbdmlError, match=r"state.safetensors: not a state of this training .*: remove it"):
             Trainer(spec(budget="100"), dataset, device=CPU).load(path)
 

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import sysconfig
 from importlib.metadata import version
 from pathlib import Path
@@ -15,14 +16,20 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 from cli_support import PLOTS, RUN, Answer, Made, cost_of, files_below, nothing_below, rbdml, refusal, spec_of
+from torch import Tensor
 
-from robustbench_dml import recording
+from robustbench_dml import recording, runs
+from robustbench_dml.arena import Arena
+from robustbench_dml.attack import Attack
 from robustbench_dml.batches import Batch
 from robustbench_dml.checkpoints import read_tensors, write_tensors
 from robustbench_dml.errors import DivergedError, RbdmlError
+from robustbench_dml.gallery import Items
+from robustbench_dml.parts import PARTS_FILE
 from robustbench_dml.protocol import BUDGETS
 from robustbench_dml.records import CHECKPOINT_FILE, RECORD_FILE, Record, find_records, read_queries, read_record
 from robustbench_dml.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, Info, Registry
+from robustbench_dml.resume import RESUME_FILE
 from robustbench_dml.training import Trainer
 
 
@@ -38,7 +45,7 @@ def test_a_run_shows_its_tables_its_folder_and_its_plots(made: Made) -> None:
 
 def test_a_run_leaves_its_record_its_weights_and_its_queries(made: Made) -> None:
     assert sorted(path.name for path in made.folder.iterdir()) == [CHECKPOINT_FILE, "queries.npz", RECORD_FILE]
-    assert [path.name for path in made.out.iterdir()] == ["fashion-mini"]
+    assert sorted(path.name for path in made.out.iterdir()) == [recording.LOCKS, "fashion-mini"]
     assert sorted(path.name for path in (made.out / "fashion-mini").iterdir()) == sorted([made.record.digest, *PLOTS])
 
 
@@ -100,7 +107,7 @@ def test_a_repetition_that_fails_keeps_the_old_record(
     before = {path: path.read_bytes() for path in files_below(out)}
     monkeypatch.setattr(recording, step, fail)
     assert "not this time" in refusal(rbdml(*RUN, "--out", out, "--force"))
-    after = {path: path.read_bytes() for path in files_below(out) if path.name != recording.RESUME_FILE}
+    after = {path: path.read_bytes() for path in files_below(out) if path.name != RESUME_FILE}
     assert after == before
 
 
@@ -124,7 +131,59 @@ def test_an_interrupted_run_ends_with_130_and_the_same_command_goes_on(
     answer = rbdml(*RUN, "--out", tmp_path, "--json")
     assert iterations == list(range(cost_of(made.record).spent.iterations))
     assert Record.model_validate_json(answer.out).values == made.record.values
-    assert not list(tmp_path.rglob(".*"))  # what it went on from is gone
+    assert [path.name for path in tmp_path.rglob(".*")] == [recording.LOCKS]  # what it went on from is gone
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_was(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attacked: list[str] = []
+    attack = Attack.run
+
+    def interrupted(self: Attack, arena: Arena, name: str, items: Items) -> dict[str, Tensor]:
+        attacked.append(name)
+        if len(attacked) == 4:
+            signal.raise_signal(signal.SIGTERM)
+        return attack(self, arena, name, items)
+
+    monkeypatch.setattr(Attack, "run", interrupted)
+    assert rbdml(*RUN, "--out", tmp_path, "--quiet").code == 130
+    assert {path.name for path in files_below(tmp_path)} == {RESUME_FILE, PARTS_FILE}
+    record = Record.model_validate_json(rbdml(*RUN, "--out", tmp_path, "--json").out)
+    assert attacked == list(dict.fromkeys(attacked)) and len(attacked) == 9  # none twice
+    assert record.values == made.record.values and record.intervals == made.record.intervals
+    assert not [path for path in tmp_path.rglob(".*") if path.name != recording.LOCKS]
+
+
+HOLDER = "import sys, time; from pathlib import Path; from robustbench_dml.workers import sole\n" + (
+    "with sole(Path(sys.argv[1]), 'held'): print('held', flush=True); time.sleep(600)"
+)
+
+
+def test_two_processes_never_do_the_same_run(made: Made, tmp_path: Path) -> None:
+    lock = tmp_path / recording.LOCKS / f"fashion-mini-{made.record.digest}.lock"
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(lock)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+    try:
+        message = refusal(rbdml(*RUN, "--out", tmp_path))
+        assert "another process is doing this run" in message and made.record.digest in message
+        assert nothing_below(tmp_path)
+    finally:
+        holder.kill()
+        holder.wait()
+    assert rbdml(*RUN, "--out", tmp_path, "--quiet").code == 0  # a lock dies with its process
+
+
+def test_a_run_that_another_process_has_just_done_is_found(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_meanwhile = recording.Outcome(made.record, made.folder, fresh=False)
+    found = [None, made_meanwhile]
+    monkeypatch.setattr(runs, "find_outcome", lambda *_: found.pop(0))
+    monkeypatch.setattr(Trainer, "batch", None)
+    record = Record.model_validate_json(rbdml(*RUN, "--out", tmp_path, "--json").out)
+    assert record == made.record
+    assert not found
 
 
 def test_a_run_that_diverges_after_an_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +194,7 @@ def test_a_run_that_diverges_after_an_interrupt_leaves_nothing(tmp_path: Path, m
         patch.setattr(recording, "evaluate_model", interrupt)
         assert rbdml(*RUN, "--out", tmp_path).code == 130
     [kept] = files_below(tmp_path)
-    assert kept.name == recording.RESUME_FILE
+    assert kept.name == RESUME_FILE
 
     def diverge(*_: Any, **__: Any) -> NoReturn:
         raise DivergedError("training diverged")
@@ -154,7 +213,7 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(recording, "write_record", full)  # the last thing that is written
         assert "free some space" in refusal(rbdml(*RUN, "--out", tmp_path))
-    assert [path.name for path in files_below(tmp_path)] == [recording.RESUME_FILE]
+    assert [path.name for path in files_below(tmp_path)] == [RESUME_FILE]
     monkeypatch.setattr(Trainer, "batch", None)  # there is nothing left to train
     record = Record.model_validate_json(rbdml(*RUN, "--out", tmp_path, "--json").out)
     assert record.values == made.record.values

@@ -1,0 +1,75 @@
+"""What the attacks of an evaluation have found so far, on disk, so that one that was interrupted goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from torch import Tensor
+
+from robustbench_dml.checkpoints import read_tensors, tensors_hash, write_tensors
+from robustbench_dml.errors import RbdmlError
+
+PARTS_FILE = "evaluation.safetensors"
+
+Found = dict[str, Tensor]
+
+
+class Parts:
+    """The values of every attack on every block of queries that is done; as a context, kept whatever happens."""
+
+    def __init__(self, path: Path | None = None, *, of: str = "", every: float = 300) -> None:
+        """
+        Args:
+            path: of the file; what it holds is taken up if it is of the same evaluation, else written over. None:
+                nothing is kept.
+            of: text of everything that decides the values.
+            every: seconds between two writings.
+        """
+        self._path, self._every, self._written = path, every, time.monotonic()
+        self._key = hashlib.sha256(of.encode()).hexdigest()
+        self._tensors: Found = {}
+        if path is not None and path.exists():
+            self._take_up(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:  # whatever ends the work, what was found is not lost
+            self.write()
+
+    def get(self, attack: str, rows: Tensor) -> Found | None:
+        """(B,) values by column of an attack on these rows, if they are known."""
+        prefix = _prefix(attack, rows)
+        found = {name.removeprefix(prefix): one for name, one in self._tensors.items() if name.startswith(prefix)}
+        return found or None
+
+    def add(self, attack: str, rows: Tensor, values: Mapping[str, Tensor]) -> Found:
+        """Remember values, and write everything where the last writing is long ago; returns them on the CPU."""
+        found = {column: one.cpu() for column, one in values.items()}
+        self._tensors |= {f"{_prefix(attack, rows)}{column}": one for column, one in found.items()}
+        if time.monotonic() - self._written > self._every:
+            self.write()
+        return found
+
+    def write(self) -> None:
+        """Write what is known, atomically."""
+        if self._path is not None and self._tensors:
+            write_tensors(self._path, self._tensors, {"of": self._key, "checksum": tensors_hash(self._tensors)})
+        self._written = time.monotonic()
+
+    def _take_up(self, path: Path) -> None:
+        try:
+            tensors, state = read_tensors(path)
+        except RbdmlError:  # torn; it holds nothing that cannot be worked out again
+            return
+        if state.get("of") == self._key and state.get("checksum") == tensors_hash(tensors):
+            self._tensors = tensors
+
+
+def _prefix(attack: str, rows: Tensor) -> str:
+    return f"{attack}/{tensors_hash({'rows': rows})[:16]}/"
