@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from cli_support import rbdml
 
 from robustbench_dml.boards.entries import RECORDS, Entry, write_entry
 from robustbench_dml.datasets.base import Roots
+from robustbench_dml.errors import RbdmlError
 from robustbench_dml.files import sha256
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.provenance import source_hash
@@ -31,10 +33,12 @@ from robustbench_dml.records import (
 )
 from robustbench_dml.report.per_query import Values, shown_only, summary_for
 from robustbench_dml.statistics import bootstrap_interval
+from robustbench_dml.submission.submit import Terms, prepared
 
 SMALL = ("--queries", "64", "--attack-steps", "1", "--device", "cpu")
 REGULAR = ("run", "--defense", "regular", "--dataset", "fashion-mini", "--budget", "200", "--pairs", "16", *SMALL)
 ENTRY = Entry(submitted="2026-02-03T04:05:06+00:00", by="A. Researcher")
+UNSEEN = Terms(self_reported=True)  # by a second evaluation
 
 
 def true_run(out: Path, *command: str | Path) -> Path:
@@ -140,3 +144,24 @@ def of_defense(run: Path, folder: Path, name: str, source: Path) -> Path:
     copy = renamed(copied(run, folder), defense=name)
     edit(copy, lambda data: data["provenance"].update(defense_source=source_hash([source])))
     return copy
+
+
+def submitted(given: Path, board: Path, terms: Terms = UNSEEN) -> str:
+    """What is told of a submission, which is written."""
+    with prepared(given, board, place(board), terms) as submission:
+        submission.write()
+        return submission.report
+
+
+def refused(given: Path, board: Path, terms: Terms = UNSEEN) -> str:
+    """The line of the refusal, after which every byte is as before."""
+    before = snapshot(board.parent)
+    with pytest.raises(RbdmlError) as error:
+        submitted(given, board, terms)
+    assert snapshot(board.parent) == before
+    return str(error.value)
+
+
+def with_lr(run: Path, lr: float) -> object:
+    """The settings of a run's training with another learning rate."""
+    return read_record(run).spec.training.model_copy(update={"lr": lr})  # type: ignore[union-attr]

@@ -8,6 +8,8 @@ import pytest
 from foreign_support import write_source
 from submission_support import REGULAR, SMALL, true_run
 
+from robustbench_dml.boards import build as building
+
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -52,3 +54,11 @@ def _of_seed(runs: Path, seed: int) -> Path:
     return next(
         path for path in runs.glob("*/record.json") if f'"seed": {seed},\n  "evaluation"' in path.read_text()
     ).parent
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Tables and figures are tested elsewhere; here it counts that they are asked for."""
+    asked: list[Path] = []
+    monkeypatch.setattr(building, "build", asked.append)
+    return asked
