@@ -64,7 +64,10 @@ def texts(boards: Sequence[Board], reported: Sequence[Reported], leaderboards: P
     found[leaderboards / PAGE] = render(boards, reported)
     readme = leaderboards.parent / "README.md"
     if readme.is_file():
-        found[readme] = with_tops(readme.read_text(encoding="utf-8"), boards, leaderboards)
+        try:
+            found[readme] = with_tops(readme.read_bytes().decode(), boards, leaderboards)
+        except UnicodeDecodeError:
+            raise RbdmlError(f"{readme}: not in UTF-8: convert it") from None
     return found
 
 

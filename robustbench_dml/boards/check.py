@@ -74,5 +74,5 @@ def _stale(boards: Sequence[Board], leaderboards: Path) -> list[str]:
     return [
         f"{path}: is not of these entries: run `rbdml leaderboard build`"
         for path, text in wanted.items()
-        if not path.is_file() or path.read_text(encoding="utf-8") != text
+        if not path.is_file() or path.read_bytes() != text.encode()
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -30,6 +31,7 @@ NAMES = {
     "ers": "ERS",
 }
 FILE = "published.csv"
+PLAIN = re.compile(r"[\w+-]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +71,20 @@ def read_published(path: Path | None = None) -> list[Reported]:
         text = place.read_text(encoding="utf-8")
     except OSError as error:
         raise RbdmlError(f"{place}: cannot be read ({error.strerror}): name another file") from None
-    return list(_rows(text, str(place)))
+    except UnicodeDecodeError:
+        raise RbdmlError(f"{place}: not in UTF-8: convert it") from None
+    try:
+        return list(_rows(text, str(place)))
+    except csv.Error as error:
+        raise RbdmlError(f"{place}: not readable as CSV ({error}): mend it") from None
 
 
 def _rows(text: str, name: str) -> Iterator[Reported]:
     for line, row in enumerate(csv.DictReader(text.splitlines()), start=2):
         try:
             values = {ours: float(row[theirs]) for theirs, ours in NAMES.items() if row[theirs] != ""}
-            if not all(map(math.isfinite, values.values())):
+            plain = all(PLAIN.fullmatch(row[name]) for name in ("dataset", "backbone"))  # they name files
+            if not plain or not all(map(math.isfinite, values.values())):
                 raise ValueError
             yield Reported(
                 dataset=row["dataset"],

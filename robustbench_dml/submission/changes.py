@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,13 +33,19 @@ class Change:
     fill: Callable[[Path], object] | None
 
 
+def lock_of(leaderboards: Path) -> Path:
+    """A file that one writer at a time holds; outside of the folder, which holds nothing but entries."""
+    name = hashlib.sha256(str(leaderboards.resolve()).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"rbdml-{name}.lock"
+
+
 def carry_out(changes: Sequence[Change], leaderboards: Path) -> None:
     """Make all changes, or none.
 
     Raises:
         RbdmlError: no room or no permission; everything is as it was.
     """
-    work = leaderboards / f".submission.{os.getpid()}"
+    work, done = leaderboards / f".submission.{os.getpid()}", False
     try:
         work.mkdir()
         for place, change in enumerate(changes):
@@ -45,13 +53,15 @@ def carry_out(changes: Sequence[Change], leaderboards: Path) -> None:
                 change.fill(work / f"new-{place}")
         with deferred_interrupts():
             _swap(changes, work)
+        done = True
     except OSError as error:
         raise RbdmlError(
             f"cannot write below {leaderboards} ({error.strerror}): free some space or get permission; nothing was "
             "changed"
         ) from None
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if done or not list(work.glob("old-*")):  # what could not be put back is not thrown away
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _swap(changes: Sequence[Change], work: Path) -> None:
@@ -64,15 +74,20 @@ def _swap(changes: Sequence[Change], work: Path) -> None:
                 folder.mkdir()
                 undo.append(folder.rmdir)
             if target.exists():
+                undo.append(partial(_back, old, target))  # before it is moved: an interrupt can come right after
                 target.rename(old)
-                undo.append(partial(old.rename, target))
             if change.fill is not None:
+                undo.append(partial(_back, target, new))
                 new.rename(target)
-                undo.append(partial(target.rename, new))
     except BaseException:
         for step in reversed(undo):
             step()
         raise
+
+
+def _back(moved: Path, original: Path) -> None:
+    if moved.exists() and not original.exists():
+        moved.rename(original)
 
 
 def _missing(folder: Path) -> list[Path]:

@@ -128,6 +128,11 @@ def cost_problems(record: Record) -> Iterator[str]:
     for name, (given, true) in claimed.items():
         if not same(given, true):
             yield f"cost: {name} is {given:g} and what was spent makes it {true:g}: it was altered; run again"
+    if spent.to_weights < spec.training.pairs * spent.iterations:
+        yield "cost: fewer images to the weights than one of each pair and iteration: it was altered; run again"
+    early = spent.iterations > 1 and not end.stopped and 2 * spent.of(spec.budget) < spec.budget.amount
+    if spec.budget.kind == "passes" and early:
+        yield "cost: less than half of the budget, and training did not stop: it was altered; run again"
     yield from _budget_problems(spec, cost)
     if end.collapsed_at is not None and not 0 <= end.collapsed_at < spent.iterations:
         yield f"training_end: collapsed at iteration {end.collapsed_at} of {spent.iterations}: run again"

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
+from filelock import FileLock
 from pydantic import ValidationError
 
 from robustbench_dml.boards.entries import RECORDS, RERUNS, Entry, Listed, Verification, read_all, write_entry
@@ -24,7 +25,7 @@ from robustbench_dml.registry import DATASETS
 from robustbench_dml.runs import load_dataset
 from robustbench_dml.submission.archive import load_values
 from robustbench_dml.submission.audit import SHORT, audit
-from robustbench_dml.submission.changes import Change, carry_out, end_of, ended
+from robustbench_dml.submission.changes import Change, carry_out, end_of, ended, lock_of
 from robustbench_dml.submission.claims import line_problem
 from robustbench_dml.submission.intake import Candidate, take_in
 from robustbench_dml.submission.preview import preview
@@ -96,21 +97,26 @@ class Prepared:
         report: what was found, and what would change on the boards.
         changes: to be carried out; they last as long as the block that made this.
         leaderboards: the folder of all data sets.
+        before: the entries that the report speaks of.
     """
 
     report: str
     changes: tuple[Change, ...]
     leaderboards: Path
+    before: tuple[Listed, ...]
 
     def write(self) -> None:
         """Write the entries, then everything that is generated of them.
 
         Raises:
-            RbdmlError: no room or no permission.
+            RbdmlError: no room or no permission, or the board has changed since it was looked at.
         """
         from robustbench_dml.boards.build import build
 
-        carry_out(self.changes, self.leaderboards)
+        with FileLock(lock_of(self.leaderboards)):
+            if tuple(read_all(self.leaderboards)) != self.before:
+                raise RbdmlError(f"{self.leaderboards}: has changed since it was looked at: submit again")
+            carry_out(self.changes, self.leaderboards)
         try:
             build(self.leaderboards)
         except RbdmlError as error:
@@ -149,7 +155,10 @@ def prepared(given: Path, leaderboards: Path, place: Place, terms: Terms) -> Ite
         moves = [change for one in gone if end for change in ended(one, leaderboards, end)]
         report = [*known, *notes, *map(told, steps), preview(before, after, leaderboards)]
         yield Prepared(
-            "\n\n".join(report), (*files, *moves, *(_change(step, leaderboards) for step in steps)), leaderboards
+            "\n\n".join(report),
+            (*files, *moves, *(_change(step, leaderboards) for step in steps)),
+            leaderboards,
+            tuple(before),
         )
 
 

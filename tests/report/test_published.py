@@ -37,6 +37,8 @@ def test_every_row_and_value_of_the_file_is_read() -> None:
         ("not a number", "cub,resnet18,ACT[R],8,0,nan" + ",1" * 14 + ",source"),
         ("infinity", "cub,resnet18,ACT[R],8,0,inf" + ",1" * 14 + ",source"),
         ("too short", "cub,resnet18,ACT[R],8"),
+        ("a path", "../cub,resnet18,ACT[R],8,0" + ",1" * 15 + ",source"),
+        ("a huge field", "cub,resnet18,ACT[R],8,0" + ",1" * 15 + "," + "x" * 200_000),
         ("another mark of collapse", "cub,resnet18,ACT[R],8,maybe" + ",1" * 15 + ",source"),
         ("no whole eta", "cub,resnet18,ACT[R],8.5,0" + ",1" * 15 + ",source"),
     ],
@@ -44,8 +46,14 @@ def test_every_row_and_value_of_the_file_is_read() -> None:
 def test_a_row_that_is_not_one_is_named(what: str, line: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text(FILE.read_text().splitlines()[0] + "\n" + line + "\n")
-    with pytest.raises(RbdmlError, match=r"rows\.csv: line 2 is not a row of published results"):
+    with pytest.raises(RbdmlError, match=r"rows\.csv: (line 2 is not a row of published results|not readable as CSV)"):
         read_published(path)
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes(FILE.read_bytes() + b"\xff")
+    with pytest.raises(RbdmlError, match="not in UTF-8"):
+        read_published(tmp_path / "rows.csv")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

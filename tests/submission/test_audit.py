@@ -207,6 +207,18 @@ def test_passes_over_the_budget_are_named(copy: Path) -> None:
     assert any("passes of a budget of 200" in problem for problem in audited(copy).problems)
 
 
+def test_a_cost_that_is_too_small_to_be_true_is_named(copy: Path) -> None:
+    def change(data: dict[str, Any]) -> None:
+        spent = data["cost"]["spent"]
+        spent.update(forward_only=0, to_input=0, to_weights=3)
+        data["cost"].update(passes=3.0, metered_per_iteration=3 / (2 * 16 * spent["iterations"]))
+
+    edit(copy, change)
+    found = audited(copy).problems
+    assert any("fewer images to the weights than" in problem for problem in found)
+    assert any("less than half of the budget" in problem for problem in found)
+
+
 VALUES: dict[str, tuple[Callable[[dict[str, np.ndarray]], object], str]] = {
     "NaN": (lambda values: values["TMA"].put([3], np.nan), "TMA holds values that are not finite"),
     "infinity": (lambda values: values["ES:D"].put([3], np.inf), "ES:D holds values that are not finite"),

@@ -48,16 +48,20 @@ def test_they_are_made(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("interruption", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("after", range(5))
 def test_a_failure_at_any_rename_leaves_everything_as_it_was(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, after: int, interruption: BaseException
+    folder: Path, monkeypatch: pytest.MonkeyPatch, after: int, late: bool, interruption: BaseException
 ) -> None:
+    """Before it, or right after."""
     before, rename, made = snapshot(folder), Path.rename, 0
 
     def fail(self: Path, target: Path) -> Path:
         nonlocal made
         made += 1
         if made == after + 1:
+            if late:
+                rename(self, target)
             raise interruption
         return rename(self, target)
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from submission_support import (
+    UNSEEN,
     copied,
     defense_file,
     edit,
     enter,
     of_defense,
+    place,
     refused,
     renamed,
     submitted,
@@ -19,8 +21,9 @@ from submission_support import (
 )
 
 from robustbench_dml.boards.entries import Entry, read_all, read_entry, read_listed
+from robustbench_dml.errors import RbdmlError
 from robustbench_dml.records import read_record
-from robustbench_dml.submission.submit import Terms
+from robustbench_dml.submission.submit import Terms, prepared
 from robustbench_dml.submission.withdraw import withdraw
 
 pytestmark = pytest.mark.usefixtures("built")
@@ -48,6 +51,14 @@ def test_a_revision_of_an_unknown_entry_or_without_a_reason(run: Path, second: P
     assert f"no entry '{wrong}': did you mean '{run.name}'?" in message
     assert "--replace DIGEST needs --why TEXT" in refused(second, board, Terms(self_reported=True, replace=(wrong,)))
     assert "--why goes with --replace alone" in refused(second, board, Terms(self_reported=True, why="x"))
+
+
+def test_of_two_submissions_at_once_the_second_is_told_to_look_again(run: Path, second: Path, board: Path) -> None:
+    with prepared(run, board, place(board), UNSEEN) as one, prepared(run, board, place(board), UNSEEN) as other:
+        one.write()
+        with pytest.raises(RbdmlError, match="has changed since it was looked at"):
+            other.write()
+    assert len(read_all(board)) == 1
 
 
 def test_a_revision_that_leaves_picked_seeds(run: Path, second: Path, runs: Path, board: Path, tmp_path: Path) -> None:
