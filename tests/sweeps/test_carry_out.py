@@ -107,6 +107,7 @@ def test_an_interrupt_has_the_runs_keep_their_states_and_the_same_sweep_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     world = stand_in(tmp_path, monkeypatch, [["wait", "record"], ["wait", "record"], ["record"]])
+    before = signal.signal(number, signal.default_int_handler)  # it is ignored where a shell starts tests behind it
 
     def interrupt() -> None:
         world.wait_for_starts(2)
@@ -117,6 +118,7 @@ def test_an_interrupt_has_the_runs_keep_their_states_and_the_same_sweep_goes_on(
     with pytest.raises(KeyboardInterrupt):
         Sweeping(world.jobs, Local(2), told, retries=3).carry_out()
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
+    signal.signal(number, before)
     assert told.stopped == 2 and told.states == {}
     assert [world.kept(job).exists() for job in range(3)] == [True, True, False]
     for job in world.jobs[:2]:

@@ -54,7 +54,9 @@ def test_the_table_and_the_rows_say_the_same(jobs: list[Job]) -> None:
     assert f"25% trained; no room; log: {jobs[1].log}" in table.splitlines()[3]
     assert [row["trained"] for row in rows] == [1.0, 0.25, 0.0]
     record = looks[0].record
-    assert record is not None and rows[0]["scores"] == record.scores and f"{record.ers:.1f} +- 1.0" in table
+    assert record is not None and rows[0]["scores"] == record.scores
+    low, high = record.intervals["ERS"]
+    assert f"{record.ers:.1f} +- {(high - low) / 2:.1f}" in table
 
 
 def test_a_run_that_is_done_elsewhere_is_told_once(jobs: list[Job]) -> None:
