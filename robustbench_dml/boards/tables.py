@@ -116,7 +116,7 @@ def _csv_cells(board: Board, row: Row) -> Cells:
         "status": board.status(row),
         "passes": passes,
         "passes are": None if passes is None else "declared" if declared else "metered",
-        "metered per iteration": None if first.cost is None else first.cost.metered_per_iteration,
+        "metered per iteration": row.metered,
         "flags": "; ".join(row.flags),
         "disqualifying": "; ".join(row.disqualifying),
         **{
@@ -151,8 +151,7 @@ def settings_of(row: Row) -> str:
 
 
 def _cost(row: Row) -> str:
-    cost = row.records[0].cost
-    return "-" if cost is None else f"{cost.nominal_per_iteration} ({cost.metered_per_iteration:.1f})"
+    return "-" if row.eta is None else f"{row.eta + 1} ({row.metered:.1f})"
 
 
 def _seed_links(row: Row, address: str) -> str:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-import numpy as np
-
 from robustbench_dml.attack import Column
 from robustbench_dml.evaluation import protocol_columns
 from robustbench_dml.figures.names import printable, shortened, written
@@ -207,7 +205,6 @@ def _kind(spec: RunSpec | ForeignSpec) -> str:
 
 
 def _point(row: Row, passes: float | None, declared: bool) -> Point:
-    costs = [record.cost for record in row.records if record.cost is not None]
     spec = row.records[0].spec
     return Point(
         values=row.values,
@@ -219,7 +216,7 @@ def _point(row: Row, passes: float | None, declared: bool) -> Point:
         eta=row.eta,
         passes=passes,
         declared=declared,
-        metered=float(np.mean([cost.metered_per_iteration for cost in costs])) if costs else None,
+        metered=row.metered,
         budget=f"{spec.budget.kind} {spec.budget.amount}" if isinstance(spec, RunSpec) else "",
         flag=printable(", ".join(row.disqualifying)),
     )

@@ -10,7 +10,7 @@ from robustbench_dml.attack import Column
 from robustbench_dml.boards.board import Board
 from robustbench_dml.boards.entries import RECORDS
 from robustbench_dml.budget import name_of as budget_name
-from robustbench_dml.evaluation import BENIGN_COLUMNS, columns_of, protocol_columns, protocol_named
+from robustbench_dml.evaluation import BENIGN_COLUMNS, protocol_columns
 from robustbench_dml.figures.look import family_of
 from robustbench_dml.page.appearance import Looks, drawn, looks_of, name_of
 from robustbench_dml.page.colours import family_colours
@@ -71,7 +71,7 @@ def _board(board: Board, looks: Looks, shared: Shared) -> Data:
 def _columns(board: Board) -> list[Data]:
     """Every column of values, the scores first, then benign, then attacked."""
     evaluation = board.evaluation
-    counted = columns_of(protocol_named(evaluation.protocol).attacks)
+    counted = protocol_columns(evaluation.protocol)
     scores = scores_of(evaluation.protocol, counted)
     return [
         *(_column(score.name, "scores", score.meaning, better=1) for score in scores),
@@ -104,7 +104,7 @@ def _row(board: Board, row: Row, names: Sequence[str], looks: Looks, shared: Sha
         "rank": row.rank,
         "eta": row.eta,
         "nominal": None if first.cost is None else first.cost.nominal_per_iteration,
-        "metered": _metered(row),
+        "metered": None if row.metered is None else brief(row.metered),
         "budget": _budget(first.spec),
         "settings": changed_training(first.spec) if isinstance(first.spec, RunSpec) else [],
         "status": board.status(row),
@@ -119,12 +119,6 @@ def _row(board: Board, row: Row, names: Sequence[str], looks: Looks, shared: Sha
             for record in row.records
         ],
     }
-
-
-def _metered(row: Row) -> float | None:
-    """Passes of the batch per iteration as measured, mean over the seeds; None where training was not ours."""
-    found = [record.cost.metered_per_iteration for record in row.records if record.cost is not None]
-    return brief(sum(found) / len(found)) if found else None
 
 
 def _budget(spec: RunSpec | ForeignSpec) -> str | None:

@@ -73,6 +73,12 @@ class Row:
         return float(np.mean(costs)) if costs else None
 
     @property
+    def metered(self) -> float | None:
+        """Passes of the batch per iteration as metered, mean over the seeds; None where training was not ours."""
+        found = [record.cost.metered_per_iteration for record in self.records if record.cost is not None]
+        return float(np.mean(found)) if found else None
+
+    @property
     def flags(self) -> list[str]:
         """Of any of its records."""
         return _union(record.flags for record in self.records)
