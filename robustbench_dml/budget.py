@@ -59,9 +59,13 @@ def named_budget(name: str, dataset: DatasetInfo) -> Budget:
 
 def name_of(budget: Budget, dataset: str) -> str:
     """A budget as a user would write it: by its name where it has one for this data set, else passes or seconds."""
+    return budget_name(budget, dataset) or _written(budget)
+
+
+def budget_name(budget: Budget, dataset: str) -> str | None:
+    """The name of a budget on this data set, None where it has none."""
     info = DATASETS.get(dataset)
-    named = (name for name in BUDGETS if named_budget(name, info) == budget)
-    return next(named, _written(budget))
+    return next((name for name in BUDGETS if named_budget(name, info) == budget), None)
 
 
 def _written(budget: Budget) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from filelock import FileLock, Timeout
 
@@ -30,17 +31,13 @@ def alone(lock: Path, what: str, progress: Progress) -> Iterator[None]:
     Raises:
         OSError: the file cannot be written.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    held = FileLock(lock)
-    try:
-        held.acquire(timeout=0)
-    except Timeout:
+
+    def wait(held: FileLock) -> None:
         progress.say(f"another process is preparing '{what}': waiting for it")
         held.acquire()
-    try:
+
+    with _holding(lock, wait):
         yield
-    finally:
-        held.release()
 
 
 @contextmanager
@@ -58,12 +55,23 @@ def sole(lock: Path, refusal: str) -> Iterator[None]:
         RbdmlError: another process holds it.
         OSError: the file cannot be written.
     """
+
+    def refuse(_: FileLock) -> NoReturn:
+        raise RbdmlError(refusal) from None
+
+    with _holding(lock, refuse):
+        yield
+
+
+@contextmanager
+def _holding(lock: Path, taken: Callable[[FileLock], None]) -> Iterator[None]:
+    """Hold a lock; `taken` is called where another process holds it, and gets it or raises."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     held = FileLock(lock)
     try:
         held.acquire(timeout=0)
     except Timeout:
-        raise RbdmlError(refusal) from None
+        taken(held)
     try:
         yield
     finally:

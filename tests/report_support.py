@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from board_support import write_run
 
 from robustbench_dml.evaluation import BENIGN_COLUMNS, protocol_columns
-from robustbench_dml.files import sha256
-from robustbench_dml.records import QUERIES_FILE, Record, write_queries, write_record
+from robustbench_dml.records import Record
 from robustbench_dml.scores import CHANCE, empirical_robustness_score, skill_weighted_score
 
 COLUMNS = protocol_columns("ers")
@@ -42,10 +42,4 @@ def with_values(record: Record, values: dict[str, np.ndarray]) -> Record:
 
 def write_both(folder: Path, record: Record, values: dict[str, np.ndarray]) -> Record:
     """Write a record and its per-query values below a folder, as `rbdml run` does; returns what was written."""
-    place = folder / record.digest
-    place.mkdir(parents=True)
-    write_queries(place, values)
-    hashed = record.provenance.model_copy(update={"queries": sha256(place / QUERIES_FILE)})
-    record = record.model_copy(update={"provenance": hashed})
-    write_record(place, record)
-    return record
+    return write_run(folder / record.digest, record, values)

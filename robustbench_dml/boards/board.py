@@ -9,7 +9,7 @@ from pathlib import Path
 from robustbench_dml.attack import Column
 from robustbench_dml.boards.entries import Listed, read_all
 from robustbench_dml.errors import RbdmlError
-from robustbench_dml.evaluation import columns_of, protocol_named
+from robustbench_dml.evaluation import evaluated_columns
 from robustbench_dml.protocol import Evaluation
 from robustbench_dml.records import Record
 from robustbench_dml.registry import DATASETS
@@ -45,7 +45,7 @@ class Board:
     @property
     def columns(self) -> dict[str, Column]:
         """The attacked columns by name."""
-        return columns_of((*protocol_named(self.evaluation.protocol).attacks, *self.evaluation.also))
+        return evaluated_columns(self.evaluation)
 
     @property
     def title(self) -> str:

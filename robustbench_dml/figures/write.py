@@ -13,7 +13,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from robustbench_dml.errors import RbdmlError
-from robustbench_dml.evaluation import columns_of, protocol_named
+from robustbench_dml.evaluation import evaluated_columns
 from robustbench_dml.figures.efficiency import draw_efficiency
 from robustbench_dml.figures.look import STYLES, Style, StyleName
 from robustbench_dml.figures.profile import draw_profile
@@ -57,8 +57,7 @@ def write_figures(board: Board, style: StyleName = "screen", folder: Path | None
 
 def write_row_figures(rows: Sequence[Row], folder: Path, style: StyleName = "screen") -> list[Path]:
     """The same of comparable rows that are on no board; what training cost is what was metered."""
-    evaluation = rows[0].records[0].spec.evaluation
-    columns = columns_of((*protocol_named(evaluation.protocol).attacks, *evaluation.also))
+    columns = evaluated_columns(rows[0].records[0].spec.evaluation)
     return _write(layer_of_rows(rows, columns), folder, STYLES[style])
 
 

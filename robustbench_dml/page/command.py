@@ -6,11 +6,11 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from robustbench_dml.budget import named_budget
+from robustbench_dml.budget import budget_name
 from robustbench_dml.defense import resolve_params
 from robustbench_dml.evaluation import protocol_named
 from robustbench_dml.parameters import resolve
-from robustbench_dml.protocol import BUDGETS, FAMILIES, Budget, Evaluation, ForeignSpec, RunSpec, Search, Threat
+from robustbench_dml.protocol import FAMILIES, Budget, Evaluation, ForeignSpec, RunSpec, Search, Threat
 from robustbench_dml.records import CHECKPOINT_FILE
 from robustbench_dml.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, OPTIMISERS
 from robustbench_dml.specs import DEFAULT_BUDGET, published_evaluation
@@ -104,9 +104,7 @@ def _search_changes(search: Search, before: Search) -> dict[str, Any]:
 
 
 def _budget(budget: Budget, dataset: str) -> str:
-    info = DATASETS.get(dataset)
-    named = (name for name in BUDGETS if named_budget(name, info) == budget)
-    return next(named, f"{budget.amount}" if budget.kind == "passes" else f"{budget.amount}s")
+    return budget_name(budget, dataset) or f"{budget.amount}" + ("" if budget.kind == "passes" else "s")
 
 
 def _changed(values: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from robustbench_dml.errors import RbdmlError
-from robustbench_dml.evaluation import columns_of, protocol_named
+from robustbench_dml.evaluation import evaluated_columns
 from robustbench_dml.figures.look import StyleName
 from robustbench_dml.figures.write import write_row_figures
 from robustbench_dml.records import Record, read_record, record_folders
@@ -114,8 +114,7 @@ def show(records: list[Record], *, marked: str | None = None, folder: Path | Non
         marked: digest of the run to point out.
         folder: above those of the records, for ranks by the per-query values in them.
     """
-    evaluation = records[0].spec.evaluation
-    columns = columns_of((*protocol_named(evaluation.protocol).attacks, *evaluation.also))
+    columns = evaluated_columns(records[0].spec.evaluation)
     known = _known(records, folder)
     ranking = {one.digest: ranking_values(one, known[one.digest]) for one in records if one.digest in known}
     return record_tables(records, columns, marked=marked, values=ranking)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from robustbench_dml.errors import RbdmlError
-from robustbench_dml.evaluation import columns_of, protocol_named
+from robustbench_dml.evaluation import evaluated_columns
 from robustbench_dml.randomness import seed_of
 from robustbench_dml.records import RECORD_FILE, Record, read_record
 from robustbench_dml.report.per_query import shown_only, summary_for, values_of
@@ -170,8 +170,7 @@ def _better(gain: float, p: float) -> Literal["A", "B"] | None:
 
 def _directions(record: Record) -> dict[str, int]:
     """1 where more of an attacked column is better, -1 where less is."""
-    evaluation = record.spec.evaluation
-    columns = columns_of((*protocol_named(evaluation.protocol).attacks, *evaluation.also))
+    columns = evaluated_columns(record.spec.evaluation)
     return {name: 1 if column.ers_slope > 0 else -1 for name, column in columns.items()}
 
 

@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from robustbench_dml.errors import RbdmlError
-from robustbench_dml.evaluation import columns_of, protocol_named
+from robustbench_dml.evaluation import evaluated_columns, protocol_columns
 from robustbench_dml.files import sha256
 from robustbench_dml.records import QUERIES_FILE, Record, read_queries
 from robustbench_dml.scores import CHANCE, Score, scores_of, summary_of
@@ -41,11 +41,14 @@ def values_of(record: Record, folder: Path) -> Values:
 def summary_for(record: Record, scores: Iterable[Score] | None = None) -> Summary:
     """From means of a record's per-query values to all that is shown of them; by default with every score it has."""
     evaluation = record.spec.evaluation
-    attacks = protocol_named(evaluation.protocol).attacks
     known = {CHANCE: record.benign[CHANCE]} if CHANCE in record.benign else {}
     if scores is None:
-        scores = [one for one in scores_of(evaluation.protocol, columns_of(attacks)) if one.name in record.scores]
-    return summary_of(columns_of((*attacks, *evaluation.also)), list(scores), known)
+        scores = [
+            one
+            for one in scores_of(evaluation.protocol, protocol_columns(evaluation.protocol))
+            if one.name in record.scores
+        ]
+    return summary_of(evaluated_columns(evaluation), list(scores), known)
 
 
 def known_values(records: Iterable[Record], folders: Mapping[str, Path]) -> dict[str, Values]:
@@ -64,8 +67,8 @@ def known_values(records: Iterable[Record], folders: Mapping[str, Path]) -> dict
 
 def ranking_values(record: Record, values: Values) -> np.ndarray | None:
     """(Q,) values of the score that ranks; None where it is no mean of such, or the values are of another version."""
-    evaluation = record.spec.evaluation
-    score, *_ = scores_of(evaluation.protocol, columns_of(protocol_named(evaluation.protocol).attacks))
+    protocol = record.spec.evaluation.protocol
+    score, *_ = scores_of(protocol, protocol_columns(protocol))
     if not score.linear:
         return None
     try:

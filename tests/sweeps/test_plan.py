@@ -8,7 +8,7 @@ import torch
 from board_support import made_spec
 from cli_support import rbdml
 
-from robustbench_dml import recording, runs
+from robustbench_dml import recording
 from robustbench_dml.budget import Spent
 from robustbench_dml.checkpoints import Checkpoint, save_checkpoint, weights_hash
 from robustbench_dml.datasets.base import Roots
@@ -21,19 +21,6 @@ from robustbench_dml.registry import BACKBONES
 from robustbench_dml.sweeps.plan import Job, plan, plan_tree
 
 TREE = {"defense": "regular", "dataset": "fashion-mini"}
-
-
-@pytest.fixture
-def parsed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[RunSpec, Place]]:
-    """What `rbdml run` would do, instead of doing it."""
-    caught: list[tuple[RunSpec, Place]] = []
-
-    def catch(spec: RunSpec, place: Place, **_: Any) -> None:
-        caught.append((spec, place))
-        raise RbdmlError("reached")
-
-    monkeypatch.setattr(runs, "run", catch)
-    return caught
 
 
 def checked(job: Job, parsed: list[tuple[RunSpec, Place]]) -> None:

@@ -8,9 +8,7 @@ import pytest
 from board_support import made_spec
 from cli_support import rbdml
 
-from robustbench_dml import runs
 from robustbench_dml.cli import cli
-from robustbench_dml.errors import RbdmlError
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.recording import Place
 from robustbench_dml.sweeps.settings import Settings, Where
@@ -35,19 +33,6 @@ def test_a_matrix_may_set_all_that_a_run_may_be_given() -> None:
 @pytest.mark.parametrize("command", ["run", "status", "estimate"])
 def test_the_options_of_a_sweep_are_those_of_a_matrix(command: str) -> None:
     assert {*Settings.names(), *Where.names()} <= options_of("sweep", command)
-
-
-@pytest.fixture
-def parsed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[RunSpec, Place]]:
-    """What `rbdml run` would do, instead of doing it."""
-    caught: list[tuple[RunSpec, Place]] = []
-
-    def catch(spec: RunSpec, place: Place, **_: Any) -> None:
-        caught.append((spec, place))
-        raise RbdmlError("reached")
-
-    monkeypatch.setattr(runs, "run", catch)
-    return caught
 
 
 BOTH = {"defense": "act", "dataset": "fashion-mini"}
