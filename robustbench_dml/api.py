@@ -12,6 +12,7 @@ from robustbench_dml.checkpoints import Checkpoint, load_checkpoint, weights_has
 from robustbench_dml.datasets.base import Roots
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.evaluation import Evaluated, evaluate_model
+from robustbench_dml.precision import resolved
 from robustbench_dml.progress import Progress
 from robustbench_dml.recording import Place
 from robustbench_dml.records import Record
@@ -84,13 +85,14 @@ def run(
         weights: a file of weights to start from instead of the published ones.
         quiet: no progress bars.
         settings: as `specs.make_spec` takes them: backbone, pretrained, seed, params, training, evaluation. In
-            `evaluation`, `surrogate` is the path of a checkpoint.
+            `evaluation`, `surrogate` is the path of a checkpoint. A precision can be `auto`: bf16 where the device has
+            units for it.
 
     Raises:
         RbdmlError: bad input or a bad environment, in one line.
     """
-    progress, file = Progress(quiet), None if weights is None else Path(weights)
-    evaluation = dict(settings.pop("evaluation", None) or {})
+    progress, file, here = Progress(quiet), None if weights is None else Path(weights), pick_device(device)
+    evaluation = resolved(settings.pop("evaluation", None), here)
     surrogate = None if evaluation.get("surrogate") is None else Path(evaluation["surrogate"])
     spec = make_spec(
         defense=defense,
@@ -98,10 +100,11 @@ def run(
         budget=str(budget),
         weights=file,
         evaluation={**evaluation, "surrogate": surrogate},
+        training=resolved(settings.pop("training", None), here),
         **settings,
     )
     roots = Roots(None if data_root is None else Path(data_root), download, cache, progress)
-    place = Place(Path(out), roots, pick_device(device), batch_size, progress, file, surrogate)
+    place = Place(Path(out), roots, here, batch_size, progress, file, surrogate)
     return run_spec(spec, place, force=force).record
 
 
@@ -117,10 +120,11 @@ def train(
     **settings: Any,
 ) -> Checkpoint:
     """Train only: the model in eval mode, its spec and what was spent. Arguments as in `run`."""
-    progress, file = Progress(quiet), None if weights is None else Path(weights)
-    spec = make_spec(defense=defense, dataset=dataset, budget=budget, weights=file, **settings)
+    progress, file, here = Progress(quiet), None if weights is None else Path(weights), pick_device(device)
+    training = resolved(settings.pop("training", None), here)
+    spec = make_spec(defense=defense, dataset=dataset, budget=budget, weights=file, training=training, **settings)
     data = load_dataset(dataset, Roots(None if data_root is None else Path(data_root), progress=progress))
-    trainer = Trainer(spec, data, device=pick_device(device), weights=first_weights(spec, file, progress))
+    trainer = Trainer(spec, data, device=here, weights=first_weights(spec, file, progress))
     trainer.run(progress=progress)
     return Checkpoint(trainer.model.eval(), spec, trainer.spent, trainer.end)
 
@@ -152,20 +156,21 @@ def evaluate(
     Raises:
         RbdmlError: bad input, in one line.
     """
-    named = None
+    named, here = None, pick_device(device)
     if isinstance(surrogate, nn.Module):
         named = weights_hash(surrogate)[:16]
     elif surrogate is not None:
-        loaded = load_checkpoint(Path(surrogate), device=pick_device(device))
+        loaded = load_checkpoint(Path(surrogate), device=here)
         surrogate, named = loaded.model, weights_hash(loaded.embedder)[:16]
-    settings = changed_evaluation(published_evaluation(dataset), {**evaluation, "surrogate": named})
+    changes = {**resolved(evaluation, here), "surrogate": named}
+    settings = changed_evaluation(published_evaluation(dataset), changes)
     progress = Progress(quiet)
     data = load_dataset(dataset, Roots(None if data_root is None else Path(data_root), progress=progress))
     return evaluate_model(
         model,
         data,
         settings,
-        device=pick_device(device),
+        device=here,
         batch_size=batch_size,
         surrogate=surrogate,
         progress=progress,

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
 
 from robustbench_dml.attack import Attack
+from robustbench_dml.datasets.ahead import expect, read_ahead
 from robustbench_dml.datasets.base import Split
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.gallery import Block, Gallery, Items
+from robustbench_dml.memory import keep_freed_memory
 from robustbench_dml.optimisers.base import Optimiser, Problem
+from robustbench_dml.precision import bfloat16, weights_unchanged
 from robustbench_dml.protocol import Evaluation
 from robustbench_dml.randomness import uniform_per_item
 from robustbench_dml.registry import OPTIMISERS
@@ -45,7 +49,7 @@ class InBfloat16(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, D) float32."""
-        with torch.autocast(images.device.type, dtype=torch.bfloat16):
+        with bfloat16(images.device):
             embeddings: Tensor = self.model(images)
         return embeddings.float()
 
@@ -154,6 +158,8 @@ def arena_of(
     Raises:
         RbdmlError: embeddings that are not finite unit vectors.
     """
+    if device.type == "cpu":
+        keep_freed_memory()
     model = InOwnPrecision(model.to(device)).eval()
     gallery = Gallery(embed(model, split, device=device), split.labels, evaluation.precision)
     _check_unit(gallery.embeddings, tolerance=1e-3 if model.dtype.itemsize >= 4 else 2e-2)
@@ -163,8 +169,16 @@ def arena_of(
 @torch.no_grad()
 def embed(model: nn.Module, split: Split, *, device: torch.device) -> Tensor:
     """(N, D) embeddings of a whole split."""
-    rows = torch.arange(len(split), device=device)
-    return torch.cat([model(split.batch(block)) for block in rows.split(GALLERY_BLOCK)])
+    split = read_ahead(split)
+    blocks = torch.arange(len(split)).split(GALLERY_BLOCK)
+    embeddings = []
+    with weights_unchanged(device):
+        for block, following in zip_longest(blocks, blocks[1:]):
+            images = split.batch(block)
+            if following is not None:
+                expect(split, following)
+            embeddings.append(model(images))
+    return torch.cat(embeddings)
 
 
 def _check_unit(embeddings: Tensor, *, tolerance: float) -> None:

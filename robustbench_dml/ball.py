@@ -17,7 +17,7 @@ class Ball:
 
     Attributes:
         images: (B, ..., C, H, W) benign images in [0, 1]; the last three axes are one image.
-        threat: norm and radius.
+        threat: norm, radius and length of a step.
     """
 
     images: Tensor
@@ -39,10 +39,15 @@ class Ball:
         Clipping moves every pixel towards its benign value, so it never leaves the L2 ball.
         """
         if self._box is not None:
-            return torch.minimum(torch.maximum(images, self._box[0]), self._box[1])
+            return images.clamp(*self._box)
         away = images - self.images
         shrink = (self.threat.eps / norms(away).clamp_min(1e-12)).clamp_max(1)
         return (self.images + away * shrink).clamp_(0, 1)
+
+    def descend(self, images: Tensor, gradient: Tensor, *, length: float | None = None) -> Tensor:
+        """A step against a gradient, of the threat's length unless another is given, and back into the ball."""
+        step = self.threat.alpha if length is None else length
+        return self.project(torch.add(images, self.direction(gradient), alpha=-step))
 
     def direction(self, gradient: Tensor) -> Tensor:
         """The unit step that raises a value of this gradient most: its sign, or itself at length 1 (0 stays 0).

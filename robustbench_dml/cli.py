@@ -15,7 +15,7 @@ from robustbench_dml.cli_data import data
 from robustbench_dml.cli_inspect import inspect
 from robustbench_dml.cli_leaderboard import leaderboard
 from robustbench_dml.cli_options import (
-    PRECISIONS,
+    PRECISIONS_HERE,
     Fraction,
     Setting,
     evaluation_changes,
@@ -23,6 +23,7 @@ from robustbench_dml.cli_options import (
     output_options,
     place_of,
     place_options,
+    precision_here,
 )
 from robustbench_dml.cli_plot import plot
 from robustbench_dml.cli_submit import submit
@@ -53,7 +54,8 @@ def cli() -> None:
 @click.option("--lr", type=float, help="Learning rate of Adam.")
 @click.option("--weight-decay", type=float, help="Weight decay of Adam.")
 @click.option("--on-collapse", type=click.Choice(["stop", "continue"]), help="[default: continue]")
-@click.option("--precision", type=PRECISIONS, help="Of the network in training.  [default: fp32]")
+@click.option("--precision", type=PRECISIONS_HERE, help="Of the network in training.  [default: fp32]")
+@click.option("--weight-precision", type=PRECISIONS_HERE, help="Of its weight step.  [default: as --precision]")
 @click.option("--batchnorm", type=click.Choice(["frozen", "train"]), help="[default: frozen if pretrained]")
 @click.option("--pretrained/--no-pretrained", default=None, help="ImageNet weights.  [default: as published]")
 @click.option("--weights", type=click.Path(path_type=Path), help="Start from the weights in this file.")
@@ -77,6 +79,7 @@ def run(
     weight_decay: float | None,
     on_collapse: str | None,
     precision: str | None,
+    weight_precision: str | None,
     batchnorm: str | None,
     pretrained: bool | None,
     weights: Path | None,
@@ -108,7 +111,8 @@ def run(
             "lr": lr,
             "weight_decay": weight_decay,
             "on_collapse": on_collapse,
-            "precision": precision,
+            "precision": precision_here(precision, shared["device"]),
+            "weight_precision": precision_here(weight_precision, shared["device"]),
             "batchnorm": batchnorm,
         },
         evaluation=evaluation_changes(shared),

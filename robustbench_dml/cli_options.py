@@ -55,6 +55,7 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 PRECISIONS = click.Choice(["fp32", "bf16"])
+PRECISIONS_HERE = click.Choice(["fp32", "bf16", "auto"])  # auto: bf16 where the device has units for it
 NORMS = click.Choice(["linf", "l2"])
 
 # What an attack may do and how it searches.
@@ -64,7 +65,9 @@ attack_options = together(
     click.option("--attack-alpha", type=Fraction(), help="Evaluation step size."),
     click.option("--attack-steps", type=int, help="Evaluation steps."),
     click.option("--attack-seed", type=int, help="Of the choice of queries and targets.  [default: 0]"),
-    click.option("--attack-precision", type=PRECISIONS, help="Of the attack steps; scores are fp32.  [default: fp32]"),
+    click.option(
+        "--attack-precision", type=PRECISIONS_HERE, help="Of the attack steps; scores are fp32.  [default: fp32]"
+    ),
     click.option("--optimiser", help="`rbdml list optimisers`.  [default: the protocol's]"),
     click.option("--search", type=Setting(), multiple=True, help="A parameter of the optimiser; repeatable."),
     click.option("--surrogate", type=click.Path(path_type=Path), help="The checkpoint that attacks transfer from."),
@@ -106,11 +109,21 @@ def attack_changes(given: dict[str, Any]) -> dict[str, Any]:
         "alpha": given["attack_alpha"],
         "steps": given["attack_steps"],
         "seed": given["attack_seed"],
-        "precision": given["attack_precision"],
+        "precision": precision_here(given["attack_precision"], given["device"]),
         "optimiser": given["optimiser"],
         "search": dict(given["search"]) or None,
         "surrogate": given["surrogate"],
     }
+
+
+def precision_here(name: str | None, device: str) -> str | None:
+    """A precision that was asked for, `auto` as what it is on the device of that name."""
+    if name != "auto":
+        return name
+    from robustbench_dml.api import pick_device
+    from robustbench_dml.precision import best_precision
+
+    return best_precision(pick_device(device))
 
 
 def evaluation_changes(given: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ TYPES: dict[str, Any] = {
     **dict.fromkeys(("seed", "eta", "pairs", "queries", "attack-steps", "attack-seed"), int),
     **dict.fromkeys(("lr", "weight-decay"), float),
     **dict.fromkeys(("eps", "alpha", "attack-eps", "attack-alpha"), Fraction()),
-    **dict.fromkeys(("precision", "attack-precision"), PRECISIONS),
+    **dict.fromkeys(("precision", "weight-precision", "attack-precision"), PRECISIONS),
     "attack-norm": NORMS,
     "on-collapse": click.Choice(["stop", "continue"]),
     "batchnorm": click.Choice(["frozen", "train"]),

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.pixels import to_unit_range
+from robustbench_dml.precision import bfloat16
 from robustbench_dml.pretrained import load_weights
 from robustbench_dml.protocol import Precision
 from robustbench_dml.randomness import seed_of
@@ -32,6 +33,7 @@ class Embedder(nn.Module):
         self.backbone = backbone
         self.frozen_batchnorm = False  # whether batch-norm keeps its running statistics in train mode too
         self.precision: Precision = "fp32"  # of the backbone's arithmetic; the embedding itself is always float32
+        self._normalises = any(mean) or any(each != 1 for each in std)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
@@ -39,11 +41,12 @@ class Embedder(nn.Module):
         """(B, C, H, W) float in [0, 1], or uint8 -> (B, D) unit vectors."""
         if images.dtype == torch.uint8:
             images = to_unit_range(images)
-        normalised = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        normalised = (images - self.mean) / self.std if self._normalises else images
+        normalised = normalised.contiguous(memory_format=torch.channels_last)
         if self.precision == "fp32":
             features = self.backbone(normalised)
         else:
-            with torch.autocast(images.device.type, dtype=torch.bfloat16):
+            with bfloat16(images.device):
                 features = self.backbone(normalised)
         if features.dtype in (torch.bfloat16, torch.float16):  # too coarse for distances
             features = features.float()

@@ -19,6 +19,7 @@ from robustbench_dml.errors import RbdmlError, did_you_mean
 from robustbench_dml.gallery import Items
 from robustbench_dml.interrupts import deferred_interrupts
 from robustbench_dml.parts import Parts
+from robustbench_dml.precision import weights_unchanged
 from robustbench_dml.progress import Bar, Progress
 from robustbench_dml.protocol import PROTOCOLS, Evaluation, Protocol
 from robustbench_dml.randomness import seed_of, uniform_per_item
@@ -186,7 +187,8 @@ def attacked_values(
     evaluation, parts = arena.evaluation, parts or Parts()
     names = (*protocol_named(evaluation.protocol).attacks, *evaluation.also)
     found: dict[str, list[Tensor]] = {}
-    with parts, deferred_interrupts() as pending, _bar(progress, len(queries) * len(names)) as bar:
+    total, unchanged = len(queries) * len(names), weights_unchanged(arena.split.labels.device)
+    with parts, deferred_interrupts() as pending, _bar(progress, total) as bar, unchanged:
         for rows in queries.to(arena.split.labels.device).split(batch_size):
             items = Items(arena.gallery, rows)
             for name in names:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_dml.ball import Ball
+from robustbench_dml.leaving import Leaving
 from robustbench_dml.protocol import Threat
 
 # (embeddings (n, *K, D), rows (n,)) -> (n,): the value of each group still under attack, to be minimised. `rows`
@@ -47,7 +48,7 @@ def pgd(
     if active is not None:
         rows = rows[active]
     current = result[rows]
-    ball = Ball(current, threat)
+    ball, leaving = Ball(current, threat), Leaving(len(rows), images.device)
     for _ in range(threat.steps if len(rows) else 0):
         current.requires_grad_(True)
         with torch.enable_grad():
@@ -55,13 +56,13 @@ def pgd(
             values = objective(embeddings.unflatten(0, current.shape[:-3]), rows)
         if not values.requires_grad:  # the model cut the graph: nothing to follow
             break
-        done = finished(values) if finished is not None else None
-        if done is not None and bool(done.all()):
+        staying = leaving.staying(finished(values)) if finished is not None else None
+        if staying is not None and len(staying) == 0:
             break
         (gradient,) = torch.autograd.grad(values, current, torch.ones_like(values))
-        current = ball.project(current.detach() - threat.alpha * ball.direction(gradient))
-        if done is not None and bool(done.any()):
-            result[rows[done]] = current[done]
-            rows, current, ball = rows[~done], current[~done], ball.take(~done)
+        current = ball.descend(current.detach(), gradient)
+        if staying is not None:
+            result[rows] = current
+            rows, current, ball = rows[staying], current[staying], ball.take(staying)
     result[rows] = current.detach()
     return result

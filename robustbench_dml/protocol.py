@@ -8,9 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 from pydantic_core import PydanticCustomError
 
 MARGIN = 0.2  # gamma of the triplet loss
@@ -55,6 +63,13 @@ class Training(Frozen):
     transform: Literal["none", "crop and flip"] = "none"  # of training images: a random crop, mirrored half the time
     batchnorm: Literal["frozen", "train"] = "frozen"  # whether the weight step uses the running statistics
     precision: Precision = "fp32"  # of the network in training
+    weight_precision: Precision | None = None  # of the step that trains the weights, where it is another one
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_set(self, inner: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The hash of a spec names its record: those from before there was this setting keep their names."""
+        written: dict[str, Any] = inner(self)
+        return {name: value for name, value in written.items() if name != "weight_precision" or value is not None}
 
 
 class Search(Frozen):

@@ -48,9 +48,9 @@ def make_spec(
         weights: a file of weights to start from instead of the published ones.
         seed: of the weights, the batches and the triplets.
         params: of the defense, by name.
-        training: any of eps, alpha, eta, pairs, lr, weight_decay, on_collapse, transform, batchnorm, precision;
-            None values are left out. `batchnorm` is `frozen` unless given, but `train` for networks that start from
-            random weights: they have running statistics to learn.
+        training: any of eps, alpha, eta, pairs, lr, weight_decay, on_collapse, transform, batchnorm, precision,
+            weight_precision (left out where it is the same); None values are left out. `batchnorm` is `frozen` unless
+            given, but `train` for networks that start from random weights: they have running statistics to learn.
         evaluation: as in `changed_evaluation`.
 
     Raises:
@@ -66,6 +66,8 @@ def make_spec(
     chosen.setdefault("batchnorm", "train" if first is None else "frozen")
     if "eta" in chosen:
         chosen["steps"] = chosen.pop("eta")
+    if chosen.get("weight_precision") == chosen.get("precision", family.training.precision):
+        chosen.pop("weight_precision", None)
     threat = _threat_changes(chosen)
     evaluated = changed_evaluation(published_evaluation(data.name), evaluation or {})
     with _named_errors(steps="eta"):

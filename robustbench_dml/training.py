@@ -13,11 +13,14 @@ from robustbench_dml.batches import Batch, PairStream
 from robustbench_dml.budget import PropagationMeter, Spent
 from robustbench_dml.checkpoints import read_tensors, tensors_hash, write_tensors
 from robustbench_dml.collapse import CollapseMonitor
+from robustbench_dml.datasets.ahead import expect, read_ahead
 from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.defense import build_defense
 from robustbench_dml.embedder import build_embedder, check_fit
 from robustbench_dml.errors import DivergedError, RbdmlError
 from robustbench_dml.interrupts import Interrupts, deferred_interrupts
+from robustbench_dml.memory import keep_freed_memory
+from robustbench_dml.precision import weights_unchanged
 from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.provenance import defense_source, device_name
@@ -49,7 +52,9 @@ class Trainer:
         self.device = device
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        self.data, self.hashes = dataset.train.to(device), dict(dataset.hashes)
+        else:
+            keep_freed_memory()
+        self.data, self.hashes = read_ahead(dataset.train.to(device)), dict(dataset.hashes)
         self.model = build_embedder(
             check_fit(spec.backbone, dataset.image_shape, dataset.name),
             seed=spec.seed,
@@ -59,7 +64,7 @@ class Trainer:
         self.model.frozen_batchnorm = spec.training.batchnorm == "frozen"
         self.defense = build_defense(spec.defense, spec.params, spec.training.threat)
         self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=spec.training.lr, weight_decay=spec.training.weight_decay
+            self.model.parameters(), lr=spec.training.lr, weight_decay=spec.training.weight_decay, fused=True
         )
         self.pairs = PairStream(dataset.train.labels, pairs=spec.training.pairs, seed=spec.seed)
         self.spent = Spent()
@@ -96,7 +101,6 @@ class Trainer:
             progress.bar(budget.amount, f"train {self.spec.defense}", unit) as bar,
             deferred_interrupts(interrupts) as pending,
             reproducible(self.device),
-            self.model.in_precision(self.spec.training.precision),
         ):
             bar.advance_to(self.spent.of(budget))
             while not self._finished():
@@ -142,12 +146,14 @@ class Trainer:
         start, before = time.perf_counter(), self.spent.of(self.spec.budget)
         batch = self.batch(self.spent.iterations)
         torch.manual_seed(seed_of(self.spec.seed, "dropout", self.spent.iterations))
+        precision = self.spec.training.precision
         self.model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), self.model.in_precision(precision), weights_unchanged(self.device):
             perturbed = self.defense.perturb(self.model, batch)
         self.model.train()
         self.collapse.begin()
-        loss = self.defense.loss(self.model, batch, perturbed)
+        with self.model.in_precision(self.spec.training.weight_precision or precision):
+            loss = self.defense.loss(self.model, batch, perturbed)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.loss = loss.item()
@@ -173,8 +179,10 @@ class Trainer:
         indices = self.pairs.indices(batch).to(self.device)
         plain = self.spec.training.transform == "none"
         rng = generator(self.spec.seed, "augmentation", batch)
+        images = self.data.batch(indices) if plain else self.data.augmented(indices, rng)
+        expect(self.data, self.pairs.indices((iteration + 1) // self.defense.replays))
         return Batch(
-            images=self.data.batch(indices) if plain else self.data.augmented(indices, rng),
+            images=images,
             labels=self.data.labels[indices],
             indices=indices,
             rng=generator(self.spec.seed, "triplets", iteration),
@@ -222,7 +230,10 @@ class Trainer:
         self.model.load_state_dict(_under("model", tensors))
         saved = self.optimizer.state_dict()
         moments = _under("optimizer", tensors)
-        saved["state"] = {index: _under(str(index), moments) for index in range(len(list(self.model.parameters())))}
+        saved["state"] = {
+            index: {name: _laid_out_as(weights, value) for name, value in _under(str(index), moments).items()}
+            for index, weights in enumerate(self.model.parameters())
+        }
         self.optimizer.load_state_dict(saved)
         self.spent = Spent.model_validate_json(state["spent"])
         remembered = _under("defense", tensors)
@@ -234,3 +245,8 @@ class Trainer:
 
 def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def _laid_out_as(weights: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Files hold tensors row by row; a moment in another layout than its weights makes every step slower."""
+    return torch.empty_like(weights, dtype=value.dtype).copy_(value) if value.shape == weights.shape else value

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from robustbench_dml import api
 from robustbench_dml.checkpoints import save_checkpoint, weights_hash
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.evaluation import columns_of
-from robustbench_dml.protocol import PROTOCOLS, Evaluation, Search, Threat
+from robustbench_dml.protocol import PROTOCOLS, Evaluation, RunSpec, Search, Threat
 from robustbench_dml.registry import ATTACKS, OPTIMISERS
 from robustbench_dml.specs import changed_evaluation, make_spec, published_evaluation, with_evaluation
 
@@ -194,3 +195,33 @@ def test_an_attack_in_a_file_can_be_named(tmp_path: Path) -> None:
         assert changed_evaluation(PUBLISHED, {"also": [f"{path}:specs-own"]}).also == ("specs-own",)
     finally:
         ATTACKS._entries.pop("specs-own", None)
+
+
+# The precision of training
+
+
+def test_a_precision_that_is_not_set_leaves_no_trace_in_a_spec() -> None:
+    """Specs of before there was one for the weight step keep their hashes, which name their records."""
+    spec = make_spec(defense="regular", dataset="fashion-mini", training={"precision": "bf16"})
+    assert "weight_precision" not in spec.model_dump_json()
+    same = make_spec(
+        defense="regular", dataset="fashion-mini", training={"precision": "bf16", "weight_precision": "bf16"}
+    )
+    assert same.digest == spec.digest
+    other = make_spec(
+        defense="regular", dataset="fashion-mini", training={"precision": "bf16", "weight_precision": "fp32"}
+    )
+    assert other.digest != spec.digest
+    assert type(other).model_validate_json(other.model_dump_json()) == other
+
+
+def test_records_on_the_board_keep_their_names() -> None:
+    records = sorted((Path(__file__).parents[1] / "leaderboards" / "fashion-mini" / "records").glob("*/record.json"))
+    assert records
+    for path in records:
+        assert RunSpec.model_validate_json(json.dumps(json.loads(path.read_text())["spec"])).digest == path.parent.name
+
+
+def test_a_precision_can_only_be_auto_where_a_device_is_known() -> None:
+    with pytest.raises(RbdmlError, match=r"precision = 'auto': input should be 'fp32' or 'bf16'"):
+        make_spec(defense="regular", dataset="fashion-mini", training={"precision": "auto"})

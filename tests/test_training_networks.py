@@ -157,6 +157,34 @@ def test_bfloat16_is_used_in_training_and_nowhere_after(dataset: Dataset) -> Non
     assert all(value.dtype != torch.bfloat16 for value in trainer.model.state_dict().values())
 
 
+@pytest.mark.parametrize(("steps", "weights"), [("bf16", "fp32"), ("fp32", "bf16")])
+def test_the_weight_step_can_have_a_precision_of_its_own(dataset: Dataset, steps: str, weights: str) -> None:
+    trainer = Trainer(spec(precision=steps, weight_precision=weights), dataset, device=CPU)
+    seen: set[tuple[bool, torch.dtype]] = set()
+    trainer.model.backbone[0].register_forward_hook(  # type: ignore[index]
+        lambda module, _, out: seen.add((module.training, out.dtype))
+    )
+    trainer.run(progress=QUIET)
+    types = {"bf16": torch.bfloat16, "fp32": torch.float32}
+    assert seen == {(False, types[steps]), (True, types[weights])}
+
+
+def test_weights_cast_once_are_cast_anew_when_they_have_changed(dataset: Dataset) -> None:
+    """What PGD keeps ends with it: a run equals one that casts in every forward."""
+    kept = trained(spec(precision="bf16"), dataset)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("robustbench_dml.training.weights_unchanged", lambda _: contextlib.nullcontext())
+        plain = trained(spec(precision="bf16"), dataset)
+    assert weights_hash(kept.model) == weights_hash(plain.model)
+
+
+def test_a_resumed_optimiser_is_laid_out_as_its_weights(dataset: Dataset, tmp_path: Path) -> None:
+    trained(spec(), dataset, tmp_path / "state", stop=2)
+    resumed = trained(spec(), dataset, tmp_path / "state", stop=3)
+    for weights, state in resumed.optimizer.state.items():
+        assert state["exp_avg"].stride() == state["exp_avg_sq"].stride() == weights.stride()
+
+
 def test_bfloat16_learns_about_the_same(dataset: Dataset) -> None:
     """The embeddings of both stay near each other after a few steps, and are not equal."""
     made = spec(transform="none", batchnorm="frozen").model_copy(

@@ -31,4 +31,4 @@ class FGSM(Optimiser):
         ball, start = problem.ball, problem.start(0, random=self.random_start)
         _, gradient = problem.gradient(start, problem.rows)
         length = problem.threat.eps * (FROM_RANDOM if self.random_start else 1)
-        return ball.project(start - length * ball.direction(gradient))
+        return ball.descend(start, gradient, length=length)

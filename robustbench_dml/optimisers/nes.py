@@ -56,7 +56,7 @@ class NES(Optimiser):
         ball, images = problem.ball, problem.images
         for step in range(problem.threat.steps):
             estimate = self.estimate(problem, images, step)
-            images = ball.project(images - problem.threat.alpha * ball.direction(estimate))
+            images = ball.descend(images, estimate)
         return images
 
     def estimate(self, problem: Problem, images: Tensor, step: int) -> Tensor:

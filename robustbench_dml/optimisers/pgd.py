@@ -23,5 +23,5 @@ class PGD(Restarting):
         ball, images, rows = problem.ball, start, problem.rows
         for _ in range(problem.threat.steps):
             _, gradient = problem.gradient(images, rows)
-            images = ball.project(images - problem.threat.alpha * ball.direction(gradient))
+            images = ball.descend(images, gradient)
         return images, None

@@ -19,7 +19,8 @@ FILE = "FILE.py"  # stands for the file of a defense or an attack that is not on
 SURROGATE, WEIGHTS = "SURROGATE-", "WEIGHTS-"  # stand for files; what follows is the start of their hash
 
 LENGTHS = ("eps", "alpha")
-IN_TRAINING = ("eta", *LENGTHS, "pairs", "lr", "weight_decay", "on_collapse", "precision", "batchnorm")
+PRECISIONS = ("precision", "weight_precision")
+IN_TRAINING = ("eta", *LENGTHS, "pairs", "lr", "weight_decay", "on_collapse", *PRECISIONS, "batchnorm")
 
 
 def command_for(spec: RunSpec | ForeignSpec) -> str:

@@ -92,6 +92,7 @@ class Settings(Options):
     weight_decay: float | None = None
     on_collapse: Literal["stop", "continue"] | None = None
     precision: Precision | None = None
+    weight_precision: Precision | None = None
     batchnorm: Literal["frozen", "train"] | None = None
     pretrained: bool | None = None
     weights: str | None = None

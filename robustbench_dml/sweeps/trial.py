@@ -62,7 +62,14 @@ class Trials:
         """
         training, dataset = spec.training, self._load(spec.dataset)
         kind = spec.dataset, spec.backbone
-        trained = (*kind, training.precision, spec.defense, training.pairs, training.threat.steps)
+        trained = (
+            *kind,
+            training.precision,
+            training.weight_precision,
+            spec.defense,
+            training.pairs,
+            training.threat.steps,
+        )
         attacked = (*kind, spec.evaluation.precision)
         if trained not in self.training:
             self.training[trained] = training_rate(spec, dataset, self._device)

@@ -91,6 +91,7 @@ TRAINING = st.fixed_dictionaries(
         "weight_decay": some(st.floats(0, 1)),
         "on_collapse": some(st.sampled_from(["stop", "continue"])),
         "precision": PRECISION,
+        "weight_precision": PRECISION,
         "batchnorm": some(st.sampled_from(["train", "frozen"])),
     }
 )

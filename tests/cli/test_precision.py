@@ -1,0 +1,51 @@
+"""`--precision auto`: what it is on the device, recorded by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cli_support import RUN, rbdml, spec_of
+
+from robustbench_dml import api, precision
+from robustbench_dml.precision import best_precision
+from robustbench_dml.records import Record
+
+TRAINED, ATTACKED = ("--precision", "auto"), ("--attack-precision", "auto")
+
+
+@pytest.fixture(params=["fp32", "bf16"])
+def best(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    for module in (precision, api):
+        monkeypatch.setattr(module, "best_precision", lambda _: request.param, raising=False)
+    return str(request.param)
+
+
+def test_auto_is_recorded_as_what_it_was(best: str, tmp_path: Path) -> None:
+    answer = rbdml(*RUN, *TRAINED, "--weight-precision", "fp32", *ATTACKED, "--json", "--out", tmp_path)
+    assert answer.code == 0, answer.err
+    spec = spec_of(Record.model_validate_json(answer.out))
+    assert (spec.training.precision, spec.evaluation.precision) == (best, best)
+    assert spec.training.weight_precision == (None if best == "fp32" else "fp32")
+    again = rbdml(*RUN, *TRAINED, "--weight-precision", "fp32", *ATTACKED, "--out", tmp_path)
+    assert again.out.startswith("already recorded")
+
+
+def test_python_takes_auto_too(best: str) -> None:
+    trained = api.train(
+        "regular", "fashion-mini", budget="32", training={"pairs": 8, "precision": "auto"}, device="cpu", quiet=True
+    )
+    assert trained.spec.training.precision == best
+    found = api.evaluate(trained.model, "fashion-mini", queries=2, steps=1, precision="auto", device="cpu", quiet=True)
+    assert found.scores
+
+
+def test_a_sweep_names_its_precision() -> None:
+    """It is worked out on one machine and done on others."""
+    answer = rbdml("sweep", "--defense", "regular", "--dataset", "fashion-mini", "--precision", "auto")
+    assert answer.code == 2
+    assert "'auto' is not one of 'fp32', 'bf16'" in answer.err
+
+
+def test_auto_is_what_the_device_does_best() -> None:
+    assert best_precision(api.pick_device("cpu")) in ("fp32", "bf16")

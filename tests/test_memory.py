@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+
+import pytest
+
+from robustbench_dml import memory
+
+SCRIPT = """
+import resource, sys
+import torch
+from robustbench_dml.memory import keep_freed_memory
+
+if sys.argv[1] == "keep" and not keep_freed_memory():
+    sys.exit("told nothing")
+before = 0
+for turn in range(12):
+    torch.ones(24 * 2**20)  # 96 MiB, freed at once
+    if turn == 1:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def page_faults(how: str) -> int:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, how], check=False, capture_output=True, text=True, env=environment
+    )
+    if done.returncode and "told nothing" in done.stderr:
+        pytest.skip("the C library of this system cannot be told to keep freed memory")
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+def test_freed_memory_is_used_again() -> None:
+    """Without it each of ten tensors of 96 MiB is filled with zeros by the system, a page at a time."""
+    assert page_faults("keep") < page_faults("default") / 4
+
+
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: pytest.fail("asked for the C library"))
+    assert memory.keep_freed_memory.__wrapped__() is False
+
+
+def test_a_c_library_without_mallopt_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    assert memory.keep_freed_memory.__wrapped__() is False
