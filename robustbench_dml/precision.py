@@ -30,6 +30,17 @@ def weights_unchanged(device: torch.device) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Products of float32 matrices in float32, whatever shorter format the process allows for them elsewhere."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def best_precision(device: torch.device) -> Precision:
     """What `auto` stands for: bf16 where the device has units for it, and fp32 where it would be emulated."""
     if device.type == "cuda":

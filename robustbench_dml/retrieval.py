@@ -6,6 +6,7 @@ distance", which is wrong for ties and duplicates. Ties between other rows are b
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import faiss
@@ -14,10 +15,12 @@ import torch
 from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor
 
-from robustbench_dml.geometry import order_keys
+from robustbench_dml.geometry import unit64, unit_keys
+from robustbench_dml.places import places
 
 BLOCK = 512  # queries ranked at once: memory is a few times BLOCK x N x 8 bytes
-KMEANS_ITERATIONS = 50
+FEW = 64  # items of a class up to which counting what is nearer than each is faster than sorting the list
+KMEANS_ITERATIONS = 50  # at most
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,56 @@ def retrieval_scores(embeddings: Tensor, labels: Tensor, queries: Tensor) -> Ret
         labels: (N,) classes.
         queries: (Q,) rows that are queries; all rows are the gallery.
     """
-    blocks = [_score_block(embeddings, labels, rows) for rows in queries.split(BLOCK)]
+    _, inverse, count = torch.unique(labels, return_inverse=True, return_counts=True)
+    if int(count.max()) <= FEW:
+        return _counted(embeddings, queries, inverse, count)
+    return _sorted(embeddings, labels, queries)
+
+
+def _counted(embeddings: Tensor, queries: Tensor, classes: Tensor, count: Tensor) -> RetrievalScores:
+    """From the places of the items of each query's class. Queries of large classes come first, so that blocks of
+    them have little to fill up."""
+    members = torch.full((len(count), int(count.max())), -1, device=classes.device)
+    order = classes.argsort(stable=True)
+    within = torch.arange(len(order), device=order.device) - (count.cumsum(0) - count)[classes[order]]
+    members[classes[order], within] = order
+    by_size = count[classes[queries]].argsort(descending=True, stable=True)
+    columns: list[list[Tensor]] = [[], [], [], []]
+    for rows in by_size.split(BLOCK):
+        own = queries[rows]
+        items = members[classes[own]][:, : int(count[classes[own[0]]])]
+        found = places(embeddings, own, torch.where(items < 0, own[:, None], items))
+        for column, scores in zip(columns, _of_places(found), strict=True):
+            column.append(scores)
+    back = by_size.argsort()
+    return RetrievalScores(*(torch.cat(column)[back].cpu() for column in columns))
+
+
+def _of_places(found: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """R@1, R@2, AP and AP@R of queries: (B, R) places of the items of their classes, -1 where there is none."""
+    none = torch.iinfo(found.dtype).max
+    place = found.masked_fill(found < 0, none).sort(1).values
+    there, rank = place < none, torch.arange(1, place.shape[1] + 1, device=place.device)
+    positives = there.sum(1)
+    precision = torch.where(there, rank / (place.double() + 1), 0.0)
+    count, lonely = positives.double().where(positives > 0, torch.nan), torch.where(positives > 0, 0.0, torch.nan)
+    return (
+        (place[:, 0] < 1).double() + lonely,
+        (place[:, 0] < 2).double() + lonely,
+        precision.sum(1) / count,
+        (precision * (place < positives[:, None])).sum(1) / count,
+    )
+
+
+def _sorted(embeddings: Tensor, labels: Tensor, queries: Tensor) -> RetrievalScores:
+    """From whole lists in order."""
+    directions = unit64(embeddings)
+    blocks = [_score_block(directions, labels, rows) for rows in queries.split(BLOCK)]
     return RetrievalScores(*(torch.cat(column).cpu() for column in zip(*blocks, strict=True)))
 
 
-def _score_block(embeddings: Tensor, labels: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    relevant = _relevance_in_order(embeddings, labels, rows)
+def _score_block(directions: Tensor, labels: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    relevant = _relevance_in_order(directions, labels, rows)
     positives = relevant.sum(1)
     count = positives.double().where(positives > 0, torch.nan)
     hits = relevant.cumsum(1, dtype=torch.int32)
@@ -67,7 +114,7 @@ def _score_block(embeddings: Tensor, labels: Tensor, rows: Tensor) -> tuple[Tens
     )
 
 
-def _relevance_in_order(embeddings: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+def _relevance_in_order(directions: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
     """(B, N - 1) bool: whether the gallery, nearest first and without the query itself, is of its class.
 
     Distance, index and relevance are packed into one integer, so that sorting plain values is enough (several
@@ -76,13 +123,18 @@ def _relevance_in_order(embeddings: Tensor, labels: Tensor, rows: Tensor) -> Ten
     n = len(labels)
     index = torch.arange(n, device=labels.device)
     relevant = labels[rows][:, None] == labels
-    packed = (order_keys(embeddings[rows], embeddings) * n + index) * 2 + relevant
+    packed = (unit_keys(directions[rows], directions) * n + index) * 2 + relevant
     packed.scatter_(1, rows[:, None], torch.iinfo(torch.int64).max)
     if packed.device.type == "cpu":
-        ordered = torch.from_numpy(np.sort(packed.numpy(), axis=1))
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # numpy sorts without the interpreter's lock
+            ordered = torch.cat(list(pool.map(_in_order, packed.chunk(torch.get_num_threads()))))
     else:
         ordered = packed.sort(1).values
     return (ordered[:, :-1] & 1).bool()
+
+
+def _in_order(numbers: Tensor) -> Tensor:
+    return torch.from_numpy(np.sort(numbers.numpy(), axis=1))
 
 
 def cluster_nmi(embeddings: Tensor, labels: Tensor, *, seed: int) -> float:

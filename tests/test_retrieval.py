@@ -12,6 +12,7 @@ from support import unit_rows
 from torch import Tensor
 from torch.nn import functional as F
 
+from robustbench_dml import retrieval
 from robustbench_dml.retrieval import (
     cluster_nmi,
     effective_rank,
@@ -38,7 +39,9 @@ def naive_order(embeddings: Tensor, query: int) -> list[int]:
 
 
 @pytest.mark.parametrize("embeddings", [unit_rows(60, 4, seed=1), tied()], ids=["random", "tied"])
-def test_scores_equal_a_loop(embeddings: Tensor) -> None:
+@pytest.mark.parametrize("few", [0, 64], ids=["sorted", "counted"])
+def test_scores_equal_a_loop(monkeypatch: pytest.MonkeyPatch, embeddings: Tensor, few: int) -> None:
+    monkeypatch.setattr(retrieval, "FEW", few)
     scores = retrieval_scores(embeddings, LABELS, torch.arange(60))
     for query in range(60):
         relevant = [bool(LABELS[row] == LABELS[query]) for row in naive_order(embeddings, query)]
@@ -49,6 +52,18 @@ def test_scores_equal_a_loop(embeddings: Tensor) -> None:
         assert scores.r_at_2[query] == any(relevant[:2])
         assert math.isclose(scores.ap[query], sum(precisions) / positives, abs_tol=1e-12)
         assert math.isclose(scores.ap_at_r[query], sum(at_r) / positives, abs_tol=1e-12)
+
+
+def test_counting_and_sorting_come_to_the_same_for_classes_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some have one image, and not every image is a query."""
+    labels = torch.cat([torch.arange(20), torch.arange(12).repeat(3), torch.full((9,), 5)])
+    embeddings, queries = unit_rows(len(labels), 8, seed=3), torch.randperm(len(labels))[:50]
+    counted = retrieval_scores(embeddings, labels, queries)
+    monkeypatch.setattr(retrieval, "FEW", 0)
+    ordered = retrieval_scores(embeddings, labels, queries)
+    for name, values in vars(counted).items():
+        assert torch.allclose(values, getattr(ordered, name), atol=1e-12, equal_nan=True), name
+    assert bool(counted.ap.isnan().any())
 
 
 def ties_within_classes() -> Tensor:

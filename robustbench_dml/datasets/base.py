@@ -76,13 +76,13 @@ class Split:
         draw = torch.rand(3, count, generator=rng, dtype=torch.float64)
         top = (draw[0] * (height - high + 1)).long()
         left = (draw[1] * (width - wide + 1)).long()
-        down, across = torch.arange(high), torch.arange(wide)
-        columns = torch.where(draw[2, :, None] < 0.5, across.flip(0), across) + left[:, None]
-        rows = top[:, None] + down
-        place = (rows[:, :, None] * width + columns[:, None, :]).to(images.device)  # (B, h, w) within each plane
-        planes = images.flatten(2)
-        chosen = planes.gather(2, place.flatten(1)[:, None].expand(-1, planes.shape[1], -1))
-        return to_unit_range(chosen.unflatten(2, (high, wide)))
+        mirrored = draw[2] < 0.5
+        seen = images.new_empty(count, images.shape[1], high, wide)
+        # Copying one image after another is several times faster than gathering all of their pixels by index.
+        for to, image, y, x, flip in zip(seen, images, top.tolist(), left.tolist(), mirrored.tolist(), strict=True):
+            part = image[:, y : y + high, x : x + wide]
+            to.copy_(part.flip(-1) if flip else part)
+        return to_unit_range(seen)
 
     def _stored(self, indices: Tensor) -> Tensor:
         return self.images[indices].to(self.labels.device, non_blocking=True)

@@ -1,0 +1,137 @@
+"""The ten columns of protocol `ers`: the suite, the bare passes that it needs, and a loop over queries.
+
+White-box PGD-32 on queries of the whole gallery of `fashion` (`fashion-mini` where that is not here); the model is
+trained for some seconds first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import torch
+from measure import Case, timed
+from straightforward import attacks as loop
+from straightforward.model import Plain
+from torch import Tensor
+
+from robustbench_dml import api
+from robustbench_dml.arena import Arena, arena_of
+from robustbench_dml.datasets.base import Roots
+from robustbench_dml.embedder import Embedder
+from robustbench_dml.errors import MissingDataError
+from robustbench_dml.evaluation import attacked_values, choose_queries, columns_of, protocol_columns, protocol_named
+from robustbench_dml.gallery import Items
+from robustbench_dml.precision import best_precision, weights_unchanged
+from robustbench_dml.protocol import Precision
+from robustbench_dml.registry import ATTACKS
+from robustbench_dml.runs import load_dataset
+from robustbench_dml.scores import empirical_robustness_score
+from robustbench_dml.specs import make_spec
+
+ROUNDS = 2
+QUERIES, LOOPED, AT_ONCE = 256, 32, 128
+NAMES = protocol_named("ers").attacks
+
+
+@cache
+def dataset_name() -> str:
+    """The largest set of grey images that is here."""
+    try:
+        load_dataset("fashion", Roots(None))
+    except MissingDataError:
+        return "fashion-mini"
+    return "fashion"
+
+
+def entered(precision: Precision, device: torch.device, queries: int) -> tuple[Arena, Tensor]:
+    """A model that was trained for some seconds, in its gallery, and queries."""
+    name = dataset_name()
+    training = {"precision": best_precision(device)}
+    trained = api.train("hm-lga-ics", name, budget="30k", device=device.type, training=training, quiet=True)
+    evaluation = make_spec(defense="regular", dataset=name, evaluation={"precision": precision}).evaluation
+    split = load_dataset(name, Roots(None)).test.to(device)
+    rows = choose_queries(split.labels, evaluation.model_copy(update={"queries": queries}), name)
+    return arena_of(trained.model, split, evaluation=evaluation, dataset=name, device=device), rows.to(device)
+
+
+def suite(precision: Precision, device: torch.device) -> dict[str, float]:
+    """The package's own way; the columns in the units of the papers beside the time."""
+    arena, rows = entered(precision, device, QUERIES)
+    found: dict[str, Tensor] = {}
+    seconds = timed(lambda: found.update(attacked_values(arena, rows, batch_size=AT_ONCE)), device)
+    values = {name: column.published(float(found[name].mean())) for name, column in protocol_columns("ers").items()}
+    score = empirical_robustness_score(values, protocol_columns("ers").values())
+    return {"seconds": seconds / QUERIES, **values, "ERS": float(score)}
+
+
+def bare(precision: Precision, device: torch.device) -> dict[str, float]:
+    """The passes that the suite needs and nothing else: step, and embed what was attacked."""
+    arena, rows = entered(precision, device, QUERIES)
+
+    def work() -> None:
+        with weights_unchanged(device):
+            for block in rows.split(AT_ONCE):
+                images = arena.split.batch(block)
+                for _ in NAMES:
+                    for _ in range(arena.evaluation.threat.steps):
+                        moved = images.detach().requires_grad_()
+                        torch.autograd.grad(arena.stepping(moved).sum(), moved)
+                    with torch.no_grad():
+                        arena.model(images)
+
+    return {"seconds": timed(work, device) / QUERIES}
+
+
+def looped(device: torch.device) -> dict[str, float]:
+    """One query after another in every objective, weight gradients in every step, on the suite's own targets."""
+    arena, rows = entered("fp32", device, LOOPED)
+    embedder = arena.model.model
+    assert isinstance(embedder, Embedder)
+    model, threat = Plain(embedder).eval(), arena.evaluation.threat
+    found: dict[str, list[float]] = {}
+
+    def work() -> None:
+        items = Items(arena.gallery, rows)
+        for name in NAMES:
+            targets = arena.block(ATTACKS.get(name).build(), name, items).targets
+            queries = [
+                loop.Query(int(row), int(of[0]) if len(of) else -1, arena.gallery.embeddings, arena.split.labels)
+                for row, of in zip(rows, targets, strict=True)
+            ]
+            images = arena.split.batch(rows)
+            found.update(
+                loop.attack(model, images, queries, name, eps=threat.eps, alpha=threat.alpha, steps=threat.steps)
+            )
+
+    seconds = timed(work, device) / LOOPED
+    columns = columns_of(NAMES)
+    return {
+        "seconds": seconds,
+        **{name: column.published(sum(found[name]) / LOOPED) for name, column in columns.items()},
+    }
+
+
+CASES: dict[str, Case] = {"loop fp32": looped}
+_measured: list[tuple[str, Callable[[Precision, torch.device], dict[str, float]]]] = [("suite", suite), ("bare", bare)]
+for _precision in ("fp32", "bf16"):
+    for _name, _measure in _measured:
+        CASES[f"{_name} {_precision}"] = partial(_measure, _precision)  # type: ignore[arg-type]
+
+
+def rows(found: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
+    """A row for each precision."""
+    slow = found["loop fp32"]["seconds"]
+    return [
+        {
+            "attack steps in": precision,
+            "ms a query": 1000 * found[f"suite {precision}"]["seconds"],
+            "straightforward ms": 1000 * slow,
+            "x faster": slow / found[f"suite {precision}"]["seconds"],
+            "bare passes ms": 1000 * found[f"bare {precision}"]["seconds"],
+            "x bare": found[f"suite {precision}"]["seconds"] / found[f"bare {precision}"]["seconds"],
+            **{name: value for name, value in found[f"suite {precision}"].items() if name != "seconds"},
+        }
+        for precision in ("fp32", "bf16")
+    ]

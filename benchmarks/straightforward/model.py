@@ -1,0 +1,32 @@
+"""The network as one would write it first: images row by row, no choice of layout or precision."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robustbench_dml.embedder import Embedder
+
+
+class Plain(nn.Module):
+    """The weights of an embedder in a plain module; (B, C, H, W) -> (B, D)."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        super().__init__()
+        self.backbone = embedder.backbone.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        self.frozen = [m for m in self.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        self.register_buffer("mean", embedder.mean)
+        self.register_buffer("std", embedder.std)
+        self.train()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] -> (B, D) unit vectors."""
+        return F.normalize(self.backbone((images - self.mean) / self.std), dim=1)
+
+    def train(self, mode: bool = True) -> Plain:
+        """Batch-norm stays frozen, as published."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
