@@ -1,5 +1,6 @@
-# Two commands: `make run` does the main job on the embedded data set, `make test` runs all checks. Both make the
-# environment first if it is not there. PYTHON and VENV can be set: make test PYTHON=python3.12 VENV=/tmp/venv
+# Two commands: `make run` does the main job on the embedded data set, `make test` runs all checks. (`make bench` measures
+# speed.) They make the environment first if it is not there. PYTHON and VENV can be set: make test PYTHON=python3.12
+# VENV=/tmp/venv
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,7 +10,7 @@ STAMP = $(VENV)/.installed
 # One environment may serve several checkouts in turn: install again when it last served another one.
 $(shell [ "$$(cat $(STAMP) 2>/dev/null)" = "$(CURDIR)" ] || rm -f $(STAMP))
 
-.PHONY: run test lint types tests boards
+.PHONY: run test lint types tests boards bench
 
 run: $(STAMP)
 	$(RBDML) run --defense regular --dataset fashion-mini --budget quick --queries 256 --quiet
@@ -30,6 +31,10 @@ tests: $(STAMP)
 
 boards: $(STAMP)
 	$(RBDML) leaderboard check
+
+# About half an hour on two cores that do nothing else: make bench PARTS="training retrieval"
+bench: $(STAMP)
+	$(VENV)/bin/python benchmarks/bench.py $(PARTS)
 
 $(STAMP): pyproject.toml
 	[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)

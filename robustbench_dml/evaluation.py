@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from robustbench_dml.arena import Arena, arena_of
 from robustbench_dml.attack import Column
-from robustbench_dml.checks import Findings, check_model
+from robustbench_dml.checks import Finding, Findings, check_model
 from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.errors import RbdmlError, did_you_mean
 from robustbench_dml.gallery import Items
@@ -24,7 +24,7 @@ from robustbench_dml.progress import Bar, Progress
 from robustbench_dml.protocol import PROTOCOLS, Evaluation, Protocol
 from robustbench_dml.randomness import seed_of, uniform_per_item
 from robustbench_dml.registry import ATTACKS
-from robustbench_dml.retrieval import cluster_nmi, retrieval_scores
+from robustbench_dml.retrieval import Clusters, class_clusters, retrieval_scores
 from robustbench_dml.scores import CHANCE, fixed_list_recall, scores_of, summary_of
 from robustbench_dml.statistics import bootstrap_interval
 
@@ -117,13 +117,14 @@ def evaluate_model(
     arena = enter(model, dataset, evaluation, device=device, surrogate=surrogate)
     benign = benign_values(arena, queries)
     attacked = attacked_values(arena, queries, batch_size=batch_size, progress=progress, parts=parts)
-    findings = check_model(arena, queries.to(device))
+    found, clusters = check_model(arena, queries.to(device)), clusters_of(arena)
+    settled = Finding("clusters", {"k-means iterations": clusters.iterations}, raised=False)  # told, not judged
 
     fractions = {name: values.numpy() for name, values in {**benign, **attacked}.items()}
     published = {name: column.published(float(attacked[name].mean())) for name, column in columns.items()}
     chance = fixed_list_recall(labels[queries.to(labels.device)].cpu().numpy())
     retrieved = {name: 100 * float(values.mean()) for name, values in benign.items()}
-    retrieved |= {"NMI": 100 * nmi_of(arena), CHANCE: chance}
+    retrieved |= {"NMI": 100 * clusters.nmi(labels), CHANCE: chance}
     shown = {name: values for name, values in fractions.items() if name in columns or name in benign}
     return Evaluated(
         benign=retrieved,
@@ -134,7 +135,7 @@ def evaluate_model(
             summary_of(columns, scores, {CHANCE: chance}),
             seed=seed_of(evaluation.seed, "bootstrap", dataset.name),
         ),
-        findings=findings,
+        findings=Findings((*found.all, settled)),
         per_query={"query": queries.cpu().numpy(), **fractions},
     )
 
@@ -207,10 +208,10 @@ def _bar(progress: Progress | None, total: int) -> AbstractContextManager[Bar]:
     return (progress or Progress(quiet=True)).bar(total, "attack", "queries")
 
 
-def nmi_of(arena: Arena) -> float:
-    """Normalised mutual information of classes and k-means clusters of the gallery, in [0, 1]."""
+def clusters_of(arena: Arena) -> Clusters:
+    """K-means clusters of the gallery, as many as classes."""
     seed = seed_of(arena.evaluation.seed, "k-means", arena.dataset)
-    return cluster_nmi(arena.gallery.embeddings, arena.split.labels, seed=seed)
+    return class_clusters(arena.gallery.embeddings, arena.split.labels, seed=seed)
 
 
 def choose_queries(labels: Tensor, evaluation: Evaluation, dataset: str) -> Tensor:

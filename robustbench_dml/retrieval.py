@@ -137,17 +137,31 @@ def _in_order(numbers: Tensor) -> Tensor:
     return torch.from_numpy(np.sort(numbers.numpy(), axis=1))
 
 
-def cluster_nmi(embeddings: Tensor, labels: Tensor, *, seed: int) -> float:
-    """Normalised mutual information between the classes and k-means clusters, as many as there are classes.
+@dataclass(frozen=True)
+class Clusters:
+    """What k-means came to.
 
-    Arithmetic normalisation. In [0, 1].
+    Attributes:
+        assigned: (N,) the cluster of each row.
+        iterations: that were done; fewer than `KMEANS_ITERATIONS` where nothing moved any more (faiss before 1.15 does
+            the rest all the same).
     """
-    clusters = kmeans_clusters(embeddings, len(labels.unique()), seed=seed)
-    return float(normalized_mutual_info_score(labels.cpu().numpy(), clusters))
+
+    assigned: np.ndarray
+    iterations: int
+
+    def nmi(self, labels: Tensor) -> float:
+        """Normalised mutual information with the (N,) classes, arithmetic normalisation, in [0, 1]."""
+        return float(normalized_mutual_info_score(labels.cpu().numpy(), self.assigned))
 
 
-def kmeans_clusters(embeddings: Tensor, clusters: int, *, seed: int) -> np.ndarray:
-    """(N,) cluster of each row: Lloyd's algorithm of faiss on all rows, from one seeded start."""
+def class_clusters(embeddings: Tensor, labels: Tensor, *, seed: int) -> Clusters:
+    """As many clusters of the (N, D) embeddings as there are classes."""
+    return kmeans_clusters(embeddings, len(labels.unique()), seed=seed)
+
+
+def kmeans_clusters(embeddings: Tensor, clusters: int, *, seed: int) -> Clusters:
+    """Lloyd's algorithm of faiss on all rows, from one seeded start."""
     points = np.ascontiguousarray(embeddings.cpu().float().numpy())
     kmeans = faiss.Kmeans(
         points.shape[1],
@@ -159,7 +173,7 @@ def kmeans_clusters(embeddings: Tensor, clusters: int, *, seed: int) -> np.ndarr
     )
     kmeans.train(points)
     assigned: np.ndarray = kmeans.index.search(points, 1)[1][:, 0]
-    return assigned
+    return Clusters(assigned, int(np.size(kmeans.obj)))
 
 
 def effective_rank(embeddings: Tensor) -> float:

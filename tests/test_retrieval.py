@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from robustbench_dml import retrieval
 from robustbench_dml.retrieval import (
-    cluster_nmi,
+    KMEANS_ITERATIONS,
+    class_clusters,
     effective_rank,
     kmeans_clusters,
     mean_cosine,
@@ -123,18 +124,25 @@ def test_a_part_of_the_queries_has_the_same_scores() -> None:
 def test_nmi_equals_pytorch_metric_learning_on_the_same_clusters(embeddings: Tensor) -> None:
     clusters = kmeans_clusters(embeddings, 7, seed=5)
     calculator = AccuracyCalculator(
-        include=("NMI",), kmeans_func=lambda *_: torch.from_numpy(clusters), device=torch.device("cpu")
+        include=("NMI",), kmeans_func=lambda *_: torch.from_numpy(clusters.assigned), device=torch.device("cpu")
     )
     theirs = calculator.get_accuracy(embeddings.float(), LABELS)["NMI"]
-    assert math.isclose(cluster_nmi(embeddings, LABELS, seed=5), theirs, abs_tol=1e-9)
+    assert math.isclose(class_clusters(embeddings, LABELS, seed=5).nmi(LABELS), theirs, abs_tol=1e-9)
 
 
 def test_nmi_is_one_for_separated_classes_and_reproducible() -> None:
     centres = torch.eye(7).double()[LABELS]
     separated = F.normalize(centres + 0.01 * unit_rows(60, 7, seed=6), dim=1)
-    values = [cluster_nmi(separated, LABELS, seed=seed) for seed in range(5)]
+    values = [class_clusters(separated, LABELS, seed=seed).nmi(LABELS) for seed in range(5)]
     assert max(values) == pytest.approx(1)
-    assert values == [cluster_nmi(separated, LABELS, seed=seed) for seed in range(5)]
+    assert values == [class_clusters(separated, LABELS, seed=seed).nmi(LABELS) for seed in range(5)]
+
+
+def test_the_iterations_of_k_means_are_told() -> None:
+    """Two separated clusters settle at once, and none takes more than it may."""
+    points = F.normalize(torch.eye(2).double()[torch.arange(60) % 2] + 0.01 * unit_rows(60, 2, seed=8), dim=1)
+    few, many = (kmeans_clusters(each, 2, seed=0).iterations for each in (points, unit_rows(400, 8, seed=9)))
+    assert 1 <= few <= many <= KMEANS_ITERATIONS
 
 
 def test_clusters_are_as_tight_as_scikit_learns() -> None:
@@ -143,7 +151,7 @@ def test_clusters_are_as_tight_as_scikit_learns() -> None:
     def spread(clusters: np.ndarray) -> float:
         return sum(((points[clusters == c] - points[clusters == c].mean(0)) ** 2).sum() for c in np.unique(clusters))
 
-    ours = min(spread(kmeans_clusters(torch.from_numpy(points), 6, seed=seed)) for seed in range(5))
+    ours = min(spread(kmeans_clusters(torch.from_numpy(points), 6, seed=seed).assigned) for seed in range(5))
     assert ours <= 1.02 * KMeans(6, n_init=5, random_state=0).fit(points).inertia_
 
 

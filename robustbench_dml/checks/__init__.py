@@ -4,7 +4,7 @@ After Athalye et al., ICML 2018, arXiv:1802.00420, and Carlini et al., 2019, arX
 them on a sample of its queries and every record carries what they measured.
 """
 
-from robustbench_dml.checks.findings import Findings
+from robustbench_dml.checks.findings import Finding, Findings
 from robustbench_dml.checks.suite import check_model
 
-__all__ = ["Findings", "check_model"]
+__all__ = ["Finding", "Findings", "check_model"]

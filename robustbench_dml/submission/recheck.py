@@ -14,7 +14,7 @@ from robustbench_dml.boards.entries import Verification
 from robustbench_dml.checks import check_model
 from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.errors import RbdmlError
-from robustbench_dml.evaluation import attacked_values, benign_values, enter, evaluated_columns, nmi_of
+from robustbench_dml.evaluation import attacked_values, benign_values, clusters_of, enter, evaluated_columns
 from robustbench_dml.recording import Place, load_surrogate
 from robustbench_dml.records import Record
 from robustbench_dml.report.per_query import Values, ranking_values
@@ -93,7 +93,7 @@ def recheck(
     arena = enter(model, dataset, evaluation, device=place.device, surrogate=surrogate)
     rows = torch.from_numpy(values["query"])
     benign = _arrays(benign_values(arena, rows))
-    nmi, part, attacked = nmi_of(arena), part_of(record, every, 0), dict[str, np.ndarray]()
+    nmi, part, attacked = clusters_of(arena).nmi(arena.split.labels), part_of(record, every, 0), dict[str, np.ndarray]()
     for count in (queries, MORE):
         wanted = part_of(record, every, count)
         new = attacked_values(arena, rows[wanted[len(part) :]], batch_size=place.batch_size, progress=place.progress)
