@@ -173,7 +173,7 @@ def kmeans_clusters(embeddings: Tensor, clusters: int, *, seed: int) -> Clusters
     )
     kmeans.train(points)
     assigned: np.ndarray = kmeans.index.search(points, 1)[1][:, 0]
-    return Clusters(assigned, int(np.size(kmeans.obj)))
+    return Clusters(assigned, 0 if kmeans.obj is None else len(kmeans.obj))
 
 
 def effective_rank(embeddings: Tensor) -> float:

@@ -26,6 +26,7 @@ from robustbench_dml.evaluation import (
 from robustbench_dml.protocol import PROTOCOLS, Evaluation, Threat
 from robustbench_dml.randomness import uniform_per_item
 from robustbench_dml.registry import ATTACKS
+from robustbench_dml.retrieval import KMEANS_ITERATIONS
 from robustbench_dml.scores import empirical_robustness_score
 from robustbench_dml.specs import changed_evaluation
 
@@ -186,6 +187,7 @@ def test_a_collapsed_model_is_flagged_and_gains_nothing_from_ties() -> None:
     assert "collapsed" in found.findings.disqualifying
     assert found.findings.measured["effective rank"] == pytest.approx(1)
     assert found.findings.measured["mean cosine"] == pytest.approx(1)
+    assert 1 <= found.findings.measured["k-means iterations"] <= KMEANS_ITERATIONS
     for name in ("CA+", "CA-", "QA+", "QA-"):
         assert found.attacked[name] == pytest.approx(50)
 

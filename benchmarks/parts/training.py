@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from functools import cache, partial
@@ -164,6 +165,18 @@ def formats(network: nn.Module, device: torch.device) -> Iterator[Callable[[str,
     yield lambda kind, images: propagate(coarse, kind, images.bfloat16())
 
 
+def compiled(backbone: str, device: torch.device) -> dict[str, float]:
+    """Seconds of one image forward and backward to the input, compiled (on a GPU as CUDA graphs) and not."""
+    if device.type == "cpu":
+        keep_freed_memory()
+    network = build_embedder(BACKBONES.get(backbone), seed=0, device=device).eval().backbone.bfloat16()
+    images = torch.rand(3 * PAIRS[backbone], *dataset(backbone).image_shape, device=device).bfloat16()
+    images = images.contiguous(memory_format=torch.channels_last)
+    made = torch.compile(network, mode="reduce-overhead" if device.type == "cuda" else None)
+    seconds = [fastest(partial(propagate, net, "to_input", images), device, warm=2) for net in (network, made)]
+    return {"eager": seconds[0] / len(images), "compiled": seconds[1] / len(images)}
+
+
 def propagate(network: nn.Module, kind: str, images: Tensor) -> None:
     """One pass of a kind."""
     if kind == "forward_only":
@@ -178,6 +191,8 @@ def propagate(network: nn.Module, kind: str, images: Tensor) -> None:
 
 
 CASES: dict[str, Case] = {f"bare {backbone}": partial(bare, backbone) for backbone in PAIRS}
+if shutil.which("g++"):  # what torch.compile needs
+    CASES |= {f"compiled {backbone}": partial(compiled, backbone) for backbone in PAIRS}
 for workload in WINDOWS:
     for defense in DEFENSES if "every step" in workload else ("hm-lga-ics",):
         CASES[f"ours {workload} {defense}"] = partial(ours, workload, defense, None)
