@@ -5,6 +5,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 RBDML = $(VENV)/bin/rbdml
+FIRST = --dataset fashion-mini --budget quick --queries 256 --precision auto --attack-precision auto
 STAMP = $(VENV)/.installed
 
 # One environment may serve several checkouts in turn: install again when it last served another one.
@@ -13,8 +14,8 @@ $(shell [ "$$(cat $(STAMP) 2>/dev/null)" = "$(CURDIR)" ] || rm -f $(STAMP))
 .PHONY: run test lint types tests boards bench
 
 run: $(STAMP)
-	$(RBDML) run --defense regular --dataset fashion-mini --budget quick --queries 256 --quiet
-	$(RBDML) run --defense hm-lga-ics --dataset fashion-mini --budget quick --queries 256
+	$(RBDML) run --defense regular $(FIRST) --quiet
+	$(RBDML) run --defense hm-lga-ics $(FIRST)
 
 test: lint types tests boards
 

@@ -96,3 +96,22 @@ def test_nobody_waits_for_what_was_asked_last(monkeypatch: pytest.MonkeyPatch) -
     for finished in (1, 3, 6):
         late.staying(torch.arange(16) < finished)
     assert read == [15, 13]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+def test_pgd_never_makes_a_gpu_wait_for_the_host() -> None:
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 8)).cuda()
+    images = torch.rand(64, 1, 28, 28, device="cuda")
+    room = torch.linspace(-1, 1, 64, device="cuda")
+    torch.cuda.set_sync_debug_mode("error")  # what stops until the device is idle raises
+    try:
+        moved = pgd(
+            model,
+            images,
+            lambda embeddings, rows: (embeddings.sum(1) - room[rows]).relu().square(),
+            threat=Threat(eps=0.2, alpha=0.05, steps=12),
+            finished=lambda values: values == 0,
+        )
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert not torch.equal(moved, images)
