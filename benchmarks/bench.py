@@ -22,7 +22,7 @@ from tabulate import tabulate
 
 from robustbench_dml.api import pick_device
 
-PARTS = ("training", "attacks", "retrieval", "loading", "growth")
+PARTS = ("steps", "training", "attacks", "retrieval", "loading", "growth")
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -1,0 +1,77 @@
+"""What each step bought: one PGD pass of the images of an HM iteration, from the straightforward version to ours.
+
+Each row has what the rows above it have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from measure import Case, fastest
+from straightforward.model import Plain
+from torch import nn
+
+from parts.training import PAIRS, dataset
+from robustbench_dml.embedder import build_embedder
+from robustbench_dml.memory import keep_freed_memory
+from robustbench_dml.precision import weights_unchanged
+from robustbench_dml.registry import BACKBONES
+
+ROUNDS = 2
+STEPS = (
+    "plain float32, weight gradients",
+    "gradients of the input only",
+    "channels last",
+    "freed memory kept",
+    "bfloat16",
+    "weights cast once",
+)
+
+
+def one_pass(backbone: str, step: int, device: torch.device) -> dict[str, float]:
+    """Seconds of one image."""
+    if step >= STEPS.index("freed memory kept") and device.type == "cpu":
+        keep_freed_memory()
+    embedder = build_embedder(BACKBONES.get(backbone), seed=0, device=device).eval()
+    model: nn.Module = embedder
+    if step < STEPS.index("channels last"):
+        model = Plain(embedder).to(device).eval()
+    images = torch.rand(3 * PAIRS[backbone], *dataset(backbone).image_shape, device=device)
+    kept: Callable[[], AbstractContextManager[None]] = nullcontext
+    if step >= STEPS.index("weights cast once"):
+        kept = partial(weights_unchanged, device)
+
+    def work() -> None:
+        moved = images.detach().requires_grad_()
+        value = model(moved).sum()
+        if step == 0:
+            model.zero_grad()
+            value.backward()
+        else:
+            torch.autograd.grad(value, moved)
+
+    with embedder.in_precision("bf16" if step >= STEPS.index("bfloat16") else "fp32"), kept():
+        repeat = 5 if backbone == "c2f2" or device.type == "cuda" else 1
+        return {"seconds": fastest(work, device, repeat=repeat) / len(images)}
+
+
+CASES: dict[str, Case] = {
+    f"{backbone}: {name}": partial(one_pass, backbone, step) for backbone in PAIRS for step, name in enumerate(STEPS)
+}
+
+
+def rows(found: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
+    """A row for each step, with what it bought by itself and all so far."""
+    table = []
+    for step, name in enumerate(STEPS):
+        row: dict[str, Any] = {"one pass": name}
+        for backbone in PAIRS:
+            seconds = [found[f"{backbone}: {each}"]["seconds"] for each in STEPS[: step + 1]]
+            row[f"{backbone} ms an image"] = 1000 * seconds[-1]
+            row[f"{backbone} x"] = seconds[0] / seconds[-1]
+        table.append(row)
+    return table
