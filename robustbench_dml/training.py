@@ -18,6 +18,8 @@ from robustbench_dml.defense import build_defense
 from robustbench_dml.embedder import build_embedder, check_fit
 from robustbench_dml.errors import DivergedError, RbdmlError
 from robustbench_dml.interrupts import Interrupts, deferred_interrupts
+from robustbench_dml.notes import Notes, noting
+from robustbench_dml.observing.observer import Observer
 from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.provenance import defense_source, device_name
@@ -66,6 +68,8 @@ class Trainer:
         self.loss = math.nan  # of the last iteration
         self._costliest = 0.0
         self.collapse = CollapseMonitor(self.model)
+        self.notes: Notes = {}  # of the last iteration's loss
+        self.observer = Observer()  # is told how it goes
 
     def run(
         self,
@@ -97,10 +101,12 @@ class Trainer:
             deferred_interrupts(interrupts) as pending,
             reproducible(self.device),
             self.model.in_precision(self.spec.training.precision),
+            self.observer.watching(self),
         ):
             bar.advance_to(self.spent.of(budget))
             while not self._finished():
                 self._iterate(meter)
+                self.observer.iterated(self)
                 bar.advance_to(self.spent.of(budget), loss=self.loss, passes=self.spent.passes)
                 try:
                     pending.check()
@@ -126,6 +132,7 @@ class Trainer:
             )
         if checkpoint is not None:
             keep(checkpoint, self.save)
+            self.observer.kept(self)
 
     @property
     def end(self) -> TrainingEnd:
@@ -147,7 +154,8 @@ class Trainer:
             perturbed = self.defense.perturb(self.model, batch)
         self.model.train()
         self.collapse.begin()
-        loss = self.defense.loss(self.model, batch, perturbed)
+        with noting() as self.notes:
+            loss = self.defense.loss(self.model, batch, perturbed)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.loss = loss.item()
