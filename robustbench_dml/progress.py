@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from tqdm import tqdm
 
@@ -17,24 +17,14 @@ EVERY = 60.0  # seconds between two lines
 MINUTE, HOUR = 60, 3600
 
 
-class Bar(Protocol):
-    """How far a piece of work is."""
-
-    def advance_to(self, value: float, **shown: float) -> None:
-        """Move to this value and show these numbers beside it."""
-
-    def advance_by(self, step: float) -> None:
-        """Move on by this much."""
-
-
-class Drawn:
-    """A bar on a terminal, or nothing."""
+class Bar:
+    """How far a piece of work is: a bar on a terminal, or nothing."""
 
     def __init__(self, bar: Any, total: float) -> None:
         self._bar, self._total = bar, total
 
     def advance_to(self, value: float, **shown: float) -> None:
-        """See `Bar`."""
+        """Move to this value and show these numbers beside the bar."""
         if self._bar.disable:
             return
         if shown:
@@ -42,15 +32,16 @@ class Drawn:
         self._bar.update(min(value, self._total) - self._bar.n)
 
     def advance_by(self, step: float) -> None:
-        """See `Bar`."""
+        """Move on by this much."""
         self._bar.update(step)
 
 
-class Lines:
+class Lines(Bar):
     """A line a minute, for logs. Work of less than a minute says nothing."""
 
     def __init__(self, total: float, title: str, unit: str, say: Callable[[str], object]) -> None:
-        self._total, self._title, self._unit, self._say = total, title, unit, say
+        super().__init__(None, total)
+        self._title, self._unit, self._say = title, unit, say
         self._value = 0.0
         self._shown: dict[str, float] = {}
         self._first: tuple[float, float] | None = None  # when, and the value then: what was done before is no speed
@@ -106,7 +97,7 @@ class Progress:
             return
         silent = self.quiet
         with tqdm(total=total, desc=title, unit=f" {unit}", unit_scale=True, disable=silent, leave=False) as bar:
-            yield Drawn(bar, total)
+            yield Bar(bar, total)
 
 
 def _number(number: float) -> str:
