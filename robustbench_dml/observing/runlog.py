@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from robustbench_dml.errors import RbdmlError
 from robustbench_dml.observing.scalars import EVENTS
 from robustbench_dml.progress import Progress
 
@@ -43,15 +44,22 @@ class RunLog:
 
     @contextmanager
     def ending(self) -> Iterator[None]:
-        """Write how the work inside ends, where it ends early and a log was begun."""
+        """Write how the work inside ends, where it ends early. What was refused or given up at once leaves no log."""
         try:
             yield
         except BaseException as error:
-            if self.path.exists():
-                interrupted = isinstance(error, KeyboardInterrupt)
-                told = {} if interrupted else {"error": type(error).__name__, "message": " ".join(str(error).split())}
-                self.write("interrupted" if interrupted else "failed", **told)
+            if isinstance(error, (RbdmlError, OSError, KeyboardInterrupt)) and not self._tells():
+                with suppress(OSError):
+                    self.path.unlink()
+            elif isinstance(error, KeyboardInterrupt):
+                self.write("interrupted")
+            else:
+                self.write("failed", error=type(error).__name__, message=" ".join(str(error).split()))
             raise
+
+    def _tells(self) -> bool:
+        """Whether anything was done."""
+        return any(event["event"] != "start" for event in read_log(self.path.parent))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from robustbench_dml.errors import RbdmlError
 from robustbench_dml.observing.runlog import LOG_FILE, Heard, RunLog, keep_log, read_log
 
 
@@ -47,6 +48,8 @@ def test_lines_that_are_no_events_are_left_out(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_left_out(tmp_path: Path) -> None:
     (tmp_path / LOG_FILE).mkdir()
     RunLog(tmp_path).write("a")
+    with pytest.raises(RbdmlError), RunLog(tmp_path).ending():
+        raise RbdmlError("no")
     RunLog(tmp_path / "nowhere").write("a")
     assert read_log(tmp_path) == []
 
@@ -57,27 +60,46 @@ def test_a_full_disk_is_no_fault(tmp_path: Path) -> None:
     RunLog(tmp_path).write("a")
 
 
-@pytest.mark.parametrize(
-    ("error", "event", "beside"),
-    [
-        (KeyboardInterrupt(), "interrupted", {}),
-        (ValueError("two\n lines"), "failed", {"error": "ValueError", "message": "two lines"}),
-    ],
-)
-def test_an_early_end_is_told_where_a_log_was_begun(
-    tmp_path: Path, error: BaseException, event: str, beside: dict[str, str]
-) -> None:
-    log = RunLog(tmp_path)
+FAILED = {"event": "failed", "error": "ValueError", "message": "two lines"}
+REFUSED = {"event": "failed", "error": "RbdmlError", "message": "no"}
+
+
+def ended_by(error: BaseException, log: RunLog) -> list[dict[str, object]]:
+    """The events after some work has ended so, without their times."""
     with pytest.raises(type(error)), log.ending():
         raise error
-    assert read_log(tmp_path) == []
+    return [{name: event[name] for name in event if name != "time"} for event in read_log(log.path.parent)]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(KeyboardInterrupt(), {"event": "interrupted"}), (ValueError("two\n lines"), FAILED), (RbdmlError("no"), REFUSED)],
+)
+def test_an_early_end_is_told(tmp_path: Path, error: BaseException, told: dict[str, object]) -> None:
+    log = RunLog(tmp_path)
     log.write("start")
+    log.write("training")
     with log.ending():
         pass
-    with pytest.raises(type(error)), log.ending():
-        raise error
-    _, last = read_log(tmp_path)
-    assert {name: last[name] for name in last if name != "time"} == {"event": event, **beside}
+    assert ended_by(error, log) == [{"event": "start"}, {"event": "training"}, told]
+
+
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [
+        (KeyboardInterrupt(), []),
+        (RbdmlError("no"), []),
+        (OSError("no room"), []),
+        (ValueError("two\n lines"), [{"event": "start"}, FAILED]),
+    ],
+)
+def test_what_was_refused_at_once_leaves_no_log(
+    tmp_path: Path, error: BaseException, left: list[dict[str, object]]
+) -> None:
+    log = RunLog(tmp_path)
+    log.write("start")
+    assert ended_by(error, log) == left
+    assert log.path.exists() == bool(left)
 
 
 def test_what_is_said_is_a_warning_in_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def test_a_collapse_is_told_once_when_it_is_believed(tmp_path: Path) -> None:
     """Weights that leave the bias alone to decide give every image the same embedding; they are not stepped."""
     spec = small_spec("regular", budget="6k")
     path = tmp_path / RESUME_FILE
-    for _ in range(2):  # a resumption does not tell it again
+    for interrupts in (Stop(PATIENCE * LOOK), None):  # a resumption does not tell it again
         trainer = Trainer(spec, small_dataset(), device=torch.device("cpu"))
         trainer.observer = TrainingLog(RunLog(tmp_path))
         with torch.no_grad():
@@ -129,7 +130,9 @@ def test_a_collapse_is_told_once_when_it_is_believed(tmp_path: Path) -> None:
                 weights.fill_(1.0 if name.endswith("bias") else 0.0)
         for group in trainer.optimizer.param_groups:
             group["lr"] = 0.0
-        trainer.run(progress=Progress(quiet=True), checkpoint=path)
+        with suppress(KeyboardInterrupt):
+            trainer.run(progress=Progress(quiet=True), checkpoint=path, interrupts=interrupts)
+    assert trainer.spent.iterations > PATIENCE * LOOK
     [told] = events(tmp_path, "collapse")
     assert told["since"] == 0 and "mean cosine" in told["cause"]
     kinds = [event["event"] for event in read_log(tmp_path)]
