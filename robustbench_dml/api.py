@@ -64,6 +64,7 @@ def run(
     download: bool = False,
     cache: bool = True,
     weights: str | Path | None = None,
+    tensorboard: bool = False,
     quiet: bool = False,
     **settings: Any,
 ) -> Record:
@@ -83,6 +84,7 @@ def run(
         download: whether a missing data set may be downloaded.
         cache: whether decoded images are kept on disk.
         weights: a file of weights to start from instead of the published ones.
+        tensorboard: write scalars for TensorBoard beside the log of the run.
         quiet: no progress bars.
         settings: as `specs.make_spec` takes them: backbone, pretrained, seed, params, training, evaluation. In
             `evaluation`, `surrogate` is the path of a checkpoint. A precision can be `auto`: bf16 where the device has
@@ -104,7 +106,7 @@ def run(
         **settings,
     )
     roots = Roots(None if data_root is None else Path(data_root), download, cache, progress)
-    place = Place(Path(out), roots, here, batch_size, progress, file, surrogate)
+    place = Place(Path(out), roots, here, batch_size, progress, file, surrogate, tensorboard=tensorboard)
     return run_spec(spec, place, force=force).record
 
 

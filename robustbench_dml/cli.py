@@ -60,6 +60,7 @@ def cli() -> None:
 @click.option("--pretrained/--no-pretrained", default=None, help="ImageNet weights.  [default: as published]")
 @click.option("--weights", type=click.Path(path_type=Path), help="Start from the weights in this file.")
 @click.option("--checkpoint-every", default="5min", show_default=True, help="How often training keeps its state.")
+@click.option("--tensorboard", is_flag=True, help="Write scalars for TensorBoard beside the log of the run.")
 @evaluation_options
 @place_options
 @output_options
@@ -84,11 +85,13 @@ def run(
     pretrained: bool | None,
     weights: Path | None,
     checkpoint_every: str,
+    tensorboard: bool,
     **shared: Any,
 ) -> None:
     """Train a defense under a budget, evaluate it, write its record, show the result.
 
-    What is not given is as published for the data set. An interrupted run goes on where it was.
+    What is not given is as published for the data set. An interrupted run goes on where it was. Its log, log.jsonl, is
+    beside its record; while it goes on, in a hidden folder there.
     """
     from robustbench_dml import runs
     from robustbench_dml.budget import parse_seconds
@@ -117,7 +120,9 @@ def run(
         },
         evaluation=evaluation_changes(shared),
     )
-    place = replace(place_of(shared, weights), checkpoint_every=parse_seconds(checkpoint_every))
+    place = replace(
+        place_of(shared, weights), checkpoint_every=parse_seconds(checkpoint_every), tensorboard=tensorboard
+    )
     _show(runs.run(spec, place, force=shared["force"]), shared)
 
 

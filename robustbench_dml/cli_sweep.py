@@ -34,7 +34,7 @@ TYPES: dict[str, Any] = {
     "batchnorm": click.Choice(["frozen", "train"]),
     **dict.fromkeys(("set", "search"), Setting()),
 }
-WHERE = ("out", "data-root", "device", "batch-size", "checkpoint-every", "no-cache", "download")
+WHERE = ("out", "data-root", "device", "batch-size", "checkpoint-every", "no-cache", "download", "tensorboard")
 
 matrix_options = together(
     *(click.option(f"--{name}", type=kind, multiple=True, help="As of `rbdml run`.") for name, kind in TYPES.items()),
@@ -47,6 +47,7 @@ matrix_options = together(
     click.option("--checkpoint-every", help="How often training keeps its state.  [default: 5min]"),
     click.option("--no-cache", is_flag=True, help="Decode images each time."),
     click.option("--download", is_flag=True, help="Download a missing data set."),
+    click.option("--tensorboard", is_flag=True, help="Write scalars for TensorBoard."),
 )
 FILE = click.argument("file", type=click.Path(path_type=Path), required=False)
 JSON = click.option("--json", "as_json", is_flag=True, help="The runs as JSON and nothing else.")

@@ -35,11 +35,15 @@ class CollapseMonitor:
         since: iteration at which the collapse now seen, or once confirmed, began; None while there is none.
         cause: what was seen then.
         confirmed: whether it has lasted long enough to be believed.
+        cosine: mean cosine of two embeddings at the last look of this process, None before.
+        rank: their effective rank.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.since: int | None = None
         self.cause: str | None = None
+        self.cosine: float | None = None
+        self.rank: float | None = None
         self._looks = 0
         self._seen: list[Tensor] | None = None  # since `begin`
         model.register_forward_hook(self._keep)
@@ -59,7 +63,8 @@ class CollapseMonitor:
         if iteration % EVERY or not seen:
             return
         embeddings = torch.cat(seen)
-        cause = collapse_cause(mean_cosine(embeddings), effective_rank(embeddings))
+        self.cosine, self.rank = mean_cosine(embeddings), effective_rank(embeddings)
+        cause = collapse_cause(self.cosine, self.rank)
         if cause is None and abs(loss - MARGIN) < STUCK * MARGIN and float(_spread(embeddings)) < NEAR:
             cause = f"loss stuck at the margin, {loss:.4f}"
         if self.confirmed:  # what was believed is not taken back

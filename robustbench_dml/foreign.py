@@ -21,7 +21,16 @@ from robustbench_dml.files import sha256
 from robustbench_dml.lookup import IN_A_FILE, failure, load_module, short
 from robustbench_dml.protocol import ForeignSpec
 from robustbench_dml.randomness import seed_of
-from robustbench_dml.recording import Outcome, Place, Subject, check_evaluation, find_outcome, finish, workplace
+from robustbench_dml.recording import (
+    Outcome,
+    Place,
+    Subject,
+    begin_log,
+    check_evaluation,
+    find_outcome,
+    finish,
+    workplace,
+)
 from robustbench_dml.registry import DATASETS
 from robustbench_dml.runs import load_dataset
 from robustbench_dml.specs import changed_evaluation, published_evaluation
@@ -162,6 +171,7 @@ def evaluate_foreign(
         save=partial(_save, model=foreign.model, name=foreign.name),
     )
     with workplace(spec, place, "evaluation") as work:
+        begin_log(spec, place, work)
         return finish(subject, data, place, work)
 
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from robustbench_dml.notes import note
+
 # Keys resolve 2^-29 in cosine similarity: finer than the rounding of float32 embeddings (about 1e-7), coarser
 # than that of a float64 product (about 1e-15).
 KEY_SCALE = 2.0**29
@@ -63,9 +65,11 @@ def hardness(anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
 def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, *, margin: float) -> Tensor:
     """Mean over the batch of max(0, hardness + margin): three times (T, D) -> (). Margin 0 is allowed.
 
-    Schroff et al., CVPR 2015, arXiv:1503.03832.
+    The hardness is noted for whoever watches a training. Schroff et al., CVPR 2015, arXiv:1503.03832.
     """
-    return (hardness(anchor, positive, negative) + margin).relu().mean()
+    found = hardness(anchor, positive, negative)
+    note("hardness", found)
+    return (found + margin).relu().mean()
 
 
 def order_keys(queries: Tensor, gallery: Tensor) -> Tensor:

@@ -18,7 +18,10 @@ from robustbench_dml.datasets.base import Dataset, Roots
 from robustbench_dml.errors import DivergedError, RbdmlError
 from robustbench_dml.evaluation import choose_queries, evaluate_model
 from robustbench_dml.files import sha256
-from robustbench_dml.parts import PARTS_FILE, Parts
+from robustbench_dml.observing.attacks import LoggedParts
+from robustbench_dml.observing.runlog import RunLog, log_files
+from robustbench_dml.observing.scalars import needed
+from robustbench_dml.parts import PARTS_FILE
 from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import Evaluation, ForeignSpec, RunSpec
 from robustbench_dml.records import (
@@ -56,6 +59,7 @@ class Place:
         weights: the file of weights that training starts from, where it is not a published one.
         surrogate: the checkpoint that attacks transfer from, where the evaluation names one.
         checkpoint_every: seconds between the states of a training that are kept.
+        tensorboard: write scalars of a training for TensorBoard.
     """
 
     out: Path
@@ -66,10 +70,13 @@ class Place:
     weights: Path | None = None
     surrogate: Path | None = None
     checkpoint_every: float = 300
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise RbdmlError(f"batch size {self.batch_size} is not positive: attack at least one image at once")
+        if self.tensorboard:
+            needed()
 
     def folder(self, spec: RunSpec | ForeignSpec) -> Path:
         """Where the record of this spec is or will be."""
@@ -150,15 +157,16 @@ def part_of(folder: Path) -> Path:
 def workplace(spec: RunSpec | ForeignSpec, place: Place, purpose: str) -> Iterator[Path]:
     """A hidden folder beside the final one, put in its place when the work is done.
 
-    Whatever happens, a checkpoint to go on from is kept and nothing else that is unfinished; a training that
-    diverged leaves nothing.
+    Whatever happens, a checkpoint to go on from and the log are kept and nothing else that is unfinished; a training
+    that diverged leaves its log alone.
     """
     final = place.folder(spec)
     work = final.with_name(f".{final.name}.{purpose}")
     with _locked(lock_of(final), f"{REFUSAL} ({final}): wait for it, or stop it", place):
         _prepare(work, place)
         try:
-            yield work
+            with RunLog(work).ending():
+                yield work
         except DivergedError:
             for path in _kept(work):
                 path.unlink(missing_ok=True)
@@ -170,6 +178,24 @@ def workplace(spec: RunSpec | ForeignSpec, place: Place, purpose: str) -> Iterat
             ) from None
         finally:
             _clear(work)
+
+
+def begin_log(spec: RunSpec | ForeignSpec, place: Place, work: Path) -> RunLog:
+    """The log of a run, in its work folder, with what this process is about to do."""
+    log = RunLog(work)
+    commit, dirty = provenance.source_commit()
+    log.write(
+        "start",
+        digest=spec.digest,
+        label=spec.label,
+        dataset=spec.dataset,
+        versions=provenance.versions(),
+        device=provenance.device_name(place.device),
+        threads=torch.get_num_threads(),
+        commit=commit,
+        dirty=dirty,
+    )
+    return log
 
 
 def finish(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Outcome:
@@ -218,6 +244,9 @@ def finish(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Outc
         ),
     )
     write_record(work, record)
+    RunLog(work).write(
+        "record", digest=spec.digest, scores=record.scores, benign=record.benign, flags=found.findings.flags
+    )
     for path in _kept(work):
         path.unlink(missing_ok=True)
     folder = place.folder(spec)
@@ -273,7 +302,7 @@ def _prepare(work: Path, place: Place) -> None:
         raise _unwritable(place, error) from None
 
 
-def _parts(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Parts:
+def _parts(subject: Subject, dataset: Dataset, place: Place, work: Path) -> LoggedParts:
     """Where the evaluation keeps what it has found, for whoever does the very same one again."""
     decides = (
         subject.spec.evaluation.model_dump_json(),
@@ -284,7 +313,7 @@ def _parts(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Part
         str(place.device),
         str(place.batch_size),
     )
-    return Parts(work / PARTS_FILE, of="\n".join(decides), every=place.checkpoint_every)
+    return LoggedParts(RunLog(work), work / PARTS_FILE, of="\n".join(decides), every=place.checkpoint_every)
 
 
 def _kept(work: Path) -> tuple[Path, ...]:
@@ -293,10 +322,11 @@ def _kept(work: Path) -> tuple[Path, ...]:
 
 
 def _clear(work: Path) -> None:
-    """Remove an unfinished work folder but for what a run goes on from."""
+    """Remove an unfinished work folder but for what a run goes on from and what tells of it."""
     with contextlib.suppress(OSError):  # what cannot be emptied stays
+        left = {*_kept(work), *log_files(work)}
         for path in work.iterdir():
-            if path not in _kept(work):
+            if path not in left:
                 path.unlink()
         work.rmdir()
         work.parent.rmdir()

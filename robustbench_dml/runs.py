@@ -13,6 +13,8 @@ from robustbench_dml.datasets.base import Dataset, Order, Roots
 from robustbench_dml.datasets.status import get
 from robustbench_dml.defense import build_defense
 from robustbench_dml.errors import MissingDataError, RbdmlError
+from robustbench_dml.observing.runlog import Heard, keep_log
+from robustbench_dml.observing.training import TrainingLog
 from robustbench_dml.pretrained import find_weights
 from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import RunSpec
@@ -22,6 +24,7 @@ from robustbench_dml.recording import (
     Outcome,
     Place,
     Subject,
+    begin_log,
     check_evaluation,
     find_outcome,
     finish,
@@ -57,7 +60,10 @@ def run(spec: RunSpec, place: Place, *, force: bool = False) -> Outcome:
         if found:  # by another process, since this one looked
             return found
         trainer = Trainer(spec, dataset, device=place.device, weights=weights)
-        trainer.run(progress=place.progress, checkpoint=work / RESUME_FILE, checkpoint_every=place.checkpoint_every)
+        log = begin_log(spec, place, work)
+        trainer.observer = TrainingLog(log, scalars=place.tensorboard)
+        heard = Heard(quiet=place.progress.quiet, log=log)
+        trainer.run(progress=heard, checkpoint=work / RESUME_FILE, checkpoint_every=place.checkpoint_every)
         trained = Checkpoint(trainer.model, spec, trainer.spent, trainer.end)
         return finish(_subject(trained, place), dataset, place, work)
 
@@ -97,6 +103,8 @@ def reevaluate(
     data = load_dataset(spec.dataset, place.roots)
     check_evaluation(spec, data, place)
     with workplace(spec, place, "evaluation") as work:
+        keep_log(place.folder(spec), work)
+        begin_log(spec, place, work)
         return finish(_subject(replace(loaded, spec=spec), place), data, place, work)
 
 

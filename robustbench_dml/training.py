@@ -20,6 +20,8 @@ from robustbench_dml.embedder import build_embedder, check_fit
 from robustbench_dml.errors import DivergedError, RbdmlError
 from robustbench_dml.interrupts import Interrupts, deferred_interrupts
 from robustbench_dml.memory import keep_freed_memory
+from robustbench_dml.notes import Notes, noting
+from robustbench_dml.observing.observer import Observer
 from robustbench_dml.precision import weights_unchanged
 from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import RunSpec
@@ -71,6 +73,8 @@ class Trainer:
         self.loss = math.nan  # of the last iteration
         self._costliest = 0.0
         self.collapse = CollapseMonitor(self.model)
+        self.notes: Notes = {}  # of the last iteration's loss
+        self.observer = Observer()  # is told how it goes
 
     def run(
         self,
@@ -101,10 +105,12 @@ class Trainer:
             progress.bar(budget.amount, f"train {self.spec.defense}", unit) as bar,
             deferred_interrupts(interrupts) as pending,
             reproducible(self.device),
+            self.observer.watching(self),
         ):
             bar.advance_to(self.spent.of(budget))
             while not self._finished():
                 self._iterate(meter)
+                self.observer.iterated(self)
                 bar.advance_to(self.spent.of(budget), loss=self.loss, passes=self.spent.passes)
                 try:
                     pending.check()
@@ -130,6 +136,7 @@ class Trainer:
             )
         if checkpoint is not None:
             keep(checkpoint, self.save)
+            self.observer.kept(self)
 
     @property
     def end(self) -> TrainingEnd:
@@ -152,7 +159,7 @@ class Trainer:
             perturbed = self.defense.perturb(self.model, batch)
         self.model.train()
         self.collapse.begin()
-        with self.model.in_precision(self.spec.training.weight_precision or precision):
+        with self.model.in_precision(self.spec.training.weight_precision or precision), noting() as self.notes:
             loss = self.defense.loss(self.model, batch, perturbed)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -15,6 +15,7 @@ from robustbench_dml.page.command import IN_TRAINING, SURROGATE, WEIGHTS
 from robustbench_dml.protocol import Norm, Precision, RunSpec, Value
 from robustbench_dml.specs import DEFAULT_BUDGET, make_spec
 
+FLAGS = ("no-cache", "download", "tensorboard")
 ATTACK = ("norm", "eps", "alpha", "steps", "seed", "precision")  # of the evaluation: options `--attack-...`
 
 
@@ -64,6 +65,7 @@ class Where(Options):
     checkpoint_every: str | None = None
     no_cache: bool = False
     download: bool = False
+    tensorboard: bool = False
 
     def words(self) -> list[str]:
         """The options of `rbdml run`, with paths that hold in any folder."""
@@ -71,7 +73,7 @@ class Where(Options):
         plain = {"device": self.device, "batch-size": self.batch_size, "checkpoint-every": self.checkpoint_every}
         texts = {**{name: _absolute(path) for name, path in paths.items() if path is not None}, **plain}
         given = [word for name, text in texts.items() if text is not None for word in (f"--{name}", str(text))]
-        return given + [f"--{name}" for name in ("no-cache", "download") if getattr(self, name.replace("-", "_"))]
+        return given + [f"--{name}" for name in FLAGS if getattr(self, name.replace("-", "_"))]
 
 
 class Settings(Options):

@@ -13,6 +13,7 @@ from foreign_support import SOURCE, write_source
 from safetensors.torch import load_file
 
 from robustbench_dml import recording
+from robustbench_dml.observing.runlog import LOG_FILE, read_log
 from robustbench_dml.protocol import ForeignSpec
 from robustbench_dml.records import CHECKPOINT_FILE, RECORD_FILE, Record, find_records, read_record
 
@@ -41,7 +42,9 @@ def test_a_record_is_made_of_it_in_the_same_layout(model: str, tmp_path: Path) -
     assert (record.cost, record.training_end) == (None, None)
     assert record.spec.evaluation.queries == 8
     folder = out / "fashion-mini" / record.digest
-    assert sorted(path.name for path in folder.iterdir()) == [CHECKPOINT_FILE, "queries.npz", RECORD_FILE]
+    assert sorted(path.name for path in folder.iterdir()) == [CHECKPOINT_FILE, LOG_FILE, "queries.npz", RECORD_FILE]
+    kinds = [event["event"] for event in read_log(folder)]
+    assert (kinds[0], kinds[-1], set(kinds[1:-1])) == ("start", "record", {"attack"})
     assert f"record: {folder}\n" in answer.out
     assert "are scaled to 1" in answer.err
     row = next(line for line in answer.out.splitlines() if "mine.py:build@" in line)

@@ -57,7 +57,6 @@ BAD = {
     "attack seed below 0": ((*RUN, "--attack-seed", "-1"), "seed = -1"),
     "no batch": ((*RUN, "--batch-size", "0"), "--batch-size"),
     "unknown device": ((*RUN, "--device", "tpu"), "'tpu' is not one of 'auto', 'cpu', 'cuda'"),
-    "diverging": ((*RUN, "--lr", "1e20"), "training diverged: the loss of 'regular' is nan"),
     "missing data": ((*RUN, "--dataset", "fashion"), "--data-root or $RBDML_DATA, or `apt-get install"),
     "failing download": ((*RUN, "--dataset", "fashion", "--download"), "no network in tests"),
     "unreadable brackets": ((*RUN, "--defense", "HM[S;M]"), "cannot read defense 'HM[S;M]'"),

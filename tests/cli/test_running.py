@@ -25,6 +25,7 @@ from robustbench_dml.batches import Batch
 from robustbench_dml.checkpoints import read_tensors, write_tensors
 from robustbench_dml.errors import DivergedError, RbdmlError
 from robustbench_dml.gallery import Items
+from robustbench_dml.observing.runlog import LOG_FILE
 from robustbench_dml.parts import PARTS_FILE
 from robustbench_dml.protocol import BUDGETS
 from robustbench_dml.records import CHECKPOINT_FILE, RECORD_FILE, Record, find_records, read_queries, read_record
@@ -44,7 +45,12 @@ def test_a_run_shows_its_tables_its_folder_and_its_plots(made: Made) -> None:
 
 
 def test_a_run_leaves_its_record_its_weights_and_its_queries(made: Made) -> None:
-    assert sorted(path.name for path in made.folder.iterdir()) == [CHECKPOINT_FILE, "queries.npz", RECORD_FILE]
+    assert sorted(path.name for path in made.folder.iterdir()) == [
+        CHECKPOINT_FILE,
+        LOG_FILE,
+        "queries.npz",
+        RECORD_FILE,
+    ]
     assert sorted(path.name for path in made.out.iterdir()) == [recording.LOCKS, "fashion-mini"]
     assert sorted(path.name for path in (made.out / "fashion-mini").iterdir()) == sorted([made.record.digest, *PLOTS])
 
@@ -107,7 +113,7 @@ def test_a_repetition_that_fails_keeps_the_old_record(
     before = {path: path.read_bytes() for path in files_below(out)}
     monkeypatch.setattr(recording, step, fail)
     assert "not this time" in refusal(rbdml(*RUN, "--out", out, "--force"))
-    after = {path: path.read_bytes() for path in files_below(out) if path.name != RESUME_FILE}
+    after = {path: path.read_bytes() for path in files_below(out) if path.parent in {one.parent for one in before}}
     assert after == before
 
 
@@ -148,7 +154,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(
 
     monkeypatch.setattr(Attack, "run", interrupted)
     assert rbdml(*RUN, "--out", tmp_path, "--quiet").code == 130
-    assert {path.name for path in files_below(tmp_path)} == {RESUME_FILE, PARTS_FILE}
+    assert {path.name for path in files_below(tmp_path)} == {RESUME_FILE, PARTS_FILE, LOG_FILE}
     record = Record.model_validate_json(rbdml(*RUN, "--out", tmp_path, "--json").out)
     assert attacked == list(dict.fromkeys(attacked)) and len(attacked) == 9  # none twice
     assert record.values == made.record.values and record.intervals == made.record.intervals
@@ -186,22 +192,23 @@ def test_a_run_that_another_process_has_just_done_is_found(
     assert not found
 
 
-def test_a_run_that_diverges_after_an_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_diverges_after_an_interrupt_leaves_its_log_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(*_: Any, **__: Any) -> NoReturn:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(recording, "evaluate_model", interrupt)
         assert rbdml(*RUN, "--out", tmp_path).code == 130
-    [kept] = files_below(tmp_path)
-    assert kept.name == RESUME_FILE
+    assert [path.name for path in files_below(tmp_path)] == [LOG_FILE, RESUME_FILE]
 
     def diverge(*_: Any, **__: Any) -> NoReturn:
         raise DivergedError("training diverged")
 
     monkeypatch.setattr(Trainer, "run", diverge)
     assert "training diverged" in refusal(rbdml(*RUN, "--out", tmp_path))
-    assert nothing_below(tmp_path)
+    assert [path.name for path in files_below(tmp_path)] == [LOG_FILE]
 
 
 def test_a_full_disk_is_told_and_the_same_command_goes_on(
@@ -213,7 +220,7 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(recording, "write_record", full)  # the last thing that is written
         assert "free some space" in refusal(rbdml(*RUN, "--out", tmp_path))
-    assert [path.name for path in files_below(tmp_path)] == [RESUME_FILE]
+    assert [path.name for path in files_below(tmp_path)] == [LOG_FILE, RESUME_FILE]
     monkeypatch.setattr(Trainer, "batch", None)  # there is nothing left to train
     record = Record.model_validate_json(rbdml(*RUN, "--out", tmp_path, "--json").out)
     assert record.values == made.record.values
