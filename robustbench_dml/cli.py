@@ -28,6 +28,7 @@ from robustbench_dml.cli_plot import plot
 from robustbench_dml.cli_submit import submit
 from robustbench_dml.cli_sweep import sweep
 from robustbench_dml.errors import RbdmlError
+from robustbench_dml.terminal import echo, one_line
 
 KINDS = ["defenses", "attacks", "datasets", "backbones", "budgets", "optimisers", "protocols"]
 
@@ -197,7 +198,7 @@ def _show(outcome: Any, shared: dict[str, Any]) -> None:
     from robustbench_dml.report.board import comparable_records, draw, show
 
     if shared["as_json"]:
-        click.echo(outcome.record.model_dump_json(indent=1))
+        echo(outcome.record.model_dump_json(indent=1))
     elif shared["quiet"]:
         click.echo(outcome.folder)
     records, damaged = comparable_records(outcome.record, outcome.folder.parent)
@@ -207,14 +208,14 @@ def _show(outcome: Any, shared: dict[str, Any]) -> None:
         if not outcome.fresh:
             made = outcome.record.provenance.created
             version = ", by another version of the defense" if outcome.outdated else ""
-            click.echo(f"already recorded on {made}{version} (--force repeats it):\n")
-        click.echo(show(records, marked=outcome.record.digest, folder=outcome.folder.parent))
+            echo(f"already recorded on {made}{version} (--force repeats it):\n")
+        echo(show(records, marked=outcome.record.digest, folder=outcome.folder.parent))
         click.echo(f"\nrecord: {outcome.folder}\nplots:  " + "\n        ".join(map(str, plots)))
 
 
 def _warn(damaged: list[str]) -> None:
     for message in damaged:
-        click.echo(f"rbdml: left out: {message}", err=True)
+        echo(f"rbdml: left out: {message}", err=True)
 
 
 cli.add_command(compare)
@@ -246,5 +247,5 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    click.echo(f"rbdml: {' '.join(message.split())}", err=True)
+    click.echo(f"rbdml: {one_line(message)}", err=True)
     sys.exit(2)

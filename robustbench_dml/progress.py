@@ -10,6 +10,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from robustbench_dml.terminal import one_line
+
 
 class Bar:
     """One bar."""
@@ -39,7 +41,7 @@ class Progress:
     def say(self, message: str) -> None:
         """One line on standard error, unless quiet."""
         if not self.quiet:
-            tqdm.write(f"rbdml: {message}", file=sys.stderr)
+            tqdm.write(f"rbdml: {one_line(message)}", file=sys.stderr)
 
     @contextmanager
     def bar(self, total: float, title: str, unit: str) -> Iterator[Bar]:

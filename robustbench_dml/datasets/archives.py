@@ -6,6 +6,7 @@ import gzip
 import re
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -28,8 +29,10 @@ DAMAGE = (
     gzip.BadGzipFile,
     zlib.error,
     EOFError,
-    ValueError,  # this and the next three: numbers, names and flags in headers that make no sense
+    ValueError,  # this and what follows: numbers, names and flags in headers that make no sense
     OverflowError,
+    IndexError,
+    struct.error,
     MemoryError,
     RuntimeError,
 )

@@ -15,6 +15,7 @@ from robustbench_dml.randomness import seed_of
 from robustbench_dml.records import RECORD_FILE, Record, read_record
 from robustbench_dml.report.per_query import shown_only, summary_for, values_of
 from robustbench_dml.report.tables import decimals, describe_evaluation, entries_table, model_name
+from robustbench_dml.report.whole import require_whole
 from robustbench_dml.statistics import holm, paired_differences
 
 ALPHA = 0.05
@@ -81,6 +82,8 @@ def compare(first: Path, second: Path) -> Comparison:
     """
     folders = [path.parent if path.name == RECORD_FILE else path for path in (first, second)]
     a, b = (read_record(folder) for folder in folders)
+    for record, folder in zip((a, b), folders, strict=True):
+        require_whole(record, folder)
     _check_comparable(a, b)
     values = [values_of(record, folder) for record, folder in zip((a, b), folders, strict=True)]
     if not np.array_equal(values[0].get("query", []), values[1].get("query", [])):

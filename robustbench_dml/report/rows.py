@@ -123,7 +123,8 @@ def configuration(spec: Frozen) -> str:
 
 def _row(key: str, group: Sequence[Record], values: Mapping[str, Values]) -> Row:
     records = tuple(sorted(group, key=lambda record: record.spec.seed or 0))
-    shown = {name: [record.values[name] for record in records] for name in records[0].values}
+    common = [name for name in records[0].values if all(name in record.values for record in records)]
+    shown = {name: [record.values[name] for record in records] for name in common}
     return Row(
         key=key,
         records=records,
@@ -140,7 +141,7 @@ def _intervals(records: Sequence[Record], values: Mapping[str, Values]) -> dict[
         return dict(records[0].intervals)
     known = [shown_only(record, values[record.digest]) for record in records if record.digest in values]
     if len(known) < len(records) or len({len(next(iter(one.values()))) for one in known}) > 1:
-        ends = {name: [record.intervals[name] for record in records] for name in records[0].intervals}
+        ends = {name: [record.intervals[name] for record in records] for name in _common(records)}
         return {
             name: (float(np.mean([e[0] for e in all_])), float(np.mean([e[1] for e in all_])))
             for name, all_ in ends.items()
@@ -151,6 +152,11 @@ def _intervals(records: Sequence[Record], values: Mapping[str, Values]) -> dict[
         _over_seeds([summary_for(record) for record in records]),
         seed=seed_of(evaluation.seed, "bootstrap", records[0].spec.dataset),
     )
+
+
+def _common(records: Sequence[Record]) -> list[str]:
+    """What every record has an interval of; a version may know more values than an earlier one."""
+    return [name for name in records[0].intervals if all(name in record.intervals for record in records)]
 
 
 def _over_seeds(summaries: Sequence[Summary]) -> Summary:
