@@ -15,7 +15,7 @@ from robustbench_dml.registry import DEFENSES
 from robustbench_dml.report.per_query import Values, known_values, ranking_values
 from robustbench_dml.report.rows import rows_of
 from robustbench_dml.report.tables import record_tables
-from robustbench_dml.report.whole import whole_ones
+from robustbench_dml.report.whole import require_whole, whole_ones
 
 
 def comparable_records(record: Record, folder: Path) -> tuple[list[Record], list[str]]:
@@ -23,7 +23,11 @@ def comparable_records(record: Record, folder: Path) -> tuple[list[Record], list
 
     A model that is not ours has no backbone and stands beside any. A record that cannot be read does not spoil the
     others: the second value says what is wrong with each.
+
+    Raises:
+        RbdmlError: this one has not all its values.
     """
+    require_whole(record)
     found, damaged = readable_records(folder)
     comparable, partial = _whole([other for other in found if _may_be_compared(other, record)], folder)
     damaged += partial

@@ -90,6 +90,13 @@ def compare(first: Path, second: Path) -> Comparison:
         raise RbdmlError(f"{folders[0]} and {folders[1]} are of other queries: evaluate both with one version")
     ours, theirs = (shown_only(record, one) for record, one in zip((a, b), values, strict=True))
     names = [name for name in ours if name in theirs]
+    directions = _directions(a)
+    missing = [name for name in ("R@1", *directions) if name not in names]
+    if missing or "query" not in values[0]:
+        raise RbdmlError(
+            f"{folders[0]} and {folders[1]} have not both per-query values of {[*missing, 'query'][0]}: evaluate both "
+            "with one version"
+        )
     a = a.model_copy(update={"scores": {name: value for name, value in a.scores.items() if name in b.scores}})
     found = paired_differences(
         {name: ours[name] for name in names},
@@ -98,7 +105,6 @@ def compare(first: Path, second: Path) -> Comparison:
         seed=seed_of(a.spec.evaluation.seed, "comparison", a.spec.dataset),
     )
     corrected = holm({name: one.p for name, one in found.items()})
-    directions = _directions(a)
     rows = [
         Row(
             column=name,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from robustbench_dml.evaluation import evaluated_columns
 from robustbench_dml.protocol import Frozen, RunSpec
 from robustbench_dml.randomness import seed_of
 from robustbench_dml.records import Record
@@ -140,6 +141,8 @@ def _intervals(records: Sequence[Record], values: Mapping[str, Values]) -> dict[
     if len(records) == 1:
         return dict(records[0].intervals)
     known = [shown_only(record, values[record.digest]) for record in records if record.digest in values]
+    needed = {"R@1", *evaluated_columns(records[0].spec.evaluation)}
+    known = [one for one in known if needed <= set(one)]  # another version may have kept less
     if len(known) < len(records) or len({len(next(iter(one.values()))) for one in known}) > 1:
         ends = {name: [record.intervals[name] for record in records] for name in _common(records)}
         return {

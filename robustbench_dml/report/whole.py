@@ -8,6 +8,7 @@ from pathlib import Path
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.evaluation import evaluated_columns
 from robustbench_dml.records import Record
+from robustbench_dml.scores import CHANCE
 
 
 def require_whole(record: Record, folder: Path | None = None) -> None:
@@ -20,8 +21,11 @@ def require_whole(record: Record, folder: Path | None = None) -> None:
     Raises:
         RbdmlError: a value is missing, or its evaluation has an attack or a protocol that is not known here.
     """
-    missing = [name for name in evaluated_columns(record.spec.evaluation) if name not in record.attacked]
-    missing += [f"interval of {name}" for name in record.scores if name not in record.intervals]
+    columns = evaluated_columns(record.spec.evaluation)
+    missing = [name for name in columns if name not in record.attacked]
+    missing += [f"interval of {name}" for name in (*columns, *record.scores) if name not in record.intervals]
+    needed = ("R@1", CHANCE) if "sERS" in record.scores else ("R@1",)
+    missing += [name for name in needed if name not in record.benign]
     missing += [] if record.scores else ["score"]
     if missing:
         what = record.digest if folder is None else folder
