@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from robustbench_dml.cli_sweep import sweep
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.terminal import echo, one_line
 
+NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)  # what no path can be
 KINDS = ["defenses", "attacks", "datasets", "backbones", "budgets", "optimisers", "protocols"]
 
 
@@ -241,6 +243,10 @@ def main() -> None:
         _fail(error.format_message())
     except PermissionError as error:
         _fail(f"{error.filename}: no permission: change its permissions, or name another file or folder")
+    except OSError as error:
+        if error.errno not in NO_NAME:
+            raise
+        _fail(f"{str(error.filename)[:100]}: {error.strerror}: name another file or folder")
     except click.Abort:
         click.echo("rbdml: interrupted; the same command goes on from here", err=True)
         sys.exit(130)

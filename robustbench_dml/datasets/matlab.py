@@ -33,7 +33,7 @@ def read_pairs(path: Path, variable: str, *, text: str, number: str, what: str) 
     # -P: the folder of the program is no place to import from.
     program = [sys.executable, "-P", matlab_child.__file__, str(path.absolute()), variable, text, number]
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - our own program; the path is one argument, and no shell reads it
             program, capture_output=True, timeout=SECONDS, check=False, env={**os.environ, **ONE_THREAD}
         )
         found = json.loads(done.stdout) if done.returncode == 0 else "it crashes its reader"

@@ -10,9 +10,10 @@ from robustbench_dml.errors import RbdmlError
 from robustbench_dml.evaluation import evaluated_columns
 from robustbench_dml.figures.look import StyleName
 from robustbench_dml.figures.write import write_row_figures
+from robustbench_dml.npz import Values
 from robustbench_dml.records import Record, read_record, record_folders
 from robustbench_dml.registry import DEFENSES
-from robustbench_dml.report.per_query import Values, known_values, ranking_values
+from robustbench_dml.report.per_query import known_values, ranking_values
 from robustbench_dml.report.rows import rows_of
 from robustbench_dml.report.tables import record_tables
 from robustbench_dml.report.whole import require_whole, whole_ones
