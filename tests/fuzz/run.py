@@ -16,16 +16,23 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import traceback
 from pathlib import Path
 from typing import Any
 
-MEGABYTES = 2048
+import atheris
+
+with atheris.instrument_imports(
+    include=["robustbench_dml", "zipfile", "tarfile", "tomllib", "csv", "PIL", "numpy.lib"]
+):
+    from fuzz.all import targets
+    from fuzz.target import Target, judge
+
+MEGABYTES = 3000  # of which PyTorch takes one
 HANG = 20  # seconds of one input
-INSTRUMENTED = ["robustbench_dml", "zipfile", "tarfile", "gzip", "tomllib", "csv", "PIL", "numpy.lib", "safetensors"]
+OPTIONS = (f"-timeout={HANG}", f"-rss_limit_mb={MEGABYTES}", "-max_len=20000", "-len_control=0")
 
 
 def main() -> None:
@@ -35,70 +42,52 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="print the names of the targets")
     parser.add_argument("--seconds", type=int, default=60, help="of each target")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-findings"), help="folder of what broke something")
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.child:
-        _fuzz(given.targets[0], given.seconds, given.keep)
-        return
-    names = given.targets or _names()
-    if given.list:
-        print("\n".join(_names()))
-        return
-    broken = 0
-    for name in names:
-        told = _run(name, given.seconds, given.keep.absolute())
-        broken += bool(told["findings"] or told["died"])
-        print(json.dumps(told), flush=True)
+    with tempfile.TemporaryDirectory() as home:
+        os.environ.update(HOME=home, RBDML_CACHE=home)
+        known = targets(Path(home))
+        if given.list:
+            print("\n".join(known))
+            return
+        broken = 0
+        given.keep.mkdir(parents=True, exist_ok=True)
+        for name in given.targets or known:
+            told = _run(known[name], given.seconds, given.keep.absolute())
+            broken += bool(told["findings"] or told["died"])
+            print(json.dumps(told), flush=True)
     sys.exit(1 if broken else 0)
 
 
-def _names() -> list[str]:
-    from fuzz.all import targets
-
-    with tempfile.TemporaryDirectory() as folder:
-        return list(targets(Path(folder)))
-
-
-def _run(name: str, seconds: int, keep: Path) -> dict[str, Any]:
+def _run(target: Target, seconds: int, keep: Path) -> dict[str, Any]:
     """One target in a process of its own; what libFuzzer counted is read from what it prints."""
-    keep.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as home:
-        bare = {"HOME": home, "RBDML_CACHE": home, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-        command = [sys.executable, "-m", "fuzz.run", name, "--child", "--seconds", str(seconds), "--keep", str(keep)]
-        done = subprocess.run(
-            command, check=False, env={**os.environ, **bare}, capture_output=True, text=True, errors="replace"
-        )
-    (keep / f"{name}.log").write_text(done.stderr)
-    counted = re.findall(r"cov: (\d+) ft: (\d+).*exec/s: (\d+)", done.stderr)
+    log, notes = keep / f"{target.name}.log", keep / f"{target.name}.json"
+    notes.unlink(missing_ok=True)
+    child = os.fork()
+    if child == 0:
+        with log.open("wb") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        _fuzz(target, seconds, keep)  # ends this process
+    _, status = os.waitpid(child, 0)
+    printed = log.read_text(errors="replace")
+    counted = re.findall(r"cov: (\d+) ft: (\d+).*exec/s: (\d+)", printed)
     reached, features, speed = map(int, counted[-1]) if counted else (0, 0, 0)
-    findings = keep / f"{name}.json"
-    told = json.loads(findings.read_text()) if findings.is_file() else {}
-    died = re.findall(r"(libFuzzer: [\w-]+(?: [\w-]+)*|Segmentation fault)", done.stderr)
+    told = json.loads(notes.read_text()) if notes.is_file() else {}
+    died = re.findall(r"ERROR: (libFuzzer: [\w -]+)", printed) or [f"status {status}"]
     return {
-        "target": name,
-        "inputs": told.get("inputs", 0),
+        "target": target.name,
+        **{kind: told.get(kind, 0) for kind in ("inputs", "taken", "refused", "refusals")},
         "per_second": speed,
         "coverage": reached,
         "features": features,
-        "taken": told.get("taken", 0),
-        "refused": told.get("refused", 0),
-        "refusals": told.get("refusals", 0),
         "findings": told.get("findings", {}),
-        "died": died[0] if died and done.returncode else None,
+        "died": died[0] if status else None,
     }
 
 
-def _fuzz(name: str, seconds: int, keep: Path) -> None:
-    import atheris
-
-    with atheris.instrument_imports(include=INSTRUMENTED):
-        from fuzz.all import targets
-        from fuzz.target import judge
-
-    home = Path(os.environ["HOME"])
-    target = targets(home)[name]
-    corpus, work = home / "corpus", home / "work"
-    corpus.mkdir()
+def _fuzz(target: Target, seconds: int, keep: Path) -> None:
+    """Fuzz one target in this process, which ends with it."""
+    corpus, work = Path(tempfile.mkdtemp(dir=os.environ["HOME"])), Path(tempfile.mkdtemp(dir=os.environ["HOME"]))
     for number, seed in enumerate(target.seeds):
         (corpus / str(number)).write_bytes(seed)
     counts: collections.Counter[str] = collections.Counter()
@@ -106,33 +95,27 @@ def _fuzz(name: str, seconds: int, keep: Path) -> None:
     kinds: set[str] = set()
 
     def one(data: bytes) -> None:
-        work.mkdir()
+        folder = work / "input"
+        folder.mkdir()
         try:
-            refused = judge(target, data, work)
+            refused = judge(target, data, folder)
             counts["taken" if refused is None else "refused"] += 1
-            if refused is not None:
-                kinds.add(re.sub(r"'.*'|\d+|/\S+", "", refused)[:80])
+            kinds.update([] if refused is None else [re.sub(r"'.*'|\d+|/\S+", "", refused)[:60]])
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
             if where not in findings:
                 findings[where] = str(error)[:200]
-                (keep / f"{name}-{len(findings)}.input").write_bytes(data)
+                (keep / f"{target.name}-{len(findings)}.input").write_bytes(data)
         finally:
-            shutil.rmtree(work, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
             counts["inputs"] += 1
-            if counts["inputs"] % 50 == 0 or findings:
+            if counts["inputs"] % 20 == 0:
                 told = {**counts, "refusals": len(kinds), "findings": findings}
-                (keep / f"{name}.json").write_text(json.dumps(told))
+                (keep / f"{target.name}.json").write_text(json.dumps(told))
 
-    options = [
-        f"-max_total_time={seconds}",
-        f"-timeout={HANG}",
-        f"-rss_limit_mb={MEGABYTES}",
-        "-max_len=20000",
-        "-len_control=0",
-    ]
-    atheris.Setup([sys.argv[0], *options, f"-artifact_prefix={keep / name}-", str(corpus)], one)
+    limits = (f"-max_total_time={seconds}", f"-artifact_prefix={keep / target.name}-")
+    atheris.Setup([sys.argv[0], *OPTIONS, *limits, str(corpus)], one)
     atheris.Fuzz()
 
 
