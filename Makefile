@@ -5,11 +5,13 @@ PYTHON ?= python3
 VENV ?= .venv
 RBDML = $(VENV)/bin/rbdml
 STAMP = $(VENV)/.installed
+# Of each target of `make fuzz`; TARGETS names some of them.
+SECONDS = 60
 
 # One environment may serve several checkouts in turn: install again when it last served another one.
 $(shell [ "$$(cat $(STAMP) 2>/dev/null)" = "$(CURDIR)" ] || rm -f $(STAMP))
 
-.PHONY: run test lint types tests boards
+.PHONY: run test lint types tests boards audit fuzz
 
 run: $(STAMP)
 	$(RBDML) run --defense regular --dataset fashion-mini --budget quick --queries 256 --quiet
@@ -30,6 +32,14 @@ tests: $(STAMP)
 
 boards: $(STAMP)
 	$(RBDML) leaderboard check
+
+# Beside the tests, for both need more than they do: a service on the network, and a package without wheels everywhere.
+audit: $(STAMP)
+	$(VENV)/bin/python .ci/audit.py --tools $(VENV)/audit
+
+fuzz: $(STAMP)
+	$(VENV)/bin/python -m pip install --quiet --editable '.[fuzz]'
+	PYTHONPATH=tests $(VENV)/bin/python -m fuzz.run $(TARGETS) --seconds $(SECONDS) --keep build/fuzz
 
 $(STAMP): pyproject.toml
 	[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
