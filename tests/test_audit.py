@@ -86,7 +86,12 @@ def test_a_service_out_of_reach_is_told_and_asked_once(
 def test_a_tool_that_cannot_be_installed_is_told(
     script: ModuleType, capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(script, "PINNED", "./no-such-folder")
+    def create(tools: Path, **_: Any) -> None:
+        (tools / "bin").mkdir(parents=True)
+        (tools / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
+        (tools / "bin" / "python").chmod(0o700)
+
+    monkeypatch.setattr(script.venv, "create", create)
     assert script.main(["--tools", str(tmp_path / "tools")]) == 0
     assert "nothing was audited" in capsys.readouterr().out
 

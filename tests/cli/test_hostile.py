@@ -26,7 +26,7 @@ def blow_up(folder: Path) -> None:
     """Let the record in this folder have values of 8 MB, which take a thousandth of it on disk."""
     with zipfile.ZipFile(folder / QUERIES_FILE, "w", zipfile.ZIP_DEFLATED) as file, file.open("R@1.npy", "w") as array:
         header = {"descr": "<f8", "fortran_order": False, "shape": (1_000_000,)}
-        np.lib.format.write_array_header_1_0(array, header)  # type: ignore[arg-type]
+        np.lib.format.write_array_header_1_0(array, header)
         array.write(bytes(8_000_000))
     spec = made_spec()
     record = made_record(spec, made_values(spec))

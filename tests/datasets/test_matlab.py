@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from image_trees import Row, write_annotations
 
-from robustbench_dml.datasets import matlab
 from robustbench_dml.datasets.matlab import read_pairs
 from robustbench_dml.errors import RbdmlError
 
@@ -57,6 +56,6 @@ def test_whatever_becomes_of_the_reader_is_told_in_a_line(
         return answer
 
     (tmp_path / "a.mat").touch()
-    monkeypatch.setattr(matlab.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(RbdmlError, match=rf"/a\.mat: not a list of cars \({reason}\): get a fresh copy"):
         pairs(tmp_path / "a.mat")

@@ -7,17 +7,21 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from archive_support import CONTENT, QUIET, pack_tar, pack_tgz, pack_zip
+from fuzz.edits import edited
 from fuzz.target import Target
 from image_trees import Row, write_annotations
 from PIL import Image
+from safetensors.torch import save
 
 from robustbench_dml.budget import Spent
-from robustbench_dml.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from robustbench_dml.checkpoints import load_checkpoint, read_tensors, write_tensors
 from robustbench_dml.datasets import archives, cars, cub, emoji, idx, sop
 from robustbench_dml.datasets.base import Roots
 from robustbench_dml.datasets.images import decode
@@ -77,9 +81,26 @@ def _image(data: bytes, folder: Path) -> None:
     assert decode(folder / "a.jpg", SIDE).pixels.shape == (3, SIDE, SIDE)
 
 
+def _safetensors(data: bytes, folder: Path) -> None:
+    (folder / "a.safetensors").write_bytes(data)
+    read_tensors(folder / "a.safetensors")
+
+
+@cache
+def _trained() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The weights of a small network, and the run they came from."""
+    end = TrainingEnd(last_loss=0.1, collapsed_at=None, collapse_cause=None, stopped=False, device="cpu")
+    parts = {"spec": make_spec(defense="regular", dataset="fashion-mini"), "spent": Spent(iterations=1), "end": end}
+    model = build_embedder(BACKBONES.get("c2f2"), seed=0, device=CPU)
+    return model.state_dict(), {name: part.model_dump(mode="json") for name, part in parts.items()}
+
+
 def _checkpoint(data: bytes, folder: Path) -> None:
-    (folder / "checkpoint.safetensors").write_bytes(data)
-    load_checkpoint(folder / "checkpoint.safetensors", device=CPU)
+    """Weights with edits in the run that they say they came from."""
+    tensors, parts = _trained()
+    metadata = {name: json.dumps(part) for name, part in edited(parts, data).items()}
+    write_tensors(folder / "checkpoint.safetensors", tensors, metadata)
+    assert load_checkpoint(folder / "checkpoint.safetensors", device=CPU).model is not None
 
 
 def _state(data: bytes, folder: Path) -> None:
@@ -116,15 +137,6 @@ def _pictures() -> Iterator[bytes]:
         yield buffer.getvalue()
 
 
-def _checkpoints() -> Iterator[bytes]:
-    spec = make_spec(defense="regular", dataset="fashion-mini")
-    model = build_embedder(BACKBONES.get("c2f2"), seed=0, device=CPU)
-    path = Path("seed.safetensors")
-    end = TrainingEnd(last_loss=0.1, collapsed_at=None, collapse_cause=None, stopped=False, device="cpu")
-    save_checkpoint(path, Checkpoint(model, spec, Spent(iterations=1), end))
-    yield path.read_bytes()
-
-
 def _states() -> Iterator[bytes]:
     for protocol in (False, True):
         buffer = io.BytesIO()
@@ -159,6 +171,7 @@ def targets() -> list[Target]:
         Target("emoji", _emoji, [INDEX.encode()]),
         Target("archive", _archive, list(_zips())),
         Target("image", _image, list(_pictures())),
-        Target("checkpoint", _checkpoint, list(_checkpoints())),
+        Target("safetensors", _safetensors, [save({"a": torch.ones(2, 3)}, {"spec": "{}"})]),
+        Target("checkpoint", _checkpoint, [b"", b"\0\1\3\7"]),
         Target("state", _state, list(_states())),
     ]

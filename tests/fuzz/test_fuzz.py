@@ -17,11 +17,11 @@ from robustbench_dml.errors import RbdmlError
 NAMES = [
     *("defense", "budget", "seconds", "settings", "sweep", "published"),
     *("record", "entry", "queries", "tables", "compared", "board", "audit"),
-    *("idx", "idx-gz", "cub", "sop", "cars", "emoji", "archive", "image", "checkpoint", "state"),
+    *("idx", "idx-gz", "cub", "sop", "cars", "emoji", "archive", "image", "safetensors", "checkpoint", "state"),
 ]
 FEW = {"cars": 3, "checkpoint": 10, "board": 15, "audit": 15}  # examples of those that take long
 SLOW = 25
-EDITS = ("tables", "compared", "board", "audit")  # their input says what to change, and is no file itself
+EDITS = ("tables", "compared", "board", "audit", "checkpoint")  # their input says what to change, and is no file itself
 
 
 @pytest.fixture(scope="module")

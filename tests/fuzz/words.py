@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fuzz.target import Target
 
@@ -17,7 +18,7 @@ from robustbench_dml.report.published import read_published
 from robustbench_dml.specs import make_spec
 from robustbench_dml.sweeps.plan import plan
 
-OPTIONS = {
+OPTIONS: dict[str, Any] = {
     "budget": str,
     "seed": int,
     "eta": int,
@@ -27,7 +28,13 @@ OPTIONS = {
     "lr": float,
     "weight_decay": float,
 }
-EVALUATION = {"attack_eps": Fraction(), "attack_steps": int, "protocol": str, "optimiser": str, "queries": int}
+EVALUATION: dict[str, Any] = {
+    "attack_eps": Fraction(),
+    "attack_steps": int,
+    "protocol": str,
+    "optimiser": str,
+    "queries": int,
+}
 SWEEP = b"""\
 defense = ["hm-lga-ics", "HM[S,M]"]
 dataset = "fashion-mini"
