@@ -7,11 +7,13 @@ VENV ?= .venv
 RBDML = $(VENV)/bin/rbdml
 FIRST = --dataset fashion-mini --budget quick --queries 256 --precision auto --attack-precision auto
 STAMP = $(VENV)/.installed
+# Of each target of `make fuzz`; TARGETS names some of them.
+SECONDS = 60
 
 # One environment may serve several checkouts in turn: install again when it last served another one.
 $(shell [ "$$(cat $(STAMP) 2>/dev/null)" = "$(CURDIR)" ] || rm -f $(STAMP))
 
-.PHONY: run test lint types tests boards bench
+.PHONY: run test lint types tests boards bench audit fuzz
 
 run: $(STAMP)
 	$(RBDML) run --defense regular $(FIRST) --quiet
@@ -36,6 +38,14 @@ boards: $(STAMP)
 # About half an hour on two cores that do nothing else: make bench PARTS="training retrieval"
 bench: $(STAMP)
 	$(VENV)/bin/python benchmarks/bench.py $(PARTS)
+
+# Beside the tests, for both need more than they do: a service on the network, and a package without wheels everywhere.
+audit: $(STAMP)
+	$(VENV)/bin/python .ci/audit.py --tools $(VENV)/audit
+
+fuzz: $(STAMP)
+	$(VENV)/bin/python -m pip install --quiet --editable '.[fuzz]'
+	PYTHONPATH=tests $(VENV)/bin/python -m fuzz.run $(TARGETS) --seconds $(SECONDS) --keep build/fuzz
 
 $(STAMP): pyproject.toml
 	[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)

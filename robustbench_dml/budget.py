@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import weakref
 from collections.abc import Callable
@@ -46,9 +47,10 @@ def parse_seconds(text: str) -> float:
         RbdmlError: it is no time.
     """
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)\s*([a-z]+)", text.strip())
-    if match is None or match[2] not in _SECONDS:
-        raise RbdmlError(f"'{text}' is not a time: give seconds (90s), minutes (5min) or hours (2h)")
-    return float(match[1]) * _SECONDS[match[2]]
+    seconds = float(match[1]) * _SECONDS.get(match[2], math.inf) if match else math.inf
+    if not seconds < 1e15:
+        raise RbdmlError(f"'{text[:40]}' is not a time: give seconds (90s), minutes (5min) or hours (2h)")
+    return seconds
 
 
 def named_budget(name: str, dataset: DatasetInfo) -> Budget:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,9 @@ from robustbench_dml.cli_plot import plot
 from robustbench_dml.cli_submit import submit
 from robustbench_dml.cli_sweep import sweep
 from robustbench_dml.errors import RbdmlError
+from robustbench_dml.terminal import echo, one_line
 
+NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)  # what no path can be
 KINDS = ["defenses", "attacks", "datasets", "backbones", "budgets", "optimisers", "protocols"]
 
 
@@ -206,7 +209,7 @@ def _show(outcome: Any, shared: dict[str, Any]) -> None:
     from robustbench_dml.report.board import comparable_records, draw, show
 
     if shared["as_json"]:
-        click.echo(outcome.record.model_dump_json(indent=1))
+        echo(outcome.record.model_dump_json(indent=1))
     elif shared["quiet"]:
         click.echo(outcome.folder)
     records, damaged = comparable_records(outcome.record, outcome.folder.parent)
@@ -216,14 +219,14 @@ def _show(outcome: Any, shared: dict[str, Any]) -> None:
         if not outcome.fresh:
             made = outcome.record.provenance.created
             version = ", by another version of the defense" if outcome.outdated else ""
-            click.echo(f"already recorded on {made}{version} (--force repeats it):\n")
-        click.echo(show(records, marked=outcome.record.digest, folder=outcome.folder.parent))
+            echo(f"already recorded on {made}{version} (--force repeats it):\n")
+        echo(show(records, marked=outcome.record.digest, folder=outcome.folder.parent))
         click.echo(f"\nrecord: {outcome.folder}\nplots:  " + "\n        ".join(map(str, plots)))
 
 
 def _warn(damaged: list[str]) -> None:
     for message in damaged:
-        click.echo(f"rbdml: left out: {message}", err=True)
+        echo(f"rbdml: left out: {message}", err=True)
 
 
 cli.add_command(compare)
@@ -249,11 +252,15 @@ def main() -> None:
         _fail(error.format_message())
     except PermissionError as error:
         _fail(f"{error.filename}: no permission: change its permissions, or name another file or folder")
+    except OSError as error:
+        if error.errno not in NO_NAME:
+            raise
+        _fail(f"{str(error.filename)[:100]}: {error.strerror}: name another file or folder")
     except click.Abort:
         click.echo("rbdml: interrupted; the same command goes on from here", err=True)
         sys.exit(130)
 
 
 def _fail(message: str) -> None:
-    click.echo(f"rbdml: {' '.join(message.split())}", err=True)
+    click.echo(f"rbdml: {one_line(message)}", err=True)
     sys.exit(2)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from robustbench_dml.cli_options import attack_changes, attack_options, data_options, place_of
+from robustbench_dml.terminal import echo
 
 
 @click.command()
@@ -52,6 +53,6 @@ def attack(
     )
     found.draw(shared["out"])
     if as_json:
-        click.echo(json.dumps(values_of(found), indent=1))
+        echo(json.dumps(values_of(found), indent=1))
     elif not quiet:
-        click.echo(f"{values_text(found)}\npicture: {shared['out']}")
+        echo(f"{values_text(found)}\npicture: {shared['out']}")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from robustbench_dml.terminal import echo
+
 
 @click.command()
 @click.argument("first", metavar="A", type=click.Path(path_type=Path))
@@ -23,6 +25,6 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
 
     found = comparison.compare(first, second)
     if as_json:
-        click.echo(json.dumps(comparison.comparison_data(found), indent=1))
+        echo(json.dumps(comparison.comparison_data(found), indent=1))
     else:
-        click.echo(comparison.comparison_text(found))
+        echo(comparison.comparison_text(found))

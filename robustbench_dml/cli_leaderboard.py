@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from robustbench_dml.cli_data import DATA_ROOT
+from robustbench_dml.terminal import echo, one_line
 
 BOARDS = click.option(
     "--boards", type=click.Path(path_type=Path), help="Folder of the leaderboards.  [default: that of the checkout]"
@@ -48,10 +49,10 @@ def check(boards: Path | None, data_root: Path | None, quiet: bool) -> None:
 
     found = check_all(find_leaderboards(boards), Roots(data_root, False, True, Progress(quiet=True)))
     for problem in found.problems:
-        click.echo(f"problem: {problem}", err=True)
+        echo(f"problem: {one_line(problem)}", err=True)
     if not quiet:
         for note in found.notes:
-            click.echo(f"note: {note}")
+            echo(f"note: {one_line(note)}")
         click.echo(f"{found.entries} entries, {found.boards} boards, {len(found.problems)} problems")
     sys.exit(1 if found.problems else 0)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from robustbench_dml.errors import RbdmlError
+from robustbench_dml.terminal import echo
 
 
 @click.command()
@@ -35,6 +36,6 @@ def plot(records: Path | None, published: bool, boards: Path | None, style: str,
     else:
         paths = (redraw_published if published else redraw_boards)(boards, out, name)
     for message in damaged:
-        click.echo(f"rbdml: left out: {message}", err=True)
+        echo(f"rbdml: left out: {message}", err=True)
     for path in () if quiet else paths:
         click.echo(path)

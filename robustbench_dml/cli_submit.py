@@ -11,6 +11,7 @@ import click
 from robustbench_dml.cli_leaderboard import BOARDS
 from robustbench_dml.cli_options import data_options, place_of
 from robustbench_dml.errors import RbdmlError
+from robustbench_dml.terminal import echo
 
 
 @click.command()
@@ -49,7 +50,7 @@ def submit(record: Path, boards: Path | None, dry_run: bool, yes: bool, **given:
     leaderboards = find_leaderboards(boards)
     place = place_of({**given, "out": leaderboards, "quiet": False, "as_json": False})
     with prepared(record, leaderboards, place, _terms(given)) as submission:
-        click.echo(submission.report)
+        echo(submission.report)
         if dry_run:
             click.echo("\nNothing was written (--dry-run).")
             return

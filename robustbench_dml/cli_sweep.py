@@ -12,6 +12,7 @@ import click
 
 from robustbench_dml.cli_options import NORMS, PRECISIONS, Fraction, Setting, together
 from robustbench_dml.errors import RbdmlError
+from robustbench_dml.terminal import echo
 
 if TYPE_CHECKING:
     from robustbench_dml.sweeps.engine import Engine
@@ -103,15 +104,15 @@ def run(file: Path | None, retries: int, dry_run: bool, quiet: bool, as_json: bo
     silent, engine = quiet or as_json, _engine(planned, given)
     if not silent:
         click.echo(f"{counts_of(before)}{_left_out(planned)}; records below {planned.jobs[0].out}")
-    teller = Teller(planned.jobs, say=_nothing if silent else click.echo)
+    teller = Teller(planned.jobs, say=_nothing if silent else echo)
     Sweeping(planned.jobs, engine, teller, retries=retries).carry_out()
     found = [teller.found[job.spec.digest] for job in planned.jobs]
     if not silent:
-        click.echo(f"\n{table_of(found)}")
+        echo(f"\n{table_of(found)}")
     _show_json(found, as_json=as_json)
     failed = [one for one in found if one.state is State.FAILED]
     for one in failed if quiet else ():
-        click.echo(f"rbdml: {one.job.command}: {one.why}; log: {one.job.log}", err=True)
+        echo(f"rbdml: {one.job.command}: {one.why}; log: {one.job.log}", err=True)
     if failed:
         sys.exit(1)
 
@@ -128,7 +129,7 @@ def status(file: Path | None, as_json: bool, **given: Any) -> None:
     found = [look(job) for job in _planned(file, given).jobs]
     _show_json(found, as_json=as_json)
     if not as_json:
-        click.echo(table_of(found))
+        echo(table_of(found))
 
 
 @sweep.command()

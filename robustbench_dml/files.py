@@ -1,9 +1,11 @@
-"""Writing files so that a reader sees the old content or the new, never a part."""
+"""Writing files so that a reader sees the old content or the new, never a part; reading no more than there may be."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -27,7 +29,39 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise
 
 
+def plain_size(path: Path) -> int:
+    """Bytes of a plain file, or of what a link leads to.
+
+    Raises:
+        OSError: it is not there, or it is something else: a device may have no end, and a pipe may have no writer.
+    """
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    return found.st_size
+
+
+def read_at_most(path: Path, limit: int) -> bytes | None:
+    """The content of a plain file, None where it has more bytes than that.
+
+    Raises:
+        OSError: as `plain_size`, or it cannot be read.
+    """
+    if plain_size(path) > limit:
+        return None
+    with path.open("rb") as file:
+        content = file.read(limit + 1)  # it may have grown since
+    return content if len(content) <= limit else None
+
+
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """SHA-256 of a plain file, in hexadecimal.
+
+    Raises:
+        OSError: as `plain_size`, or it cannot be read.
+    """
+    plain_size(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -75,11 +75,14 @@ def load_module(path: Path) -> ModuleType:
     Raises:
         RbdmlError: there is no such file, or it fails.
     """
-    module_name = f"rbdml_file_{path.resolve()}"
+    try:
+        module_name, there = f"rbdml_file_{path.resolve()}", path.is_file()
+    except (OSError, ValueError, RuntimeError):  # a name that no file can have, or links in a circle
+        module_name, there = "", False
     if module_name in sys.modules:
         return sys.modules[module_name]
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if not path.is_file() or spec is None or spec.loader is None:
+    spec = importlib.util.spec_from_file_location(module_name, path) if there else None
+    if spec is None or spec.loader is None:
         raise RbdmlError(f"{path}: no such Python file: give path/to/file.py:NAME")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module

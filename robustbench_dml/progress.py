@@ -13,6 +13,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from robustbench_dml.terminal import one_line
+
 EVERY = 60.0  # seconds between two lines
 MINUTE, HOUR = 60, 3600
 
@@ -86,7 +88,7 @@ class Progress:
     def say(self, message: str) -> None:
         """One line on standard error, unless quiet."""
         if not self.quiet:
-            tqdm.write(f"rbdml: {message}", file=sys.stderr)
+            tqdm.write(f"rbdml: {one_line(message)}", file=sys.stderr)
 
     @contextmanager
     def bar(self, total: float, title: str, unit: str) -> Iterator[Bar]:

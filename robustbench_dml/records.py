@@ -13,7 +13,8 @@ from pydantic_core import PydanticCustomError
 
 from robustbench_dml.budget import Spent
 from robustbench_dml.errors import RbdmlError
-from robustbench_dml.files import write_atomically
+from robustbench_dml.files import read_at_most, write_atomically
+from robustbench_dml.npz import Values, load_values
 from robustbench_dml.protocol import ForeignSpec, Frozen, RunSpec
 
 RECORD_FILE = "record.json"
@@ -141,9 +142,10 @@ def read_record(folder: Path) -> Record:
     """
     path = folder / RECORD_FILE
     try:
-        if path.stat().st_size > MAX_BYTES:
+        content = read_at_most(path, MAX_BYTES)
+        if content is None:
             raise RbdmlError(f"{path}: larger than {MAX_BYTES} bytes, which no record is: remove it")
-        record = Record.model_validate_json(path.read_bytes())
+        record = Record.model_validate_json(content)
     except OSError as error:
         raise RbdmlError(f"{path}: cannot be read ({error.strerror})") from None
     except ValidationError as error:
@@ -181,7 +183,10 @@ def write_queries(folder: Path, per_query: Mapping[str, np.ndarray]) -> None:
     write_atomically(folder / QUERIES_FILE, lambda file: file.write(buffer.getvalue()))
 
 
-def read_queries(folder: Path) -> dict[str, np.ndarray]:
-    """What `write_queries` wrote."""
-    with np.load(folder / QUERIES_FILE, allow_pickle=False) as arrays:
-        return dict(arrays)
+def read_queries(folder: Path) -> Values:
+    """What `write_queries` wrote.
+
+    Raises:
+        RbdmlError: as `load_values`.
+    """
+    return load_values(folder / QUERIES_FILE)

@@ -12,6 +12,7 @@ from robustbench_dml.boards.entries import RECORDS, RERUNS, Entry, write_entry
 from robustbench_dml.budget import Spent
 from robustbench_dml.evaluation import BENIGN_COLUMNS, columns_of, protocol_named
 from robustbench_dml.files import sha256
+from robustbench_dml.npz import Values
 from robustbench_dml.protocol import ForeignSpec, RunSpec
 from robustbench_dml.records import (
     QUERIES_FILE,
@@ -23,7 +24,6 @@ from robustbench_dml.records import (
     write_queries,
     write_record,
 )
-from robustbench_dml.report.per_query import Values
 from robustbench_dml.scores import CHANCE, scores_of, summary_of
 from robustbench_dml.specs import changed_evaluation, make_spec, published_evaluation
 

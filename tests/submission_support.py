@@ -17,6 +17,7 @@ from robustbench_dml.boards.entries import RECORDS, Entry, write_entry
 from robustbench_dml.datasets.base import Roots
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.files import sha256
+from robustbench_dml.npz import Values
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.provenance import source_hash
 from robustbench_dml.randomness import seed_of
@@ -31,7 +32,7 @@ from robustbench_dml.records import (
     write_queries,
     write_record,
 )
-from robustbench_dml.report.per_query import Values, shown_only, summary_for
+from robustbench_dml.report.per_query import shown_only, summary_for
 from robustbench_dml.statistics import bootstrap_interval
 from robustbench_dml.submission.submit import Terms, prepared
 

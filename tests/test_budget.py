@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robustbench_dml.budget import PropagationMeter, Spent, parse_budget
+from robustbench_dml.budget import PropagationMeter, Spent, parse_budget, parse_seconds
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.registry import DATASETS
 
@@ -167,3 +167,15 @@ def test_nonsense_is_refused(text: str) -> None:
 def test_any_text_is_a_budget_or_refused(text: str) -> None:
     with contextlib.suppress(RbdmlError):
         assert parse_budget(text, MINI).amount >= 1
+
+
+@pytest.mark.parametrize("text", ["", "5", "5 years", "-5min", "nan s", "9" * 400 + "h", "1e3s", "1" * 15 + "h"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(RbdmlError, match="is not a time: give seconds") as caught:
+        parse_seconds(text)
+    assert len(str(caught.value)) < 150
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5min", 300), (" 2.5 h ", 9000), ("0s", 0)])
+def test_a_time_is_read_in_seconds(text: str, seconds: float) -> None:
+    assert parse_seconds(text) == seconds

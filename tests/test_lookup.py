@@ -100,3 +100,11 @@ def test_a_file_that_fails_is_told_with_its_line(tmp_path: Path) -> None:
         find_defense(str(path))
     with pytest.raises(RbdmlError, match="no such Python file"):
         find_defense(f"{tmp_path / 'absent.py'}:any")
+
+
+def test_what_can_be_no_file_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a.py").symlink_to("b.py")
+    (tmp_path / "b.py").symlink_to("a.py")
+    for name in (f"{tmp_path}/a.py", "a\0b.py", f"{'a' * 300}.py", "/" * 5000 + "a.py"):
+        with pytest.raises(RbdmlError, match="no such Python file"):
+            find_defense(f"{name}:x")

@@ -17,6 +17,7 @@ from robustbench_dml.report.board import grouped, short_name
 from robustbench_dml.report.per_query import known_values
 from robustbench_dml.report.rows import Row, rows_of
 from robustbench_dml.report.tables import title
+from robustbench_dml.report.whole import require_whole
 from robustbench_dml.specs import published_evaluation
 
 
@@ -80,7 +81,13 @@ def read_boards(leaderboards: Path) -> list[Board]:
 
 
 def boards_of(entries: Sequence[Listed], leaderboards: Path) -> list[Board]:
-    """Entries as boards; their per-query values are read from their folders."""
+    """Entries as boards; their per-query values are read from their folders.
+
+    Raises:
+        RbdmlError: a record that has not all values of its evaluation.
+    """
+    for one in entries:
+        require_whole(one.record, one.folder)
     listed = {one.record.digest: one for one in entries}
     boards = [
         _board(records, {record.digest: listed[record.digest] for record in records}, leaderboards)

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from robustbench_dml.errors import RbdmlError
-from robustbench_dml.files import write_atomically
+from robustbench_dml.files import read_at_most, write_atomically
 from robustbench_dml.protocol import Frozen
 from robustbench_dml.records import RECORD_FILE, Record, read_record
 
@@ -105,9 +105,10 @@ def read_entry(folder: Path) -> Entry:
     """
     path = folder / ENTRY_FILE
     try:
-        if path.stat().st_size > MAX_BYTES:
+        content = read_at_most(path, MAX_BYTES)
+        if content is None:
             raise RbdmlError(f"{path}: larger than {MAX_BYTES} bytes, which no entry is: submit the record again")
-        return Entry.model_validate_json(path.read_bytes())
+        return Entry.model_validate_json(content)
     except OSError as error:
         raise RbdmlError(
             f"{path}: cannot be read ({error.strerror}): entries are made by `rbdml submit`, not by hand"

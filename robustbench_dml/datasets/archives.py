@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -28,12 +30,42 @@ DAMAGE = (
     gzip.BadGzipFile,
     zlib.error,
     EOFError,
-    ValueError,  # this and the next three: numbers, names and flags in headers that make no sense
+    ValueError,  # this and what follows: numbers, names and flags in headers that make no sense
     OverflowError,
+    IndexError,
+    struct.error,
     MemoryError,
     RuntimeError,
 )
-_Stream = gzip.GzipFile | BufferedReader
+HEADERS = 2 << 20  # bytes of the headers of one member of a tar file; sparse files and long names have several
+MEMBERS = 500_000  # of an archive; the largest set has a quarter of it
+
+
+class _Stream:
+    """A tar file, of which no more is read for the headers of a member than there may be."""
+
+    def __init__(self, file: gzip.GzipFile | BufferedReader) -> None:
+        self._file = file
+        self._allowed: float = HEADERS
+
+    def allow(self, count: float) -> None:
+        """Let so many bytes be read from now on."""
+        self._allowed = count
+
+    def read(self, size: int = -1) -> bytes:
+        """As of a file."""
+        if not 0 <= size <= self._allowed:
+            raise tarfile.ReadError("headers larger than any member's")
+        self._allowed -= size
+        return self._file.read(size)
+
+    def seek(self, place: int) -> int:
+        """As of a file."""
+        return self._file.seek(place)
+
+    def tell(self) -> int:
+        """As of a file."""
+        return self._file.tell()
 
 
 @dataclass(frozen=True)
@@ -98,7 +130,7 @@ def is_archive(path: Path) -> bool:
     if magic in ZIP:
         return True
     try:
-        with _stream(path, magic) as stream, tarfile.open(fileobj=stream, mode="r:"):
+        with _stream(path, magic) as stream, _tar(stream):
             return True
     except tarfile.ReadError:
         return False
@@ -116,7 +148,7 @@ def _members(archive: Path) -> Iterator[Sequence[_Member]]:
         with zipfile.ZipFile(archive) as zipped:
             yield [_zip_member(zipped, info) for info in zipped.infolist()]
         return
-    with _stream(archive, magic) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+    with _stream(archive, magic) as stream, _tar(stream) as tar:
         yield [_tar_member(tar, info) for info in _tar_infos(tar, stream)]
 
 
@@ -128,8 +160,14 @@ def _magic(path: Path) -> bytes:
         raise RbdmlError(f"{path}: cannot be read ({error.strerror}): give another file by --from") from None
 
 
-def _stream(path: Path, magic: bytes) -> _Stream:
-    return gzip.open(path) if magic[:2] == b"\x1f\x8b" else path.open("rb")
+@contextmanager
+def _stream(path: Path, magic: bytes) -> Iterator[_Stream]:
+    with gzip.open(path) if magic[:2] == b"\x1f\x8b" else path.open("rb") as file:
+        yield _Stream(file)
+
+
+def _tar(stream: _Stream) -> tarfile.TarFile:
+    return tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:")
 
 
 def _zip_member(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
@@ -159,10 +197,14 @@ def _tar_member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
 
 def _tar_infos(tar: tarfile.TarFile, stream: _Stream) -> Iterator[tarfile.TarInfo]:
     """The members; raises ReadError where a damaged header ends them, which tarfile takes for the end."""
-    for info in tar:
+    for number, info in enumerate(tar):
         if info.size < 0:
             raise tarfile.ReadError(f"a size of {info.size}")
+        if number >= MEMBERS:
+            raise tarfile.ReadError(f"more than {MEMBERS:,} members")
         yield info
+        stream.allow(HEADERS)
+    stream.allow(math.inf)
     stream.seek(tar.offset)
     if stream.read(BLOCK) != bytes(BLOCK):
         raise tarfile.ReadError("no end mark after its last member")

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from robustbench_dml.datasets.base import Dataset, Order, Roots
 from robustbench_dml.datasets.listed import Listing, load_listed, look_at_listed, split_by_number
 from robustbench_dml.datasets.lists import find_folder, inside, not_here
+from robustbench_dml.datasets.matlab import read_pairs
 from robustbench_dml.datasets.prepare import RemoteFile, prepare_files
-from robustbench_dml.errors import RbdmlError
 from robustbench_dml.registry import DatasetInfo, register_dataset
 
 ANNOTATIONS = "cars_annos.mat"  # one file for all images, in car_ims/
@@ -74,20 +73,9 @@ def read(roots: Roots) -> Listing:
 
 def _annotations(path: Path, field: str, *, prefix: str) -> list[tuple[str, int]]:
     """Path and class of every image of one annotation file."""
-    try:
-        from scipy.io import loadmat
-
-        with path.open("rb") as file:  # given a path, loadmat does not tell a missing file from a damaged one
-            entries: Any = loadmat(file, squeeze_me=True)["annotations"].ravel()
-        return [(inside(prefix + str(entry[field]), path), int(entry["class"])) for entry in entries]
-    except FileNotFoundError:
-        raise RbdmlError(f"{path}: missing: get a complete copy of the set") from None
-    except RbdmlError:
-        raise
-    except Exception as error:  # whatever scipy makes of a damaged file
-        raise RbdmlError(
-            f"{path}: not the annotations of Cars-196 with classes ({type(error).__name__}): get a fresh copy of it"
-        ) from None
+    what = "the annotations of Cars-196 with classes"
+    found = read_pairs(path, "annotations", text=field, number="class", what=what)
+    return [(inside(prefix + name, path), label) for name, label in found]
 
 
 def load(roots: Roots) -> Dataset:

@@ -174,7 +174,8 @@ class _Fetching:
 
 def _open(url: str, headers: dict[str, str]) -> HTTPResponse:
     try:
-        request = urllib.request.Request(url, headers={"User-Agent": "robustbench-dml", **headers})
+        # Addresses of other schemes were refused by `_host`.
+        request = urllib.request.Request(url, headers={"User-Agent": "robustbench-dml", **headers})  # noqa: S310
         answer = urllib.request.build_opener().open(request, timeout=TIMEOUT)
     except HTTPError as error:
         error.close()

@@ -46,7 +46,7 @@ def read(size: int, roots: Roots) -> Listing:
         train, test = (_list(folder, index[part]) for part in ("train", "test"))
         if index["size"] != size:
             raise ValueError(f"of size {index['size']}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RbdmlError(f"{folder / INDEX}: damaged ({error}): remove {folder} and prepare 'emoji' again") from None
     return Listing(train, test, origin=folder / INDEX)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ TRAIN_LABELS = "train-labels-idx1-ubyte"
 TEST_IMAGES = "t10k-images-idx3-ubyte"
 TEST_LABELS = "t10k-labels-idx1-ubyte"
 FILES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
+DIMENSIONS = 3
+MOST = 100_000_000  # bytes of a file; the largest one of MNIST and its relatives has half of it
 
 
 @dataclass
@@ -133,20 +136,29 @@ def _read(folder: Path, name: str, sha256: str, remedy: str) -> Tensor:
     if path is None:
         raise RbdmlError(f"{folder / name}: no such file: get a fresh copy {remedy}")
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(MOST + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise RbdmlError(f"{path}: truncated or unreadable ({error}): get a fresh copy {remedy}") from None
+    if len(content) > MOST:
+        raise RbdmlError(f"{path}: more than {MOST:,} bytes, which it should not have: get a fresh copy {remedy}")
     if hashlib.sha256(content).hexdigest() != sha256:
         raise RbdmlError(f"{path}: its content has another SHA-256 than it should: get a fresh copy {remedy}")
     return parse_idx(content)
 
 
 def parse_idx(content: bytes) -> Tensor:
-    """An IDX file of bytes as a uint8 tensor: magic 0 0 8 d, d big-endian sizes, then the data."""
-    dimensions = content[3]
-    sizes = np.frombuffer(content, dtype=">u4", count=dimensions, offset=4).astype(int)
-    data = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * dimensions)
-    return torch.from_numpy(data.reshape(sizes).copy())
+    """An IDX file of bytes as a uint8 tensor: magic 0 0 8 d, d big-endian sizes, then the data.
+
+    Raises:
+        RbdmlError: it is none.
+    """
+    dimensions = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
+    start = 4 + 4 * dimensions
+    sizes = [int.from_bytes(content[place : place + 4]) for place in range(4, start, 4)]
+    if not 1 <= dimensions <= DIMENSIONS or len(content) != start + math.prod(sizes):
+        raise RbdmlError("not an IDX file of bytes with as many values as it says: get a fresh copy of it")
+    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=start).reshape(sizes).copy())
 
 
 def format_idx(array: np.ndarray) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,16 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from robustbench_dml.errors import RbdmlError
+from robustbench_dml.files import read_at_most
 from robustbench_dml.workers import usable_cores
 
 Pixels = np.ndarray
+
+# What photographs come in, and nothing else that Pillow knows: for PostScript, say, it would start another program.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+MOST_PIXELS = 80_000_000  # a larger one could be a few kB that fill the memory
+MOST_BYTES = 500_000_000
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it has to say is in our message
 
 
 @dataclass(frozen=True)
@@ -75,16 +83,22 @@ def decode(path: Path, side: int) -> Decoded:
     Transparent parts become white. Reductions are antialiased (bilinear).
 
     Raises:
-        RbdmlError: missing, empty or not a whole image.
+        RbdmlError: missing, empty, larger than an image is, or not a whole one in one of `FORMATS`.
     """
     try:
-        content = path.read_bytes()
+        content = read_at_most(path, MOST_BYTES)
+        if content is None:
+            raise RbdmlError(f"{path}: more than {MOST_BYTES:,} bytes, which no image of a data set has: remove it")
         if not content:
             raise RbdmlError(f"{path}: an empty file, not an image: get a fresh copy of it")
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} pixels")
             image.load()
             rgb = _on_white(image)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except RbdmlError:
+        raise
+    except Exception as error:  # whatever Pillow makes of a damaged file
         unknown = "in no known format" if isinstance(error, UnidentifiedImageError) else None
         reason = " ".join(str(unknown or getattr(error, "strerror", None) or error).split())[:80]
         raise RbdmlError(f"{path}: cannot be read as an image ({reason}): get a fresh copy of it") from None

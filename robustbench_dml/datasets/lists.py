@@ -7,6 +7,10 @@ from pathlib import Path, PurePosixPath
 
 from robustbench_dml.datasets.base import Roots
 from robustbench_dml.errors import MissingDataError, RbdmlError
+from robustbench_dml.files import read_at_most
+
+DIGITS = 18  # of a number that fits 64 bits
+MOST = 100_000_000  # bytes of a list; the longest, of Stanford Online Products, has a thirtieth of it
 
 
 def read_table(path: Path, columns: int, *, header: bool = False) -> list[list[str]]:
@@ -16,7 +20,10 @@ def read_table(path: Path, columns: int, *, header: bool = False) -> list[list[s
         RbdmlError: missing, not text, or a line with fewer columns; it is named.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        content = read_at_most(path, MOST)
+        if content is None:
+            raise RbdmlError(f"{path}: more than {MOST:,} bytes, which no list has: get a fresh copy of it")
+        lines = content.decode("utf-8").splitlines()
     except OSError as error:
         raise RbdmlError(f"{path}: cannot be read ({error.strerror}): get a complete copy of the set") from None
     except UnicodeDecodeError:
@@ -37,7 +44,7 @@ def whole_number(text: str, path: Path) -> int:
     Raises:
         RbdmlError: it is none.
     """
-    if not text.isdecimal():
+    if not (text.isascii() and text.isdecimal() and len(text) <= DIGITS):
         raise RbdmlError(f"{path}: '{text[:40]}' stands where a number should: get a fresh copy of it")
     return int(text)
 

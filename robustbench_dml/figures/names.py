@@ -26,7 +26,7 @@ def written(label: str, params: Mapping[str, Value]) -> str:
     if label not in DEFENSES:
         return label
     usual = resolve_params(DEFENSES.get(label), {})
-    name, told = _name(label, params)
+    name, told = _name(label, {**usual, **params})  # a record of an earlier version may lack one
     changed = [f"{key}={value}" for key, value in sorted(params.items()) if key not in told and usual.get(key) != value]
     return f"{name} ({', '.join(changed)})" if changed else name
 
@@ -58,7 +58,8 @@ def _name(label: str, params: Mapping[str, Value]) -> tuple[str, tuple[str, ...]
     if label.split("-", maxsplit=1)[0] == "hm" and "ics" in params and label != "hm-free":
         destination = str(params["destination"])
         weight = params["ics"]
-        structure = "" if not weight else "&ICS" if weight == ICS else f"&ICS({weight:g})"
+        number = f"{weight:g}" if isinstance(weight, int | float) else weight
+        structure = "" if not weight else "&ICS" if weight == ICS else f"&ICS({number})"
         return (
             f"HM[{params['sampler']},{DESTINATIONS.get(destination, destination)}]{structure}",
             ("sampler", "destination", "ics"),

@@ -10,11 +10,13 @@ from robustbench_dml.errors import RbdmlError
 from robustbench_dml.evaluation import evaluated_columns
 from robustbench_dml.figures.look import StyleName
 from robustbench_dml.figures.write import write_row_figures
+from robustbench_dml.npz import Values
 from robustbench_dml.records import Record, read_record, record_folders
 from robustbench_dml.registry import DEFENSES
-from robustbench_dml.report.per_query import Values, known_values, ranking_values
+from robustbench_dml.report.per_query import known_values, ranking_values
 from robustbench_dml.report.rows import rows_of
 from robustbench_dml.report.tables import record_tables
+from robustbench_dml.report.whole import require_whole, whole_ones
 
 
 def comparable_records(record: Record, folder: Path) -> tuple[list[Record], list[str]]:
@@ -22,10 +24,19 @@ def comparable_records(record: Record, folder: Path) -> tuple[list[Record], list
 
     A model that is not ours has no backbone and stands beside any. A record that cannot be read does not spoil the
     others: the second value says what is wrong with each.
+
+    Raises:
+        RbdmlError: this one has not all its values.
     """
+    require_whole(record)
     found, damaged = readable_records(folder)
-    comparable = [other for other in found if _may_be_compared(other, record)]
+    comparable, partial = _whole([other for other in found if _may_be_compared(other, record)], folder)
+    damaged += partial
     return [other for other in comparable if other.digest == record.digest or not is_fake(other)], damaged
+
+
+def _whole(records: Sequence[Record], folder: Path) -> tuple[list[Record], list[str]]:
+    return whole_ones(records, {path.name: path for path in record_folders(folder)})
 
 
 def is_fake(record: Record) -> bool:
@@ -51,6 +62,8 @@ def groups_of_records(folder: Path) -> tuple[list[list[Record]], list[str]]:
         RbdmlError: there is none.
     """
     found, damaged = readable_records(folder)
+    found, partial = _whole(found, folder)
+    damaged += partial
     groups = grouped([one for one in found if not is_fake(one)])
     if not groups and damaged:
         raise RbdmlError(f"no readable record below {folder}; the first: {damaged[0]}")

@@ -15,6 +15,7 @@ from robustbench_dml.randomness import seed_of
 from robustbench_dml.records import RECORD_FILE, Record, read_record
 from robustbench_dml.report.per_query import shown_only, summary_for, values_of
 from robustbench_dml.report.tables import decimals, describe_evaluation, entries_table, model_name
+from robustbench_dml.report.whole import require_whole
 from robustbench_dml.statistics import holm, paired_differences
 
 ALPHA = 0.05
@@ -81,12 +82,21 @@ def compare(first: Path, second: Path) -> Comparison:
     """
     folders = [path.parent if path.name == RECORD_FILE else path for path in (first, second)]
     a, b = (read_record(folder) for folder in folders)
+    for record, folder in zip((a, b), folders, strict=True):
+        require_whole(record, folder)
     _check_comparable(a, b)
     values = [values_of(record, folder) for record, folder in zip((a, b), folders, strict=True)]
     if not np.array_equal(values[0].get("query", []), values[1].get("query", [])):
         raise RbdmlError(f"{folders[0]} and {folders[1]} are of other queries: evaluate both with one version")
     ours, theirs = (shown_only(record, one) for record, one in zip((a, b), values, strict=True))
     names = [name for name in ours if name in theirs]
+    directions = _directions(a)
+    missing = [name for name in ("R@1", *directions) if name not in names]
+    if missing or "query" not in values[0]:
+        raise RbdmlError(
+            f"{folders[0]} and {folders[1]} have not both per-query values of {[*missing, 'query'][0]}: evaluate both "
+            "with one version"
+        )
     a = a.model_copy(update={"scores": {name: value for name, value in a.scores.items() if name in b.scores}})
     found = paired_differences(
         {name: ours[name] for name in names},
@@ -95,7 +105,6 @@ def compare(first: Path, second: Path) -> Comparison:
         seed=seed_of(a.spec.evaluation.seed, "comparison", a.spec.dataset),
     )
     corrected = holm({name: one.p for name, one in found.items()})
-    directions = _directions(a)
     rows = [
         Row(
             column=name,

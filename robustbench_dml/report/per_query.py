@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.evaluation import evaluated_columns, protocol_columns
 from robustbench_dml.files import sha256
+from robustbench_dml.npz import Values
 from robustbench_dml.records import QUERIES_FILE, Record, read_queries
 from robustbench_dml.scores import CHANCE, Score, scores_of, summary_of
 from robustbench_dml.statistics import Summary
-
-Values = dict[str, np.ndarray]
 
 
 def values_of(record: Record, folder: Path) -> Values:
@@ -29,13 +27,11 @@ def values_of(record: Record, folder: Path) -> Values:
     try:
         if sha256(path) != record.provenance.queries:
             raise RbdmlError(f"{path}: not the per-query values of its record: get the file anew, or run again")
-        return read_queries(folder)
     except OSError as error:
         raise RbdmlError(
             f"{path}: no per-query values ({error.strerror}): get the file from where the record is from, or run again"
         ) from None
-    except (ValueError, BadZipFile):
-        raise RbdmlError(f"{path}: cannot be read as arrays: get the file anew, or run again") from None
+    return read_queries(folder)
 
 
 def summary_for(record: Record, scores: Iterable[Score] | None = None) -> Summary:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from robustbench_dml.evaluation import evaluated_columns
+from robustbench_dml.npz import Values
 from robustbench_dml.protocol import Frozen, RunSpec
 from robustbench_dml.randomness import seed_of
 from robustbench_dml.records import Record
-from robustbench_dml.report.per_query import Values, ranking_values, shown_only, summary_for
+from robustbench_dml.report.per_query import ranking_values, shown_only, summary_for
 from robustbench_dml.report.ranking import Contestant, places
 from robustbench_dml.report.tables import model_name
 from robustbench_dml.statistics import Summary, bootstrap_interval
@@ -123,7 +125,8 @@ def configuration(spec: Frozen) -> str:
 
 def _row(key: str, group: Sequence[Record], values: Mapping[str, Values]) -> Row:
     records = tuple(sorted(group, key=lambda record: record.spec.seed or 0))
-    shown = {name: [record.values[name] for record in records] for name in records[0].values}
+    common = [name for name in records[0].values if all(name in record.values for record in records)]
+    shown = {name: [record.values[name] for record in records] for name in common}
     return Row(
         key=key,
         records=records,
@@ -139,8 +142,10 @@ def _intervals(records: Sequence[Record], values: Mapping[str, Values]) -> dict[
     if len(records) == 1:
         return dict(records[0].intervals)
     known = [shown_only(record, values[record.digest]) for record in records if record.digest in values]
+    needed = {"R@1", *evaluated_columns(records[0].spec.evaluation)}
+    known = [one for one in known if needed <= set(one)]  # another version may have kept less
     if len(known) < len(records) or len({len(next(iter(one.values()))) for one in known}) > 1:
-        ends = {name: [record.intervals[name] for record in records] for name in records[0].intervals}
+        ends = {name: [record.intervals[name] for record in records] for name in _common(records)}
         return {
             name: (float(np.mean([e[0] for e in all_])), float(np.mean([e[1] for e in all_])))
             for name, all_ in ends.items()
@@ -151,6 +156,11 @@ def _intervals(records: Sequence[Record], values: Mapping[str, Values]) -> dict[
         _over_seeds([summary_for(record) for record in records]),
         seed=seed_of(evaluation.seed, "bootstrap", records[0].spec.dataset),
     )
+
+
+def _common(records: Sequence[Record]) -> list[str]:
+    """What every record has an interval of; a version may know more values than an earlier one."""
+    return [name for name in records[0].intervals if all(name in record.intervals for record in records)]
 
 
 def _over_seeds(summaries: Sequence[Summary]) -> Summary:

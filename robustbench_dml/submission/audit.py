@@ -11,10 +11,10 @@ from robustbench_dml.boards.entries import ENTRY_FILE, RERUNS, Listed
 from robustbench_dml.datasets.base import Dataset, Roots
 from robustbench_dml.errors import MissingDataError, RbdmlError
 from robustbench_dml.files import sha256
+from robustbench_dml.npz import MAX_BYTES, load_values
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.records import QUERIES_FILE, RECORD_FILE, Record
 from robustbench_dml.registry import BACKBONES, DATASETS, DEFENSES
-from robustbench_dml.submission.archive import load_values
 from robustbench_dml.submission.claims import cost_problems, flag_problems, plain_problems, spec_problems, text_problems
 from robustbench_dml.submission.recomputed import value_problems
 
@@ -56,7 +56,9 @@ def audit(record: Record, folder: Path, roots: Roots, *, submitting: bool = Fals
     changed = _source_problem(record)
     (problems if submitting else notes).extend(changed)
     try:
-        values = load_values(folder / QUERIES_FILE, most=DATASETS.get(record.spec.dataset).test_images)
+        values = load_values(
+            folder / QUERIES_FILE, most=DATASETS.get(record.spec.dataset).test_images, largest=MAX_BYTES
+        )
     except RbdmlError as error:
         return Audit((*problems, str(error)), tuple(notes))
     if sha256(folder / QUERIES_FILE) != record.provenance.queries:

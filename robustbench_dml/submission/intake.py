@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from robustbench_dml import npz
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.records import CHECKPOINT_FILE, MAX_BYTES, QUERIES_FILE, RECORD_FILE, Record, read_record
-from robustbench_dml.submission import archive
 
 RECORDS = 1000  # at once
 LOOKED_AT = 100_000  # files and folders below the one that is submitted
@@ -58,7 +58,7 @@ def take_in(given: Path, private: Path, checkpoint: Path | None = None) -> list[
 def _taken(source: Path, copy: Path, checkpoint: Path | None) -> Candidate:
     copy.mkdir()
     _copy(source / RECORD_FILE, copy / RECORD_FILE, MAX_BYTES, "record")
-    _copy(source / QUERIES_FILE, copy / QUERIES_FILE, archive.MAX_BYTES, "file of per-query values")
+    _copy(source / QUERIES_FILE, copy / QUERIES_FILE, npz.MAX_BYTES, "file of per-query values")
     try:
         record = read_record(copy)
     except RbdmlError as error:

@@ -15,9 +15,10 @@ from robustbench_dml.checks import check_model
 from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.evaluation import attacked_values, benign_values, clusters_of, enter, evaluated_columns
+from robustbench_dml.npz import Values
 from robustbench_dml.recording import Place, load_surrogate
 from robustbench_dml.records import Record
-from robustbench_dml.report.per_query import Values, ranking_values
+from robustbench_dml.report.per_query import ranking_values
 from robustbench_dml.retrieval import effective_rank, mean_cosine
 
 QUERIES = 128  # that are attacked again unless another number is asked for

@@ -11,10 +11,11 @@ from robustbench_dml.attack import Column
 from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.evaluation import BENIGN_COLUMNS, choose_queries, evaluated_columns, protocol_columns
+from robustbench_dml.npz import Values
 from robustbench_dml.randomness import seed_of
 from robustbench_dml.records import Record
 from robustbench_dml.registry import DATASETS
-from robustbench_dml.report.per_query import Values, summary_for
+from robustbench_dml.report.per_query import summary_for
 from robustbench_dml.scores import CHANCE, fixed_list_recall, scores_of
 from robustbench_dml.statistics import bootstrap_interval
 from robustbench_dml.submission.claims import same

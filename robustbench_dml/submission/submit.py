@@ -17,13 +17,13 @@ from pydantic import ValidationError
 from robustbench_dml.boards.entries import RECORDS, RERUNS, Entry, Listed, Verification, read_all, write_entry
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.files import sha256
+from robustbench_dml.npz import MAX_BYTES, load_values
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.provenance import now
 from robustbench_dml.recording import Place
 from robustbench_dml.records import QUERIES_FILE
 from robustbench_dml.registry import DATASETS
 from robustbench_dml.runs import load_dataset
-from robustbench_dml.submission.archive import load_values
 from robustbench_dml.submission.audit import SHORT, audit
 from robustbench_dml.submission.changes import Change, carry_out, end_of, ended, lock_of
 from robustbench_dml.submission.claims import line_problem
@@ -318,7 +318,9 @@ def _second_evaluation(one: Candidate, place: Place, terms: Terms) -> Verificati
     else:
         foreign = trusted_model(terms.model, record.spec, checkpoint, trust=terms.trust_code)
         model = foreign.on_sphere(dataset, place)
-    values = load_values(one.folder / QUERIES_FILE, most=DATASETS.get(record.spec.dataset).test_images)
+    values = load_values(
+        one.folder / QUERIES_FILE, most=DATASETS.get(record.spec.dataset).test_images, largest=MAX_BYTES
+    )
     return recheck(record, values, model, dataset, place, queries=terms.queries)
 
 

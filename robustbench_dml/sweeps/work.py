@@ -43,7 +43,7 @@ class Work:
             logs.begin(log, self.job.command)
             begun, code = time.monotonic(), None
             # In a session of its own, so that Ctrl-C reaches this process alone, which stops it in its own way.
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - `rbdml` with checked settings, and no shell
                 [*PROGRAM, *self.job.words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

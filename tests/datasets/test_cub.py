@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from image_trees import bare_machine, check_dataset, register_tree, write_cub
 
-from robustbench_dml.datasets import cub
+from robustbench_dml.datasets import cub, lists
 from robustbench_dml.datasets.base import Roots
 from robustbench_dml.errors import MissingDataError, RbdmlError
 
@@ -96,4 +96,18 @@ def test_a_list_that_is_no_text_is_named(root: Path) -> None:
 def test_without_its_list_of_images_the_set_is_not_here(root: Path) -> None:
     (root / "images.txt").unlink()
     with pytest.raises(MissingDataError, match=r"no images\.txt below .*rbdml data prepare cub"):
+        cub.read(Roots(root))
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "1" * 19, "\u0663"])
+def test_a_number_that_no_class_has_is_named(root: Path, number: str) -> None:
+    edit(root / "image_class_labels.txt", "4 100", f"4 {number}")
+    with pytest.raises(RbdmlError, match="stands where a number should") as caught:
+        cub.read(Roots(root))
+    assert len(str(caught.value)) < 300
+
+
+def test_a_list_longer_than_any_is_not_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lists, "MOST", 10)
+    with pytest.raises(RbdmlError, match=r"/images\.txt: more than 10 bytes, which no list has"):
         cub.read(Roots(root))

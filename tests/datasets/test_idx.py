@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from support import pixels
 
+from robustbench_dml.datasets import idx
 from robustbench_dml.datasets.idx import (
     FILES,
     TEST_IMAGES,
@@ -144,3 +145,30 @@ def test_a_folder_of_that_name_is_no_file(folder: Path) -> None:
     (folder / f"{TEST_LABELS}.gz").unlink()
     (folder / TEST_LABELS).mkdir()
     assert not has_files(folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0\0\x08",
+        b"\0\0\x08\0",
+        b"\0\0\x08\1",
+        b"\0\0\x08\1\0\0\0\2a",
+        b"\0\0\x08\1\0\0\0\2abc",
+        b"\0\0\x0d\1\0\0\0\2ab",
+        b"\0\0\x08\4" + b"\0\0\0\1" * 4 + b"a",
+        b"\0\0\x08\xff" + b"\xff" * 1020,
+        b"\0\0\x08\3" + b"\xff" * 12,
+    ],
+)
+def test_bytes_that_are_no_idx_file_are_refused(content: bytes) -> None:
+    with pytest.raises(RbdmlError, match="not an IDX file of bytes"):
+        parse_idx(content)
+
+
+def test_no_more_is_expanded_than_a_file_has(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idx, "MOST", 1000)
+    (folder / f"{TRAIN_IMAGES}.gz").write_bytes(gzip.compress(bytes(10_000_000)))
+    with pytest.raises(RbdmlError, match=r"images-idx3-ubyte\.gz: more than 1,000 bytes.*: get a fresh copy"):
+        load_idx("fashion", folder, dict.fromkeys(FILES, "0" * 64), remedy="by hand")

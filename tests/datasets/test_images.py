@@ -10,7 +10,9 @@ import pytest
 import torch
 from image_trees import naive_pixels, naive_rows, noise, write_image, write_list
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
+from robustbench_dml.datasets import images
 from robustbench_dml.datasets.images import ImageFiles, decode
 from robustbench_dml.errors import RbdmlError
 
@@ -206,3 +208,43 @@ def test_image_files_name_the_row_that_cannot_be_read(tmp_path: Path) -> None:
     assert len(files[torch.tensor([0])]) == 1
     with pytest.raises(RbdmlError, match=r"/b\.jpg: cannot be read"):
         files[torch.tensor([0, 1])]
+
+
+def test_what_is_no_photograph_is_not_even_tried(tmp_path: Path) -> None:
+    """For PostScript Pillow would start another program, whatever the name of the file says."""
+    Image.fromarray(square(12)).save(tmp_path / "a.eps")
+    Image.fromarray(square(12)).save(tmp_path / "b.ico")
+    for name in ("a.eps", "b.ico"):
+        (tmp_path / name).rename(tmp_path / "a.jpg")
+        with pytest.raises(RbdmlError, match=r"/a\.jpg: cannot be read as an image \(in no known format\)"):
+            decode(tmp_path / "a.jpg", SIDE)
+
+
+def test_more_pixels_than_a_photograph_has_are_not_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_image(tmp_path / "a.png", 1)
+    monkeypatch.setattr(images, "MOST_PIXELS", 10)
+    monkeypatch.setattr(Image.Image, "load", None)
+    with pytest.raises(RbdmlError, match=r"/a\.png: cannot be read as an image \(\d+ x \d+ pixels\)"):
+        decode(path, SIDE)
+
+
+def test_a_file_larger_than_any_image_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_image(tmp_path / "a.png", 1)
+    monkeypatch.setattr(images, "MOST_BYTES", 10)
+    with pytest.raises(RbdmlError, match=r"/a\.png: more than 10 bytes, which no image of a data set has"):
+        decode(path, SIDE)
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("tag"), RuntimeError("codec"), MemoryError(), ZeroDivisionError()], ids=repr
+)
+def test_whatever_pillow_makes_of_a_file_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def load(_: object) -> None:
+        raise error
+
+    path = write_image(tmp_path / "a.png", 1)
+    monkeypatch.setattr(PngImageFile, "load", load)
+    with pytest.raises(RbdmlError, match=r"/a\.png: cannot be read as an image"):
+        decode(path, SIDE)

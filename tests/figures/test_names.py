@@ -53,3 +53,12 @@ def test_no_name_breaks_a_line_or_the_room() -> None:
     assert len(shortened(long)) == LONGEST
     assert shortened(long).startswith("beginning")
     assert shortened(long).endswith("end")
+
+
+def test_a_record_without_a_parameter_has_the_usual_one() -> None:
+    assert written("act", {}) == written("act", {"sampler": "R"}) == "ACT[R]"
+    assert written("hm-lga-ics", {"ics": 0.5}) == "HM[S,g_LGA]&ICS"
+
+
+def test_a_weight_that_is_no_number_is_shown_as_it_is() -> None:
+    assert written("hm-lga-ics", {"ics": "much"}) == "HM[S,g_LGA]&ICS(much)"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from report_support import COLUMNS, SHARES, random_values, with_values
 
+from robustbench_dml.npz import Values
 from robustbench_dml.records import Record
-from robustbench_dml.report.per_query import Values
 from robustbench_dml.report.rows import configuration, rows_of
 from robustbench_dml.statistics import RESAMPLES
 

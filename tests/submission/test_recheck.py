@@ -15,8 +15,8 @@ from robustbench_dml.checks.findings import Finding, Findings
 from robustbench_dml.datasets.base import Roots
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.evaluation import protocol_columns
+from robustbench_dml.npz import Values
 from robustbench_dml.records import CHECKPOINT_FILE, Record, read_queries, read_record
-from robustbench_dml.report.per_query import Values
 from robustbench_dml.runs import load_dataset
 from robustbench_dml.submission import recheck as rechecking
 from robustbench_dml.submission.audit import audit

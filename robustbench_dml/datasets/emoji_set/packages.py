@@ -157,7 +157,9 @@ def fetch(package: Package, folder: Path) -> None:
     retries = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=1000"]
     command = [npm, "pack", package.spec, "--ignore-scripts", *retries]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=NPM_SECONDS, check=False)
+        done = subprocess.run(  # noqa: S603 - npm with the pinned packages' names
+            command, cwd=folder, capture_output=True, text=True, timeout=NPM_SECONDS, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RbdmlError(f"`npm pack {package.spec}` failed ({error}): try again, {remedy}") from None
     if done.returncode != 0:
@@ -205,6 +207,7 @@ def read(package: Package, folder: Path) -> IconSet:
 
 def _member(archive: tarfile.TarFile, name: str) -> dict[str, Any]:
     file = archive.extractfile(name)
-    assert file is not None, f"{name} is not a regular file"
+    if file is None:
+        raise RbdmlError(f"{name} in a package of drawings is no plain file: get the package again")
     with file:
         return json.load(file)

@@ -25,6 +25,7 @@ from archive_support import (
     zip_entry,
 )
 
+from robustbench_dml.datasets import archives
 from robustbench_dml.datasets.archives import extract, is_archive
 from robustbench_dml.errors import RbdmlError
 
@@ -194,3 +195,37 @@ def test_an_unpacking_that_stops_leavesnothing(archive: Path, target: Path, fail
     assert list(target.parent.iterdir()) == []
     if isinstance(failure, OSError):
         assert re.search(r"cannot unpack .*No space left on device.*make room", str(caught.value))
+
+
+FIRST = pack_tar({"first": bytes(512)})[:1024]
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_a_header_of_a_tar_does_not_fill_the_memory(archive: Path, target: Path, kind: bytes) -> None:
+    info = tarfile.TarInfo("a")
+    info.type, info.size = kind, 3 << 20
+    archive.write_bytes(gzip.compress(FIRST + info.tobuf() + bytes(info.size) + pack_tar({"a": b"text"})))
+    assert len(archive.read_bytes()) < 10_000
+    assert "(headers larger than any member's)" in refusal(archive, target)
+
+
+def test_many_headers_of_one_member_do_not_fill_the_memory(archive: Path, target: Path) -> None:
+    sparse = with_header(with_header(pack_tar({"a": b""}), 156, tarfile.GNUTYPE_SPARSE), 482, b"\1")[:512]
+    more = b"1".rjust(12, b"0") * 42 + b"\1" + bytes(7)
+    archive.write_bytes(gzip.compress(FIRST + sparse + more * 5000))
+    assert "(headers larger than any member's)" in refusal(archive, target)
+
+
+def test_more_members_than_any_set_has_are_damage(archive: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "MEMBERS", 3)
+    archive.write_bytes(pack_tgz({f"{number}": b"1" for number in range(4)}))
+    assert "(more than 3 members)" in refusal(archive, target)
+
+
+def test_a_zip_member_without_a_name_is_damage(archive: Path, target: Path) -> None:
+    data = bytearray(pack_zip({"a": b"text"}))
+    for header, length in ((b"PK\x03\x04", 26), (b"PK\x01\x02", 28)):  # the name becomes the extra field
+        place = data.index(header) + length
+        data[place : place + 4] = b"\0\0\1\0"
+    archive.write_bytes(data)
+    assert "damaged or incomplete" in refusal(archive, target)

@@ -1,8 +1,10 @@
-"""Per-query values from others: what a file holds is known before any of it is unpacked."""
+"""Files of per-query values: what one holds is known before any of it is unpacked."""
 
 from __future__ import annotations
 
 import re
+import struct
+import tokenize
 import zlib
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -11,39 +13,59 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 import numpy as np
 
 from robustbench_dml.errors import RbdmlError
-from robustbench_dml.report.per_query import Values
+from robustbench_dml.files import plain_size
 
-MAX_BYTES = 20_000_000  # of the file; 60,000 queries under all published attacks take half of it
+Values = dict[str, np.ndarray]
+
+MAX_BYTES = 20_000_000  # of a submitted file; 60,000 queries under all published attacks take half of it
+MOST = 5_000_000  # queries of any evaluation
+UNPACKED = 400_000_000  # bytes of all arrays together
 MEMBERS = 100
 HEADER = 1000  # bytes before an array's data, at most
 DTYPES = {"<f8", "<i8", "<f4", "|b1"}
 NAME = re.compile(r"[\w@+:=. -]{1,40}\.npy")
+DAMAGE = (  # what zipfile and numpy make of bytes that are no archive of arrays
+    BadZipFile,
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
+    IndexError,
+    SyntaxError,
+    struct.error,
+    tokenize.TokenError,
+    zlib.error,
+)
 
 
-def load_values(path: Path, *, most: int) -> Values:
+def load_values(path: Path, *, most: int = MOST, largest: int = UNPACKED) -> Values:
     """The arrays of a `queries.npz`; nothing is unpickled, and no size is believed that the queries do not explain.
 
     Args:
         path: of the file.
         most: how many queries there can be.
+        largest: how many bytes the file may have.
 
     Raises:
         RbdmlError: no such file, or not (Q,) arrays of plain numbers, all of one length.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise RbdmlError(f"{path}: larger than {MAX_BYTES} bytes, which no file of per-query values is: remove it")
+        if plain_size(path) > largest:
+            raise RbdmlError(f"{path}: larger than {largest} bytes, which no file of per-query values is: remove it")
+    except OSError as error:
+        raise RbdmlError(
+            f"{path}: no per-query values ({error.strerror}): get the file from where the record is from, or run again"
+        ) from None
+    try:
         with ZipFile(path) as archive:
             members = archive.infolist()
             _check_directory(path, members, most)
             arrays = {member.filename.removesuffix(".npy"): _read(path, archive, member, most) for member in members}
-    except (BadZipFile, ValueError, EOFError, NotImplementedError, zlib.error) as error:
+    except DAMAGE as error:
         raise RbdmlError(
             f"{path}: cannot be read as arrays ({_short(error)}): get the file anew, or run again"
-        ) from None
-    except OSError as error:
-        raise RbdmlError(
-            f"{path}: no per-query values ({error.strerror}): submit the file beside the record too"
         ) from None
     lengths = {len(array) for array in arrays.values()}
     if len(lengths) != 1 or lengths == {0}:
@@ -56,6 +78,9 @@ def _check_directory(path: Path, members: list[ZipInfo], most: int) -> None:
     names = [member.filename for member in members]
     if len(members) > MEMBERS or len(set(names)) < len(names):
         raise RbdmlError(f"{path}: {len(members)} arrays, or two of one name, which no evaluation writes: run again")
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > UNPACKED:
+        raise RbdmlError(f"{path}: unpacks to {unpacked} bytes, which no evaluation writes: run again")
     for member in members:
         if not NAME.fullmatch(member.filename):
             raise RbdmlError(f"{path}: holds {member.filename!r}, which is no name of a column: run again")

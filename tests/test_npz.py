@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from robustbench_dml import npz
 from robustbench_dml.errors import RbdmlError
+from robustbench_dml.npz import load_values
 from robustbench_dml.records import QUERIES_FILE, write_queries
-from robustbench_dml.submission import archive
-from robustbench_dml.submission.archive import load_values
 
 Q = 40
 
@@ -124,10 +124,10 @@ def test_a_truncated_or_damaged_file_is_refused(tmp_path: Path) -> None:
 def test_a_file_larger_than_any_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "values.npz"
     with path.open("wb") as file:
-        file.truncate(archive.MAX_BYTES + 1)
-    monkeypatch.setattr(archive, "ZipFile", None)
+        file.truncate(npz.MAX_BYTES + 1)
+    monkeypatch.setattr(npz, "ZipFile", None)
     with pytest.raises(RbdmlError, match="larger than 20000000 bytes"):
-        load_values(path, most=Q)
+        load_values(path, most=Q, largest=npz.MAX_BYTES)
 
 
 def test_pickled_objects_run_nothing(tmp_path: Path) -> None:
@@ -141,3 +141,17 @@ def test_pickled_objects_run_nothing(tmp_path: Path) -> None:
     with pytest.raises(RbdmlError, match="Python objects"):
         load_values(tmp_path / "values.npz", most=Q)
     assert not trace.exists()
+
+
+def test_many_arrays_that_are_too_much_together_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed(tmp_path / "values.npz", [(f"c{i}.npy", array(np.zeros(Q))) for i in range(20)])
+    assert len(load_values(tmp_path / "values.npz")) == 20
+    monkeypatch.setattr(npz, "UNPACKED", 20 * 8 * Q)
+    with pytest.raises(RbdmlError, match="unpacks to 8960 bytes"):
+        load_values(tmp_path / "values.npz", largest=10**6)
+
+
+def test_a_device_is_no_file_of_values(tmp_path: Path) -> None:
+    (tmp_path / "values.npz").symlink_to("/dev/zero")
+    with pytest.raises(RbdmlError, match=r"no per-query values \(not a plain file\)"):
+        load_values(tmp_path / "values.npz")

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from robustbench_dml.files import plain_size, read_at_most, sha256
+
+
+def test_no_more_is_read_than_there_may_be(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    assert read_at_most(tmp_path / "a", 5) == b"12345"
+    assert read_at_most(tmp_path / "a", 4) is None
+    assert plain_size(tmp_path / "a") == 5
+
+
+def test_a_file_that_grew_after_it_was_looked_at_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    monkeypatch.setattr("robustbench_dml.files.plain_size", lambda _: 1)
+    assert read_at_most(tmp_path / "a", 4) is None
+
+
+def test_a_link_to_a_plain_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    (tmp_path / "b").symlink_to("a")
+    assert read_at_most(tmp_path / "b", 9) == b"1"
+    assert sha256(tmp_path / "b") == sha256(tmp_path / "a")
+
+
+@pytest.mark.parametrize("place", ["/dev/zero", "/dev/null"])
+def test_a_device_is_not_read_to_an_end_that_it_does_not_have(tmp_path: Path, place: str) -> None:
+    (tmp_path / "a").symlink_to(place)
+    for read in (plain_size, sha256, lambda path: read_at_most(path, 9)):
+        with pytest.raises(OSError, match="not a plain file"):
+            read(tmp_path / "a")
+
+
+def test_a_folder_and_what_is_missing_are_called_so(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        sha256(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        sha256(tmp_path / "a")
