@@ -18,6 +18,7 @@ from robustbench_dml.datasets.base import Roots
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.files import sha256
 from robustbench_dml.npz import Values
+from robustbench_dml.observing.runlog import LOG_FILE
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.provenance import source_hash
 from robustbench_dml.randomness import seed_of
@@ -66,7 +67,7 @@ def enter(leaderboards: Path, run: Path, entry: Entry = ENTRY) -> Path:
     """Put a true record on a board by hand; returns its folder."""
     record = read_record(run)
     folder = leaderboards / record.spec.place / RECORDS / record.digest
-    shutil.copytree(run, folder, ignore=lambda *_: [CHECKPOINT_FILE])
+    shutil.copytree(run, folder, ignore=lambda *_: [CHECKPOINT_FILE, LOG_FILE])
     write_entry(folder, entry)
     return folder
 
