@@ -28,6 +28,8 @@ from robustbench_dml.cli_plot import plot
 from robustbench_dml.cli_submit import submit
 from robustbench_dml.cli_sweep import sweep
 from robustbench_dml.errors import RbdmlError
+from robustbench_dml.files import is_full
+from robustbench_dml.interrupts import ENDING, interrupted_by
 
 KINDS = ["defenses", "attacks", "datasets", "backbones", "budgets", "optimisers", "protocols"]
 
@@ -230,7 +232,8 @@ cli.add_command(sweep)
 def main() -> None:
     """Entry point: one line for what the user can mend, exit code 2; 130 when interrupted."""
     try:
-        cli.main(standalone_mode=False)
+        with interrupted_by(*ENDING):
+            cli.main(standalone_mode=False)
     except RbdmlError as error:
         _fail(str(error))
     except click.exceptions.NoArgsIsHelpError as error:
@@ -240,6 +243,10 @@ def main() -> None:
         _fail(error.format_message())
     except PermissionError as error:
         _fail(f"{error.filename}: no permission: change its permissions, or name another file or folder")
+    except OSError as error:
+        if not is_full(error):
+            raise
+        _fail(f"{error.filename or 'a file'}: {error.strerror}: free some space, then give the same command again")
     except click.Abort:
         click.echo("rbdml: interrupted; the same command goes on from here", err=True)
         sys.exit(130)
