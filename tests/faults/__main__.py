@@ -63,14 +63,14 @@ def writes(name: str, every: int, defense: str, again: bool) -> None:
     number = signal.Signals[f"SIG{name}"]
     code = -number if number == signal.SIGKILL else 130
     with TemporaryDirectory() as folder:
-        whole = _trial(Path(folder) / "whole", defense, True)
+        whole = Trial(Path(folder) / "whole", defense)
         ended = whole.attempt()
         wanted = whole.result()
         if again:
             ended = Trial(whole.folder, defense, more=("--force",)).attempt()
         struck, failed = Counter[str](), 0
         for strike in range(0, len(ended.timeline.writes), every):
-            trial = _trial(Path(folder) / f"struck-{strike}", defense, True)
+            trial = Trial(Path(folder) / f"struck-{strike}", defense)
             if again:
                 trial = whole.copy(trial.folder)
                 trial.more = ("--force",)
@@ -89,7 +89,7 @@ def writes(name: str, every: int, defense: str, again: bool) -> None:
 
 
 def _trial(folder: Path, defense: str, small: bool) -> Trial:
-    return Trial(folder, defense, small, Forked if small else started)
+    return Trial(folder, defense, small, Forked if small else started, draws=not small)
 
 
 def _killed(trial: Trial, moments: Iterable[tuple[str, float]]) -> list[str]:
