@@ -313,7 +313,7 @@ def _sweep(work: Path) -> None:
 
 def _forget(folder: Path) -> None:
     """Remove what a run goes on from."""
-    with contextlib.suppress(PermissionError):  # in a folder of records that is for reading alone
+    with contextlib.suppress(OSError):  # beside a record that is for reading alone nobody goes on from it anyway
         for path in _kept(folder):
             path.unlink(missing_ok=True)
 

@@ -14,22 +14,22 @@ from robustbench_dml.files import is_full, sync_folder, write_atomically
 def test_content_is_synced_before_it_is_put_in_place_and_the_folder_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps: list[tuple[str, str]] = []
+    steps: list[tuple[str, int]] = []
     sync, replace = os.fsync, os.replace
 
     def synced(descriptor: int) -> None:
-        steps.append(("sync", Path(f"/proc/self/fd/{descriptor}").readlink().name))
+        steps.append(("sync", os.fstat(descriptor).st_ino))
         sync(descriptor)
 
     def replaced(source: Path, target: Path) -> None:
-        steps.append(("replace", source.name))
+        steps.append(("replace", source.stat().st_ino))
         replace(source, target)
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "replace", replaced)
     write_atomically(tmp_path / "file", lambda file: file.write(b"content"))
-    temporary = f".file.{os.getpid()}"
-    assert steps == [("sync", temporary), ("replace", temporary), ("sync", tmp_path.name)]
+    file = (tmp_path / "file").stat().st_ino
+    assert steps == [("sync", file), ("replace", file), ("sync", tmp_path.stat().st_ino)]
     assert (tmp_path / "file").read_bytes() == b"content"
 
 

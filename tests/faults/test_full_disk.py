@@ -88,3 +88,11 @@ def test_a_disk_that_is_full_before_the_plots_are_drawn(
     (small_disk.out / BALLAST).unlink()
     assert not ends_the_same(drawing).timeline.work
     assert list(small_disk.out.rglob("efficiency.png"))
+
+
+def test_a_record_on_a_disk_that_can_only_be_read_is_shown(small_disk: Trial) -> None:
+    assert small_disk.attempt().code == 0
+    subprocess.run(["mount", "-o", "remount,ro", small_disk.out], check=True)
+    again = small_disk.attempt()
+    assert again.code == 0, again.printed
+    assert "already recorded" in again.printed and not again.timeline.work

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from robustbench_dml import cli, recording, runs
 from robustbench_dml.arena import Arena
 from robustbench_dml.attack import Attack
 from robustbench_dml.batches import Batch
+from robustbench_dml.evaluation import evaluate_model
 from robustbench_dml.gallery import Items
 from robustbench_dml.report import board
 from robustbench_dml.testing import small_dataset
@@ -76,9 +78,9 @@ def suffer(orders: Orders) -> None:
     _mark_phases(journal, orders)
     _mark_work(journal)
     if orders.small:
-        runs.load_dataset = lambda *_: small_dataset()
+        patch.object(runs, "load_dataset", lambda *_: small_dataset()).start()
     sys.addaudithook(journal.hear)
-    os.fsync = journal.around_sync(os.fsync)
+    patch.object(os, "fsync", journal.around_sync(os.fsync)).start()
     sys.argv = ["rbdml", *orders.words]
     cli.main()
 
@@ -159,7 +161,7 @@ def _writes(mode: str | None, flags: int) -> bool:
 
 def _mark_phases(journal: Journal, orders: Orders) -> None:
     """Training is what the trainer does, evaluation what follows it, writing and drawing what they are called."""
-    train, evaluate, draw = Trainer.run, recording.evaluate_model, board.draw
+    train, evaluate, draw = Trainer.run, evaluate_model, board.draw
 
     def trained(*arguments: Any, **named: Any) -> None:
         journal.phase("training")
@@ -175,9 +177,9 @@ def _mark_phases(journal: Journal, orders: Orders) -> None:
         journal.phase("drawing")
         return draw(*arguments, **named) if orders.draws else []
 
-    Trainer.run = trained  # type: ignore[method-assign]
-    recording.evaluate_model = evaluated
-    board.draw = drawn
+    patch.object(Trainer, "run", trained).start()
+    patch.object(recording, "evaluate_model", evaluated).start()
+    patch.object(board, "draw", drawn).start()
 
 
 def _mark_work(journal: Journal) -> None:
@@ -191,8 +193,8 @@ def _mark_work(journal: Journal) -> None:
         journal.work("attack")
         return run(attack, arena, name, items)
 
-    Trainer.batch = batched  # type: ignore[method-assign]
-    Attack.run = attacked  # type: ignore[method-assign]
+    patch.object(Trainer, "batch", batched).start()
+    patch.object(Attack, "run", attacked).start()
 
 
 if __name__ == "__main__":
