@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,12 @@ def load_checkpoint(path: Path, *, device: torch.device, backbone: str | None = 
 def weights_hash(model: nn.Module) -> str:
     """SHA-256 of a model's weights: their names, types, shapes and values, whatever file they are in."""
     return tensors_hash(model.state_dict())
+
+
+def content_hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """SHA-256 of all that a file of `write_tensors` holds."""
+    text = json.dumps(dict(metadata), sort_keys=True)
+    return hashlib.sha256(f"{text}\0{tensors_hash(tensors)}".encode()).hexdigest()
 
 
 def tensors_hash(tensors: Mapping[str, Tensor]) -> str:

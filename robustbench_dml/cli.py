@@ -30,6 +30,8 @@ from robustbench_dml.cli_plot import plot
 from robustbench_dml.cli_submit import submit
 from robustbench_dml.cli_sweep import sweep
 from robustbench_dml.errors import RbdmlError
+from robustbench_dml.files import is_full
+from robustbench_dml.interrupts import ENDING, interrupted_by
 from robustbench_dml.terminal import echo, one_line
 
 NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)  # what no path can be
@@ -242,7 +244,8 @@ cli.add_command(sweep)
 def main() -> None:
     """Entry point: one line for what the user can mend, exit code 2; 130 when interrupted."""
     try:
-        cli.main(standalone_mode=False)
+        with interrupted_by(*ENDING):
+            cli.main(standalone_mode=False)
     except RbdmlError as error:
         _fail(str(error))
     except click.exceptions.NoArgsIsHelpError as error:
@@ -253,6 +256,8 @@ def main() -> None:
     except PermissionError as error:
         _fail(f"{error.filename}: no permission: change its permissions, or name another file or folder")
     except OSError as error:
+        if is_full(error):
+            _fail(f"{error.filename or 'a file'}: {error.strerror}: free some space, then give the same command again")
         if error.errno not in NO_NAME:
             raise
         _fail(f"{str(error.filename)[:100]}: {error.strerror}: name another file or folder")

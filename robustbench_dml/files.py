@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -12,7 +13,7 @@ from typing import BinaryIO
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place.
+    """Let `write` fill a temporary file beside `path`, then put it in place, where it outlasts a power cut.
 
     Raises:
         OSError: nothing is left behind and an older file stays as it was.
@@ -27,6 +28,22 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have what was made, renamed or removed in a folder outlast a power cut, as far as the system lets one."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether there was no room: on the disk, or for this user."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def plain_size(path: Path) -> int:

@@ -29,7 +29,7 @@ class Parts:
             of: text of everything that decides the values.
             every: seconds between two writings.
         """
-        self._path, self._every, self._written = path, every, time.monotonic()
+        self._path, self._every, self._written, self._more = path, every, time.monotonic(), False
         self._key = hashlib.sha256(of.encode()).hexdigest()
         self._tensors: Found = {}
         if path is not None and path.exists():
@@ -38,9 +38,8 @@ class Parts:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:  # whatever ends the work, what was found is not lost
-            self.write()
+    def __exit__(self, *_: object) -> None:
+        self.write()  # whatever ends the work, and whatever becomes of what follows it
 
     def get(self, attack: str, rows: Tensor) -> Found | None:
         """(B,) values by column of an attack on these rows, if they are known."""
@@ -52,15 +51,16 @@ class Parts:
         """Remember values, and write everything where the last writing is long ago; returns them on the CPU."""
         found = {column: one.cpu() for column, one in values.items()}
         self._tensors |= {f"{_prefix(attack, rows)}{column}": one for column, one in found.items()}
+        self._more = True
         if time.monotonic() - self._written > self._every:
             self.write()
         return found
 
     def write(self) -> None:
-        """Write what is known, atomically."""
-        if self._path is not None and self._tensors:
+        """Write what is known, atomically, if there is more than was written."""
+        if self._path is not None and self._more:
             write_tensors(self._path, self._tensors, {"of": self._key, "checksum": tensors_hash(self._tensors)})
-        self._written = time.monotonic()
+        self._written, self._more = time.monotonic(), False
 
     def _take_up(self, path: Path) -> None:
         try:

@@ -17,7 +17,8 @@ from robustbench_dml.checkpoints import load_checkpoint, weights_hash
 from robustbench_dml.datasets.base import Dataset, Roots
 from robustbench_dml.errors import DivergedError, RbdmlError
 from robustbench_dml.evaluation import choose_queries, evaluate_model
-from robustbench_dml.files import sha256
+from robustbench_dml.files import is_full, sha256, sync_folder
+from robustbench_dml.interrupts import deferred_interrupts
 from robustbench_dml.observing.attacks import LoggedParts
 from robustbench_dml.observing.runlog import RunLog, log_files
 from robustbench_dml.observing.scalars import needed
@@ -129,6 +130,7 @@ def find_outcome(spec: RunSpec | ForeignSpec, place: Place) -> Outcome | None:
     if not (folder / RECORD_FILE).is_file():
         return None
     record = read_record(folder)
+    _forget(folder)
     source = spec.source if isinstance(spec, ForeignSpec) else provenance.defense_source(DEFENSES.get(spec.defense))
     return Outcome(record, folder, fresh=False, outdated=source != record.provenance.defense_source)
 
@@ -165,11 +167,11 @@ def workplace(spec: RunSpec | ForeignSpec, place: Place, purpose: str) -> Iterat
     with _locked(lock_of(final), f"{REFUSAL} ({final}): wait for it, or stop it", place):
         _prepare(work, place)
         try:
+            _put_back(final)
             with RunLog(work).ending():
                 yield work
         except DivergedError:
-            for path in _kept(work):
-                path.unlink(missing_ok=True)
+            _forget(work)
             raise
         except OSError as error:
             raise RbdmlError(
@@ -247,8 +249,6 @@ def finish(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Outc
     RunLog(work).write(
         "record", digest=spec.digest, scores=record.scores, benign=record.benign, flags=found.findings.flags
     )
-    for path in _kept(work):
-        path.unlink(missing_ok=True)
     folder = place.folder(spec)
     _put_in_place(work, folder)
     return Outcome(record, folder, fresh=True)
@@ -288,13 +288,17 @@ def _locked(lock: Path, refusal: str, place: Place) -> Iterator[None]:
 
 
 def _unwritable(place: Place, error: OSError) -> RbdmlError:
-    return RbdmlError(f"cannot write to {place.out} ({error.strerror}): choose another folder with --out")
+    remedy = "free some space, or " if is_full(error) else ""
+    return RbdmlError(f"cannot write to {place.out} ({error.strerror}): {remedy}choose another folder with --out")
 
 
 def _prepare(work: Path, place: Place) -> None:
-    """Make the work folder, or say at once that there is no writing to it."""
+    """Make the work folder, without what a killed process left half-written, or say that there is no writing to it."""
     try:
         work.mkdir(parents=True, exist_ok=True)
+        _sweep(work)
+        for folder in (work.parent, place.out, place.out.parent):
+            sync_folder(folder)
         (work / ".writable").touch()
         (work / ".writable").unlink()
     except OSError as error:
@@ -324,18 +328,50 @@ def _kept(work: Path) -> tuple[Path, ...]:
 def _clear(work: Path) -> None:
     """Remove an unfinished work folder but for what a run goes on from and what tells of it."""
     with contextlib.suppress(OSError):  # what cannot be emptied stays
-        left = {*_kept(work), *log_files(work)}
-        for path in work.iterdir():
-            if path not in left:
-                path.unlink()
+        _sweep(work)
         work.rmdir()
         work.parent.rmdir()
 
 
+def _sweep(work: Path) -> None:
+    """Remove all but what a run goes on from and what tells of it."""
+    left = {*_kept(work), *log_files(work)}
+    for path in work.iterdir():
+        if path not in left:
+            path.unlink()
+
+
+def _forget(folder: Path) -> None:
+    """Remove what a run goes on from."""
+    with contextlib.suppress(OSError):  # beside a record that is for reading alone nobody goes on from it anyway
+        for path in _kept(folder):
+            path.unlink(missing_ok=True)
+
+
 def _put_in_place(work: Path, folder: Path) -> None:
-    old = folder.with_name(f".{folder.name}.old")
+    """Have the work folder be that of the record; what it went on from goes only when that is sure to stay."""
+    old = _old(folder)
+    with deferred_interrupts() as pending:
+        try:
+            if folder.exists():
+                folder.rename(old)
+            work.rename(folder)
+        except BaseException:
+            _put_back(folder)
+            raise
+    sync_folder(folder.parent)
+    _forget(folder)
     shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    work.rename(folder)
+    pending.check()
+
+
+def _put_back(folder: Path) -> None:
+    """The record that was to be replaced, where a process ended after taking it away; else remove the replaced one."""
+    old = _old(folder)
+    if old.exists() and not folder.exists():
+        old.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")

@@ -29,7 +29,7 @@ def keep(path: Path, save: Callable[[Path], object]) -> None:
 
 
 def take_up(path: Path, load: Callable[[Path], object], say: Callable[[str], object]) -> bool:
-    """Load the newest state that can be loaded; returns whether there was any.
+    """Load the newest state that can be loaded, and remove a newer one that cannot; returns whether there was any.
 
     Args:
         path: of the newest.
@@ -39,16 +39,17 @@ def take_up(path: Path, load: Callable[[Path], object], say: Callable[[str], obj
     Raises:
         RbdmlError: there are states and none can be loaded; it is about the newest.
     """
-    failures: list[RbdmlError] = []
+    failures: dict[Path, RbdmlError] = {}
     for candidate in (one for one in resume_files(path) if one.exists()):
         try:
             load(candidate)
         except RbdmlError as error:
-            failures.append(error)
+            failures[candidate] = error
             continue
-        for failure in failures:
+        for unusable, failure in failures.items():
             say(f"{failure}; going on from the one before it")
+            unusable.unlink()  # else the next state that is kept would push it into the place of the good one
         return True
     if failures:
-        raise failures[0]
+        raise next(iter(failures.values()))
     return False

@@ -11,7 +11,7 @@ import torch
 
 from robustbench_dml.batches import Batch, PairStream
 from robustbench_dml.budget import PropagationMeter, Spent
-from robustbench_dml.checkpoints import read_tensors, tensors_hash, write_tensors
+from robustbench_dml.checkpoints import content_hash, read_tensors, write_tensors
 from robustbench_dml.collapse import CollapseMonitor
 from robustbench_dml.datasets.ahead import expect, read_ahead
 from robustbench_dml.datasets.base import Dataset
@@ -121,6 +121,7 @@ class Trainer:
                     self._keep(checkpoint)
                     written = time.monotonic()
             self._keep(checkpoint)
+            pending.check()  # one that came meanwhile
 
     def _finished(self) -> bool:
         if self.spec.training.on_collapse == "stop" and self.collapse.confirmed:
@@ -210,7 +211,7 @@ class Trainer:
             "data": json.dumps(self.hashes, sort_keys=True),
             "progress": json.dumps({"costliest": self._costliest, "loss": self.loss}),
         }
-        write_tensors(path, tensors, {**state, "checksum": tensors_hash(tensors)})
+        write_tensors(path, tensors, {**state, "checksum": content_hash(tensors, state)})
 
     def load(self, path: Path) -> None:
         """Take up a state written by `save`.
@@ -219,7 +220,7 @@ class Trainer:
             RbdmlError: it is unreadable or of another run.
         """
         tensors, state = read_tensors(path)
-        if state.get("checksum") != tensors_hash(tensors):
+        if state.pop("checksum", None) != content_hash(tensors, state):
             raise RbdmlError(f"{path}: its content is not what was written: remove it to begin anew")
         try:
             self._take_up(tensors, state)

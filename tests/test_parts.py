@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
+import pytest
 import torch
 
 from robustbench_dml.checkpoints import read_tensors, write_tensors
@@ -52,6 +54,25 @@ def test_what_is_kept_nowhere_is_still_remembered() -> None:
     parts.add("ca+", ROWS, VALUES)
     parts.write()
     assert parts.get("ca+", ROWS) is not None
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt, ValueError])
+def test_it_is_written_however_the_work_ends(tmp_path: Path, error: type[BaseException] | None) -> None:
+    path = tmp_path / PARTS_FILE
+    with suppress(KeyboardInterrupt, ValueError), Parts(path, of="this", every=1e9) as parts:
+        parts.add("ca+", ROWS, VALUES)
+        if error is not None:
+            raise error
+    assert Parts(path, of="this").get("ca+", ROWS) is not None
+
+
+def test_what_is_written_already_is_not_written_again(tmp_path: Path) -> None:
+    path = tmp_path / PARTS_FILE
+    written(path)
+    before = path.stat().st_ino
+    with Parts(path, of="this") as parts:
+        assert parts.get("ca+", ROWS) is not None
+    assert path.stat().st_ino == before
 
 
 def test_it_is_written_as_often_as_asked(tmp_path: Path) -> None:

@@ -59,6 +59,18 @@ def test_a_torn_one_falls_back_and_says_so(states: States) -> None:
     assert states.said == [f"{states.path}: torn; going on from the one before it"]
 
 
+def test_a_torn_one_never_takes_the_place_of_the_good_one(states: States) -> None:
+    def fail(_: Path) -> NoReturn:
+        raise OSError("no space left")
+
+    states.keep("state 0")
+    states.keep("torn")
+    states.take_up()
+    with pytest.raises(OSError, match="no space"):
+        keep(states.path, fail)
+    assert states.take_up() and states.loaded == ["state 0", "state 0"]
+
+
 def test_where_both_are_torn_the_newest_is_named(states: States) -> None:
     states.keep("torn")
     states.keep("torn too")

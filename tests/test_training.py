@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ from torch import Tensor
 
 from robustbench_dml.checkpoints import (
     Checkpoint,
+    content_hash,
     load_checkpoint,
     read_tensors,
     save_checkpoint,
-    tensors_hash,
     weights_hash,
     write_tensors,
 )
@@ -26,7 +27,7 @@ from robustbench_dml.protocol import RunSpec
 from robustbench_dml.registry import BACKBONES
 from robustbench_dml.resume import resume_files
 from robustbench_dml.specs import make_spec
-from robustbench_dml.testing import small_dataset
+from robustbench_dml.testing import small_dataset, small_spec
 from robustbench_dml.training import Trainer
 
 CPU = torch.device("cpu")
@@ -156,6 +157,24 @@ def test_a_rotten_state_is_told_and_the_one_before_it_leads_to_the_same_weights(
     assert before.exists()
 
 
+def test_no_flipped_bit_of_a_state_is_overlooked(dataset: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    trainer = trained(small_spec("hm-lga-ics"), dataset)
+    trainer.save(path)
+    content = path.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    rng = random.Random(0)
+    places = [rng.randrange(8 * header) for _ in range(200)] + [rng.randrange(8 * len(content)) for _ in range(50)]
+    for place in places:
+        rotten = bytearray(content)
+        rotten[place // 8] ^= 1 << place % 8
+        path.write_bytes(rotten)
+        with pytest.raises(RbdmlError, match="remove it"):
+            trainer.load(path)
+    path.write_bytes(content)
+    trainer.load(path)
+
+
 def test_a_checkpoint_of_another_run_is_refused(dataset: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
     trained(spec(budget="100"), dataset).save(path)
@@ -168,6 +187,7 @@ def test_a_damaged_state_is_refused_by_name(dataset: Dataset, tmp_path: Path) ->
     trainer = trained(spec(budget="100"), dataset)
     trainer.save(path)
     tensors, state = read_tensors(path)
+    del state["checksum"]
     damaged: list[tuple[dict[str, Tensor], dict[str, str]]] = [
         (tensors, {}),
         (trainer.model.state_dict(), state),
@@ -175,7 +195,7 @@ def test_a_damaged_state_is_refused_by_name(dataset: Dataset, tmp_path: Path) ->
         ({name: tensor[:1] if tensor.dim() else tensor for name, tensor in tensors.items()}, state),
     ]
     for tensors, state in damaged:
-        write_tensors(path, tensors, {**state, "checksum": tensors_hash(tensors)})
+        write_tensors(path, tensors, {**state, "checksum": content_hash(tensors, state)})
         with pytest.raises(RbdmlError, match=r"state.safetensors: not a state of this training .*: remove it"):
             Trainer(spec(budget="100"), dataset, device=CPU).load(path)
 

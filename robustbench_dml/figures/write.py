@@ -19,7 +19,7 @@ from robustbench_dml.figures.look import STYLES, Style, StyleName
 from robustbench_dml.figures.profile import draw_profile
 from robustbench_dml.figures.series import Layer, layer_of_reported, layer_of_rows
 from robustbench_dml.figures.tradeoff import draw_tradeoff
-from robustbench_dml.files import write_atomically
+from robustbench_dml.files import is_full, write_atomically
 from robustbench_dml.report.published import Reported
 from robustbench_dml.report.rows import Row
 
@@ -107,8 +107,9 @@ def _write(layer: Layer, folder: Path, style: Style, prefix: str = "") -> list[P
         for path, data in files.items():
             _replace(path, data)
     except OSError as error:
+        remedy = "free some space" if is_full(error) else "get permission"
         raise RbdmlError(
-            f"cannot write figures to {folder} ({error.strerror}): get permission, or name another --out"
+            f"cannot write figures to {folder} ({error.strerror}): {remedy}, or name another --out"
         ) from None
     return list(files)
 

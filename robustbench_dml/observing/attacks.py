@@ -35,10 +35,10 @@ class LoggedParts(Parts):
         self._known = Counter[str]()
         self._asked = self._told = monotonic()
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Write one line for each attack, where all are done."""
-        super().__exit__(kind, *rest)
-        for name, columns in self._values.items() if kind is None else ():
+        super().__exit__(*raised)
+        for name, columns in () if any(raised) else self._values.items():
             self._log.write(
                 "attack",
                 attack=name,

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
 from typing import Protocol
 
+from robustbench_dml.interrupts import ENDING, interrupted_by
 from robustbench_dml.sweeps.engine import Engine
 from robustbench_dml.sweeps.logs import Attempt, last_attempt
 from robustbench_dml.sweeps.plan import Job
@@ -55,7 +52,7 @@ class Sweeping:
     def carry_out(self) -> None:
         """Do all; on an interrupt or SIGTERM have what runs keep its state, then raise KeyboardInterrupt."""
         try:
-            with _interrupted_by(signal.SIGTERM, signal.SIGHUP):
+            with interrupted_by(*ENDING):
                 try:
                     while self._waiting or self._aside or self._running:
                         self._step()
@@ -111,22 +108,3 @@ class Sweeping:
     def _set_aside(self, job: Job) -> None:
         self._told.elsewhere(job)
         self._aside.append(job)
-
-
-@contextmanager
-def _interrupted_by(*signals: signal.Signals) -> Iterator[None]:
-    """Take these signals for Ctrl-C, but for those that are ignored (`nohup`). Main thread only, elsewhere idle."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(_: int, __: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    heeded = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, interrupt) for number in heeded}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

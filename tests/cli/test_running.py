@@ -33,6 +33,8 @@ from robustbench_dml.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, Inf
 from robustbench_dml.resume import RESUME_FILE
 from robustbench_dml.training import Trainer
 
+KEPT = {RESUME_FILE, PARTS_FILE, LOG_FILE}  # what an interrupted run goes on from, and what tells of it
+
 
 def test_a_run_shows_its_tables_its_folder_and_its_plots(made: Made) -> None:
     assert made.answer.err == ""
@@ -154,7 +156,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(
 
     monkeypatch.setattr(Attack, "run", interrupted)
     assert rbdml(*RUN, "--out", tmp_path, "--quiet").code == 130
-    assert {path.name for path in files_below(tmp_path)} == {RESUME_FILE, PARTS_FILE, LOG_FILE}
+    assert {path.name for path in files_below(tmp_path)} == KEPT
     record = Record.model_validate_json(rbdml(*RUN, "--out", tmp_path, "--json").out)
     assert attacked == list(dict.fromkeys(attacked)) and len(attacked) == 9  # none twice
     assert record.values == made.record.values and record.intervals == made.record.intervals
@@ -220,8 +222,9 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(recording, "write_record", full)  # the last thing that is written
         assert "free some space" in refusal(rbdml(*RUN, "--out", tmp_path))
-    assert [path.name for path in files_below(tmp_path)] == [LOG_FILE, RESUME_FILE]
+    assert {path.name for path in files_below(tmp_path)} == KEPT
     monkeypatch.setattr(Trainer, "batch", None)  # there is nothing left to train
+    monkeypatch.setattr(Attack, "run", None)  # or to attack
     record = Record.model_validate_json(rbdml(*RUN, "--out", tmp_path, "--json").out)
     assert record.values == made.record.values
     assert cost_of(record).spent.iterations == cost_of(made.record).spent.iterations
