@@ -30,7 +30,7 @@ from robustbench_dml.runs import load_dataset
 from robustbench_dml.scores import empirical_robustness_score
 from robustbench_dml.specs import make_spec
 
-ROUNDS = 2
+ROUNDS = 1
 QUERIES, LOOPED, AT_ONCE = 256, 32, 128
 NAMES = protocol_named("ers").attacks
 

@@ -18,7 +18,7 @@ from robustbench_dml.datasets.cache import PixelCache
 from robustbench_dml.datasets.images import ImageFiles, ImageList
 from robustbench_dml.progress import Progress
 
-ROUNDS = 2
+ROUNDS = 1
 BATCH, FILES = 112, 448
 
 

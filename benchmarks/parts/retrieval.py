@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from robustbench_dml.retrieval import KMEANS_ITERATIONS, class_clusters, retrieval_scores
 
-ROUNDS = 2
+ROUNDS = 1
 IMAGES, CLASSES, DIMENSIONS = 60_502, 11_316, 512
 ASKED = 256  # queries of the straightforward way
 

@@ -21,7 +21,7 @@ from robustbench_dml.memory import keep_freed_memory
 from robustbench_dml.precision import weights_unchanged
 from robustbench_dml.registry import BACKBONES
 
-ROUNDS = 2
+ROUNDS = 1
 STEPS = (
     "plain float32, weight gradients",
     "gradients of the input only",

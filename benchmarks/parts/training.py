@@ -34,7 +34,7 @@ from robustbench_dml.runs import load_dataset
 from robustbench_dml.specs import make_spec
 from robustbench_dml.training import Trainer
 
-ROUNDS = 2
+ROUNDS = 1
 ETA = 8
 PAIRS = {"c2f2": 128, "resnet18": 56}
 DEFENSES = ("regular", "act", "hm-lga-ics")

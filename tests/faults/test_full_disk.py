@@ -12,6 +12,7 @@ import pytest
 from faults.trial import Ended, Trial
 from faults.victim import BALLAST
 
+from robustbench_dml.observing.runlog import LOG_FILE
 from robustbench_dml.recording import LOCKS
 from robustbench_dml.resume import RESUME_FILE, resume_files
 
@@ -70,7 +71,7 @@ def test_a_disk_that_fills(
     cut = small_disk.attempt(full_in=phase, room=4096 * pages)
     assert "could not write below" in refused(cut)
     assert cut.timeline.phase == phase
-    kept = {path.name for path in resume_files(Path(RESUME_FILE))} | {"evaluation.safetensors"}
+    kept = {path.name for path in resume_files(Path(RESUME_FILE))} | {"evaluation.safetensors", LOG_FILE}
     assert unfinished(small_disk) <= kept  # nothing torn, nothing left behind
     if (phase, pages) == ("training", 0):
         refused(small_disk.attempt())  # still full: still one line
