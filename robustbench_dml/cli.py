@@ -60,6 +60,7 @@ def cli() -> None:
 @click.option("--pretrained/--no-pretrained", default=None, help="ImageNet weights.  [default: as published]")
 @click.option("--weights", type=click.Path(path_type=Path), help="Start from the weights in this file.")
 @click.option("--checkpoint-every", default="5min", show_default=True, help="How often training keeps its state.")
+@click.option("--devices", type=int, default=1, show_default=True, help="Of this machine, a process for each.")
 @evaluation_options
 @place_options
 @output_options
@@ -84,14 +85,15 @@ def run(
     pretrained: bool | None,
     weights: Path | None,
     checkpoint_every: str,
+    devices: int,
     **shared: Any,
 ) -> None:
     """Train a defense under a budget, evaluate it, write its record, show the result.
 
     What is not given is as published for the data set. An interrupted run goes on where it was.
     """
-    from robustbench_dml import runs
     from robustbench_dml.budget import parse_seconds
+    from robustbench_dml.devices.launch import run_on_devices
     from robustbench_dml.specs import make_spec
 
     spec = make_spec(
@@ -118,7 +120,9 @@ def run(
         evaluation=evaluation_changes(shared),
     )
     place = replace(place_of(shared, weights), checkpoint_every=parse_seconds(checkpoint_every))
-    _show(runs.run(spec, place, force=shared["force"]), shared)
+    outcome = run_on_devices(spec, place, devices, force=shared["force"])
+    if outcome is not None:
+        _show(outcome, shared)
 
 
 @cli.command()

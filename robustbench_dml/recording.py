@@ -16,9 +16,9 @@ from robustbench_dml import provenance
 from robustbench_dml.checkpoints import load_checkpoint, weights_hash
 from robustbench_dml.datasets.base import Dataset, Roots
 from robustbench_dml.errors import DivergedError, RbdmlError
-from robustbench_dml.evaluation import choose_queries, evaluate_model
+from robustbench_dml.evaluation import attacked_values, choose_queries, enter, evaluate_model
 from robustbench_dml.files import sha256
-from robustbench_dml.parts import PARTS_FILE, Parts
+from robustbench_dml.parts import PARTS_FILE, Parts, parts_files
 from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import Evaluation, ForeignSpec, RunSpec
 from robustbench_dml.records import (
@@ -225,6 +225,18 @@ def finish(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Outc
     return Outcome(record, folder, fresh=True)
 
 
+def share_attacks(subject: Subject, dataset: Dataset, place: Place, work: Path) -> None:
+    """The attacks of this process, for the one that is in `finish` with the same subject."""
+    evaluation = subject.spec.evaluation
+    surrogate = load_surrogate(evaluation, dataset, place)
+    attacked_values(
+        enter(subject.model, dataset, evaluation, device=place.device, surrogate=surrogate),
+        choose_queries(dataset.test.labels, evaluation, dataset.name),
+        batch_size=place.batch_size,
+        parts=_parts(subject, dataset, place, work),
+    )
+
+
 def load_surrogate(evaluation: Evaluation, dataset: Dataset, place: Place) -> nn.Module | None:
     """The model that attacks transfer from, None where none is needed.
 
@@ -281,7 +293,7 @@ def _parts(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Part
         subject.source,
         *(f"{name} {found}" for name, found in sorted(dataset.hashes.items())),
         *(f"{name} {found}" for name, found in provenance.versions().items()),
-        str(place.device),
+        place.device.type,
         str(place.batch_size),
     )
     return Parts(work / PARTS_FILE, of="\n".join(decides), every=place.checkpoint_every)
@@ -289,7 +301,7 @@ def _parts(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Part
 
 def _kept(work: Path) -> tuple[Path, ...]:
     """What an interrupted run goes on from."""
-    return (*resume_files(work / RESUME_FILE), work / PARTS_FILE)
+    return (*resume_files(work / RESUME_FILE), *parts_files(work / PARTS_FILE))
 
 
 def _clear(work: Path) -> None:
