@@ -175,7 +175,7 @@ class Trainer:
             seconds=self.spent.seconds + time.perf_counter() - start,
             iterations=self.spent.iterations + 1,
         )
-        self.spent = team.spent_together(own, self.loss)
+        self.spent = team.spent_together(own, loss=self.loss, chosen=perturbed.triplets.rows)
         self._costliest = max(self._costliest, self.spent.of(self.spec.budget) - before)
         self.collapse.look(self.spent.iterations - 1, self.loss)  # after the clock was read
 

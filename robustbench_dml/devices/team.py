@@ -22,7 +22,7 @@ from robustbench_dml.errors import RbdmlError
 T = TypeVar("T")
 
 PATIENCE = datetime.timedelta(days=1)  # one process may prepare data or write while the others wait
-ROUNDING = 1e-4  # relative; losses that differ by more are not of the same triplets
+ROUNDING = 1e-4  # relative; losses of the same images differ by less
 
 
 def size() -> int:
@@ -108,24 +108,27 @@ def average_gradients(model: nn.Module) -> None:
         gradient.copy_(mean.view(gradient.shape))
 
 
-def spent_together(own: Spent, loss: float) -> Spent:
+def spent_together(own: Spent, *, loss: float, chosen: torch.Tensor) -> Spent:
     """What all processes have spent: the sum of their propagations, and the time of the slowest.
 
     Args:
         own: of this process; of the leading one with what was spent before they met, of the others without.
         loss: of this iteration, to see that all came to the same one.
+        chosen: (T, 3) rows of this iteration's triplets, likewise.
 
     Raises:
         RbdmlError: they did not.
     """
     if size() == 1:
         return own
-    table = _table(own.forward_only, own.to_input, own.to_weights, own.seconds, loss)
-    losses = table[:, 4]
-    if float(losses.max() - losses.min()) > ROUNDING * float(losses.abs().max()):
+    places = torch.arange(1, chosen.numel() + 1, device=chosen.device)
+    choice = float((chosen.reshape(-1) * places).sum())  # other triplets nearly always have another sum
+    table = _table(own.forward_only, own.to_input, own.to_weights, own.seconds, loss, choice)
+    losses, choices = table[:, 4], table[:, 5]
+    if bool((choices != choice).any()) or float(losses.max() - losses.min()) > ROUNDING * float(losses.abs().max()):
         raise RbdmlError(
-            f"the processes of this run came to different losses ({', '.join(f'{one:.6g}' for one in losses)}): the "
-            "defense draws triplets from something else than batch.rng or torch's seeds: use one device"
+            "the processes of this run chose different triplets or came to different losses, since the defense draws "
+            "from something else than batch.rng and torch's own generators: draw from those, or use one device"
         )
     forward_only, to_input, to_weights = (int(count) for count in table[:, :3].sum(0).tolist())
     return own.model_copy(
