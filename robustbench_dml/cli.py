@@ -120,9 +120,7 @@ def run(
         evaluation=evaluation_changes(shared),
     )
     place = replace(place_of(shared, weights), checkpoint_every=parse_seconds(checkpoint_every))
-    outcome = run_on_devices(spec, place, devices, force=shared["force"])
-    if outcome is not None:
-        _show(outcome, shared)
+    _show(run_on_devices(spec, place, devices, force=shared["force"]), shared)
 
 
 @cli.command()

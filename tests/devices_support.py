@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.multiprocessing as mp
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import start_processes
 
 from robustbench_dml.ball import Ball
 from robustbench_dml.batches import Batch
 from robustbench_dml.defense import Defense, Perturbed, embed_groups
 from robustbench_dml.devices import team
+from robustbench_dml.devices.shares import shared
 from robustbench_dml.embedder import Embedder
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.evaluation import attacked_values, choose_queries, enter
@@ -42,13 +45,15 @@ def tiny() -> nn.Module:
 
 
 register_backbone(
-    BackboneInfo(name="test-tiny", summary="for tests", paper="", build=tiny, channels=1, side=28, mean=(0.0,), std=(1.0,))
+    BackboneInfo(
+        name="test-tiny", summary="for tests", paper="", build=tiny, channels=1, side=28, mean=(0.0,), std=(1.0,)
+    )
 )
 
 
 @register_defense("test-own-loop", summary="for tests", paper="")
 class OwnLoop(Defense):
-    """What others may write: noise, an attack of its own on the whole batch, a second gradient, a penalty on weights."""
+    """What others may write: noise, a loop of its own over the whole batch, second gradients, a penalty on weights."""
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         triplets, _ = self.mine(model, batch)
@@ -202,7 +207,9 @@ def evaluate(folder: Path | None = None) -> dict[str, Tensor]:
     evaluation = whole.model_copy(update={"queries": 11, "threat": whole.threat.model_copy(update={"steps": 2})})
     parts = Parts(None if folder is None else folder / PARTS_FILE, of="test", every=0)
     queries = choose_queries(data.test.labels, evaluation, data.name)
-    return attacked_values(enter(trainer.model.eval(), data, evaluation, device=CPU), queries, batch_size=4, parts=parts)
+    return attacked_values(
+        enter(trainer.model.eval(), data, evaluation, device=CPU), queries, batch_size=4, parts=parts
+    )
 
 
 def refusal(job: Job, **changes: Any) -> str:
@@ -215,21 +222,24 @@ def refusal(job: Job, **changes: Any) -> str:
 
 
 def embeddings_seen(images: Tensor) -> Tensor:
-    """What a hook on a fresh model sees, where processes share it."""
-    from robustbench_dml.devices.shares import shared
-
+    """What hooks on a fresh model and on a copy of it see, while processes share it and afterwards."""
     torch.manual_seed(0)
     model, seen = Embedder(tiny()).eval(), []
     model.frozen_batchnorm = True
     model.register_forward_hook(lambda _, __, output: seen.append(output))
-    with shared(model), torch.no_grad():
-        model(images)
+    with torch.no_grad():
+        with shared(model):
+            model(images)
+            twin = copy.deepcopy(model)
+            twin(images)
+        twin(images[: team.rank() + 1])  # by itself: the other process has other images
+        model(images[: team.rank() + 1])
     return torch.cat(seen)
 
 
 def together(jobs: Iterable[Job], folder: Path) -> dict[str, Any]:
     """What several processes come to: one pair of them does everything, since each imports PyTorch."""
-    mp.start_processes(_member, (list(jobs), folder), nprocs=PROCESSES, start_method="spawn")
+    start_processes(_member, (list(jobs), folder), nprocs=PROCESSES, start_method="spawn")
     return {path.stem: torch.load(path, weights_only=False) for path in folder.glob("*.pt")}
 
 
@@ -240,6 +250,8 @@ def _member(number: int, jobs: list[Job], folder: Path) -> None:
         state = folder / "state.safetensors"
         found["interrupted"] = interrupt(jobs[0], state)
         found["written"] = state.exists()
+        if team.leads():
+            shutil.copy(state, folder / "interrupted.safetensors")
         team.from_leader()
         found["resumed"] = train(jobs[0].trainer(), checkpoint=state)
         found["evaluated"] = evaluate(folder)

@@ -23,7 +23,16 @@ from torch.distributed.elastic.multiprocessing import (
 )
 
 from robustbench_dml import runs
-from robustbench_dml.devices.worker import LEFT_ALONE, PROCESSES, RANK, RENDEZVOUS, is_worker, work
+from robustbench_dml.devices.worker import (
+    INTERRUPTED,
+    LEFT_ALONE,
+    PROCESSES,
+    RANK,
+    RENDEZVOUS,
+    is_worker,
+    message_file,
+    work,
+)
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.recording import Outcome, Place, find_outcome
@@ -31,11 +40,11 @@ from robustbench_dml.workers import usable_cores
 
 POLL = 0.1  # seconds
 GRACE = 24 * 3600  # seconds that processes have for an iteration and for writing, once they are asked to end
-TOLD = (2, 130)  # exit codes of a leading process that has said why
+LOOPBACK = Path("/sys/class/net/lo")
 SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")  # those that torch's launcher handles
 
 
-def run_on_devices(spec: RunSpec, place: Place, devices: int, *, force: bool = False) -> Outcome | None:
+def run_on_devices(spec: RunSpec, place: Place, devices: int, *, force: bool = False) -> Outcome:
     """Do a run on several devices of this machine, each in a process that is given this process's own command.
 
     Args:
@@ -45,16 +54,14 @@ def run_on_devices(spec: RunSpec, place: Place, devices: int, *, force: bool = F
         force: as in `runs.run`.
 
     Returns:
-        The run's outcome; None in one of the processes that were started.
+        The run's outcome. The processes that were started do not return.
 
     Raises:
         RbdmlError: more devices than there are, or than pairs in a batch; or a process has failed.
-        SystemExit: the leading process has ended early and said why.
         KeyboardInterrupt: the run was interrupted.
     """
     if is_worker():
         work(spec, place, force=force)
-        return None
     check_devices(spec, place, devices)
     if devices == 1 or (not force and find_outcome(spec, place) is not None):
         return runs.run(spec, place, force=force)
@@ -84,31 +91,36 @@ def check_devices(spec: RunSpec, place: Place, devices: int) -> None:
 
 def _launch(devices: int, folder: Path) -> None:
     """Start the processes and wait for all of them."""
-    cores = max(1, usable_cores() // devices)
-    shared = {"OMP_NUM_THREADS": str(cores), **os.environ, PROCESSES: str(devices)}
-    shared[RENDEZVOUS] = str(folder / "rendezvous")
-    ranks = range(devices)
+    ranks, rendezvous = range(devices), folder / "rendezvous"
     with _quiet():
         processes = start_processes(
             "rbdml",
             sys.executable,
             args=dict.fromkeys(ranks, ("-P", "-m", __package__, *sys.argv[1:])),
-            envs={rank: {**shared, RANK: str(rank)} for rank in ranks},
+            envs={rank: {**_environment(devices, rendezvous), RANK: str(rank)} for rank in ranks},
             logs_specs=DefaultLogsSpecs(str(folder), redirects={rank: Std.ALL if rank else Std.NONE for rank in ranks}),
         )
         result = _wait(processes)
-    _judge(result)
+    _judge(result, rendezvous)
+
+
+def _environment(devices: int, rendezvous: Path) -> dict[str, str]:
+    """What a process is told beside its command, and what it would otherwise have to guess."""
+    guessed = {"OMP_NUM_THREADS": str(max(1, usable_cores() // devices))}
+    if LOOPBACK.exists():  # all are on this machine, whatever its name resolves to
+        guessed["GLOO_SOCKET_IFNAME"] = LOOPBACK.name
+    return {**guessed, **os.environ, PROCESSES: str(devices), RENDEZVOUS: str(rendezvous)}
 
 
 def _wait(processes: PContext) -> RunProcsResult:
+    """Until all have ended; where one fails, the launcher ends the others."""
     try:
-        while True:
-            result = processes.wait(period=POLL)
-            if result is not None:
-                return result
+        result = processes.wait(period=POLL)
     except SignalException:
         _end(processes)
         raise KeyboardInterrupt from None
+    assert result is not None
+    return result
 
 
 def _end(processes: PContext) -> None:
@@ -119,22 +131,34 @@ def _end(processes: PContext) -> None:
         processes.close(signal.SIGKILL)
 
 
-def _judge(result: RunProcsResult) -> None:
-    """Say why the first one failed, where the leading process has not said it."""
-    failures = result.failures
-    if not failures:
-        return
-    leader = failures.get(0)
-    if leader is not None and leader.exitcode in TOLD:
-        sys.exit(leader.exitcode)
-    causes = [one for one in failures.values() if one.exitcode not in (LEFT_ALONE, -signal.SIGTERM)]
-    cause = min(causes or failures.values(), key=lambda one: one.local_rank)
-    if cause.exitcode == 130:
+def _judge(result: RunProcsResult, rendezvous: Path) -> None:
+    """Say why a run has failed: in the words of the first process that has any, or by how the first one ended."""
+    failures = sorted(result.failures.values(), key=lambda one: one.local_rank)
+    messages = [message_file(rendezvous, one.local_rank) for one in failures]
+    for message in messages:
+        if message.is_file():
+            raise RbdmlError(message.read_text())
+    if any(one.exitcode == INTERRUPTED for one in failures):
         raise KeyboardInterrupt
-    log = Path(result.stderrs[cause.local_rank]) if result.stderrs[cause.local_rank] else None
-    lines = log.read_text(errors="replace").split("\n") if log is not None and log.is_file() else []
-    words = next((line.removeprefix("rbdml: ") for line in reversed(lines) if line.strip()), "see above")
-    raise RbdmlError(f"process {cause.local_rank} of the run ended with code {cause.exitcode}: {words}")
+    # Those that were left alone, or were ended by the launcher because of another one, are no cause.
+    causes = [one for one in failures if one.exitcode not in (LEFT_ALONE, -signal.SIGTERM)] or failures
+    if not causes:
+        return
+    number, code = causes[0].local_rank, causes[0].exitcode
+    if code < 0:
+        raise RbdmlError(
+            f"process {number} of the run was ended by {signal.Signals(-code).name}, maybe for want of memory: the "
+            "same command goes on from the last state that was kept"
+        )
+    raise RbdmlError(
+        f"process {number} of the run ended with code {code}{_last_line(result.stderrs[number])}: report it"
+    )
+
+
+def _last_line(log: str | None) -> str:
+    """Of what a process has said, where that is not on the terminal already."""
+    lines = Path(log).read_text(errors="replace").split("\n") if log else []
+    return next((f" ({line.strip()})" for line in reversed(lines) if line.strip()), "")
 
 
 @contextmanager

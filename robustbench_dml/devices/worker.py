@@ -6,17 +6,19 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
 from robustbench_dml import runs
 from robustbench_dml.devices import team
+from robustbench_dml.errors import RbdmlError
 from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.recording import Place
 
 RANK, PROCESSES, RENDEZVOUS = "RBDML_RANK", "RBDML_PROCESSES", "RBDML_RENDEZVOUS"  # environment variables
-LEFT_ALONE = 3  # exit code of a process that ended because another one did
+LEFT_ALONE, INTERRUPTED = 3, 130  # exit codes: ended because another process did, and as asked to
 
 
 def is_worker() -> bool:
@@ -24,22 +26,34 @@ def is_worker() -> bool:
     return RANK in os.environ
 
 
-def work(spec: RunSpec, place: Place, *, force: bool) -> None:
-    """Do this process's part of a run; arguments as in `runs.run`.
+def work(spec: RunSpec, place: Place, *, force: bool) -> NoReturn:
+    """Do this process's part of a run, and end; arguments as in `runs.run`.
+
+    Nothing is said here: `launch` says once what went wrong, whichever processes noticed.
 
     Raises:
-        RbdmlError: as there.
-        SystemExit: another process has ended, and told why.
+        SystemExit: always; its code is 0, or 2 with a message for the user in `message_file`, or one of the above.
     """
-    number, processes = int(os.environ[RANK]), int(os.environ[PROCESSES])
+    number, rendezvous = int(os.environ[RANK]), Path(os.environ[RENDEZVOUS])
     place = _own(place, number)
     try:
-        with team.joined(Path(os.environ[RENDEZVOUS]), number=number, processes=processes, device=place.device):
+        with team.joined(rendezvous, number=number, processes=int(os.environ[PROCESSES]), device=place.device):
             _take_part(spec, place, force=force)
+    except RbdmlError as error:
+        message_file(rendezvous, number).write_text(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except RuntimeError as error:  # what torch raises where a connection is lost, and for much else
         if not team.is_lost(error):
             raise
         sys.exit(LEFT_ALONE)
+    sys.exit(0)
+
+
+def message_file(rendezvous: Path, number: int) -> Path:
+    """Where a process leaves its message for the user."""
+    return rendezvous.with_name(f"message-{number}")
 
 
 def _take_part(spec: RunSpec, place: Place, *, force: bool) -> None:
