@@ -66,6 +66,7 @@ def cli() -> None:
 @click.option("--weights", type=click.Path(path_type=Path), help="Start from the weights in this file.")
 @click.option("--checkpoint-every", default="5min", show_default=True, help="How often training keeps its state.")
 @click.option("--tensorboard", is_flag=True, help="Write scalars for TensorBoard beside the log of the run.")
+@click.option("--devices", type=int, default=1, show_default=True, help="Of this machine, a process for each.")
 @evaluation_options
 @place_options
 @output_options
@@ -91,6 +92,7 @@ def run(
     weights: Path | None,
     checkpoint_every: str,
     tensorboard: bool,
+    devices: int,
     **shared: Any,
 ) -> None:
     """Train a defense under a budget, evaluate it, write its record, show the result.
@@ -98,8 +100,8 @@ def run(
     What is not given is as published for the data set. An interrupted run goes on where it was. Its log, log.jsonl, is
     beside its record; while it goes on, in a hidden folder there.
     """
-    from robustbench_dml import runs
     from robustbench_dml.budget import parse_seconds
+    from robustbench_dml.devices.launch import run_on_devices
     from robustbench_dml.specs import make_spec
 
     spec = make_spec(
@@ -128,7 +130,7 @@ def run(
     place = replace(
         place_of(shared, weights), checkpoint_every=parse_seconds(checkpoint_every), tensorboard=tensorboard
     )
-    _show(runs.run(spec, place, force=shared["force"]), shared)
+    _show(run_on_devices(spec, place, devices, force=shared["force"]), shared)
 
 
 @cli.command()

@@ -15,6 +15,7 @@ from robustbench_dml.arena import Arena, arena_of
 from robustbench_dml.attack import Column
 from robustbench_dml.checks import Finding, Findings, check_model
 from robustbench_dml.datasets.base import Dataset
+from robustbench_dml.devices import team
 from robustbench_dml.errors import RbdmlError, did_you_mean
 from robustbench_dml.gallery import Items
 from robustbench_dml.interrupts import deferred_interrupts
@@ -175,6 +176,8 @@ def attacked_values(
 ) -> dict[str, Tensor]:
     """Attack some queries in every way of the evaluation; what attacks on the same images share is made once.
 
+    Several processes take turns, an attack on a batch each, and all get all values: those of one process, bit for bit.
+
     Args:
         arena: the model under its evaluation.
         queries: (Q,) rows of the gallery; which others there are changes the values of none beyond rounding.
@@ -187,24 +190,30 @@ def attacked_values(
     """
     evaluation, parts = arena.evaluation, parts or Parts()
     names = (*protocol_named(evaluation.protocol).attacks, *evaluation.also)
-    found: dict[str, list[Tensor]] = {}
-    total, unchanged = len(queries) * len(names), weights_unchanged(arena.split.labels.device)
+    found: dict[tuple[int, str], dict[str, Tensor]] = {}
+    total, unchanged = len(queries) * len(names) / team.size(), weights_unchanged(arena.split.labels.device)
     with parts, deferred_interrupts() as pending, _bar(progress, total) as bar, unchanged:
-        for rows in queries.to(arena.split.labels.device).split(batch_size):
+        for number, rows in enumerate(queries.to(arena.split.labels.device).split(batch_size)):
             items = Items(arena.gallery, rows)
-            for name in names:
+            for turn, name in enumerate(names, start=number):
+                if turn % team.size() != team.rank():
+                    continue
                 values = parts.get(name, rows)
                 if values is None:
                     run = ATTACKS.get(name).build().run(arena, name, items)
                     values = parts.add(name, rows, run)
-                for column, one in values.items():
-                    found.setdefault(column, []).append(one)
+                found[number, name] = values
                 bar.advance_by(len(rows))
                 pending.check()
-    return {column: torch.cat(values) for column, values in found.items()}
+        found = team.merged(found)
+    columns: dict[str, list[Tensor]] = {}
+    for key in sorted(found, key=lambda key: (key[0], names.index(key[1]))):
+        for column, one in found[key].items():
+            columns.setdefault(column, []).append(one)
+    return {column: torch.cat(values) for column, values in columns.items()}
 
 
-def _bar(progress: Progress | None, total: int) -> AbstractContextManager[Bar]:
+def _bar(progress: Progress | None, total: float) -> AbstractContextManager[Bar]:
     return (progress or Progress(quiet=True)).bar(total, "attack", "queries")
 
 

@@ -11,6 +11,7 @@ from typing import Self
 from torch import Tensor
 
 from robustbench_dml.checkpoints import read_tensors, tensors_hash, write_tensors
+from robustbench_dml.devices import team
 from robustbench_dml.errors import RbdmlError
 
 PARTS_FILE = "evaluation.safetensors"
@@ -24,16 +25,16 @@ class Parts:
     def __init__(self, path: Path | None = None, *, of: str = "", every: float = 300) -> None:
         """
         Args:
-            path: of the file; what it holds is taken up if it is of the same evaluation, else written over. None:
-                nothing is kept.
+            path: of the file; what it holds is taken up if it is of the same evaluation, else written over. Where
+                several processes share an evaluation, each has a file beside it. None: nothing is kept.
             of: text of everything that decides the values.
             every: seconds between two writings.
         """
-        self._path, self._every, self._written, self._more = path, every, time.monotonic(), False
+        self._path, self._every, self._written, self._more = _own(path), every, time.monotonic(), False
         self._key = hashlib.sha256(of.encode()).hexdigest()
         self._tensors: Found = {}
-        if path is not None and path.exists():
-            self._take_up(path)
+        for kept in [] if path is None else parts_files(path):
+            self._take_up(kept)
 
     def __enter__(self) -> Self:
         return self
@@ -68,7 +69,16 @@ class Parts:
         except RbdmlError:  # torn; it holds nothing that cannot be worked out again
             return
         if state.get("of") == self._key and state.get("checksum") == tensors_hash(tensors):
-            self._tensors = tensors
+            self._tensors |= tensors
+
+
+def parts_files(path: Path) -> list[Path]:
+    """The files that are kept: this one and those of other processes beside it, where they exist."""
+    return sorted(path.parent.glob(f"{path.stem}*{path.suffix}"))
+
+
+def _own(path: Path | None) -> Path | None:
+    return path if path is None or team.leads() else path.with_stem(f"{path.stem}-{team.rank()}")
 
 
 def _prefix(attack: str, rows: Tensor) -> str:

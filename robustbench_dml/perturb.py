@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_dml.ball import Ball
+from robustbench_dml.devices.groups import groups_of
 from robustbench_dml.leaving import Leaving
 from robustbench_dml.protocol import Threat
 
@@ -32,6 +33,8 @@ def pgd(
     would stay as it is: with `finished` it leaves the batch, and the loop ends when all have. That changes the
     cost, not the result, up to the rounding of the network on a smaller batch.
 
+    Where several processes share the model, each moves its share of the groups; the objective sees all of them.
+
     Args:
         model: images to embeddings, in eval mode.
         images: (T, *K, C, H, W) float in [0, 1]: T groups of K images (no K axis: single images).
@@ -47,13 +50,13 @@ def pgd(
     rows = torch.arange(len(images), device=images.device)
     if active is not None:
         rows = rows[active]
-    current = result[rows]
+    groups = groups_of(model, rows)
+    current = result[rows[groups.own]]
     ball, leaving = Ball(current, threat), Leaving(len(rows), images.device)
     for _ in range(threat.steps if len(rows) else 0):
         current.requires_grad_(True)
         with torch.enable_grad():
-            embeddings = model(current.flatten(0, -4))
-            values = objective(embeddings.unflatten(0, current.shape[:-3]), rows)
+            values = objective(groups.embed(model, current), rows)
         if not values.requires_grad:  # the model cut the graph: nothing to follow
             break
         staying = leaving.staying(finished(values)) if finished is not None else None
@@ -62,7 +65,8 @@ def pgd(
         (gradient,) = torch.autograd.grad(values, current, torch.ones_like(values))
         current = ball.descend(current.detach(), gradient)
         if staying is not None:
-            result[rows] = current
-            rows, current, ball = rows[staying], current[staying], ball.take(staying)
-    result[rows] = current.detach()
-    return result
+            result[rows[groups.own]] = current
+            staying, kept = groups.narrow(staying)
+            rows, current, ball = rows[staying], current[kept], ball.take(kept)
+    result[rows[groups.own]] = current.detach()
+    return groups.collect(result)

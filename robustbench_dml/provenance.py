@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from robustbench_dml.devices.team import size
 from robustbench_dml.registry import DefenseInfo
 
 SOURCE = Path(__file__).resolve().parent
@@ -36,8 +37,11 @@ def cpu_name() -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """The device that computed."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{cpu_name()} (cpu)"
+    """The device that computed, and how many of them did in one run."""
+    processes = size()
+    if device.type == "cuda":
+        return ("" if processes == 1 else f"{processes} x ") + torch.cuda.get_device_name(device)
+    return f"{cpu_name()} (cpu" + ("" if processes == 1 else f", {processes} processes") + ")"
 
 
 def peak_memory(device: torch.device) -> int:

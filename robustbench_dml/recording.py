@@ -15,14 +15,15 @@ from torch import nn
 from robustbench_dml import provenance
 from robustbench_dml.checkpoints import load_checkpoint, weights_hash
 from robustbench_dml.datasets.base import Dataset, Roots
+from robustbench_dml.devices import team
 from robustbench_dml.errors import DivergedError, RbdmlError
-from robustbench_dml.evaluation import choose_queries, evaluate_model
+from robustbench_dml.evaluation import attacked_values, choose_queries, enter, evaluate_model
 from robustbench_dml.files import is_full, sha256, sync_folder
 from robustbench_dml.interrupts import deferred_interrupts
 from robustbench_dml.observing.attacks import LoggedParts
 from robustbench_dml.observing.runlog import RunLog, log_files
 from robustbench_dml.observing.scalars import needed
-from robustbench_dml.parts import PARTS_FILE
+from robustbench_dml.parts import PARTS_FILE, Parts, parts_files
 from robustbench_dml.progress import Progress
 from robustbench_dml.protocol import Evaluation, ForeignSpec, RunSpec
 from robustbench_dml.records import (
@@ -254,6 +255,18 @@ def finish(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Outc
     return Outcome(record, folder, fresh=True)
 
 
+def share_attacks(subject: Subject, dataset: Dataset, place: Place, work: Path) -> None:
+    """The attacks of this process, for the one that is in `finish` with the same subject."""
+    evaluation = subject.spec.evaluation
+    surrogate = load_surrogate(evaluation, dataset, place)
+    attacked_values(
+        enter(subject.model, dataset, evaluation, device=place.device, surrogate=surrogate),
+        choose_queries(dataset.test.labels, evaluation, dataset.name),
+        batch_size=place.batch_size,
+        parts=_parts(subject, dataset, place, work),
+    )
+
+
 def load_surrogate(evaluation: Evaluation, dataset: Dataset, place: Place) -> nn.Module | None:
     """The model that attacks transfer from, None where none is needed.
 
@@ -306,7 +319,7 @@ def _prepare(work: Path, place: Place) -> None:
         raise _unwritable(place, error) from None
 
 
-def _parts(subject: Subject, dataset: Dataset, place: Place, work: Path) -> LoggedParts:
+def _parts(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Parts:
     """Where the evaluation keeps what it has found, for whoever does the very same one again."""
     decides = (
         subject.spec.evaluation.model_dump_json(),
@@ -314,15 +327,18 @@ def _parts(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Logg
         subject.source,
         *(f"{name} {found}" for name, found in sorted(dataset.hashes.items())),
         *(f"{name} {found}" for name, found in provenance.versions().items()),
-        str(place.device),
+        place.device.type,
         str(place.batch_size),
     )
-    return LoggedParts(RunLog(work), work / PARTS_FILE, of="\n".join(decides), every=place.checkpoint_every)
+    path, of, every = work / PARTS_FILE, "\n".join(decides), place.checkpoint_every
+    if not team.leads():  # one process keeps the log
+        return Parts(path, of=of, every=every)
+    return LoggedParts(RunLog(work), path, of=of, every=every)
 
 
 def _kept(work: Path) -> tuple[Path, ...]:
     """What an interrupted run goes on from."""
-    return (*resume_files(work / RESUME_FILE), work / PARTS_FILE)
+    return (*resume_files(work / RESUME_FILE), *parts_files(work / PARTS_FILE))
 
 
 def _clear(work: Path) -> None:

@@ -12,6 +12,7 @@ from robustbench_dml.checkpoints import Checkpoint, load_checkpoint, save_checkp
 from robustbench_dml.datasets.base import Dataset, Order, Roots
 from robustbench_dml.datasets.status import get
 from robustbench_dml.defense import build_defense
+from robustbench_dml.devices import team
 from robustbench_dml.errors import MissingDataError, RbdmlError
 from robustbench_dml.observing.runlog import Heard, keep_log
 from robustbench_dml.observing.training import TrainingLog
@@ -28,6 +29,7 @@ from robustbench_dml.recording import (
     check_evaluation,
     find_outcome,
     finish,
+    share_attacks,
     workplace,
 )
 from robustbench_dml.records import Cost
@@ -59,13 +61,15 @@ def run(spec: RunSpec, place: Place, *, force: bool = False) -> Outcome:
         found = None if force else find_outcome(spec, place)
         if found:  # by another process, since this one looked
             return found
-        trainer = Trainer(spec, dataset, device=place.device, weights=weights)
-        log = begin_log(spec, place, work)
-        trainer.observer = TrainingLog(log, scalars=place.tensorboard)
-        heard = Heard(quiet=place.progress.quiet, log=log)
-        trainer.run(progress=heard, checkpoint=work / RESUME_FILE, checkpoint_every=place.checkpoint_every)
-        trained = Checkpoint(trainer.model, spec, trainer.spent, trainer.end)
-        return finish(_subject(trained, place), dataset, place, work)
+        team.from_leader(work)
+        return finish(_trained(spec, dataset, weights, place, work), dataset, place, work)
+
+
+def assist(spec: RunSpec, place: Place, work: Path) -> None:
+    """Take a share of a run that another process leads from the work folder on; arguments as in `run`."""
+    weights = first_weights(spec, place.weights, place.progress)
+    dataset = load_dataset(spec.dataset, place.roots)
+    share_attacks(_trained(spec, dataset, weights, place, work), dataset, place, work)
 
 
 def reevaluate(
@@ -153,6 +157,15 @@ def first_weights(spec: RunSpec, given: Path | None, progress: Progress) -> Path
     if spec.pretrained is None:
         return None
     return find_weights(BACKBONES.get(spec.backbone), spec.pretrained, weights=given, progress=progress)
+
+
+def _trained(spec: RunSpec, dataset: Dataset, weights: Path | None, place: Place, work: Path) -> Subject:
+    trainer, progress = Trainer(spec, dataset, device=place.device, weights=weights), place.progress
+    if team.leads():  # one process keeps the log
+        log = begin_log(spec, place, work)
+        trainer.observer, progress = TrainingLog(log, scalars=place.tensorboard), Heard(progress.quiet, log=log)
+    trainer.run(progress=progress, checkpoint=work / RESUME_FILE, checkpoint_every=place.checkpoint_every)
+    return _subject(Checkpoint(trainer.model, spec, trainer.spent, trainer.end), place)
 
 
 def _subject(trained: Checkpoint, place: Place) -> Subject:

@@ -16,6 +16,8 @@ from robustbench_dml.collapse import CollapseMonitor
 from robustbench_dml.datasets.ahead import expect, read_ahead
 from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.defense import build_defense
+from robustbench_dml.devices import team
+from robustbench_dml.devices.shares import shared
 from robustbench_dml.embedder import build_embedder, check_fit
 from robustbench_dml.errors import DivergedError, RbdmlError
 from robustbench_dml.interrupts import Interrupts, deferred_interrupts
@@ -36,7 +38,8 @@ class Trainer:
     """Runs iterations until the budget is spent.
 
     Every random choice is a function of the seed and the iteration, so the state that a checkpoint must hold is
-    the weights, the optimiser, the defense's own state and what has been spent.
+    the weights, the optimiser, the defense's own state and what has been spent. Several processes share the
+    propagations and know the same of everything else; the leading one writes.
     """
 
     def __init__(self, spec: RunSpec, dataset: Dataset, *, device: torch.device, weights: Path | None = None) -> None:
@@ -101,7 +104,8 @@ class Trainer:
         budget, written = self.spec.budget, time.monotonic()
         unit = "passes" if budget.kind == "passes" else "s"
         with (
-            PropagationMeter(self.model.backbone, start=self.spent) as meter,
+            shared(self.model),
+            PropagationMeter(self.model.backbone, start=self.spent if team.leads() else None) as meter,
             progress.bar(budget.amount, f"train {self.spec.defense}", unit) as bar,
             deferred_interrupts(interrupts) as pending,
             reproducible(self.device),
@@ -113,7 +117,7 @@ class Trainer:
                 self.observer.iterated(self)
                 bar.advance_to(self.spent.of(budget), loss=self.loss, passes=self.spent.passes)
                 try:
-                    pending.check()
+                    team.check_together(pending.check)
                 except KeyboardInterrupt:
                     self._keep(checkpoint)
                     raise
@@ -135,7 +139,7 @@ class Trainer:
                 f"training diverged: the weights of '{self.spec.defense}' are not finite after iteration "
                 f"{self.spent.iterations - 1}: lower --lr (now {self.spec.training.lr:g}) or look at the defense"
             )
-        if checkpoint is not None:
+        if checkpoint is not None and team.leads():
             keep(checkpoint, self.save)
             self.observer.kept(self)
 
@@ -164,6 +168,7 @@ class Trainer:
             loss = self.defense.loss(self.model, batch, perturbed)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        team.average_gradients(self.model)
         self.loss = loss.item()
         if not math.isfinite(self.loss):
             raise DivergedError(
@@ -171,13 +176,14 @@ class Trainer:
                 f"{self.spent.iterations}: lower --lr (now {self.spec.training.lr:g}) or look at the defense"
             )
         self.optimizer.step()
-        self.spent = Spent(
+        own = Spent(
             forward_only=meter.forward_only,
             to_input=meter.to_input,
             to_weights=meter.to_weights,
             seconds=self.spent.seconds + time.perf_counter() - start,
             iterations=self.spent.iterations + 1,
         )
+        self.spent = team.spent_together(own, loss=self.loss, chosen=perturbed.triplets.rows)
         self._costliest = max(self._costliest, self.spent.of(self.spec.budget) - before)
         self.collapse.look(self.spent.iterations - 1, self.loss)  # after the clock was read
 
