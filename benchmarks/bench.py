@@ -89,6 +89,8 @@ def draw(record: dict[str, Any], path: Path) -> None:
             power = 2 if label.startswith("side") else 1
             expected = [seconds[-1] * (size / sizes[-1]) ** power for size in sizes]
             axis.loglog(sizes, expected, ":", color=line.get_color(), label=None if len(names) > 1 else "in proportion")
+            axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axis.minorticks_off()
         axis.set_xlabel(label)
         axis.legend()
     axes[0].set_ylabel("ms")
@@ -104,6 +106,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--tables", action="store_true", help="measure nothing: tables and curves of what is known")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     options = parser.parse_args()
     device = pick_device(options.device)
@@ -117,7 +120,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"speed-{device.type}.json"
     records: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    for name in options.parts or PARTS:
+    for name in () if options.tables else options.parts or PARTS:
         records[name] = measured(name, device)
         path.write_text(json.dumps(records, indent=1) + "\n")
         print(text(name, records[name]))

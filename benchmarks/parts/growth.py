@@ -145,10 +145,11 @@ for _name, _measure in OVER_GALLERIES.items():
 
 
 def rows(found: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
-    """A row for each thing that grows, with what a tenfold (fourfold, twofold) of it costs."""
+    """A row for each thing that grows."""
     table = []
     for name, sizes in curves(found).items():
         times = list(sizes.values())
+        items = [size**2 if name == "side" else size for size in sizes]
         table.append(
             {
                 "what grows": name,
@@ -156,7 +157,7 @@ def rows(found: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
                 "to": max(sizes),
                 "ms at first": 1000 * times[0],
                 "ms at last": 1000 * times[-1],
-                "per item, last to first": times[-1] / max(sizes) / (times[0] / min(sizes)),
+                "per item (side: pixel), last to first": times[-1] / items[-1] / (times[0] / items[0]),
                 "GB above at last": found[f"{name} {max(sizes)}"].get("GB above"),
             }
         )
