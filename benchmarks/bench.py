@@ -90,7 +90,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
             expected = [seconds[-1] * (size / sizes[-1]) ** power for size in sizes]
             axis.loglog(sizes, expected, ":", color=line.get_color(), label=None if len(names) > 1 else "in proportion")
             axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
-        axis.minorticks_off()
+        axis.set_xticks([], minor=True)
         axis.set_xlabel(label)
         axis.legend()
     axes[0].set_ylabel("ms")
