@@ -55,7 +55,7 @@ def _installed(tools: Path) -> Path | None:
 
 def _frozen() -> list[str]:
     """`name==version` of what is installed from an index, without what a build adds to its version."""
-    command = [sys.executable, "-m", "pip", "freeze", "--exclude-editable"]
+    command = [sys.executable, "-m", "pip", "freeze", "--exclude-editable", "--exclude", "robustbench-dml"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - our own pip
     return [line.partition("+")[0] for line in done.stdout.splitlines() if "==" in line]
 
