@@ -50,7 +50,7 @@ class Parts:
 
     def add(self, attack: str, rows: Tensor, values: Mapping[str, Tensor]) -> Found:
         """Remember values, and write everything where the last writing is long ago; returns them on the CPU."""
-        found = {column: one.cpu() for column, one in values.items()}
+        found = {column: one.to("cpu", copy=True) for column, one in values.items()}  # columns may share memory
         self._tensors |= {f"{_prefix(attack, rows)}{column}": one for column, one in found.items()}
         self._more = True
         if time.monotonic() - self._written > self._every:
