@@ -46,12 +46,19 @@ def tiny() -> nn.Module:
 
 register_backbone(
     BackboneInfo(
-        name="test-tiny", summary="for tests", paper="", build=tiny, channels=1, side=28, mean=(0.0,), std=(1.0,)
+        name="test-tiny",
+        summary="for tests",
+        paper="none: a test",
+        build=tiny,
+        channels=1,
+        side=28,
+        mean=(0.0,),
+        std=(1.0,),
     )
 )
 
 
-@register_defense("test-own-loop", summary="for tests", paper="")
+@register_defense("test-own-loop", summary="for tests", paper="none: a test")
 class OwnLoop(Defense):
     """What others may write: noise, a loop of its own over the whole batch, second gradients, a penalty on weights."""
 
@@ -75,7 +82,7 @@ class OwnLoop(Defense):
         return loss + slope.square().sum() + 1e-3 * penalty
 
 
-@register_defense("test-own-dice", summary="for tests", paper="")
+@register_defense("test-own-dice", summary="for tests", paper="none: a test")
 class OwnDice(Defense):
     """Draws that no seed decides: each process has its own triplets."""
 
@@ -87,7 +94,7 @@ class OwnDice(Defense):
         return triplet_loss(*embed_groups(model, batch.images[perturbed.triplets.rows]), margin=0.2)
 
 
-@register_defense("test-few", summary="for tests", paper="", sampler="H")
+@register_defense("test-few", summary="for tests", paper="none: a test", sampler="H")
 class Few(Defense):
     """One triplet only is attacked, so that one of two processes has none."""
 
