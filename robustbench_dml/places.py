@@ -39,12 +39,13 @@ def places(embeddings: Tensor, queries: Tensor, items: Tensor) -> Tensor:
     # Sums of D products of unit vectors, in any order, and what rounded the vectors: Higham, Accuracy and Stability of
     # Numerical Algorithms, 2002, section 3.1. A little more, since what is compared is rounded, too.
     uncertain = 1.02 * ((embeddings.shape[1] + 4) * ROUNDING + 4 * float((lengths - 1).abs().max()))
+    found = torch.full_like(items, -1)
     with full_float32():
-        found = [
-            _places(embeddings, coarse, rows, wanted, uncertain)
-            for rows, wanted in zip(queries.split(QUERIES), items.split(QUERIES), strict=True)
-        ]
-    return torch.cat(found) if found else torch.empty_like(items)
+        for rows, wanted, place in zip(*(each.split(QUERIES) for each in (queries, items, found)), strict=True):
+            asked = (wanted != rows[:, None]).any(0)  # a block of small classes has columns without an item
+            if bool(asked.any()):
+                place[:, asked] = _places(embeddings, coarse, rows, wanted[:, asked], uncertain)
+    return found
 
 
 def _places(embeddings: Tensor, coarse: Tensor, rows: Tensor, items: Tensor, uncertain: float) -> Tensor:

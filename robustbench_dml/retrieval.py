@@ -63,15 +63,11 @@ def _counted(embeddings: Tensor, queries: Tensor, classes: Tensor, count: Tensor
     within = torch.arange(len(order), device=order.device) - (count.cumsum(0) - count)[classes[order]]
     members[classes[order], within] = order
     by_size = count[classes[queries]].argsort(descending=True, stable=True)
-    columns: list[list[Tensor]] = [[], [], [], []]
-    for rows in by_size.split(BLOCK):
-        own = queries[rows]
-        items = members[classes[own]][:, : int(count[classes[own[0]]])]
-        found = places(embeddings, own, torch.where(items < 0, own[:, None], items))
-        for column, scores in zip(columns, _of_places(found), strict=True):
-            column.append(scores)
+    own = queries[by_size]
+    items = members[classes[own]]
+    found = places(embeddings, own, torch.where(items < 0, own[:, None], items))
     back = by_size.argsort()
-    return RetrievalScores(*(torch.cat(column)[back].cpu() for column in columns))
+    return RetrievalScores(*(column[back].cpu() for column in _of_places(found)))
 
 
 def _of_places(found: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -81,12 +77,27 @@ def _of_places(found: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     there, rank = place < none, torch.arange(1, place.shape[1] + 1, device=place.device)
     positives = there.sum(1)
     precision = torch.where(there, rank / (place.double() + 1), 0.0)
+    return _columns(place[:, 0] < 1, place[:, 0] < 2, precision, place < positives[:, None], positives)
+
+
+def _columns(
+    first: Tensor, second: Tensor, precision: Tensor, within_r: Tensor, positives: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """R@1, R@2, AP and AP@R of queries, NaN without positives.
+
+    Args:
+        first: (B,) whether the nearest item is a positive.
+        second: (B,) whether one of the two nearest is.
+        precision: (B, ...) at the rank of each positive, 0 elsewhere.
+        within_r: of the same shape, whether that rank is among the first R.
+        positives: (B,) R.
+    """
     count, lonely = positives.double().where(positives > 0, torch.nan), torch.where(positives > 0, 0.0, torch.nan)
     return (
-        (place[:, 0] < 1).double() + lonely,
-        (place[:, 0] < 2).double() + lonely,
+        first.double() + lonely,
+        second.double() + lonely,
         precision.sum(1) / count,
-        (precision * (place < positives[:, None])).sum(1) / count,
+        (precision * within_r).sum(1) / count,
     )
 
 
@@ -100,18 +111,10 @@ def _sorted(embeddings: Tensor, labels: Tensor, queries: Tensor) -> RetrievalSco
 def _score_block(directions: Tensor, labels: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     relevant = _relevance_in_order(directions, labels, rows)
     positives = relevant.sum(1)
-    count = positives.double().where(positives > 0, torch.nan)
     hits = relevant.cumsum(1, dtype=torch.int32)
     place = torch.arange(1, relevant.shape[1] + 1, device=relevant.device)
     precision = torch.where(relevant, hits / place.double(), 0.0)
-    within_r = place <= positives[:, None]
-    lonely = torch.where(positives > 0, 0.0, torch.nan)
-    return (
-        relevant[:, 0].double() + lonely,
-        relevant[:, :2].any(1).double() + lonely,
-        precision.sum(1) / count,
-        (precision * within_r).sum(1) / count,
-    )
+    return _columns(relevant[:, 0], relevant[:, :2].any(1), precision, place <= positives[:, None], positives)
 
 
 def _relevance_in_order(directions: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
