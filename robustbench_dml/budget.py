@@ -11,15 +11,24 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from robustbench_dml.errors import RbdmlError, did_you_mean
-from robustbench_dml.protocol import BUDGETS, FAMILIES, Budget, Frozen, published_passes
+from robustbench_dml.protocol import (
+    BUDGETS,
+    FAMILIES,
+    Budget,
+    Frozen,
+    published_iterations,
+    published_passes,
+)
 from robustbench_dml.registry import DATASETS, DatasetInfo
 
 _PASSES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}  # M is a million; a lower-case m could mean minutes
 _SECONDS = {"s": 1, "sec": 1, "min": 60, "h": 3600}
+_ITERATIONS = ("iterations", "iteration", "it")
+UNITS = {"passes": "passes", "iterations": "it", "seconds": "s"}  # of what is spent, in a line of progress
 
 
 def parse_budget(text: str, dataset: DatasetInfo) -> Budget:
-    """A budget from what a user writes: a name (`quick`), passes (`20M`, `1.5e6`) or time (`10min`, `2h`).
+    """A budget as a user writes it: a name (`quick`), passes (`20M`, `1.5e6`), iterations (`3750it`) or time (`2h`).
 
     Raises:
         RbdmlError: neither, or nothing to spend.
@@ -29,14 +38,19 @@ def parse_budget(text: str, dataset: DatasetInfo) -> Budget:
         return named_budget(text, dataset)
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?(?:e\+?[0-9]{1,3})?)\s*([A-Za-z]*)", text)
     number, unit = (float(match[1]), match[2]) if match else (0.0, "?")
-    scale = _PASSES.get(unit) or _SECONDS.get(unit)
+    scale = 1 if unit in _ITERATIONS else _PASSES.get(unit) or _SECONDS.get(unit)
     if scale is None or not number * scale < 1e15:
         names = ", ".join(BUDGETS)
         hint = did_you_mean(text, BUDGETS)
-        raise RbdmlError(f"budget '{text}' is not one: {hint}give a name ({names}), passes (20M) or a time (10min)")
+        raise RbdmlError(
+            f"budget '{text}' is not one: {hint}give a name ({names}), passes (20M), iterations (3750it) or a time "
+            "(10min)"
+        )
     amount = round(number * scale)
     if amount < 1:
-        raise RbdmlError(f"budget '{text}' leaves nothing to spend: give at least one pass or one second")
+        raise RbdmlError(f"budget '{text}' leaves nothing to spend: give at least one pass, iteration or second")
+    if unit in _ITERATIONS:
+        return Budget(kind="iterations", amount=amount)
     return Budget(kind="passes" if unit in _PASSES else "seconds", amount=amount)
 
 
@@ -54,13 +68,14 @@ def parse_seconds(text: str) -> float:
 
 
 def named_budget(name: str, dataset: DatasetInfo) -> Budget:
-    """One of `protocol.BUDGETS`, in passes for this data set."""
-    share, _ = BUDGETS[name]
-    return Budget(kind="passes", amount=round(share * published_passes(FAMILIES[dataset.family], dataset.train_images)))
+    """One of `protocol.BUDGETS` for this data set."""
+    unit, share, _ = BUDGETS[name]
+    whole = {"passes": published_passes, "iterations": published_iterations}[unit]
+    return Budget(kind=unit, amount=max(1, round(share * whole(FAMILIES[dataset.family], dataset.train_images))))
 
 
 def name_of(budget: Budget, dataset: str) -> str:
-    """A budget as a user would write it: by its name where it has one for this data set, else passes or seconds."""
+    """A budget as a user would write it: by its name where it has one for this data set, else with its unit."""
     return budget_name(budget, dataset) or _written(budget)
 
 
@@ -72,8 +87,8 @@ def budget_name(budget: Budget, dataset: str) -> str | None:
 
 def _written(budget: Budget) -> str:
     """What `parse_budget` reads as just this budget."""
-    if budget.kind == "seconds":
-        return f"{budget.amount}s"
+    if budget.kind != "passes":
+        return f"{budget.amount}{UNITS[budget.kind]}"
     unit, size = next((unit, size) for unit, size in reversed(_PASSES.items()) if budget.amount % size == 0)
     return f"{budget.amount // size}{unit}"
 
@@ -94,7 +109,7 @@ class Spent(Frozen):
 
     def of(self, budget: Budget) -> float:
         """How much of this kind of budget is gone."""
-        return self.passes if budget.kind == "passes" else self.seconds
+        return {"passes": self.passes, "iterations": self.iterations, "seconds": self.seconds}[budget.kind]
 
 
 class PropagationMeter:

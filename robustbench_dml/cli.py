@@ -48,7 +48,9 @@ def cli() -> None:
 @click.option("--defense", required=True, help="A name (`rbdml list defenses`), HM[S,M], or file.py:NAME.")
 @click.option("--dataset", required=True, help="`rbdml list datasets`.")
 @click.option("--backbone", help="`rbdml list backbones`.  [default: the data set's]")
-@click.option("--budget", default="quick", show_default=True, help="A name, passes (20M) or a time (10min).")
+@click.option(
+    "--budget", default="quick", show_default=True, help="A name, passes (20M), iterations (3750it) or a time (10min)."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of weights, batches and triplets.")
 @click.option("--sampler", help="Which triplets: R, M, S, D or H.  [default: the defense's]")
 @click.option("--set", "params", type=Setting(), multiple=True, help="A parameter of the defense; repeatable.")

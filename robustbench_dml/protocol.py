@@ -94,9 +94,9 @@ class Evaluation(Frozen):
 
 
 class Budget(Frozen):
-    """What training may spend: image passes (see `budget.PropagationMeter`) or seconds on the device."""
+    """What training may spend: image passes (see `budget.PropagationMeter`), iterations or seconds on the device."""
 
-    kind: Literal["passes", "seconds"]
+    kind: Literal["passes", "iterations", "seconds"]
     amount: Annotated[int, Field(ge=1)]
 
 
@@ -262,14 +262,20 @@ PROTOCOLS = {
     ),
 }
 
-# Named budgets, as shares of what the published schedule costs at eta + 1 passes an image.
-BUDGETS: dict[str, tuple[float, str]] = {
-    "quick": (1 / 32, "a thirty-second of the published schedule: a first look"),
-    "standard": (1 / 4, "a quarter of the published schedule"),
-    "paper": (1.0, "the published schedule: training images x epochs x (eta + 1)"),
+# Named budgets: their unit, their share of the published schedule, and what they are.
+BUDGETS: dict[str, tuple[Literal["passes", "iterations"], float, str]] = {
+    "quick": ("passes", 1 / 32, "a thirty-second of the published schedule: a first look"),
+    "standard": ("passes", 1 / 4, "a quarter of the published schedule"),
+    "paper": ("passes", 1, "the published schedule: training images x epochs x (eta + 1)"),
+    "schedule": ("iterations", 1, "the published number of iterations, whatever a defense makes of them"),
 }
 
 
 def published_passes(family: Family, train_images: int) -> int:
     """What the published schedule costs, by the papers' count: images x epochs x (eta + 1) passes."""
     return train_images * family.epochs * (family.training.threat.steps + 1)
+
+
+def published_iterations(family: Family, train_images: int) -> int:
+    """How often the published schedule trains on a batch, whatever eta is: images x epochs / images of a batch."""
+    return train_images * family.epochs // (2 * family.training.pairs)

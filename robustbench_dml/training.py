@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from robustbench_dml.batches import Batch, PairStream
-from robustbench_dml.budget import PropagationMeter, Spent
+from robustbench_dml.budget import UNITS, PropagationMeter, Spent
 from robustbench_dml.checkpoints import content_hash, read_tensors, write_tensors
 from robustbench_dml.collapse import CollapseMonitor
 from robustbench_dml.datasets.ahead import expect, read_ahead
@@ -102,11 +102,10 @@ class Trainer:
         if checkpoint is not None:
             take_up(checkpoint, self.load, progress.say)
         budget, written = self.spec.budget, time.monotonic()
-        unit = "passes" if budget.kind == "passes" else "s"
         with (
             shared(self.model),
             PropagationMeter(self.model.backbone, start=self.spent if team.leads() else None) as meter,
-            progress.bar(budget.amount, f"train {self.spec.defense}", unit) as bar,
+            progress.bar(budget.amount, f"train {self.spec.defense}", UNITS[budget.kind]) as bar,
             deferred_interrupts(interrupts) as pending,
             reproducible(self.device),
             self.observer.watching(self),

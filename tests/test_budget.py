@@ -128,6 +128,10 @@ def test_a_forward_alone_is_a_third_of_a_pass() -> None:
         ("quick", "passes", 6_000 * 16 * 33 // 32),
         ("standard", "passes", 6_000 * 16 * 33 // 4),
         ("paper", "passes", 6_000 * 16 * 33),
+        ("375it", "iterations", 375),
+        ("1 iteration", "iterations", 1),
+        ("2e3 iterations", "iterations", 2000),
+        ("schedule", "iterations", 6_000 * 16 // 256),
     ],
 )
 def test_budgets_are_read(text: str, kind: str, amount: int) -> None:

@@ -76,6 +76,13 @@ def test_a_budget_below_one_iteration_still_gives_one(dataset: Dataset) -> None:
     assert trained(spec("regular", "1"), dataset).spent.iterations == 1
 
 
+@pytest.mark.parametrize("defense", ["regular", "act", "hm-lga-ics"])
+def test_a_budget_in_iterations_is_kept_to_the_last_one(defense: str, dataset: Dataset) -> None:
+    trainer = trained(spec(defense, "7it"), dataset)
+    assert trainer.spent.iterations == 7
+    assert trainer.batch(7).progress == 1
+
+
 def test_a_budget_in_seconds_is_kept(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock on which an iteration takes 3 s, and a look at it between iterations none."""
     ticks = itertools.count()

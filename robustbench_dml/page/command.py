@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from robustbench_dml.budget import budget_name
+from robustbench_dml.budget import UNITS, budget_name
 from robustbench_dml.defense import resolve_params
 from robustbench_dml.evaluation import protocol_named
 from robustbench_dml.parameters import resolve
@@ -105,7 +105,8 @@ def _search_changes(search: Search, before: Search) -> dict[str, Any]:
 
 
 def _budget(budget: Budget, dataset: str) -> str:
-    return budget_name(budget, dataset) or f"{budget.amount}" + ("" if budget.kind == "passes" else "s")
+    unit = "" if budget.kind == "passes" else UNITS[budget.kind]
+    return budget_name(budget, dataset) or f"{budget.amount}{unit}"
 
 
 def _changed(values: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from robustbench_dml.budget import named_budget
 from robustbench_dml.parameters import resolve
-from robustbench_dml.protocol import BUDGETS, PROTOCOLS
+from robustbench_dml.protocol import BUDGETS, PROTOCOLS, Budget
 from robustbench_dml.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, OPTIMISERS, Info, Registry
 from robustbench_dml.report.tables import short_passes
 
@@ -70,10 +70,14 @@ def _budgets() -> list[Row]:
             "name": name,
             "summary": summary,
             "source": SCHEDULES,
-            **{data.name: short_passes(named_budget(name, data).amount) for data in DATASETS},
+            **{data.name: _amount(named_budget(name, data)) for data in DATASETS},
         }
-        for name, (_, summary) in BUDGETS.items()
+        for name, (_, _, summary) in BUDGETS.items()
     ]
+
+
+def _amount(budget: Budget) -> str:
+    return f"{budget.amount} it" if budget.kind == "iterations" else short_passes(budget.amount)
 
 
 _KINDS: dict[str, Callable[[], list[Row]]] = {

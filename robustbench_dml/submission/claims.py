@@ -133,6 +133,9 @@ def cost_problems(record: Record) -> Iterator[str]:
     early = spent.iterations > 1 and not end.stopped and 2 * spent.of(spec.budget) < spec.budget.amount
     if spec.budget.kind == "passes" and early:
         yield "cost: less than half of the budget, and training did not stop: it was altered; run again"
+    short = spent.iterations < spec.budget.amount and not end.stopped
+    if spec.budget.kind == "iterations" and (short or spent.iterations > spec.budget.amount):
+        yield f"cost: {spent.iterations} iterations of a budget of {spec.budget.amount}: it was altered; run again"
     yield from _budget_problems(spec, cost)
     if end.collapsed_at is not None and not 0 <= end.collapsed_at < spent.iterations:
         yield f"training_end: collapsed at iteration {end.collapsed_at} of {spent.iterations}: run again"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from robustbench_dml.defense import build_defense
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.sweeps.counting import evaluation_passes
 from robustbench_dml.sweeps.state import Look, State
@@ -19,7 +20,7 @@ class Left:
 
     Attributes:
         spec: of the run.
-        training: of its budget, in passes or seconds.
+        training: of its budget, in passes, iterations or seconds.
         evaluation: in passes.
     """
 
@@ -28,13 +29,23 @@ class Left:
     evaluation: float
 
     def passes(self, rate: Rate) -> float:
-        """Of training; where the budget is a time, those that fit into it."""
-        return self.training if self.spec.budget.kind == "passes" else self.training * rate.training
+        """Of training: where the budget is a time, those that fit into it, and where it is iterations, eta + 1 for each
+        image, which is the most for defenses that may stop early."""
+        if self.spec.budget.kind == "seconds":
+            return self.training * rate.training
+        return self.training * (self._of_an_iteration if self.spec.budget.kind == "iterations" else 1)
 
     def seconds(self, rate: Rate) -> float:
         """Of training and evaluation, with nothing beside them."""
-        training = self.training / rate.training if self.spec.budget.kind == "passes" else self.training
+        in_time = self.spec.budget.kind == "seconds"
+        training = self.training if in_time else self.passes(rate) / rate.training
         return training + self.evaluation / rate.evaluation
+
+    @property
+    def _of_an_iteration(self) -> float:
+        training = self.spec.training
+        defense = build_defense(self.spec.defense, self.spec.params, training.threat)
+        return 2.0 * training.pairs * defense.nominal_cost
 
 
 @dataclass(frozen=True)

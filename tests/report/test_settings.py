@@ -48,7 +48,16 @@ def test_a_network_from_scratch_is_told_where_the_papers_start_from_imagenet() -
 
 @pytest.mark.parametrize(
     ("budget", "name"),
-    [("quick", "quick"), ("paper", "paper"), ("99k", "quick"), ("98k", "98k"), ("20M", "20M"), ("10min", "600s")],
+    [
+        ("quick", "quick"),
+        ("paper", "paper"),
+        ("99k", "quick"),
+        ("98k", "98k"),
+        ("20M", "20M"),
+        ("10min", "600s"),
+        ("375it", "schedule"),
+        ("12it", "12it"),
+    ],
 )
 def test_a_budget_has_its_name_where_it_has_one(budget: str, name: str, make_record: Callable[..., Record]) -> None:
     spec = make_record("act", budget=budget).spec
@@ -56,7 +65,7 @@ def test_a_budget_has_its_name_where_it_has_one(budget: str, name: str, make_rec
     assert name_of(spec.budget, "fashion-mini") == name
 
 
-@given(amount=st.integers(1, 10**14), kind=st.sampled_from(["passes", "seconds"]))
-def test_a_budget_is_told_as_it_can_be_asked_for(amount: int, kind: Literal["passes", "seconds"]) -> None:
+@given(amount=st.integers(1, 10**14), kind=st.sampled_from(["passes", "iterations", "seconds"]))
+def test_a_budget_is_told_as_it_can_be_asked_for(amount: int, kind: Literal["passes", "iterations", "seconds"]) -> None:
     budget = Budget(kind=kind, amount=amount)
     assert parse_budget(name_of(budget, "fashion"), DATASETS.get("fashion")) == budget

@@ -20,6 +20,7 @@ from robustbench_dml.errors import MissingDataError
 from robustbench_dml.evaluation import choose_queries
 from robustbench_dml.evaluation import enter as enter_arena
 from robustbench_dml.files import sha256
+from robustbench_dml.protocol import Budget
 from robustbench_dml.records import CHECKPOINT_FILE, QUERIES_FILE, Record, read_record, write_record
 from robustbench_dml.registry import DATASETS, DEFENSES
 from robustbench_dml.runs import load_dataset
@@ -217,6 +218,15 @@ def test_a_cost_that_is_too_small_to_be_true_is_named(copy: Path) -> None:
     found = audited(copy).problems
     assert any("fewer images to the weights than" in problem for problem in found)
     assert any("less than half of the budget" in problem for problem in found)
+
+
+@pytest.mark.parametrize(("budgeted", "problem"), [(10**6, "of a budget of 1000000:"), (1, "of a budget of 1:")])
+def test_iterations_are_those_of_the_budget(copy: Path, budgeted: int, problem: str) -> None:
+    record = read_record(copy)
+    assert record.cost is not None
+    for amount, found in ((record.cost.spent.iterations, False), (budgeted, True)):
+        copy = renamed(copy, budget=Budget(kind="iterations", amount=amount))
+        assert any(problem in one for one in audited(copy).problems) is found
 
 
 VALUES: dict[str, tuple[Callable[[dict[str, np.ndarray]], object], str]] = {

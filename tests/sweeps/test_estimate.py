@@ -42,6 +42,13 @@ def test_a_time_is_what_it_says_and_the_passes_that_fit_into_it() -> None:
     assert part.training == 2 * 3600 * 100
 
 
+def test_iterations_cost_eta_and_one_for_each_image_of_their_batches() -> None:
+    found = looks(State.WAITING, defense="act", budget="10it", eta=4, pairs=16)
+    [part] = estimate(found, lambda _: Rate(100, 1e9)).values()
+    assert part.training == 10 * 2 * 16 * (4 + 1)
+    assert part.hours == pytest.approx(part.training / 100 / 3600, rel=1e-3)
+
+
 def test_of_an_interrupted_run_only_what_is_left_is_counted() -> None:
     [job] = plan_tree({**TREE, "budget": 1000}, source="test").jobs
     kept = Look(job, State.INTERRUPTED, kept=Kept(Spent(to_weights=750), trained=0.75, evaluated=0.0))
