@@ -1,0 +1,95 @@
+"""Ours beside the published rows, against pandas on the files themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from cli_support import rbdml, refusal
+
+from robustbench_dml.errors import RbdmlError
+from robustbench_dml.records import Record, write_record
+from robustbench_dml.report.beside import NOTABLE, beside_data, beside_published, beside_text
+from robustbench_dml.report.published import NAMES
+
+PUBLISHED = Path(__file__).parents[2] / "leaderboards" / "published" / "published.csv"
+FASHION = {"dataset": "fashion"}
+Make = Callable[..., Record]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_record: Make) -> Path:
+    """Two seeds of ACT[R] at eta 32, one of HM that no paper has on this data set, one of another data set."""
+    for record in (
+        make_record("act", 60.0, in_spec={**FASHION, "seed": 0}),
+        make_record("act", 62.0, in_spec={**FASHION, "seed": 1}),
+        make_record("hm-lga-ics", 50.0, in_spec=FASHION),
+        make_record("act", 61.0),
+    ):
+        keep(record, tmp_path)
+    return tmp_path
+
+
+def keep(record: Record, folder: Path) -> None:
+    place = folder / record.digest
+    place.mkdir()
+    write_record(place, record)
+
+
+def published_act() -> pd.Series:
+    table = pd.read_csv(PUBLISHED)
+    return table[(table["dataset"] == "fashion") & (table["defense"] == "ACT[R]")].iloc[0]
+
+
+def test_the_mean_of_the_seeds_minus_the_published_value(folder: Path, make_record: Make) -> None:
+    [one], damaged = beside_published(folder)
+    assert damaged == []
+    records = [make_record("act", ers, in_spec={**FASHION, "seed": seed}) for seed, ers in ((0, 60.0), (1, 62.0))]
+    theirs = published_act()
+    assert one.row.seeds == (0, 1)
+    for column, name in NAMES.items():
+        ours = sum(record.values[name] for record in records) / 2
+        assert one.difference[name] == pytest.approx(ours - theirs[column])
+    large = {name for name, limit in NOTABLE.items() if abs(one.difference[name]) > limit}
+    assert set(one.notable) == large == {"R@1"}
+
+
+def test_every_value_of_both_is_shown_and_what_differs_by_much_is_named(folder: Path) -> None:
+    found, _ = beside_published(folder)
+    text, theirs = beside_text(found), published_act()
+    lines = {line[:40].split("  ")[0]: line for line in text.splitlines()}
+    assert "fashion, c2f2, protocol ers" in text
+    for column in NAMES:
+        assert f"{theirs[column]:g}" in lines["ACT[R]"]
+    assert f"ACT[R], eta 32: R@1 differs by {50 - theirs['r_at_1']:+.1f}" in text
+    assert "Differences of more than 2 of R@1 or 5 of ERS: 1" in text
+    [data] = beside_data(found)
+    assert data["columns"]["ERS"] == {
+        "reported": theirs["ers"],
+        "ours": 61.0,
+        "interval": found[0].row.intervals["ERS"],
+        "seeds": (60.0, 62.0),
+        "difference": pytest.approx(61.0 - theirs["ers"]),
+    }
+
+
+def test_records_without_a_published_row_are_refused(tmp_path: Path, make_record: Make) -> None:
+    record = make_record("act", in_spec=FASHION)
+    cost = record.cost.model_copy(update={"nominal_per_iteration": 9}) if record.cost else None
+    keep(record.model_copy(update={"cost": cost}), tmp_path)
+    with pytest.raises(RbdmlError, match="no record of a data set, backbone, defense and eta with a published row"):
+        beside_published(tmp_path)
+
+
+def test_the_command(folder: Path) -> None:
+    answer = rbdml("compare", folder, "--published", "--json")
+    assert (answer.code, answer.err) == (0, "")
+    assert [one["defense"] for one in json.loads(answer.out)] == ["ACT[R]"]
+
+
+@pytest.mark.parametrize("arguments", [["A"], ["A", "B", "--published"]])
+def test_two_records_or_one_folder(arguments: list[str]) -> None:
+    assert "give two records, A and B, or --published with one folder" in refusal(rbdml("compare", *arguments))
