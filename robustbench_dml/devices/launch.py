@@ -39,6 +39,7 @@ from robustbench_dml.recording import Outcome, Place, find_outcome
 from robustbench_dml.workers import usable_cores
 
 POLL = 0.1  # seconds
+FEW = 2  # processes that any machine bears; more than its cores only take its memory
 GRACE = 24 * 3600  # seconds that processes have for an iteration and for writing, once they are asked to end
 LOOPBACK = Path("/sys/class/net/lo")
 SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")  # those that torch's launcher handles
@@ -86,6 +87,10 @@ def check_devices(spec: RunSpec, place: Place, devices: int) -> None:
     if devices > spec.training.pairs:
         raise RbdmlError(
             f"--devices {devices}: a batch has {spec.training.pairs} pairs, and each device needs one: give fewer"
+        )
+    if place.device.type == "cpu" and devices > max(usable_cores(), FEW):
+        raise RbdmlError(
+            f"--devices {devices}: on the CPU each is a process, and {usable_cores()} cores may be used: give no more"
         )
 
 

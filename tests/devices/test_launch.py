@@ -11,6 +11,7 @@ from devices_support import Job
 from torch.distributed.elastic.multiprocessing import ProcessFailure, RunProcsResult
 
 from robustbench_dml.datasets.base import Roots
+from robustbench_dml.devices import launch
 from robustbench_dml.devices.launch import _judge, check_devices
 from robustbench_dml.devices.worker import INTERRUPTED, LEFT_ALONE, message_file
 from robustbench_dml.errors import RbdmlError
@@ -26,18 +27,23 @@ def place(device: str) -> Place:
     [
         ("cpu", 0, "needs at least one"),
         ("cpu", 8, "a batch has 7 pairs"),
+        ("cpu", 5, "4 cores may be used"),
         ("cuda", 3, "PyTorch sees 2 CUDA devices"),
     ],
 )
 def test_senseless_numbers_are_refused(device: str, devices: int, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(launch, "usable_cores", lambda: 4)
     with pytest.raises(RbdmlError, match=f"--devices {devices}: .*{reason}"):
         check_devices(Job("regular").spec(), place(device), devices)
 
 
-@pytest.mark.parametrize(("device", "devices"), [("cpu", 1), ("cpu", 7), ("cuda", 2)])
-def test_others_are_taken(device: str, devices: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("device", "devices", "cores"), [("cpu", 1, 1), ("cpu", 2, 1), ("cpu", 7, 7), ("cpu", 3, 4), ("cuda", 2, 1)]
+)
+def test_others_are_taken(device: str, devices: int, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(launch, "usable_cores", lambda: cores)
     check_devices(Job("regular").spec(), place(device), devices)
 
 
