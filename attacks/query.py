@@ -72,7 +72,7 @@ class SemanticsPreserving(QueryAttack):
 def overtaking(embeddings: Tensor, block: Block, targets: Tensor, *, sign: int) -> Tensor:
     """(B,) how far M of the candidates are from having passed everything in the attacked queries' lists."""
     item = block.distance_to(embeddings, targets)
-    return mean_overtaking(embeddings, item, block.gallery.scanned, own=block.items, targets=targets, sign=sign)
+    return mean_overtaking(embeddings, item, block.gallery.embeddings, own=block.items, targets=targets, sign=sign)
 
 
 TOP = Column(name="kept", meaning="mean rank percentile of the first five", scale=100, ers_slope=-1, ers_offset=100)

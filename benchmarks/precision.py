@@ -46,7 +46,7 @@ def main() -> None:
     print(
         "# Training in bf16 and in fp32\n\nMade by `python benchmarks/precision.py RECORDS`.\n\n"
         f"{spec.dataset}, {spec.backbone}, eta {spec.training.threat.steps}, budget "
-        f"{name_of(spec.budget, spec.dataset)} ({spec.budget.amount} passes), seeds {seeds}; protocol "
+        f"{name_of(spec.budget, spec.dataset)} ({spec.budget.amount} {spec.budget.kind}), seeds {seeds}; protocol "
         f"{spec.evaluation.protocol}, {spec.evaluation.queries} queries, attack steps in {spec.evaluation.precision}; "
         f"{record.provenance.device}, torch {record.provenance.versions['torch']}, commit "
         f"{(record.provenance.commit or 'unknown')[:7]}{' with changes' if record.provenance.dirty else ''}.\n"

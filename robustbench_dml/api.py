@@ -75,7 +75,8 @@ def run(
     Args:
         defense: name of a defense.
         dataset: name of a data set.
-        budget: a name (`quick`, `standard`, `paper`), passes (`"20M"`) or a time (`"10min"`).
+        budget: a name (`quick`, `standard`, `paper`, `schedule`), passes (`"20M"`), iterations (`"3750it"`) or a time
+            (`"10min"`).
         out: folder of records.
         device: `auto`, `cpu` or `cuda`.
         batch_size: images attacked at once.

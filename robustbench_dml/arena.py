@@ -161,7 +161,7 @@ def arena_of(
     if device.type == "cpu":
         keep_freed_memory()
     model = InOwnPrecision(model.to(device)).eval()
-    gallery = Gallery(embed(model, split, device=device), split.labels, evaluation.precision)
+    gallery = Gallery(embed(model, split, device=device), split.labels)
     _check_unit(gallery.embeddings, tolerance=1e-3 if model.dtype.itemsize >= 4 else 2e-2)
     return Arena(model=model, split=split, gallery=gallery, evaluation=evaluation, dataset=dataset, surrogate=surrogate)
 

@@ -50,10 +50,9 @@ def extreme_rows(embeddings: Tensor, gallery: Gallery, *wanted: Wanted) -> list[
         wanted: the kinds.
     """
     best = [(embeddings.new_empty(len(embeddings), 0), gallery.labels.new_empty(len(embeddings), 0)) for _ in wanted]
-    multiplied = embeddings.to(gallery.scanned.dtype)
     for start in range(0, len(gallery), TILE):
         stop = min(start + TILE, len(gallery))
-        similarity = (multiplied @ gallery.scanned[start:stop].T).to(embeddings.dtype)
+        similarity = embeddings @ gallery.embeddings[start:stop].T
         for place, want in enumerate(wanted):
             near = _nearness(similarity, want, gallery.labels[start:stop], start)
             values, columns = near.max(1, keepdim=True) if want.k == 1 else near.topk(min(want.k, stop - start), 1)

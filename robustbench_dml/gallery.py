@@ -24,7 +24,6 @@ from robustbench_dml.geometry import (
     unit_keys,
 )
 from robustbench_dml.overtaking import TILE, SortedLists
-from robustbench_dml.protocol import Precision
 
 CHUNK = 2**25  # (rows x gallery) numbers that are worked on at once: 256 MiB in float64
 KEPT = 2**26  # numbers of a gallery up to which it is also kept in float64: 512 MiB
@@ -37,17 +36,10 @@ class Gallery:
     Attributes:
         embeddings: (N, D) unit vectors.
         labels: (N,) their classes.
-        precision: of the products that objectives make with the whole gallery at every step; ranks are exact.
     """
 
     embeddings: Tensor
     labels: Tensor
-    precision: Precision = "fp32"
-
-    @cached_property
-    def scanned(self) -> Tensor:
-        """(N, D) the embeddings as objectives scan them."""
-        return self.embeddings if self.precision == "fp32" else self.embeddings.bfloat16()
 
     def __len__(self) -> int:
         return len(self.labels)

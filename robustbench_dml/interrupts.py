@@ -31,12 +31,13 @@ class Interrupts:
 
 @contextmanager
 def deferred_interrupts(interrupts: Interrupts | None = None) -> Iterator[Interrupts]:
-    """Hold Ctrl-C and `ENDING` until the next `check`; a second one is not held. Main thread only, elsewhere idle."""
+    """Hold Ctrl-C and `ENDING` until the next `check`; a second one is not held. Those that are ignored (`nohup`, a
+    script's background jobs) stay so. Main thread only, elsewhere idle."""
     interrupts = interrupts or Interrupts()
     if threading.current_thread() is not threading.main_thread():
         yield interrupts
         return
-    heeded = [number for number in (signal.SIGINT, *ENDING) if number != HANG_UP or not _ignored(number)]
+    heeded = [number for number in (signal.SIGINT, *ENDING) if not _ignored(number)]
     before = {number: signal.signal(number, interrupts._take) for number in heeded}
     try:
         yield interrupts

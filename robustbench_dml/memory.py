@@ -8,6 +8,7 @@ import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 LARGEST = 2**31 - 1  # bytes; both thresholds are C integers
+ONCE_LARGEST = 2**25  # of blocks that an older glibc takes from its heap
 
 
 @functools.cache
@@ -27,5 +28,6 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # another C library
         return False
-    told = [mallopt(option, LARGEST) for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD)]
-    return all(told)
+    # The second alone, where the first is refused, would freeze the threshold of mapping at its small beginning.
+    told = any(mallopt(M_MMAP_THRESHOLD, most) for most in (LARGEST, ONCE_LARGEST))
+    return bool(told and mallopt(M_TRIM_THRESHOLD, LARGEST))

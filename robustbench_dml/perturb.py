@@ -59,10 +59,13 @@ def pgd(
             values = objective(groups.embed(model, current), rows)
         if not values.requires_grad:  # the model cut the graph: nothing to follow
             break
-        staying = leaving.staying(finished(values)) if finished is not None else None
+        done = None if finished is None else finished(values)
+        staying = None if done is None else leaving.staying(done)
         if staying is not None and len(staying) == 0:
             break
-        (gradient,) = torch.autograd.grad(values, current, torch.ones_like(values))
+        # A GPU tells one step late who is done: until then they stay as they are, whatever their gradient is.
+        moving = torch.ones_like(values) if done is None else (~done).to(values)
+        (gradient,) = torch.autograd.grad(values, current, moving)
         current = ball.descend(current.detach(), gradient)
         if staying is not None:
             result[rows[groups.own]] = current

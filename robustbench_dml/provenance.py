@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 
 from robustbench_dml.devices.team import size
-from robustbench_dml.registry import DefenseInfo
+from robustbench_dml.protocol import PROTOCOLS, Evaluation
+from robustbench_dml.registry import ATTACKS, OPTIMISERS, DefenseInfo
 
 SOURCE = Path(__file__).resolve().parent
 DEPENDENCIES = ("robustbench-dml", "torch", "torchvision", "numpy", "pillow", "faiss-cpu", "scikit-learn")
@@ -82,6 +83,14 @@ def defense_source(info: DefenseInfo) -> str:
     path = Path(inspect.getfile(info.cls))
     own_folder = (path.parent / "__init__.py").is_file() and info.cls.__module__.count(".") > 2
     return source_hash(sorted(path.parent.glob("*.py")) if own_folder else [path])
+
+
+def attack_source(evaluation: Evaluation) -> str:
+    """SHA-256 of all code that decides what an evaluation finds: the package's, its attacks' and its optimiser's."""
+    package = Path(__file__).parent
+    attacks = [ATTACKS.get(name).cls for name in (*PROTOCOLS[evaluation.protocol].attacks, *evaluation.also)]
+    own = {Path(inspect.getfile(cls)).resolve() for cls in (*attacks, OPTIMISERS.get(evaluation.search.optimiser).cls)}
+    return source_hash([*sorted(package.rglob("*.py")), *sorted(own)])
 
 
 def source_hash(files: Iterable[Path]) -> str:

@@ -18,7 +18,7 @@ from robustbench_dml.datasets.base import Dataset, Roots
 from robustbench_dml.devices import team
 from robustbench_dml.errors import DivergedError, RbdmlError
 from robustbench_dml.evaluation import attacked_values, choose_queries, enter, evaluate_model
-from robustbench_dml.files import is_full, sha256, sync_folder
+from robustbench_dml.files import is_full, is_of_writing, sha256, sync_folder
 from robustbench_dml.interrupts import deferred_interrupts
 from robustbench_dml.observing.attacks import LoggedParts
 from robustbench_dml.observing.runlog import RunLog, log_files
@@ -175,6 +175,8 @@ def workplace(spec: RunSpec | ForeignSpec, place: Place, purpose: str) -> Iterat
             _forget(work)
             raise
         except OSError as error:
+            if not is_of_writing(error, place.out):  # a defense or an attack may open files of its own
+                raise
             raise RbdmlError(
                 f"could not write below {place.out} ({error.strerror}): free some space, then give the same command "
                 "again"
@@ -325,6 +327,7 @@ def _parts(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Part
         subject.spec.evaluation.model_dump_json(),
         subject.weights,
         subject.source,
+        provenance.attack_source(subject.spec.evaluation),
         *(f"{name} {found}" for name, found in sorted(dataset.hashes.items())),
         *(f"{name} {found}" for name, found in provenance.versions().items()),
         place.device.type,

@@ -48,7 +48,8 @@ def take_up(path: Path, load: Callable[[Path], object], say: Callable[[str], obj
             continue
         for unusable, failure in failures.items():
             say(f"{failure}; going on from the one before it")
-            unusable.unlink()  # else the next state that is kept would push it into the place of the good one
+            # Else the next state that is kept would push it into the place of the good one. Every process does this.
+            unusable.unlink(missing_ok=True)
         return True
     if failures:
         raise next(iter(failures.values()))

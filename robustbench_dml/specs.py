@@ -42,7 +42,7 @@ def make_spec(
     Args:
         defense: a name, or another form that `lookup.find_defense` reads.
         dataset: name of a data set.
-        budget: a name, passes or a time (see `budget.parse_budget`).
+        budget: a name, passes, iterations or a time (see `budget.parse_budget`).
         backbone: name; by default the data set's.
         pretrained: whether to start from the backbone's ImageNet weights; by default as the family does.
         weights: a file of weights to start from instead of the published ones.

@@ -13,6 +13,8 @@ from filelock import FileLock, Timeout
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.progress import Progress
 
+PATIENCE = 0.3  # seconds: who only looks whether a lock is held takes it for an instant
+
 
 def usable_cores() -> int:
     """Cores that this process may use, which can be fewer than the machine has."""
@@ -59,17 +61,17 @@ def sole(lock: Path, refusal: str) -> Iterator[None]:
     def refuse(_: FileLock) -> NoReturn:
         raise RbdmlError(refusal) from None
 
-    with _holding(lock, refuse):
+    with _holding(lock, refuse, patience=PATIENCE):
         yield
 
 
 @contextmanager
-def _holding(lock: Path, taken: Callable[[FileLock], None]) -> Iterator[None]:
-    """Hold a lock; `taken` is called where another process holds it, and gets it or raises."""
+def _holding(lock: Path, taken: Callable[[FileLock], None], *, patience: float = 0) -> Iterator[None]:
+    """Hold a lock; `taken` is called where another process holds it for so many seconds, and gets it or raises."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     held = FileLock(lock)
     try:
-        held.acquire(timeout=0)
+        held.acquire(timeout=patience)
     except Timeout:
         taken(held)
     try:

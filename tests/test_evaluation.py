@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from robustbench_dml.embedder import Embedder
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.evaluation import (
     BENIGN_COLUMNS,
+    attacked_values,
     choose_queries,
+    enter,
     evaluate_model,
     protocol_columns,
 )
@@ -243,6 +246,27 @@ def test_attack_steps_in_bfloat16_are_scored_in_full_precision() -> None:
     assert coarse.attacked != full.attacked
     for name, tolerance in {"TMA": 0.05, "ES:D": 0.1}.items():
         assert coarse.attacked[name] == pytest.approx(full.attacked[name], abs=tolerance), name
+
+
+def test_attack_steps_in_bfloat16_let_the_images_of_past_steps_go() -> None:
+    """Autocast keeps casts of what wants a gradient and is no view, for as long as the weights' casts are kept."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = Embedder(nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 6)))
+    seen: list[weakref.ref[Tensor]] = []
+    alive: list[int] = []
+
+    def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        given = inputs[0] if inputs[0]._base is None else inputs[0]._base
+        alive.append(sum(one() is not None for one in seen))
+        seen.append(weakref.ref(given))
+
+    network.backbone[0].register_forward_pre_hook(look)  # type: ignore[index]
+    half = settings(queries=20).model_copy(update={"precision": "bf16"})
+    arena = enter(network, small_dataset(), half, device=CPU)
+    attacked_values(arena, torch.arange(20), batch_size=20)
+    assert len(seen) > 9 * THREAT.steps
+    assert max(alive) <= 3
 
 
 def test_a_test_set_of_single_images_has_nothing_to_retrieve() -> None:

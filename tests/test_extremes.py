@@ -89,17 +89,6 @@ def test_choosing_carries_no_gradient_and_keeps_its_input() -> None:
     assert torch.equal(gallery.embeddings, tied())
 
 
-def test_a_coarse_gallery_finds_nearly_the_nearest() -> None:
-    x = unit_rows(300, 16, seed=2).float()
-    queries = unit_rows(20, 16, seed=3).float()
-    wanted = Wanted(labels=torch.ones(20, dtype=torch.long), same=False)
-    labels = torch.zeros(300, dtype=torch.long)
-    exact, coarse = (extreme_rows(queries, Gallery(x, labels, p), wanted)[0].rows for p in ("fp32", "bf16"))
-    best, near = ((queries[:, None] - x[rows]).norm(dim=2) for rows in (exact, coarse))
-    assert (near >= best - 1e-6).all()
-    assert torch.allclose(near, best, atol=0.02)
-
-
 @given(st.data())
 def test_the_nearest_by_hypothesis(data: st.DataObject) -> None:
     """Few labels, many ties, any tile."""

@@ -38,13 +38,6 @@ def test_keys_in_tiles_are_those_of_one_product(tile: int, kept: int, monkeypatc
     assert torch.equal(Gallery(embeddings, LABELS).keys(queries), order_keys(queries, embeddings))
 
 
-def test_ranks_are_exact_whatever_the_precision_of_the_steps() -> None:
-    coarse, fine = (Gallery(tied().float(), LABELS, precision) for precision in ("bf16", "fp32"))
-    assert coarse.scanned.dtype == torch.bfloat16
-    assert fine.scanned is fine.embeddings
-    assert torch.equal(coarse.keys(tied()[:5]), fine.keys(tied()[:5]))
-
-
 @pytest.mark.parametrize("embeddings", [unit_rows(ROWS, 4, seed=1), tied()], ids=["random", "tied"])
 @pytest.mark.parametrize("chunk", [1, 2 * ROWS + 1, 2**25])
 def test_neighbours_equal_a_full_stable_sort(embeddings: Tensor, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,3 +51,13 @@ def test_a_process_that_outlives_its_terminal_is_not_held_up() -> None:
     with deferred_interrupts() as pending:
         signal.raise_signal(HANG_UP)
         pending.check()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, *ENDING])
+def test_what_is_ignored_stays_ignored_where_interrupts_are_held(number: signal.Signals) -> None:
+    """The shell has its background jobs ignore Ctrl-C."""
+    signal.signal(number, signal.SIG_IGN)
+    with deferred_interrupts() as pending:
+        signal.raise_signal(number)
+        pending.check()
+    assert signal.getsignal(number) is signal.SIG_IGN

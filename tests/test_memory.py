@@ -4,6 +4,7 @@ import ctypes
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -52,3 +53,24 @@ def test_a_c_library_without_mallopt_is_left_alone(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
     assert memory.keep_freed_memory.__wrapped__() is False
+
+
+def test_an_older_glibc_is_told_what_it_takes_and_never_the_second_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It refuses blocks above 32 MiB, and telling it to trim at all would freeze the other threshold."""
+
+    def library(most: int) -> SimpleNamespace:
+        def mallopt(option: int, value: int) -> int:
+            taken = option != memory.M_MMAP_THRESHOLD or value <= most
+            told.append((option, value, taken))
+            return int(taken)
+
+        return SimpleNamespace(mallopt=mallopt)
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    for most, kept in ((memory.LARGEST, True), (2**25, True), (0, False)):
+        told: list[tuple[int, int, bool]] = []
+        monkeypatch.setattr(ctypes, "CDLL", lambda _, most=most: library(most))
+        assert memory.keep_freed_memory.__wrapped__() is kept
+        mapped = [value for option, value, taken in told if option == memory.M_MMAP_THRESHOLD and taken]
+        assert mapped == ([most] if kept else [])
+        assert (told[-1][0] == memory.M_TRIM_THRESHOLD) is kept

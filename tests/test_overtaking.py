@@ -157,21 +157,6 @@ def test_coincident_embeddings_in_float32_have_finite_gradients(sign: int) -> No
     assert gradient.isfinite().all()
 
 
-@signs
-def test_a_coarse_gallery_gives_coarse_values_and_nearly_the_same_direction(sign: int) -> None:
-    gallery, queries = unit_rows(200, 32, seed=0).float(), unit_rows(8, 32, seed=1).float().requires_grad_()
-    own, targets = torch.arange(8), torch.arange(8, 24).view(8, 2)
-    item = rowwise_distance(queries[:, None], gallery[targets])
-    exact, coarse = (
-        mean_overtaking(queries, item, x, own=own, targets=targets, sign=sign) for x in (gallery, gallery.bfloat16())
-    )
-    assert coarse.dtype == torch.float32
-    assert not torch.equal(exact, coarse)
-    assert torch.allclose(exact, coarse, atol=0.01)
-    one, other = (torch.autograd.grad(value.sum(), queries, retain_graph=True)[0] for value in (exact, coarse))
-    assert (torch.cosine_similarity(one, other) > 0.99).all()
-
-
 def lists_of(moved: Tensor, gallery: Tensor, own: Tensor, targets: Tensor) -> tuple[SortedLists, Tensor]:
     """The lists of all targets, and the row of each item's lists among them."""
     skipped = torch.stack([own[:, None].expand_as(targets), targets], 2).flatten(0, 1)

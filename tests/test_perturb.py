@@ -5,8 +5,10 @@ import torch
 from support import SMALL_IMAGE
 from torch import Tensor
 
+from robustbench_dml import perturb
 from robustbench_dml.budget import PropagationMeter
 from robustbench_dml.embedder import Embedder
+from robustbench_dml.leaving import Leaving
 from robustbench_dml.perturb import pgd
 from robustbench_dml.protocol import Threat
 
@@ -99,3 +101,20 @@ def test_finished_groups_leave_the_batch_and_the_result_is_the_same(linear_model
     assert torch.equal(moved, expected)
     assert full.to_input == 12 * THREAT.steps
     assert 0 < short.to_input < full.to_input
+
+
+def test_finished_groups_stay_though_they_still_have_a_gradient(
+    linear_model: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU is asked one step late: what is finished is moved no further meanwhile."""
+    start = images(6)
+    monkeypatch.setattr(perturb, "Leaving", lambda groups, _: Leaving(groups, torch.device("cuda")))
+    moved = pgd(
+        linear_model,
+        start,
+        lambda e, rows: e.sum(1) + 100 * (rows < 2),
+        threat=Threat(eps=0.3, alpha=0.1, steps=3),
+        finished=lambda values: values > 50,
+    )
+    assert torch.equal(moved[:2], start[:2])
+    assert not torch.equal(moved[2:], start[2:])

@@ -119,3 +119,17 @@ def test_a_process_that_is_killed_at_any_moment_leaves_a_whole_state(tmp_path: P
         writer.wait()
         states.loaded.clear()
         assert states.take_up() and states.loaded[0].endswith("end")
+
+
+def test_another_process_of_the_run_may_have_removed_the_torn_one(states: States) -> None:
+    states.keep("state 0")
+    states.keep("torn")
+
+    def load(path: Path) -> None:
+        if path == states.path:
+            path.unlink()  # the other one is through with it
+            raise RbdmlError(f"{path}: torn")
+        states.loaded.append(path.read_text())
+
+    assert take_up(states.path, load, states.said.append)
+    assert states.loaded == ["state 0"]

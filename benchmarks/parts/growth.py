@@ -84,7 +84,7 @@ def moving_lists(size: int, device: torch.device) -> dict[str, float]:
     def work() -> None:
         moved = gallery.embeddings[rows].requires_grad_()
         item = block.distance_to(moved, targets)
-        value = mean_overtaking(moved, item, gallery.scanned, own=rows, targets=targets, sign=1)
+        value = mean_overtaking(moved, item, gallery.embeddings, own=rows, targets=targets, sign=1)
         torch.autograd.grad(value.sum(), moved)
 
     seconds = fastest(work, device, repeat=2)

@@ -1,6 +1,6 @@
 """The attack suite written down as simply as possible: a loop over queries for every objective, every step.
 
-The slow version that `benchmarks/attacks.py` measures against, and checks results with. It shares the choice of
+The slow version that `benchmarks/parts/attacks.py` measures against, and checks results with. It shares the choice of
 targets with the package and nothing else.
 """
 

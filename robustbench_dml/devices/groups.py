@@ -19,7 +19,7 @@ class Groups:
 
     def embed(self, model: nn.Module, images: Tensor) -> Tensor:
         """Embeddings of all groups from this process's images: (own, *K, C, H, W) -> (n, *K, D)."""
-        embeddings: Tensor = model(images.flatten(0, -4))
+        embeddings: Tensor = model(_images(images))
         return embeddings.unflatten(0, images.shape[:-3])
 
     def narrow(self, staying: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,7 +55,7 @@ class SharedGroups(Groups):
         """As said."""
         inner = images.shape[1:-3]
         bounds = [bound * inner.numel() for bound in self._bounds]
-        return self._shares.embed(model, images.flatten(0, -4), bounds).unflatten(0, (self._bounds[-1], *inner))
+        return self._shares.embed(model, _images(images), bounds).unflatten(0, (self._bounds[-1], *inner))
 
     def narrow(self, staying: Tensor) -> tuple[Tensor, Tensor]:
         """As said."""
@@ -69,6 +69,11 @@ class SharedGroups(Groups):
         self._bounds = self._first
         moved[self._rows] = gathered(moved[self._rows[self.own]], self._first)
         return moved
+
+
+def _images(groups: Tensor) -> Tensor:
+    """(n, *K, C, H, W) -> (m, C, H, W), a view: autocast would keep the cast of every leaf that wants a gradient."""
+    return groups.view_as(groups).flatten(0, -4)
 
 
 def groups_of(model: nn.Module, rows: Tensor) -> Groups:

@@ -10,6 +10,7 @@ from time import monotonic
 import torch
 from torch import Tensor
 
+from robustbench_dml.devices import team
 from robustbench_dml.observing.runlog import RunLog
 from robustbench_dml.parts import Found, Parts
 from robustbench_dml.registry import ATTACKS
@@ -42,6 +43,7 @@ class LoggedParts(Parts):
             self._log.write(
                 "attack",
                 attack=name,
+                **({"processes": team.size()} if team.size() > 1 else {}),  # then this is one's share of the queries
                 queries=_count(columns),
                 known_before=self._known[name],
                 seconds=self._seconds[name],

@@ -79,7 +79,8 @@ class Problem:
         """(n,) values and their (n, C, H, W) gradient, zero where the model has none; costs a pass."""
         images = images.detach().requires_grad_()
         with torch.enable_grad():
-            values = self.objective(self.model(images), rows)
+            # A view: autocast keeps the cast of every leaf that wants a gradient, and would keep each step's images.
+            values = self.objective(self.model(images.view_as(images)), rows)
         known = self._watched(values.detach(), rows)
         if not values.requires_grad:  # the model cut the graph
             return known, torch.zeros_like(images)

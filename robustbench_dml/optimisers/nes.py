@@ -69,7 +69,8 @@ class NES(Optimiser):
             trials = ball.project(images + torch.cat([noise, -noise]))  # (trials, B, C, H, W)
             values = problem.values(trials.flatten(0, 1), problem.rows.repeat(len(trials)))
             up, down = values.view(2, len(noise), len(images)).unbind()
-            for along, slope in zip(noise, up - down, strict=True):  # one by one: parts must not change the sum
+            slopes = (up - down).nan_to_num(0, posinf=0, neginf=0)  # a trial without a value says nothing of its pair
+            for along, slope in zip(noise, slopes, strict=True):  # one by one: parts must not change the sum
                 result = result + slope[:, None, None, None] * along
         return result
 

@@ -77,7 +77,8 @@ class Sweeping:
             self._aside = []
 
     def _take(self, job: Job) -> None:
-        if record_of(job)[0] is not None:
+        record, damaged = record_of(job)
+        if record is not None or damaged:  # a damaged one is for its user to look at, and to repeat with --force
             self._told.finished(look(job))
         elif held(job.lock):
             self._set_aside(job)
@@ -103,7 +104,8 @@ class Sweeping:
             return
         found = look(job)
         why = attempt.why if attempt else "its process was lost"
-        self._told.finished(Look(job, State.FAILED, kept=found.kept, why=found.why or why))
+        failed = Look(job, State.FAILED, kept=found.kept, why=found.why or why)
+        self._told.finished(found if found.state is State.DONE else failed)  # it may be recorded by now
 
     def _set_aside(self, job: Job) -> None:
         self._told.elsewhere(job)

@@ -29,11 +29,13 @@ class Left:
     evaluation: float
 
     def passes(self, rate: Rate) -> float:
-        """Of training: where the budget is a time, those that fit into it, and where it is iterations, eta + 1 for each
-        image, which is the most for defenses that may stop early."""
+        """Of training: where the budget is a time, those that fit into it; where it is iterations, as many for each as
+        were measured, or else eta + 1 for each of its images."""
         if self.spec.budget.kind == "seconds":
             return self.training * rate.training
-        return self.training * (self._of_an_iteration if self.spec.budget.kind == "iterations" else 1)
+        if self.spec.budget.kind == "iterations":
+            return self.training * (rate.iteration or self._nominal)
+        return self.training
 
     def seconds(self, rate: Rate) -> float:
         """Of training and evaluation, with nothing beside them."""
@@ -42,7 +44,7 @@ class Left:
         return training + self.evaluation / rate.evaluation
 
     @property
-    def _of_an_iteration(self) -> float:
+    def _nominal(self) -> float:
         training = self.spec.training
         defense = build_defense(self.spec.defense, self.spec.params, training.threat)
         return 2.0 * training.pairs * defense.nominal_cost

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_dml.errors import RbdmlError, did_you_mean
+from robustbench_dml.files import read_at_most
 from robustbench_dml.sweeps.settings import Settings, Where
 
 MAX_BYTES = 1_000_000
@@ -43,11 +44,12 @@ def read_file(path: Path) -> dict[str, Any]:
         RbdmlError: it cannot be read, is too large or is no TOML.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise RbdmlError(f"{path}: larger than {MAX_BYTES} bytes, which no matrix is: name another file")
-        return parse(path.read_bytes(), str(path))
+        content = read_at_most(path, MAX_BYTES)
     except OSError as error:
         raise RbdmlError(f"{path}: cannot be read ({error.strerror}): give the TOML file of a sweep") from None
+    if content is None:
+        raise RbdmlError(f"{path}: larger than {MAX_BYTES} bytes, which no matrix is: name another file")
+    return parse(content, str(path))
 
 
 def parse(content: bytes, source: str) -> dict[str, Any]:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from robustbench_dml.budget import parse_seconds
 from robustbench_dml.checkpoints import load_checkpoint, weights_hash
+from robustbench_dml.errors import RbdmlError
 from robustbench_dml.lookup import IN_A_FILE
 from robustbench_dml.page.command import IN_TRAINING, SURROGATE, WEIGHTS
 from robustbench_dml.protocol import Norm, Precision, RunSpec, Value
@@ -33,6 +35,15 @@ def _number(value: Any) -> Any:
 def _text(value: Any) -> Any:
     """A whole number as text: budgets may be written without quotes."""
     return str(value) if type(value) is int else value
+
+
+def _time(text: str) -> str:
+    """The same text, if it is a time."""
+    try:
+        parse_seconds(text)
+    except RbdmlError as error:
+        raise ValueError(str(error)) from None
+    return text
 
 
 Quotient = Annotated[float, BeforeValidator(_number)]
@@ -62,7 +73,7 @@ class Where(Options):
     data_root: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     batch_size: Annotated[int, Field(ge=1)] | None = None
-    checkpoint_every: str | None = None
+    checkpoint_every: Annotated[str, AfterValidator(_time)] | None = None
     no_cache: bool = False
     download: bool = False
     tensorboard: bool = False

@@ -105,6 +105,8 @@ def held(lock: Path) -> bool:
         probe.acquire(timeout=0)
     except Timeout:
         return True
+    except OSError:  # it may be read and not locked: whether it is held cannot be seen from here
+        return False
     probe.release()
     return False
 

@@ -33,10 +33,12 @@ class Rate:
     Attributes:
         training: with all that a training does.
         evaluation: with all that attacks do beside them.
+        iteration: passes of an iteration of training, in its beginning; None where that was not measured.
     """
 
     training: float
     evaluation: float
+    iteration: float | None = None
 
 
 class Trials:
@@ -52,6 +54,7 @@ class Trials:
         self._load = functools.cache(load)
         self._device, self._batch_size = device, batch_size
         self.training: dict[tuple[object, ...], float] = {}  # passes a second by data set, backbone, and more
+        self.iterations: dict[tuple[object, ...], float | None] = {}  # passes of one, likewise
         self.evaluation: dict[tuple[object, ...], float] = {}
 
     def rate_of(self, spec: RunSpec) -> Rate:
@@ -72,29 +75,30 @@ class Trials:
         )
         attacked = (*kind, spec.evaluation.precision)
         if trained not in self.training:
-            self.training[trained] = training_rate(spec, dataset, self._device)
+            self.training[trained], self.iterations[trained] = training_rate(spec, dataset, self._device)
         if attacked not in self.evaluation:
             self.evaluation[attacked] = evaluation_rate(spec, dataset, self._device, self._batch_size)
-        return Rate(self.training[trained], self.evaluation[attacked])
+        return Rate(self.training[trained], self.evaluation[attacked], self.iterations[trained])
 
 
-def training_rate(spec: RunSpec, dataset: Dataset, device: torch.device) -> float:
-    """Passes a second of a training from random weights."""
+def training_rate(spec: RunSpec, dataset: Dataset, device: torch.device) -> tuple[float, float | None]:
+    """Passes a second of a training from random weights, and passes of an iteration where it was tried in full."""
     few = Trainer(_few_steps(spec), dataset, device=device)
-    rate = _rate_of(few)
+    rate, _ = _rate_of(few)
     passes = few.spent.passes / few.spent.iterations / (few.spec.training.threat.steps + 1)  # of each step, about
     if passes * (spec.training.threat.steps + 1) > LONGEST * rate:
-        return rate
+        return rate, None
     return _rate_of(Trainer(spec, dataset, device=device))
 
 
-def _rate_of(trainer: Trainer) -> float:
-    """Passes a second of some seconds, without the first iterations, in which everything is set up."""
+def _rate_of(trainer: Trainer) -> tuple[float, float]:
+    """Passes a second of some seconds, and of an iteration, without the first ones, in which everything is set up."""
     first = _spent_after(trainer, 1)
     last = _spent_after(trainer, math.ceil(first.seconds + SECONDS))
     if last.iterations == first.iterations:  # one is longer than the trial
-        return first.passes / first.seconds
-    return (last.passes - first.passes) / (last.seconds - first.seconds)
+        return first.passes / first.seconds, first.passes / first.iterations
+    passes = last.passes - first.passes
+    return passes / (last.seconds - first.seconds), passes / (last.iterations - first.iterations)
 
 
 def _spent_after(trainer: Trainer, seconds: int) -> Spent:
@@ -149,7 +153,7 @@ def _arena(model: Embedder, spec: RunSpec, dataset: Dataset, device: torch.devic
     return Arena(
         model=wrapped,
         split=split,
-        gallery=Gallery(F.normalize(places, dim=1).to(device), split.labels, evaluation.precision),
+        gallery=Gallery(F.normalize(places, dim=1).to(device), split.labels),
         evaluation=evaluation,
         dataset=dataset.name,
     )

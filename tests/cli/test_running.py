@@ -4,7 +4,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -27,9 +26,7 @@ from robustbench_dml.errors import DivergedError, RbdmlError
 from robustbench_dml.gallery import Items
 from robustbench_dml.observing.runlog import LOG_FILE
 from robustbench_dml.parts import PARTS_FILE
-from robustbench_dml.protocol import BUDGETS
 from robustbench_dml.records import CHECKPOINT_FILE, RECORD_FILE, Record, find_records, read_queries, read_record
-from robustbench_dml.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, Info, Registry
 from robustbench_dml.resume import RESUME_FILE
 from robustbench_dml.training import Trainer
 
@@ -213,6 +210,43 @@ def test_a_run_that_diverges_after_an_interrupt_leaves_its_log_alone(
     assert [path.name for path in files_below(tmp_path)] == [LOG_FILE]
 
 
+def test_a_file_that_a_defense_misses_is_not_taken_for_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: Any) -> NoReturn:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(tmp_path.parent / "table.npy"))
+
+    monkeypatch.setattr(Trainer, "batch", missing)
+    with pytest.raises(FileNotFoundError, match=r"table\.npy"):
+        rbdml(*RUN, "--out", tmp_path / "out")
+
+
+def test_an_attack_that_was_edited_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an interrupted evaluation has kept is of the code that found it."""
+    from robustbench_dml import provenance
+
+    decided = provenance.attack_source
+
+    def full(*_: Any) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recording, "write_record", full)
+        rbdml(*RUN, "--out", tmp_path)
+    ran: list[str] = []
+    run = Attack.run
+
+    def watched(self: Attack, *rest: Any, **named: Any) -> Any:
+        ran.append(type(self).__name__)
+        return run(self, *rest, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Attack, "run", watched)
+        patch.setattr(provenance, "attack_source", lambda evaluation: decided(evaluation) + " edited")
+        assert rbdml(*RUN, "--out", tmp_path, "--quiet").code == 0
+    assert ran
+
+
 def test_a_full_disk_is_told_and_the_same_command_goes_on(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,37 +351,6 @@ def test_plot_writes_beside_the_records_unless_told_otherwise_and_can_be_quiet(m
 def test_plot_without_records_is_refused(tmp_path: Path) -> None:
     assert "no records below" in refusal(rbdml("plot", "--records", tmp_path, "--out", tmp_path / "plots"))
     assert nothing_below(tmp_path)
-
-
-REGISTRIES: dict[str, Registry[Any]] = {
-    "defenses": DEFENSES,
-    "attacks": ATTACKS,
-    "datasets": DATASETS,
-    "backbones": BACKBONES,
-}
-
-
-@pytest.mark.parametrize("kind", REGISTRIES)
-def test_a_list_holds_every_entry_with_its_source(kind: str) -> None:
-    rows = json.loads(rbdml("list", kind, "--json").out)
-    entries: list[Info] = [*REGISTRIES[kind], *REGISTRIES[kind].schemes]
-    assert [(row["name"], row["source"]) for row in rows] == [(info.name, info.paper) for info in entries]
-
-
-@pytest.mark.parametrize("kind", [*REGISTRIES, "budgets"])
-def test_a_list_says_the_same_as_text_and_as_json(kind: str) -> None:
-    rows = json.loads(rbdml("list", kind, "--json").out)
-    header, _, *lines = rbdml("list", kind).out.splitlines()
-    assert re.split("  +", header.strip()) == list(rows[0])
-    for line, row in zip(lines, rows, strict=True):
-        assert line.startswith(f"{row['name']} ")
-        assert all(value in line for value in row.values())
-
-
-def test_the_list_of_budgets_gives_their_passes_for_every_data_set() -> None:
-    rows = json.loads(rbdml("list", "budgets", "--json").out)
-    assert [row["name"] for row in rows] == list(BUDGETS)
-    assert all(re.fullmatch(r"[\d.]+[kM]", row[info.name]) for row in rows for info in DATASETS)
 
 
 def test_the_installed_command_tells_its_version() -> None:

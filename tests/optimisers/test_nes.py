@@ -7,7 +7,7 @@ import pytest
 import torch
 from optimiser_support import NORMS, SHAPE, lengths, network, problem
 from scipy.stats import norm as normal
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.optimisers import nes
@@ -119,3 +119,23 @@ def test_steps_and_images_have_noise_of_their_own() -> None:
 def test_settings_without_meaning_are_refused(settings: dict[str, float], message: str) -> None:
     with pytest.raises(RbdmlError, match=message):
         NES(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_trials_without_a_value_do_not_spoil_the_image(norm: Norm) -> None:
+    class Partly(nn.Module):
+        """Embeddings of every third image of a batch are not numbers."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = network()
+
+        def forward(self, images: Tensor) -> Tensor:
+            found: Tensor = self.model(images)
+            found[::3] = torch.nan
+            return found
+
+    attacked = problem(norm, model=Partly())
+    moved = NES(population=8).run(attacked)
+    assert moved.isfinite().all()
+    assert not torch.equal(moved, attacked.images)

@@ -9,7 +9,8 @@ import pytest
 from sweep_support import StandIn, Told, stand_in
 
 from robustbench_dml.errors import RbdmlError
-from robustbench_dml.sweeps import carry_out
+from robustbench_dml.recording import REFUSAL
+from robustbench_dml.sweeps import carry_out, logs
 from robustbench_dml.sweeps.carry_out import Sweeping
 from robustbench_dml.sweeps.local import Local
 from robustbench_dml.sweeps.logs import last_attempt
@@ -161,3 +162,19 @@ def test_a_damaged_record_is_a_failure(tmp_path: Path, monkeypatch: pytest.Monke
     told = swept(world)
     assert told.states == {0: "failed"}
     assert "not a valid record" in told.why[0]
+
+
+def test_a_damaged_record_with_a_refusal_in_its_log_does_not_go_round_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = stand_in(tmp_path, monkeypatch, [["record"]])
+    [job] = world.jobs
+    job.record.parent.mkdir(parents=True)
+    job.record.write_text("{}")
+    with job.log.open("ab") as log:
+        logs.begin(log, job.command)
+        log.write(f"rbdml: {REFUSAL} (elsewhere): wait for it, or stop it\n".encode())
+        logs.end(log, 2, 1.0)
+    attempt = last_attempt(job.log)
+    assert attempt is not None and attempt.refused
+    assert swept(world).states == {0: "failed"}

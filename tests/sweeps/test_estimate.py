@@ -18,6 +18,7 @@ from robustbench_dml.sweeps.report import estimate_table
 from robustbench_dml.sweeps.state import Kept, Look, State
 from robustbench_dml.sweeps.trial import Rate, Trials
 
+CPU = torch.device("cpu")
 TREE = {"defense": "regular", "dataset": "fashion-mini", "queries": 8, "attack-steps": 1}
 
 
@@ -115,7 +116,22 @@ def test_the_rate_of_a_training_is_its_passes_by_its_seconds(monkeypatch: pytest
     monkeypatch.setattr("robustbench_dml.training.time.perf_counter", lambda: float(next(ticks)))
     [job] = plan_tree({**TREE, "pairs": 8}, source="test").jobs
     dataset = DATASETS.get("fashion-mini").load(Roots())
-    assert trial.training_rate(job.spec, dataset, torch.device("cpu")) == pytest.approx(16)  # images of an iteration
+    rate, iteration = trial.training_rate(job.spec, dataset, CPU)
+    assert rate == pytest.approx(16)  # images of an iteration
+    assert iteration is None  # one of eta 32 takes longer than the trial may
+
+
+@pytest.mark.usefixtures("quickly")
+def test_a_defense_that_stops_early_is_estimated_by_what_its_iterations_took() -> None:
+    """Of HM[S,S] no triplet ever moves: an iteration is a pass of the batch, and a third for the samplers."""
+    dataset = DATASETS.get("fashion-mini").load(Roots())
+    settings = {"defense": "hm-s-s", "budget": "10it", "eta": 4, "pairs": 8}
+    [found] = looks(State.WAITING, **settings)
+    training, iteration = trial.training_rate(found.job.spec, dataset, CPU)
+    rate = Rate(training, 1e9, iteration)
+    [part] = estimate([found], lambda _: rate).values()
+    assert rate.iteration is not None and rate.iteration < 3 * 16 < 5 * 16
+    assert part.training == pytest.approx(10 * rate.iteration)
 
 
 def test_nothing_of_a_trial_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

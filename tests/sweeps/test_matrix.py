@@ -181,3 +181,9 @@ def test_whatever_the_bytes_of_a_file_are_they_are_toml_or_refused(content: byte
         assert isinstance(parse(content, "f.toml"), dict)
     except RbdmlError as error:
         assert str(error).startswith("f.toml: ")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="a system without /dev/zero")
+def test_a_file_without_an_end_is_refused() -> None:
+    with pytest.raises(RbdmlError, match="/dev/zero: cannot be read"):
+        read_file(Path("/dev/zero"))

@@ -9,8 +9,10 @@ from board_support import made_spec
 from cli_support import rbdml
 
 from robustbench_dml.cli import cli
+from robustbench_dml.errors import RbdmlError
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.recording import Place
+from robustbench_dml.sweeps.plan import plan_tree
 from robustbench_dml.sweeps.settings import Settings, Where
 
 HOW_IT_IS_SHOWN = {"force", "json", "quiet"}
@@ -82,3 +84,8 @@ def test_where_comes_to_what_the_same_options_come_to(
     assert (place.out, place.roots.data_root) == (tmp_path / "here", tmp_path / "there")
     assert (place.device.type, place.batch_size, place.checkpoint_every) == ("cpu", 4, 120)
     assert place.roots.download and place.tensorboard and not place.roots.cache
+
+
+def test_a_time_that_is_none_is_refused_before_any_run_starts() -> None:
+    with pytest.raises(RbdmlError, match="'banana' is not a time"):
+        plan_tree({"defense": "act", "dataset": "fashion-mini", "checkpoint-every": "banana"}, source="f.toml")

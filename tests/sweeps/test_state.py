@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
@@ -148,3 +151,15 @@ def test_a_log_tells_of_its_last_process(job: Job) -> None:
     assert last_attempt(job.log) == Attempt(None, 0.0, "")
     job.log.write_bytes(b"\xff\n" * logs.TAIL + b"### x: exit code -9 after 2.0 s\n")
     assert last_attempt(job.log) == Attempt(-9, 2.0, "\ufffd")
+
+
+def test_a_lock_that_cannot_be_taken_is_not_known_to_be_held(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a disk that may only be read, say."""
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    job.lock.parent.mkdir(parents=True)
+    job.lock.touch()
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    assert look(job).state is State.WAITING

@@ -1,0 +1,46 @@
+"""`rbdml list`."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from cli_support import rbdml
+
+from robustbench_dml.protocol import BUDGETS
+from robustbench_dml.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, Info, Registry
+
+REGISTRIES: dict[str, Registry[Any]] = {
+    "defenses": DEFENSES,
+    "attacks": ATTACKS,
+    "datasets": DATASETS,
+    "backbones": BACKBONES,
+}
+
+
+@pytest.mark.parametrize("kind", REGISTRIES)
+def test_a_list_holds_every_entry_with_its_source(kind: str) -> None:
+    rows = json.loads(rbdml("list", kind, "--json").out)
+    entries: list[Info] = [*REGISTRIES[kind], *REGISTRIES[kind].schemes]
+    assert [(row["name"], row["source"]) for row in rows] == [(info.name, info.paper) for info in entries]
+
+
+@pytest.mark.parametrize("kind", [*REGISTRIES, "budgets"])
+def test_a_list_says_the_same_as_text_and_as_json(kind: str) -> None:
+    rows = json.loads(rbdml("list", kind, "--json").out)
+    header, _, *lines = rbdml("list", kind).out.splitlines()
+    assert re.split("  +", header.strip()) == list(rows[0])
+    for line, row in zip(lines, rows, strict=True):
+        assert line.startswith(f"{row['name']} ")
+        assert all(value in line for value in row.values())
+
+
+def test_the_list_of_budgets_gives_their_passes_for_every_data_set() -> None:
+    rows = json.loads(rbdml("list", "budgets", "--json").out)
+    assert [row["name"] for row in rows] == list(BUDGETS)
+    units = {"passes": "[kM]", "iterations": " it"}
+    for row in rows:
+        unit, _, _ = BUDGETS[row["name"]]
+        assert all(re.fullmatch(rf"[\d.]+{units[unit]}", row[info.name]) for info in DATASETS)
