@@ -34,7 +34,8 @@ def cells(runs: list[tuple[Record, RunSpec]]) -> list[str]:
     """Each seed, and mean and standard deviation over them, of R@1 and ERS."""
     row = []
     for values in ([record.benign["R@1"] for record, _ in runs], [float(record.ers or 0) for record, _ in runs]):
-        row += [", ".join(f"{value:.1f}" for value in values), f"{mean(values):.1f} +- {stdev(values):.1f}"]
+        spread = f" +- {stdev(values):.1f}" if len(values) > 1 else ""
+        row += [", ".join(f"{value:.1f}" for value in values), f"{mean(values):.1f}{spread}"]
     return row
 
 
