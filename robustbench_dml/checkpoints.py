@@ -15,13 +15,13 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from robustbench_dml.budget import Spent
-from robustbench_dml.defense import build_defense
+from robustbench_dml.defense import build_defense, resolve_params
 from robustbench_dml.embedder import Embedder, build_embedder
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.files import write_atomically
 from robustbench_dml.protocol import RunSpec
 from robustbench_dml.records import TrainingEnd
-from robustbench_dml.registry import BACKBONES
+from robustbench_dml.registry import BACKBONES, DEFENSES
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,10 @@ class Checkpoint:
         """The model as its defense deploys it, in eval mode: what is evaluated and used.
 
         Raises:
-            RbdmlError: the defense is not registered here.
+            RbdmlError: the defense is not registered here, or does not have these parameters.
         """
-        defense = build_defense(self.spec.defense, self.spec.params, self.spec.training.threat)
+        params = resolve_params(DEFENSES.get(self.spec.defense), self.spec.params)  # a file may say anything
+        defense = build_defense(self.spec.defense, params, self.spec.training.threat)
         return defense.deploy(self.embedder).eval()
 
 

@@ -275,6 +275,18 @@ def test_a_saved_model_comes_back_the_same(dataset: Dataset, tmp_path: Path) -> 
     assert set(read_tensors(path)[1]) == {"spec", "spent", "end"}
 
 
+@pytest.mark.parametrize("params", [{"None": 1}, {"sampler": 1e-300}])
+def test_a_checkpoint_with_parameters_that_its_defense_does_not_have_is_refused(
+    params: dict[str, float], dataset: Dataset, tmp_path: Path
+) -> None:
+    trainer = trained(spec(budget="100"), dataset)
+    path = tmp_path / "checkpoint.safetensors"
+    told = trainer.spec.model_copy(update={"params": params})
+    save_checkpoint(path, Checkpoint(trainer.model, told, trainer.spent, trainer.end))
+    with pytest.raises(RbdmlError, match="parameter"):
+        load_checkpoint(path, device=CPU).model  # noqa: B018 - making it is what is refused
+
+
 def test_the_embedder_gives_unit_vectors_and_takes_bytes() -> None:
     model = build_embedder(BACKBONES.get("c2f2"), seed=0, device=CPU)
     images = torch.randint(0, 256, (5, 1, 28, 28), dtype=torch.uint8)

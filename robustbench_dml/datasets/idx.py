@@ -156,7 +156,7 @@ def parse_idx(content: bytes) -> Tensor:
     dimensions = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
     start = 4 + 4 * dimensions
     sizes = [int.from_bytes(content[place : place + 4]) for place in range(4, start, 4)]
-    if not 1 <= dimensions <= DIMENSIONS or len(content) != start + math.prod(sizes):
+    if not 1 <= dimensions <= DIMENSIONS or 0 in sizes or len(content) != start + math.prod(sizes):
         raise RbdmlError("not an IDX file of bytes with as many values as it says: get a fresh copy of it")
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=start).reshape(sizes).copy())
 

@@ -160,6 +160,7 @@ def test_a_folder_of_that_name_is_no_file(folder: Path) -> None:
         b"\0\0\x08\4" + b"\0\0\0\1" * 4 + b"a",
         b"\0\0\x08\xff" + b"\xff" * 1020,
         b"\0\0\x08\3" + b"\xff" * 12,
+        b"\0\0\x08\3" + b"\xff" * 8 + b"\0" * 4,
     ],
 )
 def test_bytes_that_are_no_idx_file_are_refused(content: bytes) -> None:
