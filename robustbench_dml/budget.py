@@ -15,6 +15,7 @@ from robustbench_dml.protocol import (
     BUDGETS,
     FAMILIES,
     Budget,
+    BudgetKind,
     Frozen,
     published_iterations,
     published_passes,
@@ -23,7 +24,11 @@ from robustbench_dml.registry import DATASETS, DatasetInfo
 
 _PASSES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}  # M is a million; a lower-case m could mean minutes
 _SECONDS = {"s": 1, "sec": 1, "min": 60, "h": 3600}
-_ITERATIONS = ("iterations", "iteration", "it")
+_KINDS: dict[BudgetKind, dict[str, int]] = {
+    "passes": _PASSES,
+    "iterations": dict.fromkeys(("iterations", "iteration", "it"), 1),
+    "seconds": _SECONDS,
+}
 UNITS = {"passes": "passes", "iterations": "it", "seconds": "s"}  # of what is spent, in a line of progress
 
 
@@ -38,20 +43,18 @@ def parse_budget(text: str, dataset: DatasetInfo) -> Budget:
         return named_budget(text, dataset)
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?(?:e\+?[0-9]{1,3})?)\s*([A-Za-z]*)", text)
     number, unit = (float(match[1]), match[2]) if match else (0.0, "?")
-    scale = 1 if unit in _ITERATIONS else _PASSES.get(unit) or _SECONDS.get(unit)
-    if scale is None or not number * scale < 1e15:
+    kind = next((kind for kind, units in _KINDS.items() if unit in units), None)
+    if kind is None or not number * _KINDS[kind][unit] < 1e15:
         names = ", ".join(BUDGETS)
         hint = did_you_mean(text, BUDGETS)
         raise RbdmlError(
             f"budget '{text}' is not one: {hint}give a name ({names}), passes (20M), iterations (3750it) or a time "
             "(10min)"
         )
-    amount = round(number * scale)
+    amount = round(number * _KINDS[kind][unit])
     if amount < 1:
         raise RbdmlError(f"budget '{text}' leaves nothing to spend: give at least one pass, iteration or second")
-    if unit in _ITERATIONS:
-        return Budget(kind="iterations", amount=amount)
-    return Budget(kind="passes" if unit in _PASSES else "seconds", amount=amount)
+    return Budget(kind=kind, amount=amount)
 
 
 def parse_seconds(text: str) -> float:

@@ -93,10 +93,13 @@ class Evaluation(Frozen):
     surrogate: Annotated[str, Field(pattern="^[0-9a-f]{16}$")] | None = None  # start of the weights' hash
 
 
+BudgetKind = Literal["passes", "iterations", "seconds"]
+
+
 class Budget(Frozen):
     """What training may spend: image passes (see `budget.PropagationMeter`), iterations or seconds on the device."""
 
-    kind: Literal["passes", "iterations", "seconds"]
+    kind: BudgetKind
     amount: Annotated[int, Field(ge=1)]
 
 

@@ -48,19 +48,18 @@ class Beside:
         return name in self.row.values and name in self.reported.values
 
 
-def beside_published(folder: Path, published: Sequence[Reported] | None = None) -> tuple[list[Beside], list[str]]:
+def beside_published(folder: Path) -> tuple[list[Beside], list[str]]:
     """All rows below a folder that have a published one; the second value is what was left out and why.
 
     Args:
         folder: of records, on boards or as runs leave them.
-        published: the reported rows, by default those of the package.
 
     Raises:
         RbdmlError: there are no records, or none of them has a published row.
     """
     groups, damaged = groups_of_records(folder)
     known = {path.name: path for path in record_folders(folder)}
-    reported = read_published() if published is None else published
+    reported = read_published()
     found = [
         Beside(one, row, title(group))
         for group in groups
@@ -82,7 +81,7 @@ def _of(row: Row, reported: Iterable[Reported]) -> Iterator[Reported]:
 
 
 def beside_text(found: Sequence[Beside]) -> str:
-    """Three lines a row, column by column, below the evaluation of ours, and what differs by much."""
+    """Some lines a row, column by column, below the evaluation of ours, and what differs by much."""
     parts = []
     for where in dict.fromkeys(one.where for one in found):
         own = [one for one in found if one.where == where]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from robustbench_dml.budget import named_budget
+from robustbench_dml.budget import UNITS, named_budget
 from robustbench_dml.parameters import resolve
 from robustbench_dml.protocol import BUDGETS, PROTOCOLS, Budget
 from robustbench_dml.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, OPTIMISERS, Info, Registry
@@ -77,7 +77,7 @@ def _budgets() -> list[Row]:
 
 
 def _amount(budget: Budget) -> str:
-    return f"{budget.amount} it" if budget.kind == "iterations" else short_passes(budget.amount)
+    return short_passes(budget.amount) if budget.kind == "passes" else f"{budget.amount} {UNITS[budget.kind]}"
 
 
 _KINDS: dict[str, Callable[[], list[Row]]] = {
