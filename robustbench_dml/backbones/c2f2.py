@@ -5,17 +5,18 @@ from __future__ import annotations
 from torch import nn
 
 from robustbench_dml.registry import BackboneInfo, register_backbone
+from robustbench_dml.stem import StemConv2d
 
 
 def c2f2() -> nn.Module:
     """(B, 1, 28, 28) -> (B, 512). Zhou et al., T-PAMI 2024, arXiv:2106.03614."""
     return nn.Sequential(
-        nn.Conv2d(1, 32, kernel_size=5, padding=2),
+        StemConv2d(1, 32, kernel_size=5, padding=2),
+        nn.MaxPool2d(2),  # before the ReLU, which does not change the order of values: and has a quarter of them left
         nn.ReLU(),
-        nn.MaxPool2d(2),
         nn.Conv2d(32, 64, kernel_size=5, padding=2),
-        nn.ReLU(),
         nn.MaxPool2d(2),
+        nn.ReLU(),
         nn.Flatten(),
         nn.Linear(64 * 7 * 7, 1024),
         nn.ReLU(),

@@ -11,6 +11,7 @@ from torch import nn
 
 from robustbench_dml.errors import RbdmlError, did_you_mean
 from robustbench_dml.registry import BACKBONES, BackboneInfo, Scheme, Weights, register_backbone
+from robustbench_dml.stem import StemConv2d, as_stem
 
 EMBEDDING = 512  # dimensions
 CLASSES = 1000  # of ImageNet: how the last layer is known
@@ -45,7 +46,10 @@ def classifier(name: str, **settings: Any) -> nn.Module:
     accepted = inspect.signature(getattr(zoo, _CLASSES[name]).__init__).parameters if name in _CLASSES else {}
     if "aux_logits" in accepted:  # their extra heads change what train mode returns
         settings |= {"aux_logits": False, "transform_input": True, "init_weights": True}
-    return with_embedding(build(weights=None, **settings))
+    network = with_embedding(build(weights=None, **settings))
+    if isinstance(network, zoo.ResNet):  # of the named networks, those whose stem is large enough for it to pay
+        network.conv1 = as_stem(network.conv1)
+    return network
 
 
 _CLASSES = {"googlenet": "GoogLeNet", "inception_v3": "Inception3"}
@@ -58,7 +62,7 @@ def small_resnet18() -> nn.Module:
     times as much.
     """
     network = classifier("resnet18")
-    network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=2, padding=1, bias=False)
+    network.conv1 = StemConv2d(3, 64, kernel_size=3, stride=2, padding=1, bias=False)
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")  # as in the other ones
     network.maxpool = nn.Identity()
     return network
