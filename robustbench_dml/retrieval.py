@@ -148,10 +148,12 @@ class Clusters:
         assigned: (N,) the cluster of each row.
         iterations: that were done; fewer than `KMEANS_ITERATIONS` where nothing moved any more (faiss before 1.15 does
             the rest all the same).
+        error: sum of the squared distances to the centroids; nan where faiss does not tell.
     """
 
     assigned: np.ndarray
     iterations: int
+    error: float
 
     def nmi(self, labels: Tensor) -> float:
         """Normalised mutual information with the (N,) classes, arithmetic normalisation, in [0, 1]."""
@@ -176,7 +178,8 @@ def kmeans_clusters(embeddings: Tensor, clusters: int, *, seed: int) -> Clusters
     )
     kmeans.train(points)
     assigned: np.ndarray = kmeans.index.search(points, 1)[1][:, 0]
-    return Clusters(assigned, 0 if kmeans.obj is None else len(kmeans.obj))
+    errors = np.array([] if kmeans.obj is None else kmeans.obj)
+    return Clusters(assigned, len(errors), float(errors[-1]) if len(errors) else float("nan"))
 
 
 def effective_rank(embeddings: Tensor) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from measure import Case, fastest
-from straightforward.model import Plain
+from straightforward.model import Plain, plain_stem
 from torch import nn
 
 from parts.training import PAIRS, dataset
@@ -29,6 +29,7 @@ STEPS = (
     "freed memory kept",
     "bfloat16",
     "weights cast once",
+    "gradient to the images by blocks",
 )
 
 
@@ -38,6 +39,8 @@ def one_pass(backbone: str, step: int, device: torch.device) -> dict[str, float]
         keep_freed_memory()
     embedder = build_embedder(BACKBONES.get(backbone), seed=0, device=device).eval()
     model: nn.Module = embedder
+    if step < STEPS.index("gradient to the images by blocks"):
+        plain_stem(embedder)
     if step < STEPS.index("channels last"):
         model = Plain(embedder).to(device).eval()
     images = torch.rand(3 * PAIRS[backbone], *dataset(backbone).image_shape, device=device)

@@ -7,6 +7,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_dml.embedder import Embedder
+from robustbench_dml.stem import StemConv2d
+
+
+def plain_stem(network: nn.Module) -> nn.Module:
+    """Have PyTorch work out the gradient to the images, in place; the parameters stay the same ones."""
+    for parent in network.modules():
+        for name, layer in parent.named_children():
+            if isinstance(layer, StemConv2d):
+                plain = nn.Conv2d(
+                    layer.in_channels,
+                    layer.out_channels,
+                    kernel_size=layer.kernel_size[0],
+                    stride=layer.stride[0],
+                    padding=layer.padding[0],
+                    bias=layer.bias is not None,
+                )
+                plain.weight, plain.bias = layer.weight, layer.bias
+                setattr(parent, name, plain)
+    return network
 
 
 class Plain(nn.Module):
@@ -14,7 +33,8 @@ class Plain(nn.Module):
 
     def __init__(self, embedder: Embedder) -> None:
         super().__init__()
-        self.backbone = embedder.backbone.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        network = plain_stem(embedder.backbone)
+        self.backbone = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.frozen = [m for m in self.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         self.register_buffer("mean", embedder.mean)
         self.register_buffer("std", embedder.std)

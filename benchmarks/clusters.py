@@ -1,0 +1,61 @@
+"""How far NMI depends on where k-means starts, from checkpoints beside their records.
+
+    python benchmarks/clusters.py RUNS > benchmarks/results/clusters.md
+
+RUNS is a folder of run folders, each with `checkpoint.safetensors` and `record.json`; boards keep the records alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+import torch
+from tabulate import tabulate
+
+import robustbench_dml as rb
+from robustbench_dml.arena import embed
+from robustbench_dml.datasets.base import Roots
+from robustbench_dml.provenance import cpu_name, source_commit, versions
+from robustbench_dml.records import read_record, record_folders
+from robustbench_dml.retrieval import class_clusters
+from robustbench_dml.runs import load_dataset
+
+STARTS = 20
+COLUMNS = ["data set", "defense", "weights of", "recorded", "least", "median", "most", "at the least error"]
+
+
+def rows(folder: Path) -> Iterator[list[object]]:
+    """A line a checkpoint: NMI in per cent over the starts, and that of the start whose clusters are tightest."""
+    for run in record_folders(folder):
+        checkpoint = run / "checkpoint.safetensors"
+        if not checkpoint.exists():
+            continue
+        record = read_record(run)
+        test = load_dataset(record.spec.dataset, Roots()).test
+        embeddings = embed(rb.load_model(checkpoint, device="cpu"), test, device=torch.device("cpu"))
+        starts = [class_clusters(embeddings, test.labels, seed=seed) for seed in range(STARTS)]
+        found = [100 * start.nmi(test.labels) for start in starts]
+        tightest = found[min(range(STARTS), key=lambda index: starts[index].error)]
+        values = [record.benign["NMI"], min(found), median(found), max(found), tightest]
+        yield [record.spec.dataset, record.spec.label, f"`{run.name}`", *(f"{value:.1f}" for value in values)]
+
+
+def main() -> None:
+    """Print the table."""
+    commit, dirty = source_commit()
+    print(
+        "# NMI over the starts of k-means\n\nMade by `python benchmarks/clusters.py RUNS`.\n\n"
+        f"{STARTS} starts on the embeddings of all test images; *recorded*: the one start of the record; *error*: the "
+        "sum of squared distances to the centroids, which k-means makes small.\n"
+        f"{cpu_name()}, torch {versions()['torch']}, faiss {versions().get('faiss-cpu', '')}, commit "
+        f"{(commit or 'unknown')[:7]}{' with changes' if dirty else ''}, {datetime.now(UTC):%Y-%m-%d}.\n"
+    )
+    print(tabulate(list(rows(Path(sys.argv[1]))), COLUMNS, tablefmt="github", disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()
