@@ -19,6 +19,19 @@ class StemConv2d(nn.Conv2d):
     in for channels (`gradient_to_images`). Gradients of the weights, and other devices, are left to PyTorch.
     """
 
+    def __init__(  # no dilation, no groups, no oblong: the blocks know nothing of them
+        self,
+        channels: int,
+        features: int,
+        *,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        bias: bool = True,
+        device: str | torch.device | None = None,
+    ) -> None:
+        super().__init__(channels, features, kernel_size, stride, padding, bias=bias, device=device)
+
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, D, H', W')."""
         if images.device.type != "cpu" or not (images.requires_grad and torch.is_grad_enabled()):
