@@ -42,16 +42,23 @@ class StemConv2d(nn.Conv2d):
 
 
 def as_stem(layer: nn.Conv2d) -> StemConv2d:
-    """The same convolution, square and of zero padding, with the same parameters."""
+    """The same convolution with the same parameters.
+
+    Raises:
+        ValueError: it is oblong, dilated, grouped, or padded otherwise than with zeros alike on all sides.
+    """
+    kernel, stride, padding = layer.kernel_size[0], layer.stride[0], layer.padding[0]
     stem = StemConv2d(
         layer.in_channels,
         layer.out_channels,
-        kernel_size=layer.kernel_size[0],
-        stride=layer.stride[0],
-        padding=layer.padding[0],
+        kernel_size=kernel,
+        stride=stride,
+        padding=0 if isinstance(padding, str) else padding,
         bias=layer.bias is not None,
         device="meta",  # draws no random numbers
     )
+    if repr(layer).partition("(")[2] != repr(stem).partition("(")[2]:
+        raise ValueError(f"no stem: {layer}")
     stem.weight, stem.bias = layer.weight, layer.bias
     return stem
 

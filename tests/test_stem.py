@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -115,3 +117,12 @@ def test_as_stem_keeps_the_parameters() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     assert stem.weight is theirs.weight and stem.bias is theirs.bias
     assert torch.equal(stem(images), theirs(images))
+
+
+@pytest.mark.parametrize(
+    "other", [{"dilation": 2}, {"groups": 3}, {"padding": "same"}, {"padding": (1, 2)}, {"stride": (1, 2)},
+              {"kernel_size": (3, 5)}, {"padding_mode": "circular", "padding": 2}]
+)  # fmt: skip
+def test_no_stem_of_other_convolutions(other: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="no stem"):
+        as_stem(nn.Conv2d(3, 6, **{"kernel_size": 5, **other}))
