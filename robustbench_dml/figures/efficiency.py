@@ -93,7 +93,7 @@ def draw_efficiency(layer: Layer, style: Style) -> Figure | None:
 def _panels(layer: Layer) -> list[Panel]:
     passes = _known(layer, METERED)
     narrow = bool(passes) and one_budget(passes)
-    counted = Panel(COUNTED, "passes per iteration as papers count, \u03b7 + 1", _finish_cost)
+    counted = Panel(COUNTED, "passes per iteration as papers count, \u03b7\u00a0+\u00a01", _finish_cost)
     metered = Panel(METERED, "image passes of a training, metered", _finish_passes)
     if not _known(layer, COUNTED):
         return [metered] if passes else []
