@@ -30,11 +30,12 @@ COLUMNS = ["data set", "defense", "weights of", "recorded", "least", "median", "
 
 def rows(folder: Path) -> Iterator[list[object]]:
     """A line a checkpoint: NMI in per cent over the starts, and that of the start whose clusters are tightest."""
+    seen: set[str] = set()  # one model may have records of several evaluations
     for run in record_folders(folder):
-        checkpoint = run / "checkpoint.safetensors"
-        if not checkpoint.exists():
+        checkpoint, record = run / "checkpoint.safetensors", read_record(run)
+        if not checkpoint.exists() or record.provenance.weights in seen:
             continue
-        record = read_record(run)
+        seen.add(record.provenance.weights)
         test = load_dataset(record.spec.dataset, Roots()).test
         embeddings = embed(rb.load_model(checkpoint, device="cpu"), test, device=torch.device("cpu"))
         starts = [class_clusters(embeddings, test.labels, seed=seed) for seed in range(STARTS)]
