@@ -12,7 +12,7 @@ def c2f2() -> nn.Module:
     """(B, 1, 28, 28) -> (B, 512). Zhou et al., T-PAMI 2024, arXiv:2106.03614."""
     return nn.Sequential(
         StemConv2d(1, 32, kernel_size=5, padding=2),
-        nn.MaxPool2d(2),  # before the ReLU, which does not change the order of values: and has a quarter of them left
+        nn.MaxPool2d(2),  # before the ReLU, which keeps the order of values: it has a quarter of them left
         nn.ReLU(),
         nn.Conv2d(32, 64, kernel_size=5, padding=2),
         nn.MaxPool2d(2),
