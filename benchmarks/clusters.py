@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
 import torch
+from measure import circumstances, told
 from tabulate import tabulate
 
 import robustbench_dml as rb
 from robustbench_dml.arena import embed
 from robustbench_dml.datasets.base import Roots
-from robustbench_dml.provenance import cpu_name, source_commit, versions
 from robustbench_dml.records import read_record, record_folders
 from robustbench_dml.retrieval import class_clusters
 from robustbench_dml.runs import load_dataset
@@ -47,13 +46,12 @@ def rows(folder: Path) -> Iterator[list[object]]:
 
 def main() -> None:
     """Print the table."""
-    commit, dirty = source_commit()
+    where = circumstances(torch.device("cpu"))
     print(
         "# NMI over the starts of k-means\n\nMade by `python benchmarks/clusters.py RUNS`.\n\n"
         f"{STARTS} starts on the embeddings of all test images; *recorded*: the one start of the record; *error*: the "
         "sum of squared distances to the centroids, which k-means makes small.\n"
-        f"{cpu_name()}, torch {versions()['torch']}, faiss {versions().get('faiss-cpu', '')}, commit "
-        f"{(commit or 'unknown')[:7]}{' with changes' if dirty else ''}, {datetime.now(UTC):%Y-%m-%d}.\n"
+        f"faiss {where['versions']['faiss-cpu']}; {told(where)}\n"
     )
     print(tabulate(list(rows(Path(sys.argv[1]))), COLUMNS, tablefmt="github", disable_numparse=True))
 
