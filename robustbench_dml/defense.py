@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from robustbench_dml.batches import Batch
 from robustbench_dml.parameters import resolve
 from robustbench_dml.protocol import Threat
-from robustbench_dml.registry import DEFENSES, DefenseInfo, ParamValue
+from robustbench_dml.registry import DATASETS, DEFENSES, DefenseInfo, ParamValue
 from robustbench_dml.samplers import Triplets, sampler_by_name
 
 
@@ -120,6 +120,25 @@ def resolve_params(info: DefenseInfo, overrides: Mapping[str, Any]) -> dict[str,
     # A value can have the type and be refused, or be another way to write the same.
     built = build_defense(info.name, params, Threat(eps=0, alpha=0, steps=0))
     return {name: getattr(built, name) for name in params}
+
+
+def published_params(info: DefenseInfo, dataset: str, named: Mapping[str, Any] | None = None) -> dict[str, ParamValue]:
+    """The parameters that were published for a data set with other values than the defense's own.
+
+    Args:
+        info: the defense.
+        dataset: name; for one that is not registered nothing is known.
+        named: what its name sets beside the entry. A part of a defense that is off, at 0, stays off.
+    """
+    known = DATASETS.get(dataset).params if dataset in DATASETS else {}
+    values = [values for name, values in known.items() if DEFENSES.get(name).cls is info.cls]
+    own = resolve_params(info, named or {}) if values else {}
+    return {name: value for each in values for name, value in each.items() if own[name] != 0}
+
+
+def usual_params(info: DefenseInfo, dataset: str) -> dict[str, ParamValue]:
+    """All parameters of a defense on a data set where a user sets none."""
+    return resolve_params(info, published_params(info, dataset))
 
 
 def build_defense(name: str, params: Mapping[str, ParamValue], threat: Threat) -> Defense:

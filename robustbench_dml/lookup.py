@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from robustbench_dml.defense import resolve_params
+from robustbench_dml.defense import usual_params
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.registry import ATTACKS, DEFENSES, NOTATIONS, DefenseInfo
 
@@ -111,7 +111,7 @@ def short(error: BaseException) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def named_entry(info: DefenseInfo, params: Mapping[str, Any]) -> DefenseInfo:
+def named_entry(info: DefenseInfo, params: Mapping[str, Any], dataset: str) -> DefenseInfo:
     """The entry with these parameters, if there is one, so that a run has one name however it is asked for."""
-    same = [other for other in DEFENSES if other.cls is info.cls and resolve_params(other, {}) == params]
+    same = [other for other in DEFENSES if other.cls is info.cls and usual_params(other, dataset) == params]
     return max(same, key=lambda other: len(other.name), default=info)  # of two, the longer name says more

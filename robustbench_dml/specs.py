@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from robustbench_dml.budget import parse_budget
 from robustbench_dml.checkpoints import load_checkpoint, weights_hash
-from robustbench_dml.defense import resolve_params
+from robustbench_dml.defense import published_params, resolve_params
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.evaluation import columns_of, protocol_named
 from robustbench_dml.lookup import find_attack, find_defense, named_entry
@@ -37,7 +37,7 @@ def make_spec(
     training: Mapping[str, Any] | None = None,
     evaluation: Mapping[str, Any] | None = None,
 ) -> RunSpec:
-    """A full spec from what a user names; the rest are the published settings of the data set's family.
+    """A full spec from what a user names; the rest are the published settings of the data set and its family.
 
     Args:
         defense: a name, or another form that `lookup.find_defense` reads.
@@ -58,7 +58,9 @@ def make_spec(
     """
     data = DATASETS.get(dataset)
     entry, named = find_defense(defense)
-    resolved = resolve_params(entry, {**named, **(params or {})})
+    told = {name: value for name, value in named.items() if isinstance(value, str)}  # a number is filled in: &ICS
+    published = published_params(entry, data.name, named)
+    resolved = resolve_params(entry, {**named, **published, **told, **(params or {})})
     family = FAMILIES[data.family]
     chosen = _given(training)
     network = BACKBONES.get(backbone or data.backbone)
@@ -75,7 +77,7 @@ def make_spec(
             dataset=data.name,
             backbone=network.name,
             pretrained=first,
-            defense=named_entry(entry, resolved).name,
+            defense=named_entry(entry, resolved, data.name).name,
             params=resolved,
             training=_changed(family.training, {**chosen, "threat": _changed(family.training.threat, threat)}),
             budget=parse_budget(budget, data),

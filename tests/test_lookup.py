@@ -52,6 +52,32 @@ def test_a_setting_has_one_name_however_it_is_asked_for(defense: str, params: di
     assert make_spec(defense=defense, dataset="fashion-mini", params=params).defense == name
 
 
+@pytest.mark.parametrize(
+    ("dataset", "defense", "params", "expected"),
+    [
+        ("cub", "hm-lga-ics", {}, ("hm-lga-ics", {"ics": 0.5})),
+        ("sop", "hm-lga-ics", {}, ("hm-lga-ics", {"ics": 0.05})),
+        ("sop", "HM[S,g_LGA]&ICS", {}, ("hm-lga-ics", {"ics": 0.05})),
+        ("sop", "HM[S,g_LGA]&ICS(0.05)", {}, ("hm-lga-ics", {"ics": 0.05})),
+        ("sop", "HM[S,-0.05]&ICS", {}, ("hm", {"ics": 0.05})),
+        ("sop", "hm-lga-ics", {"ics": 0.5}, ("hm-lga-ics", {"ics": 0.5})),  # what is asked for is done
+        ("sop", "HM[S,g_LGA]&ICS(0.5)", {}, ("hm", {"ics": 0.5})),
+        ("sop", "hm-s-lga", {}, ("hm-s-lga", {"ics": 0.0})),  # no structure stays none
+        ("sop", "HM[R,2]", {}, ("madry", {"ics": 0.0})),
+        ("cub", "ca-tride", {}, ("ca-tride", {"lbd": 10.0})),
+        ("cars", "ca-tride", {}, ("ca-tride", {"lbd": 9.5})),
+        ("sop", "ca-tride", {}, ("ca-tride", {"lbd": 2.0})),
+        ("sop", "ca-tride", {"lbd": "3"}, ("ca-tride", {"lbd": 3.0})),
+        ("cars", "hm-lga-ics", {}, ("hm-lga-ics", {"ics": 0.5})),
+    ],
+)
+def test_what_is_not_given_is_as_published_for_the_data_set(
+    dataset: str, defense: str, params: dict[str, object], expected: tuple[str, dict[str, object]]
+) -> None:
+    spec = make_spec(defense=defense, dataset=dataset, params=params)
+    assert (spec.defense, {name: spec.params[name] for name in expected[1]}) == expected
+
+
 def test_other_members_of_the_family_have_their_parameters() -> None:
     spec = make_spec(defense="HM[D,-0.05]&ICS(0.25)", dataset="fashion-mini")
     assert spec.defense == "hm"

@@ -102,5 +102,6 @@ register_dataset(
         load=load,
         look=partial(look_at_listed, "cars", read),
         prepare=prepare,
+        params={"ca-tride": {"lbd": 9.5}},
     )
 )

@@ -76,5 +76,6 @@ register_dataset(
         load=load,
         look=partial(look_at_listed, "sop", read),
         prepare=prepare,
+        params={"hm": {"ics": 0.05}, "ca-tride": {"lbd": 2.0}},
     )
 )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from robustbench_dml.defense import resolve_params
+from robustbench_dml.defense import published_params, usual_params
 from robustbench_dml.protocol import MARGIN, Value
 from robustbench_dml.registry import DEFENSES
 
-ICS = 0.5  # the published weight, which is not written
+ICS = 0.5  # the published weight, where no other is for the data set
 BRACKETED = {"regular": "regular", "est": "EST", "ses": "SES", "act": "ACT", "act-s": "ACT"}  # with their sampler
 WRITTEN = {"ca-tride": "CA-TRIDE"}
 DESTINATIONS = {"lga": "g_LGA", f"{-MARGIN:g}": "-\u03b3", f"{-MARGIN / 2:g}": "-\u03b3/2"}
@@ -16,17 +16,18 @@ LONGEST = 28  # characters of a name
 SUBSCRIPTS = {"g_LGA": r"$g_{\mathrm{LGA}}$", "g_B": r"$g_{\mathrm{B}}$", "g_1/2": "$g_{1/2}$", "g_2": "$g_2$"}
 
 
-def written(label: str, params: Mapping[str, Value]) -> str:
+def written(label: str, params: Mapping[str, Value], dataset: str) -> str:
     """A defense as papers write it, HM[S,g_LGA]&ICS, with those parameters that are neither usual nor written so.
 
     Args:
         label: its registered name.
         params: all its parameters.
+        dataset: what it was trained on.
     """
     if label not in DEFENSES:
         return label
-    usual = resolve_params(DEFENSES.get(label), {})
-    name, told = _name(label, {**usual, **params})  # a record of an earlier version may lack one
+    usual = usual_params(DEFENSES.get(label), dataset)
+    name, told = _name(label, {**usual, **params}, dataset)  # a record of an earlier version may lack one
     changed = [f"{key}={value}" for key, value in sorted(params.items()) if key not in told and usual.get(key) != value]
     return f"{name} ({', '.join(changed)})" if changed else name
 
@@ -51,7 +52,7 @@ def typeset(name: str) -> str:
     return name
 
 
-def _name(label: str, params: Mapping[str, Value]) -> tuple[str, tuple[str, ...]]:
+def _name(label: str, params: Mapping[str, Value], dataset: str) -> tuple[str, tuple[str, ...]]:
     """The name, and the parameters that it tells."""
     if label in BRACKETED:
         return f"{BRACKETED[label]}[{params['sampler']}]", ("sampler",)
@@ -59,7 +60,8 @@ def _name(label: str, params: Mapping[str, Value]) -> tuple[str, tuple[str, ...]
         destination = str(params["destination"])
         weight = params["ics"]
         number = f"{weight:g}" if isinstance(weight, int | float) else weight
-        structure = "" if not weight else "&ICS" if weight == ICS else f"&ICS({number})"
+        published = published_params(DEFENSES.get(label), dataset, {"ics": ICS}).get("ics", ICS)
+        structure = "" if not weight else "&ICS" if weight == published else f"&ICS({number})"
         return (
             f"HM[{params['sampler']},{DESTINATIONS.get(destination, destination)}]{structure}",
             ("sampler", "destination", "ics"),

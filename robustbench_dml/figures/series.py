@@ -185,7 +185,9 @@ def strands(points: Sequence[Point], *, by: str) -> list[list[Point]]:
 def _names(rows: Sequence[Row]) -> list[str]:
     """Of each row, the same for those that differ by eta and budget alone, and different for all others."""
     specs = [row.records[0].spec for row in rows]
-    plain = [written(spec.label, spec.params) if isinstance(spec, RunSpec) else spec.model for spec in specs]
+    plain = [
+        written(spec.label, spec.params, spec.dataset) if isinstance(spec, RunSpec) else spec.model for spec in specs
+    ]
     found = Counter(name for name, _ in {(name, _kind(spec)) for name, spec in zip(plain, specs, strict=True)})
     return [name if found[name] == 1 else _told(spec, name) for name, spec in zip(plain, specs, strict=True)]
 

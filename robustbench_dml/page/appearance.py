@@ -37,7 +37,8 @@ Looks = dict[tuple[str, str | None], dict[str, Look]]
 
 def name_of(row: Row) -> str:
     """A row's defense as papers write it."""
-    return written(row.label, row.records[0].spec.params)
+    spec = row.records[0].spec
+    return written(row.label, spec.params, spec.dataset)
 
 
 def looks_of(boards: Sequence[Board], reported: Sequence[Reported]) -> Looks:

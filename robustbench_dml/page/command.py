@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from robustbench_dml.budget import UNITS, budget_name
-from robustbench_dml.defense import resolve_params
+from robustbench_dml.defense import usual_params
 from robustbench_dml.evaluation import protocol_named
 from robustbench_dml.parameters import resolve
 from robustbench_dml.protocol import FAMILIES, Budget, Evaluation, ForeignSpec, RunSpec, Search, Threat
@@ -44,7 +44,7 @@ def settings_of(spec: RunSpec) -> dict[str, Any]:
     """The arguments of `specs.make_spec` that make this spec; those that are the default are left out."""
     data = DATASETS.get(spec.dataset)
     known = spec.defense in DEFENSES
-    usual = resolve_params(DEFENSES.get(spec.defense), {}) if known else {}
+    usual = usual_params(DEFENSES.get(spec.defense), spec.dataset) if known else {}
     settings = {
         "defense": spec.defense if known else f"{FILE}:{spec.defense}",
         "dataset": spec.dataset,

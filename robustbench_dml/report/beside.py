@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from robustbench_dml.report.rows import Row, rows_of
 from robustbench_dml.report.tables import decimals, entries_table, title
 
 NOTABLE = {"R@1": 2.0, "ERS": 5.0}  # differences that want a cause
+WEIGHT = re.compile(r"&ICS ?\(\u03bb=([\d.]+)\)")  # how the source writes another weight than its usual one
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,10 @@ def beside_published(folder: Path) -> tuple[list[Beside], list[str]]:
 
 def _of(row: Row, reported: Iterable[Reported]) -> Iterator[Reported]:
     spec = row.records[0].spec
-    name = written(spec.label, spec.params)
+    name = written(spec.label, spec.params, spec.dataset)
     for one in reported:
-        same = (one.dataset, one.backbone, one.defense, one.eta or 0) == (spec.dataset, spec.network, name, row.eta)
+        theirs = WEIGHT.sub(lambda match: f"&ICS({float(match[1]):g})", one.defense)
+        same = (one.dataset, one.backbone, theirs, one.eta or 0) == (spec.dataset, spec.network, name, row.eta)
         if same and not one.collapsed:
             yield one
 

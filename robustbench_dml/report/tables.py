@@ -8,7 +8,7 @@ import numpy as np
 from tabulate import tabulate
 
 from robustbench_dml.attack import Column
-from robustbench_dml.defense import resolve_params
+from robustbench_dml.defense import usual_params
 from robustbench_dml.parameters import resolve
 from robustbench_dml.protocol import Evaluation, Threat
 from robustbench_dml.records import Cost, Record
@@ -113,7 +113,7 @@ def decimals(column: str) -> int:
 def model_name(record: Record) -> str:
     """The defense, and what of its parameters is not the entry's own."""
     spec = record.spec
-    own = resolve_params(DEFENSES.get(spec.label), {}) if spec.label in DEFENSES else spec.params
+    own = usual_params(DEFENSES.get(spec.label), spec.dataset) if spec.label in DEFENSES else spec.params
     changed = ", ".join(f"{name}={value}" for name, value in sorted(spec.params.items()) if own.get(name) != value)
     return f"{spec.label} ({changed})" if changed else spec.label
 

@@ -92,7 +92,7 @@ def test_lines_of_one_family_differ() -> None:
 def test_a_family_is_the_same_by_both_names_of_a_defense() -> None:
     for info in DEFENSES:
         if not info.cls.fake and info.name != "hm":  # which is none of the family until it is set
-            assert family_of(info.name) == family_of(written(info.name, resolve_params(info, {}))), info.name
+            assert family_of(info.name) == family_of(written(info.name, resolve_params(info, {}), "cub")), info.name
 
 
 @pytest.mark.parametrize(

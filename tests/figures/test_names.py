@@ -13,7 +13,7 @@ HM = [info.name for info in DEFENSES if info.name.startswith("hm") and info.name
 @pytest.mark.parametrize("name", HM)
 def test_what_is_written_is_what_the_command_line_reads(name: str) -> None:
     params = resolve_params(DEFENSES.get(name), {})
-    read = read_hm(written(name, params))
+    read = read_hm(written(name, params, "cub"))
     assert read is not None
     assert resolve_params(DEFENSES.get(read[0]), read[1]) == params
 
@@ -33,11 +33,30 @@ def test_what_is_written_is_what_the_command_line_reads(name: str) -> None:
     ],
 )
 def test_names_as_papers_write_them(label: str, changes: dict[str, object], name: str) -> None:
-    assert written(label, resolve_params(DEFENSES.get(label), changes)) == name
+    assert written(label, resolve_params(DEFENSES.get(label), changes), "cub") == name
+
+
+@pytest.mark.parametrize(
+    ("label", "params", "name"),
+    [
+        ("hm-lga-ics", {"ics": 0.05}, "HM[S,g_LGA]&ICS"),  # the weight that was published for this data set
+        ("hm-lga-ics", {"ics": 0.5}, "HM[S,g_LGA]&ICS(0.5)"),
+        ("hm", {"destination": "-0.1", "ics": 0.05}, "HM[S,-\u03b3/2]&ICS"),
+        ("hm-s-lga", {}, "HM[S,g_LGA]"),
+        ("ca-tride", {"lbd": 2.0}, "CA-TRIDE"),
+        ("ca-tride", {"lbd": 10.0}, "CA-TRIDE (lbd=10.0)"),
+    ],
+)
+def test_what_is_usual_depends_on_the_data_set(label: str, params: dict[str, object], name: str) -> None:
+    assert written(label, resolve_params(DEFENSES.get(label), params), "sop") == name
+
+
+def test_a_data_set_that_is_not_registered_has_nothing_of_its_own() -> None:
+    assert written("hm-lga-ics", {"ics": 0.5}, "gone") == "HM[S,g_LGA]&ICS"
 
 
 def test_a_defense_that_is_no_longer_registered_keeps_its_name() -> None:
-    assert written("gone", {"sampler": "R"}) == "gone"
+    assert written("gone", {"sampler": "R"}, "cub") == "gone"
 
 
 def test_subscripts_and_names_with_dollars() -> None:
@@ -56,9 +75,9 @@ def test_no_name_breaks_a_line_or_the_room() -> None:
 
 
 def test_a_record_without_a_parameter_has_the_usual_one() -> None:
-    assert written("act", {}) == written("act", {"sampler": "R"}) == "ACT[R]"
-    assert written("hm-lga-ics", {"ics": 0.5}) == "HM[S,g_LGA]&ICS"
+    assert written("act", {}, "cub") == written("act", {"sampler": "R"}, "cub") == "ACT[R]"
+    assert written("hm-lga-ics", {"ics": 0.5}, "cub") == "HM[S,g_LGA]&ICS"
 
 
 def test_a_weight_that_is_no_number_is_shown_as_it_is() -> None:
-    assert written("hm-lga-ics", {"ics": "much"}) == "HM[S,g_LGA]&ICS(much)"
+    assert written("hm-lga-ics", {"ics": "much"}, "cub") == "HM[S,g_LGA]&ICS(much)"

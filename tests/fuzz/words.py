@@ -54,7 +54,7 @@ SETTINGS = b"defense=HM[S,g_LGA]&ICS(0.5)\nbudget=20k\neps=8/255\nset:ics=0.25\n
 
 def _defense(data: bytes, folder: Path) -> None:
     entry, named = find_defense(data.decode(errors="replace"))
-    typeset(written(entry.name, resolve_params(entry, named)))
+    typeset(written(entry.name, resolve_params(entry, named), "sop"))
 
 
 def _budget(data: bytes, folder: Path) -> None:

@@ -128,7 +128,7 @@ def evaluations(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=150, deadline=None)
 @given(
     defense=st.sampled_from(DEFENSE_NAMES),
-    dataset=st.sampled_from(["fashion-mini", "fashion", "cub", "emoji"]),
+    dataset=st.sampled_from(["fashion-mini", "fashion", "cub", "sop", "emoji"]),
     budget=BUDGETS,
     seed=st.integers(0, 2**40),
     sampler=some(st.sampled_from("RMSDH")),
@@ -144,7 +144,7 @@ def test_the_command_comes_to_the_same_spec(
     parsed: list[Any],
     **others: Any,
 ) -> None:
-    weighted: dict[str, Any] = {} if dataset != "cub" else {"pretrained": pretrained}
+    weighted: dict[str, Any] = {} if dataset not in ("cub", "sop") else {"pretrained": pretrained}
     spec = make_spec(
         defense=defense, dataset=dataset, params={} if sampler is None else {"sampler": sampler}, **weighted, **others
     )

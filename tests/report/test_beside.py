@@ -76,6 +76,20 @@ def test_every_value_of_both_is_shown_and_what_differs_by_much_is_named(folder: 
     }
 
 
+def test_a_weight_that_the_source_writes_out_has_its_own_row(tmp_path: Path, make_record: Make) -> None:
+    """On SOP the published weight of ICS is 0.05, and rows with 0.5 stand beside them."""
+    sop = {"dataset": "sop", "backbone": "resnet18"}
+    params = dict(make_record("hm-lga-ics").spec.params)
+    for weight, ers in ((0.05, 60.0), (0.5, 50.0)):
+        record = make_record("hm-lga-ics", ers, in_spec={**sop, "params": {**params, "ics": weight}})
+        keep(record, tmp_path)
+    found, _ = beside_published(tmp_path)
+    assert {one.row.values["ERS"]: (one.reported.defense, one.reported.values["ERS"]) for one in found} == {
+        60.0: ("HM[S,g_LGA]&ICS", 61.6),
+        50.0: ("HM[S,g_LGA]&ICS (\u03bb=0.5)", 60.8),
+    }
+
+
 def test_records_without_a_published_row_are_refused(tmp_path: Path, make_record: Make) -> None:
     record = make_record("act", in_spec=FASHION)
     cost = record.cost.model_copy(update={"nominal_per_iteration": 9}) if record.cost else None
