@@ -146,7 +146,7 @@ def test_queries_differ_by_seed_and_leave_out_images_alone_in_their_class() -> N
 
 def test_another_batch_size_moves_nothing_but_rounding() -> None:
     """Targets and queries are the same; a step of PGD can turn where a gradient is near zero, so the values are
-    compared with a tolerance: a hundredth of each column's range."""
+    compared with a tolerance: a hundredth of each column's range, and one query where queries are counted."""
     with torch.random.fork_rng():
         torch.manual_seed(2)
         model = Embedder(c2f2())
@@ -167,7 +167,9 @@ def test_another_batch_size_moves_nothing_but_rounding() -> None:
         )
         assert torch.equal(whole, torch.cat(parts)), name
     for name, column in protocol_columns("ers").items():
-        assert results[0].attacked[name] == pytest.approx(results[1].attacked[name], abs=0.01 * column.scale), name
+        counted = np.isin(results[0].per_query[name], (0, 1)).all()
+        tolerance = (0.01 + (1 / 24 if counted else 0)) * column.scale
+        assert results[0].attacked[name] == pytest.approx(results[1].attacked[name], abs=tolerance), name
     assert results[0].benign == results[1].benign
 
 
