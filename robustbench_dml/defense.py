@@ -131,9 +131,11 @@ def published_params(info: DefenseInfo, dataset: str, named: Mapping[str, Any] |
         named: what its name sets beside the entry. A part of a defense that is off, at 0, stays off.
     """
     known = DATASETS.get(dataset).params if dataset in DATASETS else {}
-    values = [values for name, values in known.items() if DEFENSES.get(name).cls is info.cls]
-    own = resolve_params(info, named or {}) if values else {}
-    return {name: value for each in values for name, value in each.items() if own[name] != 0}
+    values = {
+        name: value for of, own in known.items() if DEFENSES.get(of).cls is info.cls for name, value in own.items()
+    }
+    general = resolve_params(info, named or {}) if values else {}
+    return {name: value for name, value in values.items() if general[name] != 0}
 
 
 def usual_params(info: DefenseInfo, dataset: str) -> dict[str, ParamValue]:

@@ -85,9 +85,8 @@ class DatasetInfo(Info):
     load: Callable[[Roots], Dataset]
     look: Look  # what is on this machine, without checking every image
     prepare: Callable[[Roots, Order], Path] | None = None  # gets it; None where there is nothing to get
-    params: Mapping[str, Mapping[str, ParamValue]] = field(
-        default_factory=dict
-    )  # of defenses, where published ones differ
+    # Of defenses, by the name of one of their class: the parameters that were published with other values for this set.
+    params: Mapping[str, Mapping[str, ParamValue]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
