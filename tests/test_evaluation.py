@@ -12,7 +12,7 @@ from support import SMALL_IMAGE, unit_rows
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustbench_dml.arena import arena_of, embed
+from robustbench_dml.arena import InOwnPrecision, arena_of, embed
 from robustbench_dml.attack import Block, Gallery, Items
 from robustbench_dml.backbones.c2f2 import c2f2
 from robustbench_dml.datasets.base import Dataset, Split
@@ -144,12 +144,14 @@ def test_queries_differ_by_seed_and_leave_out_images_alone_in_their_class() -> N
         choose_queries(labels, settings(queries=10), "d")
 
 
-def test_another_batch_size_moves_nothing_but_rounding() -> None:
-    """Targets and queries are the same; a step of PGD can turn where a gradient is near zero, so the values are
+@pytest.mark.parametrize("exact", [True, False], ids=["float64", "float32"])
+def test_another_batch_size_moves_nothing_but_rounding(*, exact: bool) -> None:
+    """Targets and queries are the same. A step of PGD can turn where a gradient is near zero, so values of float32 are
     compared with a tolerance: a hundredth of each column's range, and one query where queries are counted."""
     with torch.random.fork_rng():
         torch.manual_seed(2)
         model = Embedder(c2f2())
+    model = model.double() if exact else model
     dataset = small_dataset((1, 28, 28), images=50)
     threat = Threat(eps=77 / 255, alpha=3 / 255, steps=6)
     results = [
@@ -158,7 +160,7 @@ def test_another_batch_size_moves_nothing_but_rounding() -> None:
     ]
     assert np.array_equal(results[0].per_query["query"], results[1].per_query["query"])
     items = torch.from_numpy(results[0].per_query["query"])
-    gallery = Gallery(embed(model.eval(), dataset.test, device=CPU), dataset.test.labels)
+    gallery = Gallery(embed(InOwnPrecision(model.eval()), dataset.test, device=CPU), dataset.test.labels)
     for name in PROTOCOLS["ers"].attacks:
         attack, key = ATTACKS.get(name).build(), (0, "targets", name, "small")
         whole, *parts = (
@@ -167,6 +169,8 @@ def test_another_batch_size_moves_nothing_but_rounding() -> None:
         )
         assert torch.equal(whole, torch.cat(parts)), name
     for name, column in protocol_columns("ers").items():
+        if exact:
+            assert np.allclose(results[0].per_query[name], results[1].per_query[name], rtol=0, atol=1e-9), name
         counted = np.isin(results[0].per_query[name], (0, 1)).all()
         tolerance = (0.01 + (1 / 24 if counted else 0)) * column.scale
         assert results[0].attacked[name] == pytest.approx(results[1].attacked[name], abs=tolerance), name

@@ -35,10 +35,13 @@ def second(runs: Path) -> Path:
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A model from elsewhere: its Python file, and the folder of its record."""
-    folder = tmp_path_factory.mktemp("model")
-    source = write_source(folder)
-    command = ("evaluate", "--model", f"{source}:build", "--dataset", "fashion-mini", *SMALL)
-    return source, true_run(folder / "runs", *command)
+    return _from_elsewhere(tmp_path_factory.mktemp("model"), "build")
+
+
+@pytest.fixture(scope="session")
+def exact(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The same for a model in float64, whose values are those of any other batch size, on every processor."""
+    return _from_elsewhere(tmp_path_factory.mktemp("exact"), "exact")
 
 
 @pytest.fixture
@@ -48,6 +51,12 @@ def board(tmp_path: Path) -> Path:
         (tmp_path / "checkout" / name).mkdir(parents=True)
     (tmp_path / "checkout" / "defenses" / "__init__.py").touch()
     return tmp_path / "checkout" / "leaderboards"
+
+
+def _from_elsewhere(folder: Path, factory: str) -> tuple[Path, Path]:
+    source = write_source(folder)
+    command = ("evaluate", "--model", f"{source}:{factory}", "--dataset", "fashion-mini", *SMALL)
+    return source, true_run(folder / "runs", *command)
 
 
 def _of_seed(runs: Path, seed: int) -> Path:
