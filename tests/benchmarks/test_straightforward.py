@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,16 +16,6 @@ from robustbench_dml.randomness import generator
 from robustbench_dml.retrieval import retrieval_scores
 
 THREAT = Threat(eps=0.2, alpha=0.05, steps=3)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def folder() -> Iterator[None]:
-    """Benchmarks are scripts; they import each other from their own folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-        yield
-        for name in [name for name in sys.modules if name.partition(".")[0] in ("straightforward", "measure", "parts")]:
-            del sys.modules[name]
 
 
 def embedder() -> Embedder:
