@@ -20,15 +20,28 @@ from robustbench_dml.scores import CHANCE
 
 LEGEND = """\
 *rank*: 1 + those significantly better (paired test over the queries, 5%); none where a flag disqualifies. Values are
-means over the seeds; +-: half the 95% bootstrap interval over the queries. *passes*: image passes of one training,
-metered (one image forward and backward; a forward alone is a third); *declared* where only the submitter says so.
-*cost*: passes of the batch per iteration, eta+1 as papers count it and, in brackets, as metered. *verified*: the
-checkpoint was evaluated again on a part of the queries and agreed. CA, QA: rank percentiles; TMA: cosine; ES:D:
-distance; the rest in %."""
+means over the seeds; +-: half the 95% bootstrap interval over the queries, which does not say how far another training
+would be: *by seed* does. *passes*: image passes of one training, metered (one image forward and backward; a forward
+alone is a third); *declared* where only the submitter says so. *cost*: passes of the batch per iteration, eta+1 as
+papers count it and, in brackets, as metered. *verified*: the checkpoint was evaluated again on a part of the queries
+and agreed. CA, QA: rank percentiles; TMA: cosine; ES:D: distance; the rest in %."""
 REPORTED_LEGEND = """\
 As printed by their authors and computed with their code; never mixed with records of ours. *collapsed*: the authors
 report that training collapsed."""
-SHORT = ("rank", "defense", "eta", "settings", "seeds", "status", "passes", "R@1", "ERS", "sERS", "flags")
+SHORT = (
+    "rank",
+    "defense",
+    "eta",
+    "settings",
+    "seeds",
+    "status",
+    "passes",
+    "R@1",
+    "ERS",
+    "sERS",
+    "ERS by seed",
+    "flags",
+)
 Cells = Mapping[str, object]
 
 
@@ -86,6 +99,7 @@ def _cost_cells(board: Board, row: Row, address: str) -> Cells:
         "cost": _cost(row),
         **{name: f"{row.values[name]:.1f}" for name in row.records[0].benign if name != CHANCE},
         **{name: f"{row.values[name]:.1f} +- {_half(row, name):.1f}" for name in row.records[0].scores},
+        f"{row.score} by seed": _by_seed(row),
         "flags": plain(", ".join(row.flags)),
     }
 
@@ -159,6 +173,11 @@ def _seed_links(row: Row, address: str) -> str:
         f"[{'record' if record.spec.seed is None else record.spec.seed}]({address}/{record.digest}/{RECORD_FILE})"
         for record in row.records
     )
+
+
+def _by_seed(row: Row) -> str:
+    """What the interval over the queries says nothing of: how far one training is from another."""
+    return ", ".join(f"{record.scores[row.score]:.1f}" for record in row.records) if len(row.records) > 1 else "-"
 
 
 def _half(row: Row, name: str) -> float:

@@ -57,6 +57,11 @@ def test_markdown_has_both_tables_with_links_to_every_record(board: Board) -> No
             assert float(cost[name].split()[0]) == pytest.approx(row.values[name], abs=0.051)
         for name in board.columns:
             assert float(attack[name].split()[0]) == pytest.approx(row.values[name], abs=0.051)
+    several = [row for row in board.rows if len(row.records) > 1]
+    assert several
+    for row, shown in zip(board.rows, costs["ERS by seed"], strict=True):
+        each = [f"{record.scores['ERS']:.1f}" for record in row.records]
+        assert shown == (", ".join(each) if row in several else "-")
     assert list(costs["rank"]) == ["1", "2", "3", "-"]
     assert list(costs["passes"]) == ["3M", "2M", "5M declared", "3M"]
     assert list(costs["status"]) == ["self-reported"] * 4
@@ -66,6 +71,7 @@ def test_markdown_has_both_tables_with_links_to_every_record(board: Board) -> No
 def test_the_top_of_a_board_is_its_first_rows(board: Board) -> None:
     [costs] = tables_in(board_markdown(board, to_records="leaderboards/fashion-mini/records", top=2))
     assert len(costs) == 2
+    assert "ERS by seed" in costs
     assert f"(leaderboards/fashion-mini/records/{board.rows[0].records[0].digest}/record.json)" in costs["seeds"][0]
 
 
