@@ -68,8 +68,10 @@ def threads(number: int) -> Iterator[None]:
     """Compute with so many threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
-    yield
-    torch.set_num_threads(before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @torch.no_grad()
