@@ -31,12 +31,13 @@ with lock.open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         sys.exit("rbdml: {REFUSAL} (somewhere)")
-    with open(plan["starts"], "a") as starts:
-        starts.write(mine["digest"] + "\\n")
-    before = Path(plan["starts"]).read_text().split().count(mine["digest"]) - 1
-    does = mine["does"][min(before, len(mine["does"]) - 1)]
     signal.signal(signal.SIGTERM, lambda *_: (Path(mine["kept"]).touch(), os._exit(130)))
+    starts = Path(plan["starts"])
+    before = starts.read_text().split().count(mine["digest"]) if starts.exists() else 0
+    does = mine["does"][min(before, len(mine["does"]) - 1)]
     print("doing", does, os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+    with starts.open("a") as told:  # last: whoever sees it may stop this process at once
+        told.write(mine["digest"] + "\\n")
     if does == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if does == "wait":
