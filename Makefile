@@ -29,8 +29,10 @@ types: $(STAMP)
 	$(VENV)/bin/mypy -p robustbench_dml
 	$(VENV)/bin/mypy tests
 
+# In WORKERS processes, a file of tests in one of them, since a file's tests share what they make: make tests WORKERS=4
+WORKERS ?= 2
 tests: $(STAMP)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 boards: $(STAMP)
 	$(RBDML) leaderboard check
