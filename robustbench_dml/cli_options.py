@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -117,13 +118,24 @@ def attack_changes(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def precision_here(name: str | None, device: str) -> str | None:
-    """A precision that was asked for, `auto` as what it is on the device of that name."""
-    if name != "auto":
+    """A precision that was asked for, `auto` as what it is on the device of that name; says so if fp32 pays more."""
+    if name not in ("auto", "bf16"):
         return name
     from robustbench_dml.api import pick_device
     from robustbench_dml.precision import best_precision
 
-    return best_precision(pick_device(device))
+    best = best_precision(pick_device(device))
+    if name == "auto":
+        return best
+    if best == "fp32":
+        _tell_of_emulation()
+    return name
+
+
+@cache  # once, however many of the precisions are bf16
+def _tell_of_emulation() -> None:
+    told = "bf16 may be many times slower than fp32 here (no instructions for it are known); `auto` takes fp32"
+    click.echo(f"rbdml: {told}", err=True)
 
 
 def evaluation_changes(given: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pytest
 from cli_support import RUN, rbdml, spec_of
 
 from robustbench_dml import api, precision
+from robustbench_dml.cli_options import _tell_of_emulation
 from robustbench_dml.precision import best_precision
 from robustbench_dml.records import Record
 
@@ -38,6 +39,16 @@ def test_python_takes_auto_too(best: str) -> None:
     assert trained.spec.training.precision == best
     found = api.evaluate(trained.model, "fashion-mini", queries=2, steps=1, precision="auto", device="cpu", quiet=True)
     assert found.scores
+
+
+def test_bf16_is_done_and_said_once_to_be_slow_where_it_is(best: str, tmp_path: Path) -> None:
+    _tell_of_emulation.cache_clear()  # as in a new process
+    both = ("--precision", "bf16", "--attack-precision", "bf16")
+    answer = rbdml(*RUN, *both, "--json", "--out", tmp_path)
+    assert answer.code == 0, answer.err
+    spec = spec_of(Record.model_validate_json(answer.out))
+    assert (spec.training.precision, spec.evaluation.precision) == ("bf16", "bf16")
+    assert answer.err.count("bf16 may be many times slower than fp32 here") == (1 if best == "fp32" else 0)
 
 
 def test_a_sweep_names_its_precision() -> None:
