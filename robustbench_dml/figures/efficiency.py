@@ -14,7 +14,7 @@ from robustbench_dml.figures.labels import wrap
 from robustbench_dml.figures.look import Look, Style, looks
 from robustbench_dml.figures.marks import SAME, Across, draw_layer, joined, one_budget
 from robustbench_dml.figures.naming import label_flags
-from robustbench_dml.figures.notes import declared, etas, notes
+from robustbench_dml.figures.notes import along, declared, notes
 from robustbench_dml.figures.series import PASSES, Layer, Series
 from robustbench_dml.figures.sheet import EDGE, POINT, Sheet, axis_room, from_zero, left_room, new_sheet
 
@@ -190,7 +190,7 @@ def _notes(layer: Layer, panels: Sequence[Panel]) -> str:
         layer,
         known,
         declared(known),
-        etas(lines, layer.score),
+        along(lines, layer.score),
         "Upright stroke: passes per iteration as metered, where fewer" if _cheaper(layer) else "",
         f"Left out: {missing} of unknown training cost" if missing else "",
     )

@@ -27,12 +27,18 @@ def notes(layer: Layer, shown: Sequence[Point], *further: str) -> str:
     return " ".join(f"{sentence}." for sentence in (*own, *further) if sentence)
 
 
-def etas(lines: Sequence[Sequence[Point]], score: str) -> str:
-    """What the points of lines stand for, and in which direction, where these are several etas."""
-    found = sorted({point.eta for line in lines for point in line if point.eta})
-    rises = all(line[-1].values[score] > line[0].values[score] for line in lines)
+def along(lines: Sequence[Sequence[Point]], score: str) -> str:
+    """What differs along lines of two points or more: eta, with its direction, or the budget where eta is the same."""
+    over = [line for line in lines if len({point.eta for point in line}) > 1]
+    etas = sorted({point.eta for line in over for point in line if point.eta})
+    rises = all(line[-1].values[score] > line[0].values[score] for line in over)
     direction = "Along a line eta rises with the score" if rises else "Along a line eta rises"
-    return f"{direction}: {', '.join(map(str, found))}" if len(found) > 1 else ""
+    budgeted = sorted({line[0].eta for line in lines if line not in over and line[0].eta is not None})
+    sentences = [
+        f"{direction}: {', '.join(map(str, etas))}" if len(etas) > 1 else "",
+        f"At eta {' and '.join(map(str, budgeted))} a line joins budgets" if budgeted else "",
+    ]
+    return ". ".join(sentence for sentence in sentences if sentence)
 
 
 def declared(points: Sequence[Point]) -> str:

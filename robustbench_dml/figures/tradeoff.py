@@ -13,7 +13,7 @@ from robustbench_dml.figures.key import Entry, key_below, key_beside, key_height
 from robustbench_dml.figures.look import Look, Style, looks
 from robustbench_dml.figures.marks import Across, draw_layer, joined
 from robustbench_dml.figures.naming import label_flags, label_series
-from robustbench_dml.figures.notes import declared, etas, notes
+from robustbench_dml.figures.notes import along, declared, notes
 from robustbench_dml.figures.series import Layer
 from robustbench_dml.figures.sheet import EDGE, POINT, Sheet, axis_room, from_zero, left_room, new_sheet
 
@@ -65,7 +65,7 @@ def _draw(layer: Layer, style: Style, *, keyed: bool) -> Figure | None:
             layer,
             layer.points,
             declared(layer.points),
-            etas([line for one in layer.series for line in joined(one, BENIGN)], layer.score),
+            along([line for one in layer.series for line in joined(one, BENIGN)], layer.score),
             "Grey steps: Pareto front" + ("" if layer.reported else " of what is ranked") if front else "",
         ),
     )

@@ -73,6 +73,16 @@ def test_a_curve_joins_a_defense_over_eta_and_skips_the_disqualified() -> None:
         assert list(np.ravel(line.get_ydata())) == [22, 28, 52]
 
 
+def test_the_small_print_says_what_each_line_joins() -> None:
+    """Over passes, a defense at several budgets has a line for each eta; over eta, one for each budget."""
+    budgets = [made_point(8, 20.0, budget="passes 1", passes=1e5), made_point(8, 30.0, budget="passes 9", passes=9e5)]
+    assert "At eta 8 a line joins budgets." in small_print(figure_of(made_layer(budgets)))
+    both = small_print(figure_of(made_layer(budgets, [made_point(eta, 20.0 + eta) for eta in (2, 32)])))
+    assert "Along a line eta rises with the score: 2, 32. At eta 8 a line joins budgets." in both
+    apart = small_print(figure_of(made_layer([made_point(eta, 20.0 + eta) for eta in (2, 32)])))
+    assert "Along a line eta rises with the score: 2, 32." in apart and "budgets" not in apart
+
+
 def test_points_of_one_budget_are_not_joined_over_passes_and_their_panel_is_narrow() -> None:
     layer = made_layer([made_point(eta, 20 + eta, passes=1e5 + eta) for eta in (2, 8, 32)])
     passes, counted = figure_of(layer).axes
