@@ -25,14 +25,14 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_hm_lga_ics_on_sop_runs_to_a_record(tree: Path, tmp_path: Path) -> None:
-    small = ("--eta", "2", "--pairs", "3", "--attack-steps", "1", "--precision", "auto", "--attack-precision", "auto")
+    small = ("--pairs", "3", "--attack-steps", "1", "--precision", "auto", "--attack-precision", "auto")
     answer = rbdml(*RUN, "--no-pretrained", *small, "--data-root", tree, "--out", tmp_path / "runs", "--json")
     assert answer.code == 0, answer.err
     [record] = find_records(tmp_path / "runs" / "sop")
     assert json.loads(answer.out)["digest"] == record.digest
     assert (record.spec.dataset, spec_of(record).backbone, spec_of(record).pretrained) == ("sop", "resnet18", None)
     assert spec_of(record).training.batchnorm == "train"
-    assert spec_of(record).budget.amount == round(6 * 150 * 3 / 32)  # images x epochs x (eta + 1) / 32
+    assert spec_of(record).budget.amount == round(6 * 150 * 9 / 32)  # images x epochs x (published eta + 1) / 32
     assert cost_of(record).passes <= spec_of(record).budget.amount
     assert cost_of(record).spent.iterations > 1
     assert set(record.provenance.dataset_files) == {"train", "test"}
