@@ -28,12 +28,12 @@ def notes(layer: Layer, shown: Sequence[Point], *further: str) -> str:
 
 
 def along(lines: Sequence[Sequence[Point]], score: str) -> str:
-    """What differs along lines of two points or more: eta, with its direction, or the budget where eta is the same."""
-    over = [line for line in lines if len({point.eta for point in line}) > 1]
+    """What differs along the lines of `marks.joined`: eta, with its direction, or the budget where eta is the same."""
+    over = [line for line in lines if line[0].eta != line[-1].eta]
     etas = sorted({point.eta for line in over for point in line if point.eta})
     rises = all(line[-1].values[score] > line[0].values[score] for line in over)
     direction = "Along a line eta rises with the score" if rises else "Along a line eta rises"
-    budgeted = sorted({line[0].eta for line in lines if line not in over and line[0].eta is not None})
+    budgeted = sorted({line[0].eta or 0 for line in lines if line[0].eta == line[-1].eta})
     sentences = [
         f"{direction}: {', '.join(map(str, etas))}" if len(etas) > 1 else "",
         f"At eta {' and '.join(map(str, budgeted))} a line joins budgets" if budgeted else "",
