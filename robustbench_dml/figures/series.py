@@ -151,7 +151,7 @@ def layer_of_reported(reported: Sequence[Reported]) -> Layer:
                 passes=None,
                 declared=False,
                 metered=None,
-                budget="",
+                budget=one.source,  # of one eta from two sources, neither continues the other
                 flag="",
             )
         )

@@ -28,12 +28,13 @@ const isOut = (one) => one.symbol === 'x';
 function trace(points, joined) {
   const sorted = [...points].sort((one, other) => one.order - other.order);
   const [first] = sorted;
+  const once = new Set(sorted.map((one) => one.order)).size === sorted.length;  // of one eta by two sources, neither continues the other
   const pick = (name) => sorted.map((one) => one[name] ?? 0);
   const bar = (axis) => ({type: 'data', symmetric: false, array: pick(`${axis}Up`), arrayminus: pick(`${axis}Down`), thickness: 1, width: 0,
     color: first.colour, visible: !first.hollow && `${axis}Up` in first});
   return {
     x: pick('x'), y: pick('y'), customdata: sorted.map((one) => one.of.key ?? null), type: 'scatter', name: plain(first.name), showlegend: false,
-    mode: joined && sorted.length > 1 ? 'lines+markers' : 'markers', line: {color: first.colour, width: 1.5, dash: first.dash},
+    mode: joined && once && sorted.length > 1 ? 'lines+markers' : 'markers', line: {color: first.colour, width: 1.5, dash: first.dash},
     marker: {symbol: sorted.map((one) => one.symbol + (one.hollow ? '-open' : '')), size: first.symbol === 'star' ? 13 : 11, color: pick('colour'),
       line: {color: first.hollow ? first.colour : theme('ink'), width: first.hollow ? 2 : 0.8}},
     error_x: bar('x'), error_y: bar('y'), text: sorted.map(hover), hoverinfo: 'text',

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,26 +84,31 @@ def _of(row: Row, reported: Iterable[Reported]) -> Iterator[Reported]:
 
 
 def beside_text(found: Sequence[Beside]) -> str:
-    """Some lines a row, column by column, below the evaluation of ours, and what differs by much."""
+    """Some lines a row, column by column, below the evaluation of ours; then what differs by much, and the sources."""
+    sources = dict.fromkeys(one.reported.source for one in found)
+    marks = {source: f"[{place}]" for place, source in enumerate(sources, start=1)}
     parts = []
     for where in dict.fromkeys(one.where for one in found):
         own = [one for one in found if one.where == where]
-        parts += [f"ours: {where}", entries_table(line for one in own for line in _lines(one))]
+        parts += [f"ours: {where}", entries_table(line for one in own for line in _lines(one, marks))]
     notable = [
-        f"{one.reported.defense}, eta {one.reported.eta or 0}: {name} differs by {gap:+.1f}"
+        f"{theirs.defense}, eta {theirs.eta or 0} {marks[theirs.source]}: {name} differs by {gap:+.1f}"
         for one in found
+        for theirs in (one.reported,)
         for name, gap in one.notable.items()
     ]
     limits = " or ".join(f"{limit:g} of {name}" for name, limit in NOTABLE.items())
     parts.append("\n".join([f"Differences of more than {limits}: {len(notable)}", *notable]))
+    parts.append("\n".join(f"{mark} {source}" for source, mark in marks.items()))
     return "\n\n".join(parts)
 
 
-def _lines(one: Beside) -> Iterator[dict[str, object]]:
+def _lines(one: Beside, marks: Mapping[str, str]) -> Iterator[dict[str, object]]:
     row, theirs = one.row, one.reported.values
     seeds = "seed" if len(row.seeds) == 1 else "seeds"
+    reported = f"reported {marks[one.reported.source]}"
     lines = {
-        "reported": {name: f"{value:.{decimals(name)}f}" for name, value in theirs.items()},
+        reported: {name: f"{value:.{decimals(name)}f}" for name, value in theirs.items()},
         f"ours, {seeds} {', '.join(map(str, row.seeds))}": {
             name: f"{row.values[name]:.{decimals(name)}f}" for name in one.difference
         },
@@ -115,7 +120,7 @@ def _lines(one: Beside) -> Iterator[dict[str, object]]:
         "difference": {name: f"{gap:+.{decimals(name)}f}" for name, gap in one.difference.items()},
     }
     for what, values in lines.items():
-        first = what == "reported"
+        first = what == reported
         heading = {"defense": one.reported.defense if first else "", "eta": (one.reported.eta or 0) if first else ""}
         yield {**heading, "": what, **{name: values.get(name, "") for name in NAMES.values()}}
 

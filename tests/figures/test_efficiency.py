@@ -50,7 +50,7 @@ def test_bars_are_the_intervals_and_small_marks_the_seeds(tmp_path: Path) -> Non
     assert "means over 1 to 2 seeds, small marks: single seeds" in small_print(figure)
 
 
-@pytest.mark.parametrize("dataset", ["cub", "cars", "sop", "fashion"])
+@pytest.mark.parametrize("dataset", ["cub", "cars", "sop", "fashion", "mnist"])
 def test_reported_points_are_those_of_the_file_and_hollow(dataset: str) -> None:
     reported = [one for one in read_published() if one.dataset == dataset and not one.collapsed]
     figure = figure_of(layer_of_reported(reported))

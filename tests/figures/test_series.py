@@ -84,6 +84,13 @@ def test_reported_results_are_hollow_sorted_and_without_the_collapsed() -> None:
     assert all(point.intervals == {} and point.seeds == () for point in layer.points)
 
 
+def test_of_one_eta_from_two_sources_neither_continues_the_other() -> None:
+    reported = [one for one in read_published() if one.dataset == "fashion" and one.defense == "EST[R]"]
+    [series] = layer_of_reported(reported).series
+    assert len(series.points) == 2
+    assert [len(strand) for strand in strands(series.points, by="eta")] == [1, 1]
+
+
 def test_training_without_attacks_costs_one_pass() -> None:
     regular = Reported(
         dataset="d", backbone="b", defense="regular[R]", eta=None, collapsed=False, values={"ERS": 1.0}, source="s"

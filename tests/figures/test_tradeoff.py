@@ -81,7 +81,7 @@ def test_where_none_is_ranked_there_is_no_front() -> None:
     assert "Pareto" not in small_print(figure)
 
 
-@pytest.mark.parametrize("dataset", ["cub", "cars", "sop", "fashion"])
+@pytest.mark.parametrize("dataset", ["cub", "cars", "sop", "fashion", "mnist"])
 def test_reported_points_are_those_of_the_file(dataset: str) -> None:
     reported = [one for one in read_published() if one.dataset == dataset and not one.collapsed]
     figure = figure_of(layer_of_reported(reported))

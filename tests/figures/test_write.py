@@ -189,7 +189,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(
 
 def test_the_figures_of_the_published_layer(tmp_path: Path) -> None:
     paths = write_published(read_published(), tmp_path)
-    stems = [f"{dataset}-{name}" for dataset in ("cub", "cars", "sop", "fashion") for name in NAMES[:2]]
+    stems = [f"{dataset}-{name}" for dataset in ("cub", "cars", "sop", "fashion", "mnist") for name in NAMES[:2]]
     assert [path.name for path in paths] == [f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")]
     for name in NAMES[:2]:
         written = set(texts(tmp_path / f"cub-{name}.svg"))

@@ -226,6 +226,11 @@ def test_the_reported_layer_is_a_switch_and_stays_apart(reader: Reader) -> None:
     assert set(reader.points("tradeoff")) == {None}
     drawn = "document.getElementById('plot-efficiency').data"
     assert reader.run(f"return {drawn}.every((one) => [one.marker.symbol].flat().every((name) => /-open$/.test(name)))")
+    again = f"{drawn}.filter((one) => new Set(one.x).size < one.x.length).map((one) => one.mode)"
+    assert reader.run(f"return [{drawn}.some((one) => one.mode === 'lines+markers'), {again}]") == [True, []]
+    reader.choose("#pick-dataset", "fashion (reported)")
+    reader.until(f"{again}.length > 0")
+    assert reader.run(f"return {again}") == ["markers"] * 3  # regular, EST and ACT, of one eta by two sources each
     reader.find("#reported-switch").send_keys(Keys.SPACE)
     assert not reader.find("#reported").is_displayed()
     reader.choose("#pick-dataset", "fashion-mini")
