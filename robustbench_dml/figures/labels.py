@@ -16,6 +16,7 @@ DIRECTIONS = tuple((np.cos(turn), np.sin(turn)) for turn in np.arange(16) * np.p
 DISTANCES = (6.0, 11.0, 18.0, 28.0, 40.0)  # from the point to the label, in points
 ROUNDS = 4
 FAR = 0.6  # what a point of distance costs, in square points of hidden ink
+CLEAR = 14.0  # points from a label within which the point of another one may be taken for its own
 
 
 def text_size(text: str, size: float, *, typeset: bool = False) -> tuple[float, float]:
@@ -98,7 +99,8 @@ def place(
 ) -> list[Placed]:
     """Put each label beside one of its points, inside the bounds, where it covers least and is near.
 
-    Each label takes the best of its candidates given where the others are, in turns until none moves.
+    It keeps away from the points of other labels, too, for which it might be read. Each label takes the best of its
+    candidates given where the others are, in turns until none moves.
 
     Args:
         points: of each label, at least one; any of them will do.
@@ -108,7 +110,8 @@ def place(
     """
     candidates = [_candidates(own, size, bounds) for own, size in zip(points, sizes, strict=True)]
     ink = [_overlaps(boxes, obstacles).sum(1) for boxes, _, _ in candidates]
-    costs = [one + FAR * far for one, (_, _, far) in zip(ink, candidates, strict=True)]
+    near = [_taken_for(boxes, own, points) for (boxes, _, _), own in zip(candidates, points, strict=True)]
+    costs = [one + FAR * (far + more) for one, (_, _, far), more in zip(ink, candidates, near, strict=True)]
     chosen = [int(np.argmin(cost)) for cost in costs]
     covered = [0.0] * len(chosen)
     for _ in range(ROUNDS):
@@ -143,6 +146,16 @@ def _candidates(
     if not boxes:
         boxes, owners, far = [(left, bottom, left + width, bottom + height)], [points[0]], [0.0]
     return np.asarray(boxes), np.asarray(owners), np.asarray(far)
+
+
+def _taken_for(
+    boxes: np.ndarray, own: Sequence[tuple[float, float]], points: Sequence[Sequence[tuple[float, float]]]
+) -> np.ndarray:
+    """(K,) by how much each of (K, 4) boxes is nearer than `CLEAR` to a point that is not its own, in points."""
+    foreign = sorted({point for others in points for point in others} - set(own))
+    places = np.reshape(foreign, (1, -1, 2))
+    outside = np.maximum(boxes[:, None, :2] - places, places - boxes[:, None, 2:]).clip(min=0)
+    return (CLEAR - np.linalg.norm(outside, axis=-1)).clip(min=0).max(1, initial=0)
 
 
 def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.optimize import LinearConstraint, minimize
 
-from robustbench_dml.figures.labels import place, spread, text_size, wrap
+from robustbench_dml.figures.labels import CLEAR, DISTANCES, place, spread, text_size, wrap
 
 SOME = st.lists(st.floats(0, 100), min_size=1, max_size=8)
 
@@ -97,6 +97,17 @@ def test_a_label_goes_to_that_of_its_points_where_there_is_room() -> None:
     [placed] = place([[(50, 100), (150, 100)]], [(30, 10)], wall, (0, 0, 200, 200))
     assert placed.point == (150, 100)
     assert placed.hidden == 0
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_label_keeps_clear_of_a_point_that_is_not_its_own(side: int) -> None:
+    """With room on all sides it could stand between the two, and would be read for either."""
+    other = (100 + 25 * side, 100)
+    label, _ = place([[(100, 100)], [other]], [(10, 10), (10, 10)], np.empty((0, 4)), (0, 0, 200, 200))
+    left, bottom, right, top = label.box
+    inside = [(x, y) for x in np.linspace(left, right, 51) for y in np.linspace(bottom, top, 51)]
+    assert min(np.hypot(x - other[0], y - other[1]) for x, y in inside) >= CLEAR
+    assert min(np.hypot(x - 100, y - 100) for x, y in inside) <= DISTANCES[0]
 
 
 def test_a_label_that_fits_nowhere_is_put_into_the_corner() -> None:
