@@ -70,7 +70,7 @@ class Board:
 
 
 def read_boards(leaderboards: Path) -> list[Board]:
-    """All boards, by data set, the main one first.
+    """All boards, by data set, the main one first, then those with the most rows: a page opens with the first.
 
     Raises:
         RbdmlError: an entry that cannot be read, or no such folder.
@@ -93,7 +93,7 @@ def boards_of(entries: Sequence[Listed], leaderboards: Path) -> list[Board]:
         _board(records, {record.digest: listed[record.digest] for record in records}, leaderboards)
         for records in grouped(one.judged for one in entries)
     ]
-    return sorted(boards, key=lambda board: (board.dataset, not board.main, board.folder))
+    return sorted(boards, key=lambda board: (board.dataset, not board.main, -len(board.rows), board.folder))
 
 
 def _board(records: list[Record], listed: dict[str, Listed], leaderboards: Path) -> Board:

@@ -36,6 +36,18 @@ def test_the_main_board_has_the_data_sets_own_folder_and_comes_first(leaderboard
     assert set(main.columns) == set(protocol_columns("ers"))
 
 
+@pytest.mark.parametrize("many", [64, 48])
+def test_after_the_main_board_come_those_with_the_most_rows(tmp_path: Path, many: int) -> None:
+    """Whatever their folders are called."""
+    enter_made(tmp_path, made_spec("act"))
+    for steps in (64, 48):
+        for name in ("est", "madry")[: 2 if steps == many else 1]:
+            enter_made(tmp_path, made_spec(name, evaluation={"steps": steps}))
+    boards = read_boards(tmp_path)
+    assert [(board.main, len(board.rows)) for board in boards] == [(True, 1), (False, 2), (False, 1)]
+    assert boards[1].evaluation.threat.steps == many
+
+
 def test_rows_are_ranked_and_the_disqualified_last(leaderboards: Path) -> None:
     board = read_boards(leaderboards)[0]
     assert [row.label for row in board.rows] == ["hm-lga-ics", "act", "mine.py:factory@66666666", "madry"]
