@@ -94,7 +94,7 @@ function reportedColumns(rows) {
       cell: (one) => (column.name in one.values ? number(one.values[column.name], column.decimals) : '–')})),
     {name: 'remark', words: true, width: 110, better: 0, meaning: 'collapsed: the authors report that training collapsed.',
       value: (one) => (one.collapsed ? 'collapsed' : ''), cell: (one) => (one.collapsed ? h('span', {class: 'badge bad'}, 'collapsed') : '')},
-    {name: 'source', words: true, width: 300, better: 0, meaning: 'Where it is printed.', value: (one) => one.source, cell: (one) => one.source},
+    {name: 'source', words: true, width: 540, better: 0, meaning: 'Where it is printed.', value: (one) => one.source, cell: (one) => one.source},
   ].map((column) => ({field: column.name, ...column}));
 }
 
