@@ -7,7 +7,6 @@ RECORDS is a folder of records of one data set and evaluation, of any version of
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections import Counter
@@ -19,9 +18,9 @@ import numpy as np
 from tabulate import tabulate
 
 from robustbench_dml.evaluation import protocol_columns
+from robustbench_dml.report.published import Reported, read_published
 from robustbench_dml.scores import CHANCE, empirical_robustness_score, skill_weighted_score
 
-PUBLISHED = Path(__file__).resolve().parent.parent / "leaderboards" / "published" / "published.csv"
 COLUMNS = protocol_columns("ers")
 # R@1 by chance where classes are of one size: 100 / test classes. Papers do not print the sizes of classes.
 CHANCES = {"cub": 100 / 100, "cars": 100 / 98, "sop": 100 / 11316, "fashion": 100 / 10}
@@ -32,22 +31,18 @@ Row = dict[str, Any]
 
 def published() -> list[Row]:
     """The published rows that have every column, with both scores."""
-    with PUBLISHED.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["ers"] and row["gtt"]]
-    return [_published(row) for row in rows]
+    return [_published(one) for one in read_published() if {*COLUMNS, "ERS"} <= one.values.keys()]
 
 
-def _published(row: dict[str, str]) -> Row:
-    printed = {name: float(row[name.lower().replace("+", "_plus").replace("-", "_minus").replace(":", "_")])
-               for name in COLUMNS}  # fmt: skip
-    values: dict[str, Any] = {**printed, "R@1": float(row["r_at_1"]), CHANCE: CHANCES[row["dataset"]]}
+def _published(one: Reported) -> Row:
+    values = {**one.values, CHANCE: CHANCES[one.dataset]}
     return {
-        "data set": row["dataset"],
-        "defense": row["defense"],
-        "eta": row["eta"],
+        "data set": one.dataset,
+        "defense": one.defense,
+        "eta": one.eta,
         "R@1": values["R@1"],
         "kept": 100 * float(np.mean([values[name] for name in RELATIVE])) / values["R@1"],
-        "printed": float(row["ers"]),
+        "printed": values["ERS"],
         "ERS": float(empirical_robustness_score(values, COLUMNS.values())),
         "sERS": float(skill_weighted_score(values, COLUMNS.values())),
     }
