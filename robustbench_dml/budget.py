@@ -121,7 +121,8 @@ class PropagationMeter:
     Every image through the network's forward counts once, as one of three kinds: forward only; forward and
     backward to the input; forward and backward to the weights (to both counts as weights). A backward repeated
     through the same forward is charged as another pass. Copies of the network made while the meter is on are
-    counted by the same meter. Use as a context manager, or `attach` and `detach`.
+    counted by the same meter. A part of the network called by itself, which it would not count, is refused with an
+    RbdmlError. Use as a context manager, or `attach` and `detach`.
     """
 
     def __init__(self, network: nn.Module, *, start: Spent | None = None) -> None:
@@ -136,6 +137,7 @@ class PropagationMeter:
         self._reached: list[int] = []  # images of the forwards that the backward now under way has reached
         self._handles: list[Any] = []
         self._watched: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+        self._inside = False  # a forward of the whole network
 
     @property
     def forward_only(self) -> int:
@@ -154,7 +156,13 @@ class PropagationMeter:
 
     def attach(self) -> Self:
         """Start counting."""
-        self._handles = [self._network.register_forward_hook(self._on_forward)]
+        network = self._network
+        self._handles = [
+            network.register_forward_pre_hook(self._before_forward),
+            network.register_forward_hook(self._on_forward),
+            network.register_forward_hook(self._after_forward, always_call=True),
+            *(part.register_forward_pre_hook(self._before_part) for part in network.modules() if part is not network),
+        ]
         return self
 
     def detach(self) -> None:
@@ -172,6 +180,19 @@ class PropagationMeter:
 
     def __deepcopy__(self, _: dict[int, Any]) -> Self:
         return self
+
+    def _before_forward(self, *_: object) -> None:
+        self._inside = True
+
+    def _after_forward(self, *_: object) -> None:
+        self._inside = False
+
+    def _before_part(self, part: nn.Module, _: tuple[Any, ...]) -> None:
+        if not self._inside:
+            raise RbdmlError(
+                f"a part of the network ({type(part).__name__}) was called outside of its forward, which nothing "
+                "would count: call the whole model"
+            )
 
     def _on_forward(self, network: nn.Module, _: tuple[Any, ...], output: Tensor) -> None:
         self._reached.clear()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -76,6 +77,26 @@ def test_a_copy_of_the_network_is_counted_too(network: nn.Module) -> None:
             twin(torch.rand(9, 4))
         twin(torch.rand(5, 4)).sum().backward()
         assert counts(meter) == (9, 0, 7)
+
+
+@pytest.mark.parametrize("twin", [False, True], ids=["itself", "copy"])
+def test_a_part_that_would_not_be_counted_is_refused(network: nn.Module, twin: bool) -> None:
+    images = torch.rand(3, 4)
+    with PropagationMeter(network) as meter:
+        called = copy.deepcopy(network) if twin else network
+        assert isinstance(called, nn.Sequential)
+        ways: list[Callable[[Tensor], object]] = [called.forward, called[1:], lambda x: called[2](called[:2](x))]
+        for around in ways:
+            with pytest.raises(RbdmlError, match=r"a part of the network .* was called outside of its forward"):
+                around(images)
+        assert counts(meter) == (0, 0, 0)
+        with pytest.raises(RuntimeError):  # a forward that fails leaves no door open
+            called(torch.rand(3, 9))
+        with pytest.raises(RbdmlError, match="called outside of its forward"):
+            called[0](images)
+        called(images)
+        assert counts(meter) == (3, 0, 0)
+    network[0](images)  # type: ignore[index]  # nobody counts any more
 
 
 def test_images_may_be_given_by_keyword() -> None:
