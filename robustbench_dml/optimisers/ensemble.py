@@ -53,8 +53,13 @@ class Ensemble(Optimiser):
         return Square(queries=self.square_queries)
 
     def longer(self, problem: Problem) -> Problem:
-        """The problem with as many steps as APGD takes."""
-        return replace(problem, threat=problem.threat.model_copy(update={"steps": self.steps}))
+        """The problem with as many steps as APGD takes, on the surrogate too."""
+        surrogate = problem.surrogate
+        return replace(
+            problem,
+            threat=problem.threat.model_copy(update={"steps": self.steps}),
+            surrogate=None if surrogate is None else lambda: self.longer(surrogate()),
+        )
 
     def run(self, problem: Problem) -> Tensor:
         best, lowest = problem.images, problem.values(problem.images, problem.rows)

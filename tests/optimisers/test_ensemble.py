@@ -38,6 +38,15 @@ def test_the_best_of_its_searches_for_every_image(norm: Norm) -> None:
     assert torch.equal(found, torch.stack(parts).amin(0))
 
 
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_longer_problem_is_longer_on_its_surrogate_too(norm: Norm) -> None:
+    few, many = attacked(norm, 3), attacked(norm, 9)
+    search = Transfer(optimiser="apgd")
+    found = search.run(Ensemble(steps=9).longer(few))
+    assert torch.equal(found, search.run(many))
+    assert not torch.equal(found, search.run(few))
+
+
 def test_without_a_surrogate_nothing_is_transferred() -> None:
     case = attacked("linf", 3)
     alone = replace(case, surrogate=None)
