@@ -131,9 +131,14 @@ class Arena:
 
         An image that is bit for bit the benign one keeps its embedding from the gallery, so that an attack without
         effect gives exactly the benign value, whatever the batch.
+
+        Raises:
+            RbdmlError: an embedding is not finite.
         """
         unmoved = (moved == images).flatten(1).all(1, keepdim=True)
-        return torch.where(unmoved, block.own, self.model(moved))
+        embeddings = torch.where(unmoved, block.own, self.model(moved))
+        check_finite(embeddings)
+        return embeddings
 
     def attack(self, attack: Attack, name: str, items: Items) -> dict[str, Tensor]:
         """(B,) score of each column of an attack under the evaluation's optimiser."""
@@ -179,6 +184,19 @@ def embed(model: nn.Module, split: Split, *, device: torch.device) -> Tensor:
                 expect(split, following)
             embeddings.append(model(images))
     return torch.cat(embeddings)
+
+
+def check_finite(found: Tensor) -> None:
+    """Refuse a model that has no value where an attack led.
+
+    Raises:
+        RbdmlError: some of what was made of its embeddings is not finite.
+    """
+    if not bool(found.isfinite().all()):
+        raise RbdmlError(
+            "the model's embeddings of attacked images are not finite, so nothing can be measured of them: let its "
+            "forward give unit vectors for every image in [0, 1]"
+        )
 
 
 def _check_unit(embeddings: Tensor, *, tolerance: float) -> None:

@@ -158,6 +158,15 @@ def test_an_image_that_did_not_move_keeps_its_benign_embedding() -> None:
     assert not torch.allclose(found[1], here.gallery.embeddings[ROWS[1]], atol=0.1)
 
 
+def test_embeddings_of_attacked_images_must_be_finite() -> None:
+    """Or means that are no numbers would be found out when the record is written, after the whole evaluation."""
+    here, moved = arena(), split().batch(ROWS)
+    block = here.block(Towards(), "towards", Items(here.gallery, ROWS))
+    moved[1, 0, 0, 0] = torch.nan
+    with pytest.raises(RbdmlError, match="embeddings of attacked images are not finite"):
+        here.embed(moved, split().batch(ROWS), block)
+
+
 def test_steps_in_half_precision_and_everything_else_in_full() -> None:
     here = arena(EVALUATION.model_copy(update={"precision": "bf16"}))
     assert isinstance(here.stepping, InBfloat16)

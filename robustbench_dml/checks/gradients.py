@@ -10,6 +10,7 @@ from robustbench_dml.randomness import generator
 from robustbench_dml.retrieval import mean_cosine
 
 DEAD = 0.1  # share of images without input gradient above which gradients count as masked
+HUGE = 1e30  # in place of infinity, so that a direction is left
 TINY = 1e-20  # below this an attack that averages over a gallery underflows in float32
 ALIKE = 0.99  # mean cosine between the gradients of two images above which they do not depend on the image
 REPEATED = 1e-4  # distance between two embeddings of one image above which they differ by more than rounding
@@ -32,7 +33,8 @@ def check_gradients(model: nn.Module, images: Tensor, benign: Tensor, *, seed: i
         direction = torch.randn(embeddings.shape[1], generator=generator(seed, "check direction")).to(embeddings)
         along = (embeddings @ direction).sum()
         found = torch.autograd.grad(along, images, allow_unused=True)[0] if along.requires_grad else None
-    gradient = torch.zeros_like(images) if found is None else found
+    # As the attacks see it, to which a gradient that is not a number is none.
+    gradient = torch.zeros_like(images) if found is None else found.nan_to_num(0, HUGE, -HUGE)
     embeddings = embeddings.detach()
     with torch.no_grad():
         repeated = float(torch.linalg.vector_norm(model(images) - embeddings, dim=1).max())

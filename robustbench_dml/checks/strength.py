@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustbench_dml.arena import Arena
+from robustbench_dml.arena import Arena, check_finite
 from robustbench_dml.checks.findings import Finding
 from robustbench_dml.gallery import Items
 from robustbench_dml.optimisers.apgd import AutoPGD
@@ -51,9 +51,10 @@ def check_strength(arena: Arena, items: Items) -> list[Finding]:
     followed = _with(arena, steps=max(steps, TRIALS[0]))
     gradients = {name: _end(followed, name, items, AutoPGD()) for name in OBJECTIVES}
     trials = Square(queries=min(TRIALS[0] * steps, TRIALS[1]))
-    blind = {"square": {name: _end(arena, name, items, trials) for name in OBJECTIVES}}
+    plain = _with(arena)
+    blind = {"square": {name: _end(plain, name, items, trials) for name in OBJECTIVES}}
     if arena.surrogate is not None:
-        blind["transfer"] = {name: _end(arena, name, items, Transfer()) for name in OBJECTIVES}
+        blind["transfer"] = {name: _end(plain, name, items, Transfer()) for name in OBJECTIVES}
     for kind, reached in blind.items():
         for of, other, limit in (("PGD", published, STRONGER), ("gradients", gradients, MASKED)):
             lead = max(other[name] - reached[name] for name in OBJECTIVES)
@@ -87,7 +88,9 @@ def _curve(arena: Arena, name: str, items: Items) -> list[float]:
     )
     end = problem.values(PGD().run(problem), problem.rows)
     means[-1] = end.mean()
-    return torch.stack(means).tolist()
+    curve = torch.stack(means)
+    check_finite(curve)
+    return curve.tolist()
 
 
 def _late_share(curve: list[float], steps: int) -> float:
@@ -107,4 +110,6 @@ def _share(gain: float, whole: float) -> float:
 def _end(arena: Arena, name: str, items: Items, search: Optimiser) -> float:
     attack = ATTACKS.get(name).build()
     problem = arena.problem(attack, name, arena.block(attack, name, items))
-    return float(problem.values(search.run(problem), problem.rows).mean())
+    mean = problem.values(search.run(problem), problem.rows).mean()
+    check_finite(mean)
+    return float(mean)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from math import isfinite
+
+import pytest
 import torch
 from support import SMALL_IMAGE
 from torch import Tensor, nn
@@ -50,6 +53,41 @@ def test_images_without_gradient_are_counted() -> None:
     assert findings(Model(dead=0.25)).measured["images without gradient"] == 0.25
     assert findings(Model(dead=0.25)).flags == ["no gradient"]
     assert findings(Model(dead=0.0625)).flags == []
+
+
+class Rooted(nn.Module):
+    """Pixels divided by the root of a sum: of a black image neither the root nor 0 times it has a derivative."""
+
+    def __init__(self, *, times: float) -> None:
+        super().__init__()
+        self.times = times
+
+    def forward(self, images: Tensor) -> Tensor:
+        flat = images.flatten(1)
+        return F.normalize(flat + 1e-3 + self.times * flat.square().sum(1, keepdim=True).sqrt(), dim=1)
+
+
+@pytest.mark.parametrize("times", [0.0, 1.0])
+def test_a_gradient_that_is_no_number_is_none(times: float) -> None:
+    """Attacks take it for none, and so must what looks for images that cannot be attacked."""
+    images = IMAGES.clone()
+    images[:16] = 0
+    found = findings(Rooted(times=times), images=images)
+    assert found.flags == ["no gradient"]
+    assert found.measured["images without gradient"] == 0.25
+    assert all(isfinite(value) for value in found.measured.values())
+
+
+def test_an_endless_gradient_still_has_a_direction() -> None:
+    class Steep(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return F.normalize(images.flatten(1).sqrt() + 1e-3, dim=1)
+
+    images = IMAGES.clone()
+    images[:16, ..., 0] = 0
+    found = findings(Steep(), images=images)
+    assert found.flags == []
+    assert all(isfinite(value) for value in found.measured.values())
 
 
 def test_a_model_that_cuts_the_graph_has_no_gradient() -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from support import SMALL_IMAGE
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustbench_dml.arena import arena_of
+from robustbench_dml.arena import Arena, arena_of
 from robustbench_dml.checks import Findings, strength
 from robustbench_dml.checks.strength import MASKED, check_strength
 from robustbench_dml.datasets.base import Split
+from robustbench_dml.errors import RbdmlError
 from robustbench_dml.gallery import Items
+from robustbench_dml.optimisers.base import Problem
 from robustbench_dml.protocol import Evaluation, Threat
 
 IMAGES, CLASSES = 40, 4
@@ -101,6 +105,37 @@ def test_a_model_that_resists_every_image_is_not_believed() -> None:
     findings = check(Constant())
     assert "large eps resisted" in findings.disqualifying
     assert findings.measured["recall at 1 with any image allowed"] > 0.1
+
+
+def test_a_model_without_a_value_where_an_attack_leads_is_refused() -> None:
+    class Undefined(Honest):
+        """None for images that are not those of the split."""
+
+        def forward(self, images: Tensor) -> Tensor:
+            known = (255 * images - (255 * images).round()).abs().flatten(1).amax(1, keepdim=True) < 1e-3
+            return torch.where(known, super().forward(images), torch.nan)
+
+    with pytest.raises(RbdmlError, match="embeddings of attacked images are not finite"):
+        check(Undefined(), Threat(eps=0.1, alpha=0.0123, steps=24))
+
+
+def test_every_search_is_compared_in_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lead of one over another is not to be the rounding of half precision."""
+    seen: list[str] = []
+    problem_of = Arena.problem
+
+    def watched(self: Arena, *given: Any, **named: Any) -> Problem:
+        seen.append(self.evaluation.precision)
+        return problem_of(self, *given, **named)
+
+    monkeypatch.setattr(Arena, "problem", watched)
+    evaluation = Evaluation(protocol="ers", threat=THREAT, queries=None, seed=0, precision="bf16")
+    device = torch.device("cpu")
+    other = arena_of(Honest(seed=3), split(), evaluation=evaluation, dataset="small", device=device)
+    arena = arena_of(Honest(), split(), evaluation=evaluation, dataset="small", device=device, surrogate=other)
+    check_strength(arena, Items(arena.gallery, ROWS[:4]))
+    assert set(seen) == {"fp32"}
+    assert len(seen) >= 9  # a large radius; two objectives: a curve, APGD, Square, and transfer with its surrogate's
 
 
 def test_without_a_surrogate_nothing_transfers() -> None:
