@@ -34,6 +34,7 @@ DAMAGE = (  # what zipfile and numpy make of bytes that are no archive of arrays
     MemoryError,
     IndexError,
     SyntaxError,
+    TypeError,
     struct.error,
     tokenize.TokenError,
     zlib.error,

@@ -35,8 +35,10 @@ from robustbench_dml.records import (
 )
 from robustbench_dml.report.per_query import shown_only, summary_for
 from robustbench_dml.statistics import bootstrap_interval
+from robustbench_dml.submission.audit import Audit, audit
 from robustbench_dml.submission.submit import Terms, prepared
 
+Edit = Callable[[dict[str, Any]], object]
 SMALL = ("--queries", "64", "--attack-steps", "1", "--device", "cpu")
 REGULAR = ("run", "--defense", "regular", "--dataset", "fashion-mini", "--budget", "200", "--pairs", "16", *SMALL)
 ENTRY = Entry(submitted="2026-02-03T04:05:06+00:00", by="A. Researcher")
@@ -82,6 +84,21 @@ def edit(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
     data = json.loads((run / RECORD_FILE).read_text())
     change(data)
     (run / RECORD_FILE).write_text(json.dumps(data))
+
+
+def at(*keys: str | int, value: Any) -> Edit:
+    """Sets one value of the JSON."""
+
+    def change(data: Any) -> None:
+        for key in keys[:-1]:
+            data = data[key]
+        data[keys[-1]] = value
+
+    return change
+
+
+def audited(run: Path) -> Audit:
+    return audit(read_record(run), run, Roots(), submitting=True)
 
 
 def renamed(run: Path, **spec: Any) -> Path:

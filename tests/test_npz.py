@@ -38,8 +38,12 @@ def packed(path: Path, members: list[tuple[str, bytes]], method: int = zipfile.Z
 
 def lying_header(count: int) -> bytes:
     """An array that says it has so many numbers."""
-    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({count},), }}\n".encode()
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+    return header(f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({count},), }}\n")
+
+
+def header(text: str) -> bytes:
+    """An array of nothing but its header."""
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
 
 
 def test_what_an_evaluation_writes_is_read_as_numpy_reads_it(tmp_path: Path) -> None:
@@ -71,6 +75,14 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "more queries than images": (
         lambda path: packed(path, [("query.npy", array(np.zeros(Q + 1)))]),
         r"query.npy is <f8 \(41,\)",
+    ),
+    "a header that is no dictionary of names": (
+        lambda path: packed(path, [("query.npy", header("{[]: 1}\n"))]),
+        "cannot be read as arrays",
+    ),
+    "a header with numbers for names": (
+        lambda path: packed(path, [("query.npy", header("{1: 2, 'descr': 3}\n"))]),
+        "cannot be read as arrays",
     ),
     "a shape that is a lie": (lambda path: packed(path, [("query.npy", lying_header(Q))]), "0 bytes for 40 values"),
     "a shape of terabytes": (lambda path: packed(path, [("query.npy", lying_header(10**13))]), "query.npy is <f8"),

@@ -120,7 +120,7 @@ def _at_hand(name: str, roots: Roots) -> tuple[Dataset | None, list[str]]:
     try:
         return _loaded(name, roots), []
     except MissingDataError:
-        return None, [f"'{name}' is not at hand: its files, queries and chance are not compared"]
+        return None, [f"'{name}' is not at hand: its files and chance are not compared"]
     except RbdmlError as error:
         return None, [f"'{name}' cannot be compared with: {error}"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from foreign_support import write_source
-from submission_support import REGULAR, SMALL, true_run
+from submission_support import REGULAR, SMALL, copied, true_run
 
 from robustbench_dml.boards import build as building
 
@@ -24,6 +24,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(runs: Path) -> Path:
     """The run of seed 0."""
     return _of_seed(runs, 0)
+
+
+@pytest.fixture
+def copy(run: Path, tmp_path: Path) -> Path:
+    """A copy of it to alter, without its checkpoint."""
+    return copied(run, tmp_path, checkpoint=False)
 
 
 @pytest.fixture(scope="session")

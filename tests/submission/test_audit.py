@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from submission_support import copied, edit, enter, renamed, revalued
+from submission_support import Edit, at, audited, copied, edit, enter, renamed, revalued
 
 from robustbench_dml.boards.entries import Entry, Listed, Verification, read_listed, write_entry
 from robustbench_dml.checkpoints import load_checkpoint
@@ -20,7 +20,6 @@ from robustbench_dml.errors import MissingDataError
 from robustbench_dml.evaluation import choose_queries
 from robustbench_dml.evaluation import enter as enter_arena
 from robustbench_dml.files import sha256
-from robustbench_dml.protocol import Budget
 from robustbench_dml.records import CHECKPOINT_FILE, QUERIES_FILE, Record, read_record, write_record
 from robustbench_dml.registry import DATASETS, DEFENSES
 from robustbench_dml.runs import load_dataset
@@ -29,16 +28,6 @@ from robustbench_dml.submission.audit import Audit, audit, audit_entry
 from robustbench_dml.submission.claims import LIMITS, MILD, line_problem
 
 CPU = torch.device("cpu")
-Edit = Callable[[dict[str, Any]], object]
-
-
-def audited(run: Path) -> Audit:
-    return audit(read_record(run), run, Roots(), submitting=True)
-
-
-@pytest.fixture
-def copy(run: Path, tmp_path: Path) -> Path:
-    return copied(run, tmp_path, checkpoint=False)
 
 
 def test_an_honest_record_has_neither_problem_nor_note(run: Path, second: Path, model: tuple[Path, Path]) -> None:
@@ -60,17 +49,6 @@ def test_the_flags_that_do_not_disqualify_are_those_that_the_checks_call_so(run:
             name, limit = LIMITS[one.flag]
             assert name in one.measured
             assert one.raised or one.measured[name] <= limit
-
-
-def at(*keys: str | int, value: Any) -> Edit:
-    """Sets one value of the JSON."""
-
-    def change(data: Any) -> None:
-        for key in keys[:-1]:
-            data = data[key]
-        data[keys[-1]] = value
-
-    return change
 
 
 def moved(*keys: str | int, by: float) -> Edit:
@@ -103,6 +81,10 @@ TAMPERED: dict[str, tuple[Edit, str]] = {
     "no iteration": (at("cost", "spent", "iterations", value=0), "^cost: iterations out of range"),
     "a negative cost": (at("cost", "spent", "forward_only", value=-1), "^cost: forward_only out of range"),
     "a cost beyond all numbers": (at("cost", "spent", "to_input", value=10**400), "^cost: to_input out of range"),
+    "a nominal cost beyond all numbers": (
+        at("cost", "nominal_per_iteration", value=10**400),
+        "^cost: nominal_per_iteration out of range",
+    ),
     "a collapse after the end": (at("training_end", "collapsed_at", value=10**6), "^training_end: collapsed at"),
     "a stop without collapse": (at("training_end", "stopped", value=True), "^training_end: stopped without"),
     "a collapse hidden": (
@@ -113,6 +95,14 @@ TAMPERED: dict[str, tuple[Edit, str]] = {
     "a flag that is hidden": (
         at("diagnostics", "measured", "images without gradient", value=0.9),
         "the flag 'no gradient' is missing",
+    ),
+    "a flag that is hidden with its measurement": (
+        lambda data: data["diagnostics"]["measured"].pop("lead of square over gradients"),
+        "^diagnostics: no lead of square over gradients",
+    ),
+    "what only half precision may differ by": (
+        at("diagnostics", "measured", "difference of two calls", value=0.01),
+        "the flag 'random' is missing",
     ),
     "a flag made harmless": (at("diagnostics", "flags", value=["no gradient"]), "no gradient disqualifies and is not"),
     "a flag from nowhere": (at("diagnostics", "disqualifying", value=["x"]), "^diagnostics: disqualifying flags that"),
@@ -195,40 +185,6 @@ def test_a_file_that_a_record_names_as_an_attack_is_not_run(copy: Path, tmp_path
     assert not trace.exists()
 
 
-def test_passes_over_the_budget_are_named(copy: Path) -> None:
-    def change(data: dict[str, Any]) -> None:
-        spent, more = data["cost"]["spent"], 100_000
-        spent["to_weights"] += more
-        data["cost"]["passes"] += more
-        data["cost"]["metered_per_iteration"] += more / (2 * 16 * spent["iterations"])
-        spent["iterations"] *= 100
-        data["cost"]["metered_per_iteration"] /= 100
-
-    edit(copy, change)
-    assert any("passes of a budget of 200" in problem for problem in audited(copy).problems)
-
-
-def test_a_cost_that_is_too_small_to_be_true_is_named(copy: Path) -> None:
-    def change(data: dict[str, Any]) -> None:
-        spent = data["cost"]["spent"]
-        spent.update(forward_only=0, to_input=0, to_weights=3)
-        data["cost"].update(passes=3.0, metered_per_iteration=3 / (2 * 16 * spent["iterations"]))
-
-    edit(copy, change)
-    found = audited(copy).problems
-    assert any("fewer images to the weights than" in problem for problem in found)
-    assert any("less than half of the budget" in problem for problem in found)
-
-
-@pytest.mark.parametrize(("budgeted", "problem"), [(10**6, "of a budget of 1000000:"), (1, "of a budget of 1:")])
-def test_iterations_are_those_of_the_budget(copy: Path, budgeted: int, problem: str) -> None:
-    record = read_record(copy)
-    assert record.cost is not None
-    for amount, found in ((record.cost.spent.iterations, False), (budgeted, True)):
-        copy = renamed(copy, budget=Budget(kind="iterations", amount=amount))
-        assert any(problem in one for one in audited(copy).problems) is found
-
-
 VALUES: dict[str, tuple[Callable[[dict[str, np.ndarray]], object], str]] = {
     "NaN": (lambda values: values["TMA"].put([3], np.nan), "TMA holds values that are not finite"),
     "infinity": (lambda values: values["ES:D"].put([3], np.inf), "ES:D holds values that are not finite"),
@@ -249,6 +205,12 @@ VALUES: dict[str, tuple[Callable[[dict[str, np.ndarray]], object], str]] = {
         "no float64 values of GTM",
     ),
     "no rows": (lambda values: values.pop("query"), "does not say which queries"),
+    "rows as other numbers": (
+        lambda values: values.update({"query": values["query"].astype(np.float64)}),
+        "not of the queries that seed 0 chooses",
+    ),
+    "NMI by query": (lambda values: values.update({"NMI": values["TMA"]}), "NMI is of all queries together"),
+    "chance by query": (lambda values: values.update({"chance": values["TMA"]}), "chance is of all queries together"),
 }
 
 
@@ -299,9 +261,20 @@ def test_data_that_is_not_at_hand_is_a_note(copy: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(auditing, "_loaded", absent)
     found = audited(copy)
     assert found.problems == ()
-    assert found.notes == ("'fashion-mini' is not at hand: its files, queries and chance are not compared",)
+    assert found.notes == ("'fashion-mini' is not at hand: its files and chance are not compared",)
     revalued(copy, lambda values: values["query"].put([0], values["query"][1]))
-    assert any("rows that are no 64 queries of 1500" in problem for problem in audited(copy).problems)
+    assert any("not of the queries that seed 0 chooses" in problem for problem in audited(copy).problems)
+
+
+def test_without_the_data_all_queries_are_all_images(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a record could be of those alone that its model gets right."""
+
+    def absent(*_: object) -> None:
+        raise MissingDataError("nowhere")
+
+    monkeypatch.setattr(auditing, "_loaded", absent)
+    every = renamed(copy, evaluation=read_record(copy).spec.evaluation.model_copy(update={"queries": None}))
+    assert any("not of the queries that seed 0 chooses" in problem for problem in audited(every).problems)
 
 
 def test_a_defense_that_has_changed_since_is_a_note_on_the_board(copy: Path) -> None:
