@@ -14,12 +14,13 @@ from robustbench_dml.budget import parse_budget
 from robustbench_dml.checkpoints import load_checkpoint, weights_hash
 from robustbench_dml.defense import published_params, resolve_params
 from robustbench_dml.errors import RbdmlError
-from robustbench_dml.evaluation import columns_of, protocol_named
+from robustbench_dml.evaluation import BENIGN_COLUMNS, columns_of, protocol_named
 from robustbench_dml.lookup import find_attack, find_defense, named_entry
 from robustbench_dml.parameters import resolve
 from robustbench_dml.pretrained import start_of
 from robustbench_dml.protocol import FAMILIES, Evaluation, Protocol, RunSpec, Search, Threat
 from robustbench_dml.registry import ATTACKS, BACKBONES, DATASETS, OPTIMISERS
+from robustbench_dml.scores import CHANCE, scores_of
 
 DEFAULT_BUDGET = "quick"
 
@@ -102,13 +103,13 @@ def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any]) -> Ev
     threat = _threat_changes(changed)
     _check_norm(evaluation.threat, threat)
     optimiser, search = changed.pop("optimiser", None), changed.pop("search", None) or {}
-    protocol = protocol_named(changed.get("protocol", evaluation.protocol))
+    name = changed.get("protocol", evaluation.protocol)
+    protocol = protocol_named(name)
     if protocol != protocol_named(evaluation.protocol):  # with its own settings
         evaluation = evaluation.model_copy(update={"search": protocol.search, "surrogate": None, "also": ()})
-    if optimiser or search:
-        changed["search"] = _search(optimiser or evaluation.search.optimiser, evaluation.search, search)
+    changed["search"] = _search(optimiser or evaluation.search.optimiser, evaluation.search, search)
     if "also" in changed:
-        changed["also"] = tuple(_further_attacks(changed["also"], protocol))
+        changed["also"] = tuple(_further_attacks(changed["also"], name, protocol))
     if isinstance(changed.get("surrogate"), Path):
         loaded = load_checkpoint(changed["surrogate"], device=torch.device("cpu"))
         changed["surrogate"] = weights_hash(loaded.embedder)[:16]
@@ -161,15 +162,18 @@ def _search(name: str, before: Search, overrides: Mapping[str, Any]) -> Search:
     """An optimiser with all its parameters; those of the same one before are kept."""
     cls = OPTIMISERS.get(name).cls
     owner = f"optimiser '{name}'"
-    params = resolve(cls, overrides, owner=owner, defaults=before.params if before.optimiser == name else None)
+    kept = before.params if before.optimiser == name else {}  # of a file, maybe, which may say anything
+    params = resolve(cls, {**kept, **overrides}, owner=owner)
     cls(**params)  # a value can have the type and be refused
     return Search(optimiser=name, params=params)
 
 
-def _further_attacks(names: Iterable[str], protocol: Protocol) -> list[str]:
-    """Attacks beside the protocol's, each of which fills columns of its own."""
+def _further_attacks(names: Iterable[str], of: str, protocol: Protocol) -> list[str]:
+    """Attacks beside those of this protocol, each of which fills columns of its own."""
     found: list[str] = []
-    filled = set(columns_of(protocol.attacks))
+    own_columns = columns_of(protocol.attacks)
+    scores = (score.name for score in scores_of(of, own_columns))
+    filled = {*own_columns, *BENIGN_COLUMNS, CHANCE, "query", *scores}
     for name in names:
         for attack in protocol.further if name == "published" else [find_attack(name)]:
             own = ATTACKS.get(attack).cls.searches_with

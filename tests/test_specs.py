@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -182,19 +183,47 @@ def test_attacks_are_taken_once_in_the_order_in_which_they_are_named() -> None:
     assert also == ("smooth-recall", "qa+m2", *further, "ranking-margin")
 
 
-def test_an_attack_in_a_file_can_be_named(tmp_path: Path) -> None:
-    path = tmp_path / "mine.py"
-    path.write_text(
-        "from robustbench_dml.attack import Column\n"
-        "from robustbench_dml.attacks.mismatch import TargetedMismatch\n"
-        "from robustbench_dml.registry import register_attack\n"
-        "column = Column(name='OWN', meaning='m', scale=1, ers_slope=1, ers_offset=0)\n"
-        "register_attack('specs-own', summary='s', paper='p', columns=(column,))(TargetedMismatch)\n"
-    )
-    try:
-        assert changed_evaluation(PUBLISHED, {"also": [f"{path}:specs-own"]}).also == ("specs-own",)
-    finally:
-        ATTACKS._entries.pop("specs-own", None)
+@pytest.fixture
+def attack_file(tmp_path: Path) -> Iterator[Callable[[str], str]]:
+    """Writes an attack that fills one column of this name, and says how to name it."""
+
+    def write(column: str) -> str:
+        path = tmp_path / "mine.py"
+        path.write_text(
+            "from robustbench_dml.attack import Column\n"
+            "from robustbench_dml.attacks.mismatch import TargetedMismatch\n"
+            "from robustbench_dml.registry import register_attack\n"
+            f"column = Column(name={column!r}, meaning='m', scale=1, ers_slope=1, ers_offset=0)\n"
+            "register_attack('specs-own', summary='s', paper='p', columns=(column,))(TargetedMismatch)\n"
+        )
+        return f"{path}:specs-own"
+
+    yield write
+    ATTACKS._entries.pop("specs-own", None)
+
+
+def test_an_attack_in_a_file_can_be_named(attack_file: Callable[[str], str]) -> None:
+    assert changed_evaluation(PUBLISHED, {"also": [attack_file("OWN")]}).also == ("specs-own",)
+
+
+@pytest.mark.parametrize("column", ["R@1", "NMI", "chance", "query", "ERS", "sERS", "GTM"])
+def test_an_attack_fills_no_column_that_is_something_else(column: str, attack_file: Callable[[str], str]) -> None:
+    with pytest.raises(RbdmlError, match=f"attack 'specs-own' fills column {column}, which is filled"):
+        changed_evaluation(PUBLISHED, {"also": [attack_file(column)]})
+
+
+@pytest.mark.parametrize(
+    ("params", "part"),
+    [
+        ({"restarts": 1, "foo": 2}, "optimiser 'pgd' has no parameter 'foo'"),
+        ({"random_start": False, "restarts": "x"}, "parameter 'restarts' cannot be 'x'"),
+    ],
+)
+def test_what_a_file_says_of_a_search_is_looked_at(params: dict[str, Any], part: str) -> None:
+    """Those of a checkpoint may be from a version whose optimiser had others."""
+    before = PUBLISHED.model_copy(update={"search": Search(optimiser="pgd", params=params)})
+    with pytest.raises(RbdmlError, match=part):
+        changed_evaluation(before, {})
 
 
 # The precision of training
