@@ -101,7 +101,8 @@ def look_closely(arena: Arena, name: str, row: int) -> CloseUp:
         moved = arena.optimiser.run(problem)
     embedding = arena.embed(moved, problem.images, block)
     targets = tuple(block.targets[0].tolist())
-    query, followed = (targets[0], (row,)) if attack.of_candidate else (row, targets)
+    others = tuple(one for one in targets if one != row)  # a published attack may aim at the query itself
+    query, followed = (targets[0], (row,)) if attack.of_candidate else (row, others)
     before, after = (_ranking(gallery, row, one, query=query, followed=followed) for one in (block.own, embedding))
     named = {row, *targets, *before.top, *after.top}
     scores = [attack.score(one, block) for one in (block.own, embedding)]

@@ -81,7 +81,8 @@ def _git(*arguments: str) -> str | None:
 def defense_source(info: DefenseInfo) -> str:
     """SHA-256 of the file that defines a defense, or of all files of its folder where it has one of its own."""
     path = Path(inspect.getfile(info.cls))
-    own_folder = (path.parent / "__init__.py").is_file() and info.cls.__module__.count(".") > 2
+    module = info.cls.__module__  # that of a file holds its path, dots and all
+    own_folder = module.startswith("robustbench_dml.defenses.") and module.count(".") > 2
     return source_hash(sorted(path.parent.glob("*.py")) if own_folder else [path])
 
 

@@ -73,6 +73,16 @@ def test_lists_and_places_are_those_of_a_loop(name: str, twins: bool) -> None:
         }
 
 
+def test_the_query_is_not_looked_for_in_its_own_list() -> None:
+    """The published code's GTM can aim at the query itself."""
+    where, aimed = arena(), []
+    for row in range(24):
+        close = look_closely(where, "gtm-published", row)
+        assert set(close.before.places) == set(close.after.places) == set(close.targets) - {row}
+        aimed += [row] * (row in close.targets)
+    assert aimed
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_values_are_those_of_the_evaluation(name: str) -> None:
     where, untouched = arena(), arena(steps=0)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from robustbench_dml.defense import build_defense
+from robustbench_dml.errors import RbdmlError
 from robustbench_dml.protocol import FAMILIES, RunSpec
 from robustbench_dml.registry import DATASETS
-
-UNTOLD = {"steps"}  # eta has a column of its own
 
 
 def changed_training(spec: RunSpec) -> list[str]:
@@ -21,8 +21,19 @@ def changed_training(spec: RunSpec) -> list[str]:
     lengths = [
         f"{name}={value * 255:g}/255" if name in ("eps", "alpha") else f"{name}={value}"
         for name, value in own.threat
-        if name not in UNTOLD and value != getattr(usual.threat, name)
+        if name != "steps" and value != getattr(usual.threat, name)
     ]
+    if own.threat.steps != usual.threat.steps and not _in_its_column(spec):
+        lengths.append(f"eta={own.threat.steps}")
     unusual = [f"batchnorm={own.batchnorm}"] if (own.batchnorm == "frozen") != started else []
     first = [] if started == family.pretrained else ["pretrained" if started else "from scratch"]
     return [*lengths, *changed, *unusual, *first]
+
+
+def _in_its_column(spec: RunSpec) -> bool:
+    """Whether eta is to be seen in the published cost of an iteration, which tables have a column for."""
+    try:
+        cost = build_defense(spec.defense, spec.params, spec.training.threat).nominal_cost
+    except RbdmlError:  # of a defense that is not here
+        return True
+    return cost == spec.training.threat.steps + 1

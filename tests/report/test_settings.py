@@ -39,6 +39,20 @@ def test_what_was_changed_is_said(training: dict[str, Any], told: list[str]) -> 
     assert changed_training(spec) == told
 
 
+@pytest.mark.parametrize(
+    ("defense", "eta", "told"),
+    [("hm-free", 8, ["eta=8"]), ("hm-free", 32, []), ("hm-s-lga", 8, []), ("regular", 32, [])],
+)
+def test_eta_is_told_where_the_published_cost_does_not_show_it(defense: str, eta: int, told: list[str]) -> None:
+    spec = make_spec(defense=defense, dataset="fashion-mini", training={"eta": eta})
+    assert changed_training(spec) == told
+
+
+def test_of_a_defense_that_is_not_here_eta_is_taken_to_be_in_its_column() -> None:
+    spec = make_spec(defense="act", dataset="fashion-mini", training={"eta": 8})
+    assert changed_training(spec.model_copy(update={"defense": "theirs"})) == []
+
+
 def test_a_network_from_scratch_is_told_where_the_papers_start_from_imagenet() -> None:
     spec = make_spec(defense="act", dataset="cub", pretrained=False)
     assert changed_training(spec) == ["from scratch"]
