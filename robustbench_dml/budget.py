@@ -137,7 +137,8 @@ class PropagationMeter:
         self._reached: list[int] = []  # images of the forwards that the backward now under way has reached
         self._handles: list[Any] = []
         self._watched: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-        self._inside = False  # a forward of the whole network
+        self._counting = False
+        self._depth = 0  # of forwards of the whole network that are under way
 
     @property
     def forward_only(self) -> int:
@@ -156,7 +157,7 @@ class PropagationMeter:
 
     def attach(self) -> Self:
         """Start counting."""
-        network = self._network
+        network, self._counting = self._network, True
         self._handles = [
             network.register_forward_pre_hook(self._before_forward),
             network.register_forward_hook(self._on_forward),
@@ -169,7 +170,7 @@ class PropagationMeter:
         """Stop counting."""
         for handle in self._handles:
             handle.remove()
-        self._handles = []
+        self._handles, self._counting = [], False
         self._watched.clear()
 
     def __enter__(self) -> Self:
@@ -182,13 +183,13 @@ class PropagationMeter:
         return self
 
     def _before_forward(self, *_: object) -> None:
-        self._inside = True
+        self._depth += 1
 
     def _after_forward(self, *_: object) -> None:
-        self._inside = False
+        self._depth -= 1
 
     def _before_part(self, part: nn.Module, _: tuple[Any, ...]) -> None:
-        if not self._inside:
+        if self._counting and self._depth == 0:  # a copy keeps its hooks when nobody counts any more
             raise RbdmlError(
                 f"a part of the network ({type(part).__name__}) was called outside of its forward, which nothing "
                 "would count: call the whole model"

@@ -96,7 +96,24 @@ def test_a_part_that_would_not_be_counted_is_refused(network: nn.Module, twin: b
             called[0](images)
         called(images)
         assert counts(meter) == (3, 0, 0)
-    network[0](images)  # type: ignore[index]  # nobody counts any more
+    called[0](images)  # nobody counts any more
+
+
+def test_a_network_may_call_itself() -> None:
+    class Mirrored(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = nn.Linear(4, 2)
+
+        def forward(self, images: Tensor, *, both: bool = True) -> Tensor:
+            turned = self(images.flip(1), both=False) if both else 0
+            found: Tensor = self.part(images) + turned
+            return found
+
+    network = Mirrored()
+    with PropagationMeter(network) as meter:
+        network(torch.rand(3, 4))
+        assert counts(meter) == (6, 0, 0)
 
 
 def test_images_may_be_given_by_keyword() -> None:
