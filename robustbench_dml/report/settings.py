@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from robustbench_dml.defense import build_defense
+from robustbench_dml.defense import build_defense, resolve_params
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.protocol import FAMILIES, RunSpec
-from robustbench_dml.registry import DATASETS
+from robustbench_dml.registry import DATASETS, DEFENSES
 
 
 def changed_training(spec: RunSpec) -> list[str]:
@@ -33,7 +33,8 @@ def changed_training(spec: RunSpec) -> list[str]:
 def _in_its_column(spec: RunSpec) -> bool:
     """Whether eta is to be seen in the published cost of an iteration, which tables have a column for."""
     try:
-        cost = build_defense(spec.defense, spec.params, spec.training.threat).nominal_cost
-    except RbdmlError:  # of a defense that is not here
+        params = resolve_params(DEFENSES.get(spec.defense), spec.params)
+        cost = build_defense(spec.defense, params, spec.training.threat).nominal_cost
+    except RbdmlError:  # a defense that is not here, or was another one
         return True
     return cost == spec.training.threat.steps + 1

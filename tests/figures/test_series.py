@@ -65,6 +65,14 @@ def test_the_same_by_two_names_is_one_series_and_what_was_trained_otherwise_anot
     assert names == {"ACT[S]": 2, "ACT[S], lr=0.01": 1}
 
 
+def test_eta_alone_makes_no_other_series_where_the_published_cost_does_not_tell_it(tmp_path: Path) -> None:
+    for training in ({"eta": 8}, {"eta": 32}, {"lr": 0.01}):
+        enter_made(tmp_path, made_spec("hm-free", training=training))
+    series = layer_of_board(main_board(tmp_path)).series
+    assert sorted(len(one.points) for one in series) == [1, 2]
+    assert not any("eta=" in one.name for one in series)
+
+
 def test_two_models_from_one_file_have_their_weights_in_their_names(tmp_path: Path) -> None:
     enter_made(tmp_path, foreign_spec())
     enter_made(tmp_path, foreign_spec().model_copy(update={"weights": "7" * 64}))
