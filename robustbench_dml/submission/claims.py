@@ -10,7 +10,7 @@ from typing import Any
 
 from robustbench_dml.checks import gradients, strength
 from robustbench_dml.collapse import collapse_cause
-from robustbench_dml.defense import build_defense, resolve_params
+from robustbench_dml.defense import Defense, build_defense, resolve_params
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.protocol import Evaluation, ForeignSpec, Frozen, RunSpec
 from robustbench_dml.records import Cost, Record
@@ -162,11 +162,18 @@ def flag_problems(record: Record) -> Iterator[str]:
     unmeasured = sorted(_measured(record.spec.evaluation) - set(found.measured))
     if unmeasured:
         yield f"diagnostics: no {unmeasured[0]}: evaluate again"
-    exact = isinstance(record.spec, RunSpec)  # weights that were trained here are in float32
+    exact = _evaluated_as_trained(record.spec)
     for flag, (name, most) in LIMITS.items():
         limit = gradients.REPEATED if exact and most == gradients.REPEATED_HALF else most
         if found.measured.get(name, 0.0) > limit and flag not in found.flags:
             yield f"diagnostics: {name} is {found.measured[name]:.3g}, and the flag '{flag}' is missing: evaluate again"
+
+
+def _evaluated_as_trained(spec: RunSpec | ForeignSpec) -> bool:
+    """Whether the weights that were attacked are those that were trained, which are in float32."""
+    if not isinstance(spec, RunSpec) or spec.defense not in DEFENSES:
+        return False
+    return DEFENSES.get(spec.defense).cls.deploy is Defense.deploy
 
 
 def _measured(evaluation: Evaluation) -> set[str]:
@@ -252,4 +259,5 @@ def _budget_problems(spec: RunSpec, cost: Cost) -> Iterator[str]:
     slow = COSTLIEST * cost.spent.seconds / cost.spent.iterations + HICCUP
     spent, more = {"passes": (cost.passes, iteration), "seconds": (cost.spent.seconds, slow)}.get(kind, (0.0, 0.0))
     if spent > spec.budget.amount + more:
-        yield f"cost: {spent:g} {kind} of a budget of {spec.budget.amount}: it was altered; run again"
+        how = "altered, or held up in its last iteration" if kind == "seconds" else "altered"
+        yield f"cost: {spent:g} {kind} of a budget of {spec.budget.amount}: it was {how}; run again"

@@ -10,6 +10,7 @@ from submission_support import at, audited, edit, renamed
 
 from robustbench_dml.protocol import Budget
 from robustbench_dml.records import read_record
+from robustbench_dml.registry import DEFENSES
 
 
 def test_passes_over_the_budget_are_named(copy: Path) -> None:
@@ -62,3 +63,12 @@ def test_iterations_are_those_of_the_budget(copy: Path, budgeted: int, problem: 
     for amount, found in ((record.cost.spent.iterations, False), (budgeted, True)):
         copy = renamed(copy, budget=Budget(kind="iterations", amount=amount))
         assert any(problem in one for one in audited(copy).problems) is found
+
+
+def test_what_is_deployed_in_half_precision_may_differ_by_more(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checks cannot have raised a flag that the model they looked at did not deserve."""
+    edit(copy, at("diagnostics", "measured", "difference at eps 0", value=0.01))
+    [problem] = audited(copy).problems
+    assert "the flag 'not benign at eps 0' is missing" in problem
+    monkeypatch.setattr(DEFENSES.get("regular").cls, "deploy", lambda self, model: model.half())
+    assert audited(copy).problems == ()
