@@ -39,7 +39,7 @@ class CloseUp:
         row: the attacked image, by its row in the test split.
         targets: gallery rows that the attack is about.
         query: whose list is shown: the attacked image, or the first target where candidates are attacked.
-        followed: rows whose places in the list matter: the targets, or the attacked candidate.
+        followed: rows whose places in the list matter: the targets but for the query, or the attacked candidate.
         labels: the class of every row that is named here.
         images: (2, C, H, W) the attacked image before and after, in [0, 1].
         before: the list before the attack.

@@ -15,6 +15,8 @@ from robustbench_dml.defense import usual_params
 from robustbench_dml.errors import RbdmlError
 from robustbench_dml.registry import ATTACKS, DEFENSES, NOTATIONS, DefenseInfo
 
+FILE_MODULE = "rbdml_file_"  # begins the name of the module that a file of a user is loaded as
+
 WITH_SAMPLER = re.compile(r"([A-Za-z-]+)\[([A-Z])\]")  # ACT[S], EST[R]
 IN_A_FILE = re.compile(r"(.+\.py):([^:/\\]+)")
 
@@ -76,7 +78,7 @@ def load_module(path: Path) -> ModuleType:
         RbdmlError: there is no such file, or it fails.
     """
     try:
-        module_name, there = f"rbdml_file_{path.resolve()}", path.is_file()
+        module_name, there = f"{FILE_MODULE}{path.resolve()}", path.is_file()
     except (OSError, ValueError, RuntimeError):  # a name that no file can have, or links in a circle
         module_name, there = "", False
     if module_name in sys.modules:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from robustbench_dml.devices.team import size
+from robustbench_dml.lookup import FILE_MODULE
 from robustbench_dml.protocol import PROTOCOLS, Evaluation
 from robustbench_dml.registry import ATTACKS, OPTIMISERS, DefenseInfo
 
@@ -81,8 +82,8 @@ def _git(*arguments: str) -> str | None:
 def defense_source(info: DefenseInfo) -> str:
     """SHA-256 of the file that defines a defense, or of all files of its folder where it has one of its own."""
     path = Path(inspect.getfile(info.cls))
-    module = info.cls.__module__  # that of a file holds its path, dots and all
-    own_folder = module.startswith("robustbench_dml.defenses.") and module.count(".") > 2
+    alone = info.cls.__module__.startswith(FILE_MODULE)  # its path is in that name, dots and all
+    own_folder = not alone and (path.parent / "__init__.py").is_file() and info.cls.__module__.count(".") > 2
     return source_hash(sorted(path.parent.glob("*.py")) if own_folder else [path])
 
 
