@@ -14,7 +14,7 @@ from robustbench_dml.budget import parse_budget
 from robustbench_dml.checkpoints import load_checkpoint, weights_hash
 from robustbench_dml.defense import published_params, resolve_params
 from robustbench_dml.errors import RbdmlError
-from robustbench_dml.evaluation import BENIGN_COLUMNS, columns_of, protocol_named
+from robustbench_dml.evaluation import BENIGN_COLUMNS, columns_of, protocol_columns, protocol_named
 from robustbench_dml.lookup import find_attack, find_defense, named_entry
 from robustbench_dml.parameters import resolve
 from robustbench_dml.pretrained import start_of
@@ -109,7 +109,7 @@ def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any]) -> Ev
         evaluation = evaluation.model_copy(update={"search": protocol.search, "surrogate": None, "also": ()})
     changed["search"] = _search(optimiser or evaluation.search.optimiser, evaluation.search, search)
     if "also" in changed:
-        changed["also"] = tuple(_further_attacks(changed["also"], name, protocol))
+        changed["also"] = tuple(_further_attacks(changed["also"], name))
     if isinstance(changed.get("surrogate"), Path):
         loaded = load_checkpoint(changed["surrogate"], device=torch.device("cpu"))
         changed["surrogate"] = weights_hash(loaded.embedder)[:16]
@@ -168,12 +168,12 @@ def _search(name: str, before: Search, overrides: Mapping[str, Any]) -> Search:
     return Search(optimiser=name, params=params)
 
 
-def _further_attacks(names: Iterable[str], of: str, protocol: Protocol) -> list[str]:
+def _further_attacks(names: Iterable[str], of: str) -> list[str]:
     """Attacks beside those of this protocol, each of which fills columns of its own."""
     found: list[str] = []
-    own_columns = columns_of(protocol.attacks)
-    scores = (score.name for score in scores_of(of, own_columns))
-    filled = {*own_columns, *BENIGN_COLUMNS, CHANCE, "query", *scores}
+    protocol, counting = protocol_named(of), protocol_columns(of)
+    scores = (score.name for score in scores_of(of, counting))
+    filled = {*counting, *BENIGN_COLUMNS, CHANCE, "query", *scores}
     for name in names:
         for attack in protocol.further if name == "published" else [find_attack(name)]:
             own = ATTACKS.get(attack).cls.searches_with

@@ -65,6 +65,7 @@ def made_record(
     files: dict[str, str] | None = None,
     passes: int = 3_000_000,
     metered: float = 21.25,
+    nominal: int | None = None,
 ) -> Record:
     """The record with the means and the scores of these values; intervals are 2% to either side."""
     evaluation = spec.evaluation
@@ -78,7 +79,7 @@ def made_record(
     cost = Cost(
         spent=spent,
         passes=spent.passes,
-        nominal_per_iteration=1 if not isinstance(spec, RunSpec) else spec.training.threat.steps + 1,
+        nominal_per_iteration=nominal or (spec.training.threat.steps + 1 if isinstance(spec, RunSpec) else 1),
         metered_per_iteration=metered,
         peak_memory_bytes=10**9,
     )

@@ -161,7 +161,7 @@ def settings_of(row: Row) -> str:
     spec = row.records[0].spec
     if not isinstance(spec, RunSpec):
         return "-"
-    return ", ".join([name_of(spec.budget, spec.dataset), *changed_training(spec)])
+    return ", ".join([name_of(spec.budget, spec.dataset), *changed_training(spec, column=row.eta)])
 
 
 def _cost(row: Row) -> str:

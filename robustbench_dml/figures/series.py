@@ -194,9 +194,7 @@ def _names(rows: Sequence[Row]) -> list[str]:
 
 def _told(spec: RunSpec | ForeignSpec, name: str) -> str:
     """A name that several share, with what sets this one apart."""
-    if not isinstance(spec, RunSpec):
-        return spec.label
-    return ", ".join([name, *(one for one in changed_training(spec) if not one.startswith("eta="))])
+    return ", ".join([name, *changed_training(spec)]) if isinstance(spec, RunSpec) else spec.label
 
 
 def _kind(spec: RunSpec | ForeignSpec) -> str:

@@ -106,7 +106,7 @@ def _row(board: Board, row: Row, names: Sequence[str], looks: Looks, shared: Sha
         "nominal": None if first.cost is None else first.cost.nominal_per_iteration,
         "metered": None if row.metered is None else brief(row.metered),
         "budget": _budget(first.spec),
-        "settings": changed_training(first.spec) if isinstance(first.spec, RunSpec) else [],
+        "settings": changed_training(first.spec, column=row.eta) if isinstance(first.spec, RunSpec) else [],
         "status": board.status(row),
         "flags": row.flags,
         "disqualifying": row.disqualifying,

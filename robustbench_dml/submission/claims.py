@@ -254,10 +254,10 @@ def _model_problems(record: Record, spec: ForeignSpec) -> Iterator[str]:
 
 def _budget_problems(spec: RunSpec, cost: Cost) -> Iterator[str]:
     """The last iteration may overshoot where it is the costliest so far, and by no more than an iteration can cost."""
-    kind = spec.budget.kind
+    kind, spent = spec.budget.kind, cost.spent.of(spec.budget)
     iteration = COSTLIEST * max(cost.nominal_per_iteration, cost.metered_per_iteration) * 2 * spec.training.pairs
     slow = COSTLIEST * cost.spent.seconds / cost.spent.iterations + HICCUP
-    spent, more = {"passes": (cost.passes, iteration), "seconds": (cost.spent.seconds, slow)}.get(kind, (0.0, 0.0))
-    if spent > spec.budget.amount + more:
+    more = {"passes": iteration, "seconds": slow}
+    if kind in more and spent > spec.budget.amount + more[kind]:
         how = "altered, or held up in its last iteration" if kind == "seconds" else "altered"
         yield f"cost: {spent:g} {kind} of a budget of {spec.budget.amount}: it was {how}; run again"

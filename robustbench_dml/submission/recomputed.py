@@ -15,7 +15,7 @@ from robustbench_dml.npz import Values
 from robustbench_dml.randomness import seed_of
 from robustbench_dml.records import Record
 from robustbench_dml.registry import DATASETS
-from robustbench_dml.report.per_query import summary_for
+from robustbench_dml.report.per_query import shown_only, summary_for
 from robustbench_dml.scores import CHANCE, fixed_list_recall, scores_of
 from robustbench_dml.statistics import bootstrap_interval
 from robustbench_dml.submission.claims import same
@@ -105,7 +105,7 @@ def _benign_problems(record: Record, values: Values, dataset: Dataset | None) ->
 
 
 def _mean_problems(record: Record, values: Values) -> Iterator[str]:
-    shown = {name: values[name] for name in (*SHARES, *record.attacked)}
+    shown = shown_only(record, values)
     summary = summary_for(record)
     found = summary({name: np.asarray(array.mean()) for name, array in shown.items()})
     for name, value in found.items():

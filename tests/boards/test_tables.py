@@ -110,3 +110,10 @@ def test_a_changed_setting_is_told(tmp_path: Path) -> None:
     enter_made(tmp_path, made_spec("act", training={"lr": 0.01}, budget="1M"))
     [costs] = [tables_in(board_markdown(board))[0] for board in read_boards(tmp_path)]
     assert list(costs["settings"]) == ["1M, lr=0.01"]
+
+
+def test_an_eta_that_its_column_does_not_show_is_told(tmp_path: Path) -> None:
+    for eta in (8, 32):
+        enter_made(tmp_path, made_spec("hm-free", training={"eta": eta}, budget="1M"), level=eta / 100, nominal=1)
+    [costs] = [tables_in(board_markdown(board))[0] for board in read_boards(tmp_path)]
+    assert sorted(costs["settings"]) == ["1M", "1M, eta=8"]

@@ -254,11 +254,17 @@ def test_a_model_that_is_not_the_one_of_its_spec_is_named(model: tuple[Path, Pat
     assert any("not of the source and the weights" in problem for problem in audited(copy).problems)
 
 
-def test_data_that_is_not_at_hand_is_a_note(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data set is not at hand."""
+
     def absent(*_: object) -> None:
         raise MissingDataError("nowhere")
 
     monkeypatch.setattr(auditing, "_loaded", absent)
+
+
+def test_data_that_is_not_at_hand_is_a_note(copy: Path, no_data: None) -> None:
     found = audited(copy)
     assert found.problems == ()
     assert found.notes == ("'fashion-mini' is not at hand: its files and chance are not compared",)
@@ -266,13 +272,8 @@ def test_data_that_is_not_at_hand_is_a_note(copy: Path, monkeypatch: pytest.Monk
     assert any("not of the queries that seed 0 chooses" in problem for problem in audited(copy).problems)
 
 
-def test_without_the_data_all_queries_are_all_images(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_data_all_queries_are_all_images(copy: Path, no_data: None) -> None:
     """Or a record could be of those alone that its model gets right."""
-
-    def absent(*_: object) -> None:
-        raise MissingDataError("nowhere")
-
-    monkeypatch.setattr(auditing, "_loaded", absent)
     every = renamed(copy, evaluation=read_record(copy).spec.evaluation.model_copy(update={"queries": None}))
     assert any("not of the queries that seed 0 chooses" in problem for problem in audited(every).problems)
 
