@@ -37,7 +37,6 @@ def status(names: tuple[str, ...], data_root: Path | None, verify: bool, as_json
 @DATA_ROOT
 @click.option("--from", "source", type=click.Path(path_type=Path), help="An archive or a folder that is here already.")
 @click.option("--url", "urls", multiple=True, help="A mirror: the file's address, or its folder's; repeatable.")
-@click.option("--size", type=int, help="Side of the drawings of `emoji`.  [default: 64]")
 @click.option("--no-cache", is_flag=True, help="Check the images without keeping them decoded.")
 @click.option("--quiet", is_flag=True, help="Print the folder of the set and nothing else.")
 def prepare(
@@ -45,7 +44,6 @@ def prepare(
     data_root: Path | None,
     source: Path | None,
     urls: tuple[str, ...],
-    size: int | None,
     no_cache: bool,
     quiet: bool,
 ) -> None:
@@ -55,13 +53,8 @@ def prepare(
     """
     from robustbench_dml.datasets.base import Order, Roots
     from robustbench_dml.datasets.status import prepare_dataset
-    from robustbench_dml.errors import RbdmlError
     from robustbench_dml.progress import Progress
 
-    if size is not None:
-        if name != "emoji":
-            raise RbdmlError(f"--size is for 'emoji', not for '{name}': leave it out")
-        name = f"{name}:{size}"
     roots = Roots(data_root, cache=not no_cache, progress=Progress(quiet))
     found = prepare_dataset(name, roots, Order(urls, source))
     click.echo(found.where)

@@ -211,18 +211,6 @@ FAMILIES = {
         epochs=150,
         pretrained=True,
     ),
-    # Not published: the threat and the batches of rgb224 for small images and networks that start from nothing.
-    "rgb64": Family(
-        training=Training(
-            threat=Threat(eps=8 / 255, alpha=1 / 255, steps=8),
-            pairs=56,
-            lr=1e-4,
-            weight_decay=4e-4,
-            transform="crop and flip",
-        ),
-        attack=Threat(eps=8 / 255, alpha=3 / 255, steps=32),
-        epochs=150,
-    ),
     "grey28": Family(
         training=Training(threat=Threat(eps=77 / 255, alpha=3 / 255, steps=32), pairs=128, lr=1e-3, weight_decay=1e-7),
         attack=Threat(eps=77 / 255, alpha=3 / 255, steps=32),

@@ -55,7 +55,7 @@ def dataset() -> Dataset:
     means = torch.rand(3, 3, 1, 1, generator=rng)[labels]
     images = (127 * (means + torch.rand(60, 3, 12, 12, generator=rng))).to(torch.uint8)
     split = Split(images, labels, crop=9)
-    return Dataset("emoji", split, split, {})
+    return Dataset("crops", split, split, {})
 
 
 def spec(**training: object) -> RunSpec:

@@ -224,7 +224,6 @@ def test_a_preparation_without_a_terminal_shows_no_bar(birds: Tree) -> None:
 BAD = {
     "unknown name": (("prepare", "cubs"), "unknown data set 'cubs': did you mean 'cub'? `rbdml list datasets`"),
     "unknown name of a status": (("status", "cubs"), "unknown data set 'cubs': did you mean 'cub'?"),
-    "size of another set": (("prepare", "sop", "--size", "64"), "--size is for 'emoji', not for 'sop': leave it out"),
     "source that is not there": (("prepare", "sop", "--from", "/no/tree.zip"), "/no/tree.zip: no such file or folder"),
     "source of an embedded set": (("prepare", "fashion-mini", "--from", "."), "not to be had from elsewhere"),
     "address of a strange kind": (("prepare", "cub", "--url", "ftp://x/y.tgz"), "cannot download from 'ftp://x/y.tgz'"),
@@ -232,7 +231,6 @@ BAD = {
     "no name": (("prepare",), "Missing argument 'NAME'"),
     "folder that is not there": (("prepare", "folder:/no/where"), "/no/where: cannot be read"),
     "status of a folder that is not there": (("status", "folder:/no/where"), "/no/where: cannot be read"),
-    "size of no emoji": (("prepare", "emoji:large"), "'emoji:large' is no size"),
 }
 
 

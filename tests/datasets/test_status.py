@@ -57,8 +57,6 @@ def test_what_cannot_be_got_says_so(tmp_path: Path) -> None:
     write_folder(tmp_path / "mine")
     with pytest.raises(RbdmlError, match="leave --from and --url out"):
         prepare_dataset(f"folder:{tmp_path / 'mine'}", Roots(), Order(urls=("http://127.0.0.1/",)))
-    with pytest.raises(RbdmlError, match="leave --url out"):
-        prepare_dataset("emoji", Roots(tmp_path), Order(urls=("http://127.0.0.1/",)))
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
@@ -90,12 +88,7 @@ def test_one_thing_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         for path in ("mine", "./mine", tmp_path / "mine", "mine/../mine")
     }
     assert names == {f"folder:{tmp_path / 'mine'}"}
-    assert DATASETS.get("emoji:64") is DATASETS.get("emoji")
-    assert DATASETS.get("emoji:0224").name == "emoji:224"
     assert BACKBONES.get("torchvision:resnet18") is BACKBONES.get("resnet18")
-    for odd in ("emoji:", "emoji:big", "emoji:" + "9" * 5000):
-        with pytest.raises(RbdmlError, match="is no size"):
-            DATASETS.get(odd)
 
 
 def test_the_place_of_a_record_is_one_folder_below_the_others(tmp_path: Path) -> None:

@@ -33,7 +33,6 @@ POOL: tuple[Any, ...] = (
     "n" * 300,
     "0" * 64,
     "fashion-mini",
-    "emoji:64",
     "folder:.",
     "ers-published",
     "autorank",

@@ -22,7 +22,7 @@ from safetensors.torch import save
 
 from robustbench_dml.budget import Spent
 from robustbench_dml.checkpoints import load_checkpoint, read_tensors, write_tensors
-from robustbench_dml.datasets import archives, cars, cub, emoji, idx, sop
+from robustbench_dml.datasets import archives, cars, cub, idx, sop
 from robustbench_dml.datasets.base import Roots
 from robustbench_dml.datasets.images import decode
 from robustbench_dml.embedder import build_embedder
@@ -60,12 +60,6 @@ def _two(read: Callable[[Roots], object], first: str, second: str) -> Callable[[
 def _mat(data: bytes, folder: Path) -> None:
     (folder / cars.ANNOTATIONS).write_bytes(data)
     cars.read(Roots(folder))
-
-
-def _emoji(data: bytes, folder: Path) -> None:
-    (folder / "emoji" / "64").mkdir(parents=True, exist_ok=True)
-    (folder / "emoji" / "64" / emoji.INDEX).write_bytes(data)
-    emoji.read(64, Roots(folder))
 
 
 def _archive(data: bytes, folder: Path) -> None:
@@ -156,7 +150,6 @@ def _zips() -> Iterator[bytes]:
 
 CUB = b"1 a/b.jpg\n2 c/d.jpg\n\x001 1\n2 101\n"
 SOP = b"image_id class_id super_class_id path\n1 1 1 a/b.JPG\n\x00i c s p\n2 7 1 c/d.JPG\n"
-INDEX = json.dumps({"version": 1, "size": 64, "train": [["images/a/b.png", "a"]], "test": [["images/c/d.png", "c"]]})
 IMAGES = idx.format_idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
 
 
@@ -168,7 +161,6 @@ def targets() -> list[Target]:
         Target("cub", _two(cub.read, cub.LIST, cub.LABELS), [CUB]),
         Target("sop", _two(sop.read, sop.TRAIN_LIST, sop.TEST_LIST), [SOP]),
         Target("cars", _mat, list(_mats())),
-        Target("emoji", _emoji, [INDEX.encode()]),
         Target("archive", _archive, list(_zips())),
         Target("image", _image, list(_pictures())),
         Target("safetensors", _safetensors, [save({"a": torch.ones(2, 3)}, {"spec": "{}"})]),

@@ -17,7 +17,7 @@ from robustbench_dml.errors import RbdmlError
 NAMES = [
     *("defense", "budget", "seconds", "settings", "sweep", "published"),
     *("record", "entry", "queries", "tables", "compared", "board", "audit"),
-    *("idx", "idx-gz", "cub", "sop", "cars", "emoji", "archive", "image", "safetensors", "checkpoint", "state"),
+    *("idx", "idx-gz", "cub", "sop", "cars", "archive", "image", "safetensors", "checkpoint", "state"),
 ]
 FEW = {"cars": 3, "checkpoint": 10, "board": 15, "audit": 15}  # examples of those that take long
 SLOW = 25

@@ -129,7 +129,7 @@ def evaluations(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=150, deadline=None)
 @given(
     defense=st.sampled_from(DEFENSE_NAMES),
-    dataset=st.sampled_from(["fashion-mini", "fashion", "cub", "sop", "emoji"]),
+    dataset=st.sampled_from(["fashion-mini", "fashion", "cub", "sop"]),
     budget=BUDGETS,
     seed=st.integers(0, 2**40),
     sampler=some(st.sampled_from("RMSDH")),
@@ -196,7 +196,7 @@ def test_weights_of_ones_own_are_named_by_their_hash(
     digits = hashlib.sha256(content).hexdigest()[:8]
     monkeypatch.chdir(tmp_path)
     Path(WEIGHTS + digits).write_bytes(content)
-    spec = make_spec(defense="act", dataset="emoji", weights=Path(WEIGHTS + digits))
+    spec = make_spec(defense="act", dataset="cub", weights=Path(WEIGHTS + digits))
     assert spec.pretrained == digits
     assert spec_of(command_for(spec), parsed) == spec
 
