@@ -6,107 +6,27 @@ only what the ones before it did not break, so the whole costs little more than 
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
-from robustbench_dml.attack import Attack, Block, Column, Draws, Items, random_others
 from robustbench_dml.attacks.candidate import CandidateAttack
 from robustbench_dml.attacks.margin import WrongClass
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.optimisers.base import Optimiser, Problem, Restarting
-from robustbench_dml.optimisers.ensemble import Ensemble
-from robustbench_dml.optimisers.pgd import PGD
-from robustbench_dml.optimisers.transfer import Transfer
-from robustbench_dml.registry import ATTACKS, register_attack
+from robustbench_dml.evaluation.attack import Block, Draws, Items, random_others
+from robustbench_dml.evaluation.ensemble import Restart, Stage, WorstCase
+from robustbench_dml.solvers.ensemble import Ensemble
+from robustbench_dml.solvers.pgd import PGD
+from robustbench_dml.solvers.transfer import Transfer
+from robustbench_dml.spec.columns import Column
+from robustbench_dml.spec.registry import ATTACKS, register_attack
 
 if TYPE_CHECKING:
-    from robustbench_dml.arena import Arena
+    pass
 
 PAPER = "of this project, after AutoAttack: Croce and Hein, ICML 2020, arXiv:2003.01690"
 PUBLISHED = ("es", "ltm", "gtm")  # the published attacks on the first place: never weaker than they are
 OBJECTIVES = ("ranking-margin", "es", "smooth-recall", "hardest-margin", "ltm")
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One attack of the ensemble.
-
-    Attributes:
-        name: by which its targets and its randomness are drawn: those of the attack of that name run by itself.
-        attack: what it wants.
-        optimiser: how it searches.
-        longer: with the ensemble's number of steps instead of the evaluation's.
-    """
-
-    name: str
-    attack: Attack
-    optimiser: Optimiser
-    longer: bool = False
-
-
-@dataclass(kw_only=True)
-class Restart(Optimiser):
-    """One restart of an optimiser: its ends are judged one by one."""
-
-    of: Restarting
-    number: int
-
-    def run(self, problem: Problem) -> Tensor:
-        return self.of.attempt(problem, self.number)[0]
-
-
-class WorstCase(Attack):
-    """An ensemble. The value of an item is the lowest that any stage reached; 0 cannot be made worse."""
-
-    searches_with = "ensemble"
-
-    value_column: ClassVar[str]
-    drawn_as: ClassVar[str]  # its targets are those of the attack of this name
-
-    @abstractmethod
-    def stages(self, ensemble: Ensemble) -> Iterator[Stage]:
-        """The attacks in the order in which they are tried."""
-
-    @abstractmethod
-    def value(self, embeddings: Tensor, block: Block) -> Tensor:
-        """(B, D) attacked embeddings -> (B,) float64 in [0, 1]."""
-
-    def columns_of(self, lowest: Tensor) -> dict[str, Tensor]:
-        """The columns from the lowest values."""
-        return {self.value_column: lowest}
-
-    def objective(self, embeddings: Tensor, block: Block) -> Tensor:
-        raise RbdmlError("an ensemble has no objective of its own: choose one of its attacks")
-
-    def score(self, embeddings: Tensor, block: Block) -> dict[str, Tensor]:
-        return self.columns_of(self.value(embeddings, block))
-
-    def run(self, arena: Arena, name: str, items: Items) -> dict[str, Tensor]:
-        """The columns, and for each item the number of the stage that reached its value (-1: none did)."""
-        ensemble = arena.optimiser
-        assert isinstance(ensemble, Ensemble)
-        judged = arena.block(self, self.drawn_as, items)
-        lowest = self.value(judged.own, judged)
-        broken_by = torch.full_like(lowest, -1)
-        blocks: dict[str, Block] = {}  # stages of one name have one choice of targets, and one set of sorted lists
-        for number, stage in enumerate(self.stages(ensemble)):
-            alive = lowest.nonzero().squeeze(1)
-            if len(alive) == 0:
-                break
-            if stage.name not in blocks:
-                blocks[stage.name] = arena.block(stage.attack, stage.name, items)
-            problem = arena.problem(stage.attack, stage.name, blocks[stage.name]).take(alive)
-            moved = stage.optimiser.run(ensemble.longer(problem) if stage.longer else problem)
-            left = judged.take(alive)
-            values = self.value(arena.embed(moved, problem.images, left), left)
-            broken_by[alive] = torch.where(values < lowest[alive], number, broken_by[alive])
-            lowest[alive] = torch.minimum(values, lowest[alive])
-        return {**self.columns_of(lowest), f"{self.value_column} stage": broken_by}
 
 
 @register_attack(

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from robustbench_dml.attack import Attack, Block, Column, recall_column
-from robustbench_dml.geometry import distance, shift
-from robustbench_dml.registry import register_attack
+from robustbench_dml.evaluation.attack import Attack, Block
+from robustbench_dml.retrieval.geometry import distance, shift
+from robustbench_dml.spec.columns import Column, recall_column
+from robustbench_dml.spec.registry import register_attack
 
 
 @register_attack(

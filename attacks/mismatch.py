@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from robustbench_dml.attack import Attack, Block, Column, Draws, Items, random_others
-from robustbench_dml.geometry import cosine
-from robustbench_dml.registry import register_attack
+from robustbench_dml.evaluation.attack import Attack, Block, Draws, Items, random_others
+from robustbench_dml.retrieval.geometry import cosine
+from robustbench_dml.spec.columns import Column
+from robustbench_dml.spec.registry import register_attack
 
 
 @register_attack(

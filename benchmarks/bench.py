@@ -20,7 +20,7 @@ import torch
 from measure import circumstances, run_cases, told
 from tabulate import tabulate
 
-from robustbench_dml.api import pick_device
+from robustbench_dml.utils.device import pick_device
 
 PARTS = ("steps", "training", "attacks", "retrieval", "loading", "growth")
 RESULTS = Path(__file__).parent / "results"

@@ -17,11 +17,11 @@ from measure import circumstances, told
 from tabulate import tabulate
 
 import robustbench_dml as rb
-from robustbench_dml.arena import embed
 from robustbench_dml.datasets.base import Roots
-from robustbench_dml.records import read_record, record_folders
-from robustbench_dml.retrieval import class_clusters
-from robustbench_dml.runs import load_dataset
+from robustbench_dml.datasets.status import load_dataset
+from robustbench_dml.evaluation.context import embed
+from robustbench_dml.retrieval.metrics import class_clusters
+from robustbench_dml.runs.record import read_record, record_folders
 
 STARTS = 20
 COLUMNS = ["data set", "defense", "weights of", "recorded", "least", "median", "most", "at the least error"]

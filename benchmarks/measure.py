@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from robustbench_dml import provenance
+from robustbench_dml.utils import provenance
 
 Case = Callable[[torch.device], dict[str, float]]  # what was measured, by name
 

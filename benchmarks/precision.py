@@ -13,9 +13,9 @@ from statistics import mean, stdev
 
 from tabulate import tabulate
 
-from robustbench_dml.budget import name_of
-from robustbench_dml.protocol import RunSpec
-from robustbench_dml.records import Record, find_records
+from robustbench_dml.runs.record import Record, find_records
+from robustbench_dml.spec.budgets import name_of
+from robustbench_dml.spec.schema import RunSpec
 
 Runs = dict[tuple[str, str], list[tuple[Record, RunSpec]]]
 

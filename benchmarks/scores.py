@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from robustbench_dml.evaluation import protocol_columns
 from robustbench_dml.report.published import Reported, read_published
-from robustbench_dml.scores import CHANCE, empirical_robustness_score, skill_weighted_score
+from robustbench_dml.spec.protocols import protocol_columns
+from robustbench_dml.spec.scores import CHANCE, empirical_robustness_score, skill_weighted_score
 
 COLUMNS = protocol_columns("ers")
 # R@1 by chance where classes are of one size: 100 / test classes. Papers do not print the sizes of classes.

@@ -17,12 +17,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from robustbench_dml.records import find_records
-from robustbench_dml.resume import RESUME_FILE
-from robustbench_dml.sweeps.carry_out import Sweeping
-from robustbench_dml.sweeps.engine import Engine
-from robustbench_dml.sweeps.plan import Sweep, plan_tree
-from robustbench_dml.sweeps.report import Teller
+from robustbench_dml.report.sweeps import Teller
+from robustbench_dml.runs.record import find_records
+from robustbench_dml.runs.sweeps.carry_out import Sweeping
+from robustbench_dml.runs.sweeps.engine import Engine
+from robustbench_dml.runs.sweeps.plan import Sweep, plan_tree
+from robustbench_dml.training.resume import RESUME_FILE
 
 TREE = {
     "dataset": "fashion-mini",
@@ -60,7 +60,7 @@ def with_ray(sweep: Sweep) -> None:
     """A head and a second node with two cores each; the second is killed once a run on it has kept a state."""
     from ray.cluster_utils import Cluster
 
-    from robustbench_dml.sweeps.on_ray import OnRay
+    from robustbench_dml.runs.sweeps.on_ray import OnRay
 
     begun = time.monotonic()
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
@@ -75,7 +75,7 @@ def with_ray(sweep: Sweep) -> None:
 
 def with_slurm(sweep: Sweep) -> None:
     """Every job at once; the process of one is killed with its run."""
-    from robustbench_dml.sweeps.on_slurm import OnSlurm
+    from robustbench_dml.runs.sweeps.on_slurm import OnSlurm
 
     begun = time.monotonic()
     engine = OnSlurm(sweep.jobs[0].out, {"timeout_min": 30}, cluster="local")

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_dml.defenses.regular import Regular
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.registry import register_defense
+from robustbench_dml.spec.registry import register_defense
+from robustbench_dml.utils.errors import RbdmlError
 
 PAPER = "a fake, after Athalye et al., ICML 2018, arXiv:1802.00420"
 

@@ -7,7 +7,7 @@ known to collapse.
 from __future__ import annotations
 
 from robustbench_dml.defenses.hm import HardnessManipulation
-from robustbench_dml.registry import register_defense
+from robustbench_dml.spec.registry import register_defense
 
 register_defense(
     "madry",

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from robustbench_dml.batches import Batch
-from robustbench_dml.defense import Defense, Perturbed
-from robustbench_dml.geometry import triplet_loss
-from robustbench_dml.protocol import MARGIN
-from robustbench_dml.registry import register_defense
+from robustbench_dml.spec.registry import register_defense
+from robustbench_dml.training.batches import Batch
+from robustbench_dml.training.defense import Defense, Perturbed
+from robustbench_dml.training.losses import MARGIN, triplet_loss
 
 
 @register_defense(

@@ -1,6 +1,6 @@
 """RobustBench-DML: a benchmark of adversarial robustness in deep metric learning."""
 
-from robustbench_dml.api import (
+from robustbench_dml.runs.api import (
     evaluate,
     list_attacks,
     list_backbones,
@@ -11,14 +11,14 @@ from robustbench_dml.api import (
     run,
     train,
 )
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.registry import (
+from robustbench_dml.spec.registry import (
     register_attack,
     register_backbone,
     register_dataset,
     register_defense,
     register_optimiser,
 )
+from robustbench_dml.utils.errors import RbdmlError
 
 __all__ = [
     "RbdmlError",

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from robustbench_dml.datasets.archives import extract
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.progress import Bar, Progress
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.progress import Bar, Progress
 
 QUIET = Progress(quiet=True)
 

@@ -12,9 +12,9 @@ from support import unit_rows
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_dml.attack import Attack, Block, Gallery, Items
-from robustbench_dml.randomness import uniform_per_item
-from robustbench_dml.registry import ATTACKS
+from robustbench_dml.evaluation.attack import Attack, Block, Gallery, Items
+from robustbench_dml.spec.registry import ATTACKS
+from robustbench_dml.utils.randomness import uniform_per_item
 
 LABELS = torch.arange(30) % 4
 ITEMS = torch.tensor([0, 3, 8, 21, 22, 29])

@@ -8,24 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from robustbench_dml.boards.entries import RECORDS, RERUNS, Entry, write_entry
-from robustbench_dml.budget import Spent
-from robustbench_dml.evaluation import BENIGN_COLUMNS, columns_of, protocol_named
-from robustbench_dml.files import sha256
-from robustbench_dml.npz import Values
-from robustbench_dml.protocol import ForeignSpec, RunSpec
-from robustbench_dml.records import (
-    QUERIES_FILE,
-    Cost,
-    Diagnostics,
-    Provenance,
-    Record,
-    TrainingEnd,
-    write_queries,
-    write_record,
-)
-from robustbench_dml.scores import CHANCE, scores_of, summary_of
-from robustbench_dml.specs import changed_evaluation, make_spec, published_evaluation
+from robustbench_dml.leaderboard.entries import RECORDS, RERUNS, Entry, write_entry
+from robustbench_dml.runs.queries import Values
+from robustbench_dml.runs.record import QUERIES_FILE, Cost, Diagnostics, Provenance, Record, write_queries, write_record
+from robustbench_dml.spec.make import changed_evaluation, make_spec, published_evaluation
+from robustbench_dml.spec.protocols import BENIGN_COLUMNS, columns_of, protocol_named
+from robustbench_dml.spec.schema import ForeignSpec, RunSpec, Spent, TrainingEnd
+from robustbench_dml.spec.scores import CHANCE, scores_of, summary_of
+from robustbench_dml.utils.files import sha256
 
 SUBMITTED = "2026-02-03T04:05:06+00:00"
 ENTRY = Entry(submitted=SUBMITTED, by="A. Researcher", paper="arXiv:2203.01439")

@@ -12,7 +12,7 @@ from image_trees import write_image
 
 from robustbench_dml.datasets.cache import PixelCache
 from robustbench_dml.datasets.images import Decoded, ImageList, decode
-from robustbench_dml.progress import Progress
+from robustbench_dml.utils.progress import Progress
 
 SIDE = 8
 

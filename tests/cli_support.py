@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_dml.cli import main
-from robustbench_dml.protocol import RunSpec
-from robustbench_dml.recording import LOCKS
-from robustbench_dml.records import CHECKPOINT_FILE, Cost, Record
+from robustbench_dml.cli.main import main
+from robustbench_dml.runs.folder import LOCKS
+from robustbench_dml.runs.record import CHECKPOINT_FILE, Cost, Record
+from robustbench_dml.spec.schema import RunSpec
 
 SETTINGS = ("--budget", "200", "--pairs", "16", "--queries", "8", "--attack-steps", "1", "--device", "cpu")
 RUN = ("run", "--defense", "regular", "--dataset", "fashion-mini", *SETTINGS)

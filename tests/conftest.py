@@ -9,8 +9,8 @@ import torch
 from support import SMALL_IMAGE
 from torch import nn
 
-from robustbench_dml.batches import Batch
-from robustbench_dml.embedder import Embedder
+from robustbench_dml.models.embedder import Embedder
+from robustbench_dml.training.batches import Batch
 
 
 @pytest.fixture

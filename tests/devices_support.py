@@ -13,24 +13,24 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 
-from robustbench_dml.ball import Ball
-from robustbench_dml.batches import Batch
-from robustbench_dml.defense import Defense, Perturbed, embed_groups
-from robustbench_dml.devices import team
-from robustbench_dml.devices.shares import shared
-from robustbench_dml.embedder import Embedder
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.evaluation import attacked_values, choose_queries, enter
-from robustbench_dml.geometry import hardness, triplet_loss
-from robustbench_dml.interrupts import Interrupts
-from robustbench_dml.parts import PARTS_FILE, Parts
-from robustbench_dml.perturb import pgd
-from robustbench_dml.progress import Progress
-from robustbench_dml.protocol import RunSpec
-from robustbench_dml.registry import BackboneInfo, register_backbone, register_defense
-from robustbench_dml.specs import make_spec
-from robustbench_dml.testing import small_dataset
-from robustbench_dml.training import Trainer
+from robustbench_dml.evaluation.attack_cache import PARTS_FILE, Parts
+from robustbench_dml.evaluation.evaluate import attacked_values, choose_queries, enter
+from robustbench_dml.models.embedder import Embedder
+from robustbench_dml.models.sharded import shared
+from robustbench_dml.solvers.ball import Ball
+from robustbench_dml.solvers.group_pgd import pgd
+from robustbench_dml.spec.make import make_spec
+from robustbench_dml.spec.registry import BackboneInfo, register_backbone, register_defense
+from robustbench_dml.spec.schema import RunSpec
+from robustbench_dml.training.batches import Batch
+from robustbench_dml.training.defense import Defense, Perturbed, embed_groups
+from robustbench_dml.training.losses import hardness, triplet_loss
+from robustbench_dml.training.testing import small_dataset
+from robustbench_dml.training.trainer import Trainer
+from robustbench_dml.utils import distributed as team
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.interrupts import Interrupts
+from robustbench_dml.utils.progress import Progress
 
 CPU, QUIET = torch.device("cpu"), Progress(quiet=True)
 PROCESSES = 2

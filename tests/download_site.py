@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from robustbench_dml.datasets.download import download
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.progress import Bar, Progress
+from robustbench_dml.utils.download import download
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.progress import Bar, Progress
 
 CONTENT = hashlib.shake_256(b"content").digest(10_000)
 OTHER = hashlib.shake_256(b"other").digest(10_000)

@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from robustbench_dml.boards.board import Board, read_boards
-from robustbench_dml.figures.look import STYLES, Style, StyleName
-from robustbench_dml.figures.series import Layer, Point, Series, layer_of_rows
-from robustbench_dml.figures.write import drawn_in
+from robustbench_dml.leaderboard.board import Board, read_boards
+from robustbench_dml.report.figures.series import Layer, Point, Series, layer_of_rows
+from robustbench_dml.report.figures.style import STYLES, Style, StyleName
+from robustbench_dml.report.figures.write import drawn_in
 
 SVG = "{http://www.w3.org/2000/svg}"
 Place = tuple[float, float]

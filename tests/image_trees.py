@@ -15,7 +15,7 @@ from torch import Tensor
 
 from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.datasets.images import ImageList
-from robustbench_dml.registry import DATASETS
+from robustbench_dml.spec.registry import DATASETS
 
 Entry = tuple[str, int]  # path from the root, and class as the lists of the set number it
 Row = dict[str, str | int]  # of the annotations of Cars-196

@@ -20,7 +20,7 @@ from image_trees import (
 from robustbench_dml.datasets import cars, cub, sop
 from robustbench_dml.datasets.base import Order, Roots
 from robustbench_dml.datasets.prepare import RemoteFile
-from robustbench_dml.registry import DATASETS
+from robustbench_dml.spec.registry import DATASETS
 
 MODULES: dict[str, ModuleType] = {"cub": cub, "cars": cars, "sop": sop}
 

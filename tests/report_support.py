@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from board_support import write_run
 
-from robustbench_dml.evaluation import BENIGN_COLUMNS, protocol_columns
-from robustbench_dml.records import Record
-from robustbench_dml.scores import CHANCE, empirical_robustness_score, skill_weighted_score
+from robustbench_dml.runs.record import Record
+from robustbench_dml.spec.protocols import BENIGN_COLUMNS, protocol_columns
+from robustbench_dml.spec.scores import CHANCE, empirical_robustness_score, skill_weighted_score
 
 COLUMNS = protocol_columns("ers")
 SHARES = [name for name in BENIGN_COLUMNS if name != "NMI"]

@@ -13,17 +13,14 @@ import pytest
 import torch
 from cli_support import rbdml
 
-from robustbench_dml.boards.entries import RECORDS, Entry, write_entry
 from robustbench_dml.datasets.base import Roots
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.files import sha256
-from robustbench_dml.npz import Values
-from robustbench_dml.observing.runlog import LOG_FILE
-from robustbench_dml.protocol import RunSpec
-from robustbench_dml.provenance import source_hash
-from robustbench_dml.randomness import seed_of
-from robustbench_dml.recording import Place
-from robustbench_dml.records import (
+from robustbench_dml.leaderboard.entries import RECORDS, Entry, write_entry
+from robustbench_dml.leaderboard.submission.audit import Audit, audit
+from robustbench_dml.leaderboard.submission.submit import Terms, prepared
+from robustbench_dml.report.per_query import shown_only, summary_for
+from robustbench_dml.runs.context import Place
+from robustbench_dml.runs.queries import Values
+from robustbench_dml.runs.record import (
     CHECKPOINT_FILE,
     QUERIES_FILE,
     RECORD_FILE,
@@ -33,10 +30,13 @@ from robustbench_dml.records import (
     write_queries,
     write_record,
 )
-from robustbench_dml.report.per_query import shown_only, summary_for
-from robustbench_dml.statistics import bootstrap_interval
-from robustbench_dml.submission.audit import Audit, audit
-from robustbench_dml.submission.submit import Terms, prepared
+from robustbench_dml.spec.schema import RunSpec
+from robustbench_dml.spec.source import source_hash
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.files import sha256
+from robustbench_dml.utils.randomness import seed_of
+from robustbench_dml.utils.runlog import LOG_FILE
+from robustbench_dml.utils.statistics import bootstrap_interval
 
 Edit = Callable[[dict[str, Any]], object]
 SMALL = ("--queries", "64", "--attack-steps", "1", "--device", "cpu")

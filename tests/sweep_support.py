@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from board_support import made_record, made_values
 
-from robustbench_dml.recording import REFUSAL
-from robustbench_dml.sweeps import work
-from robustbench_dml.sweeps.logs import Attempt
-from robustbench_dml.sweeps.plan import Job, Sweep, plan_tree
-from robustbench_dml.sweeps.state import Look
+from robustbench_dml.runs.folder import REFUSAL
+from robustbench_dml.runs.sweeps import work
+from robustbench_dml.runs.sweeps.logs import Attempt
+from robustbench_dml.runs.sweeps.plan import Job, Sweep, plan_tree
+from robustbench_dml.runs.sweeps.state import Look
 
 PROGRAM = f"""
 import fcntl, json, os, signal, sys, time

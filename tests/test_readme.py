@@ -8,8 +8,8 @@ from pathlib import Path
 from torch import nn
 
 import robustbench_dml as rb
-from robustbench_dml.embedder import Embedder
-from robustbench_dml.testing import check_defense
+from robustbench_dml.models.embedder import Embedder
+from robustbench_dml.training.testing import check_defense
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -40,7 +40,7 @@ def test_the_example_of_a_new_attack_runs_beside_a_protocol(tmp_path: Path) -> N
 
 def test_every_command_of_the_readme_is_one() -> None:
     """Its options exist; what they do is for the tests of the command line."""
-    from robustbench_dml.cli import cli
+    from robustbench_dml.cli.main import cli
 
     lines = re.findall(r"^\$ rbdml (.+?)(?:\s+#.*)?$", README, re.MULTILINE)
     assert len(lines) >= 6

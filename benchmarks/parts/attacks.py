@@ -16,19 +16,20 @@ from straightforward import attacks as loop
 from straightforward.model import Plain
 from torch import Tensor
 
-from robustbench_dml import api
-from robustbench_dml.arena import Arena, arena_of
 from robustbench_dml.datasets.base import Roots
-from robustbench_dml.embedder import Embedder
-from robustbench_dml.errors import MissingDataError
-from robustbench_dml.evaluation import attacked_values, choose_queries, columns_of, protocol_columns, protocol_named
-from robustbench_dml.gallery import Items
-from robustbench_dml.precision import best_precision, weights_unchanged
-from robustbench_dml.protocol import Precision
-from robustbench_dml.registry import ATTACKS
-from robustbench_dml.runs import load_dataset
-from robustbench_dml.scores import empirical_robustness_score
-from robustbench_dml.specs import make_spec
+from robustbench_dml.datasets.status import load_dataset
+from robustbench_dml.evaluation.context import Arena, arena_of
+from robustbench_dml.evaluation.evaluate import attacked_values, choose_queries
+from robustbench_dml.models.embedder import Embedder
+from robustbench_dml.retrieval.gallery import Items
+from robustbench_dml.runs import api
+from robustbench_dml.spec.make import make_spec
+from robustbench_dml.spec.protocols import columns_of, protocol_columns, protocol_named
+from robustbench_dml.spec.registry import ATTACKS
+from robustbench_dml.spec.schema import Precision
+from robustbench_dml.spec.scores import empirical_robustness_score
+from robustbench_dml.utils.errors import MissingDataError
+from robustbench_dml.utils.precision import best_precision, weights_unchanged
 
 ROUNDS = 1
 QUERIES, LOOPED, AT_ONCE = 256, 32, 128

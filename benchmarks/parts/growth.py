@@ -12,13 +12,13 @@ from torch.nn import functional as F
 
 from parts.training import EVERY_STEP, dataset, watched
 from robustbench_dml.datasets.base import Dataset, Split
-from robustbench_dml.gallery import Block, Gallery
-from robustbench_dml.overtaking import SortedLists, mean_overtaking
-from robustbench_dml.places import places
-from robustbench_dml.precision import best_precision
-from robustbench_dml.protocol import RunSpec
-from robustbench_dml.specs import make_spec
-from robustbench_dml.training import Trainer
+from robustbench_dml.retrieval.gallery import Block, Gallery
+from robustbench_dml.retrieval.rank_hinge import SortedLists, mean_overtaking
+from robustbench_dml.retrieval.ranks import places
+from robustbench_dml.spec.make import make_spec
+from robustbench_dml.spec.schema import RunSpec
+from robustbench_dml.training.trainer import Trainer
+from robustbench_dml.utils.precision import best_precision
 
 ROUNDS = 1
 PAIRS, ETAS, SIDES = (16, 32, 64, 128, 256, 512), (2, 4, 8, 16, 32), (64, 96, 128, 160, 192, 224)

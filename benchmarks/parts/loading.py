@@ -12,11 +12,11 @@ from measure import Case, fastest, timed
 from PIL import Image
 from straightforward import loading as plain
 
-from robustbench_dml.datasets.ahead import expect, read_ahead
 from robustbench_dml.datasets.base import Split
 from robustbench_dml.datasets.cache import PixelCache
 from robustbench_dml.datasets.images import ImageFiles, ImageList
-from robustbench_dml.progress import Progress
+from robustbench_dml.datasets.prefetch import expect, read_ahead
+from robustbench_dml.utils.progress import Progress
 
 ROUNDS = 1
 BATCH, FILES = 112, 448

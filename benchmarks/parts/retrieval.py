@@ -16,7 +16,7 @@ from straightforward import retrieval as plain
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_dml.retrieval import KMEANS_ITERATIONS, class_clusters, retrieval_scores
+from robustbench_dml.retrieval.metrics import KMEANS_ITERATIONS, class_clusters, retrieval_scores
 
 ROUNDS = 1
 IMAGES, CLASSES, DIMENSIONS = 60_502, 11_316, 512

@@ -16,10 +16,10 @@ from straightforward.model import Plain, plain_stem
 from torch import nn
 
 from parts.training import PAIRS, dataset
-from robustbench_dml.embedder import build_embedder
-from robustbench_dml.memory import keep_freed_memory
-from robustbench_dml.precision import weights_unchanged
-from robustbench_dml.registry import BACKBONES
+from robustbench_dml.models.embedder import build_embedder
+from robustbench_dml.spec.registry import BACKBONES
+from robustbench_dml.utils.memory import keep_freed_memory
+from robustbench_dml.utils.precision import weights_unchanged
 
 ROUNDS = 1
 STEPS = (

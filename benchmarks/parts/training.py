@@ -20,19 +20,19 @@ from straightforward import training as plain
 from straightforward.model import Plain
 from torch import Tensor, nn
 
-from robustbench_dml.batches import PairStream
 from robustbench_dml.datasets.base import Dataset, Roots, Split
-from robustbench_dml.embedder import build_embedder
-from robustbench_dml.interrupts import Interrupts
-from robustbench_dml.memory import keep_freed_memory
-from robustbench_dml.precision import best_precision, bfloat16, weights_unchanged
-from robustbench_dml.progress import Progress
-from robustbench_dml.protocol import Precision, RunSpec
-from robustbench_dml.provenance import peak_memory
-from robustbench_dml.registry import BACKBONES
-from robustbench_dml.runs import load_dataset
-from robustbench_dml.specs import make_spec
-from robustbench_dml.training import Trainer
+from robustbench_dml.datasets.status import load_dataset
+from robustbench_dml.models.embedder import build_embedder
+from robustbench_dml.spec.make import make_spec
+from robustbench_dml.spec.registry import BACKBONES
+from robustbench_dml.spec.schema import Precision, RunSpec
+from robustbench_dml.training.batches import PairStream
+from robustbench_dml.training.trainer import Trainer
+from robustbench_dml.utils.interrupts import Interrupts
+from robustbench_dml.utils.memory import keep_freed_memory
+from robustbench_dml.utils.precision import best_precision, bfloat16, weights_unchanged
+from robustbench_dml.utils.progress import Progress
+from robustbench_dml.utils.provenance import peak_memory
 
 ROUNDS = 1
 ETA = 8

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustbench_dml.embedder import Embedder
-from robustbench_dml.stem import StemConv2d
+from robustbench_dml.models.embedder import Embedder
+from robustbench_dml.models.stem import StemConv2d
 
 
 def plain_stem(network: nn.Module) -> nn.Module:

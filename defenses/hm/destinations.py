@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustbench_dml.batches import Batch
-from robustbench_dml.errors import RbdmlError, did_you_mean
-from robustbench_dml.geometry import hardness
-from robustbench_dml.protocol import MARGIN
-from robustbench_dml.samplers import Sampler, Triplets, sampler_by_name
+from robustbench_dml.training.batches import Batch
+from robustbench_dml.training.losses import MARGIN, hardness
+from robustbench_dml.training.miners import Sampler, Triplets, sampler_by_name
+from robustbench_dml.utils.errors import RbdmlError, did_you_mean
 
 INITIAL_LOSS = 2.0  # stands for the loss before the first iteration, so that training starts benign
 POWERS = {"lga": 1.0, "g_2": 2.0, "g_1/2": 0.5}  # of the level, by the name of the gradual adversary

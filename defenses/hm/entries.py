@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from robustbench_dml.defenses.hm.manipulation import HardnessManipulation
-from robustbench_dml.protocol import MARGIN
-from robustbench_dml.registry import ParamValue, register_defense
-from robustbench_dml.samplers import SAMPLERS
+from robustbench_dml.spec.registry import ParamValue, register_defense
+from robustbench_dml.training.losses import MARGIN
+from robustbench_dml.training.miners import SAMPLERS
 
 PAPER = "Zhou and Patel, CVPR 2022, arXiv:2203.01439"
 ICS = 0.5  # the published weight, 0.05 on SOP

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from robustbench_dml.defenses.hm.entries import ICS
-from robustbench_dml.protocol import MARGIN
-from robustbench_dml.registry import ParamValue, register_notation
+from robustbench_dml.spec.registry import ParamValue, register_notation
+from robustbench_dml.training.losses import MARGIN
 
 FORM = re.compile(r"HM\[([A-Z]),(.+?)\](&ICS(?:\(([^()]*)\))?)?")
 SPELLINGS = {

@@ -18,8 +18,8 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, cast
 
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.progress import Bar, Progress
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.progress import Bar, Progress
 
 CHUNK = 1 << 20
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second is that of an empty one

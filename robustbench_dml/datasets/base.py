@@ -11,9 +11,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.pixels import to_unit_range
-from robustbench_dml.progress import Progress
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.progress import Progress
+from robustbench_dml.utils.tensors import to_unit_range
 
 
 class Images(Protocol):

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from robustbench_dml.datasets.images import Decoded, ImageList, decode
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.files import write_atomically
-from robustbench_dml.progress import Bar, Progress
-from robustbench_dml.workers import alone, usable_cores
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.files import write_atomically
+from robustbench_dml.utils.locks import alone, usable_cores
+from robustbench_dml.utils.progress import Bar, Progress
 
 CHUNK = 256  # images decoded together
 SAVE_EVERY = 5.0  # seconds between two writes of the index

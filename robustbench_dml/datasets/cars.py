@@ -13,7 +13,7 @@ from robustbench_dml.datasets.listed import Listing, load_listed, look_at_listed
 from robustbench_dml.datasets.lists import find_folder, inside, not_here
 from robustbench_dml.datasets.matlab import read_pairs
 from robustbench_dml.datasets.prepare import RemoteFile, prepare_files
-from robustbench_dml.registry import DatasetInfo, register_dataset
+from robustbench_dml.spec.registry import DatasetInfo, register_dataset
 
 ANNOTATIONS = "cars_annos.mat"  # one file for all images, in car_ims/
 # The older layout: two parts with lists of their own, that of the test images in the folder above or in the devkit.

@@ -12,8 +12,8 @@ from robustbench_dml.datasets.base import Dataset, Order, Roots
 from robustbench_dml.datasets.listed import Listing, load_listed, look_at_listed, split_by_number
 from robustbench_dml.datasets.lists import find_folder, inside, not_here, read_table, whole_number
 from robustbench_dml.datasets.prepare import RemoteFile, prepare_files
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.registry import DatasetInfo, register_dataset
+from robustbench_dml.spec.registry import DatasetInfo, register_dataset
+from robustbench_dml.utils.errors import RbdmlError
 
 LIST, LABELS, FOLDER = "images.txt", "image_class_labels.txt", "CUB_200_2011"
 FIRST_TEST_CLASS = 101

@@ -17,7 +17,7 @@ from robustbench_dml.datasets.idx import (
     load_idx,
     look_at_idx,
 )
-from robustbench_dml.registry import DatasetInfo, register_dataset
+from robustbench_dml.spec.registry import DatasetInfo, register_dataset
 
 PAPER = "Xiao et al., 2017, arXiv:1708.07747"
 EMBEDDED = Path(__file__).parent / "fashion_mini"

@@ -8,8 +8,8 @@ from pathlib import Path
 from robustbench_dml.datasets.base import Dataset, Roots, expanded
 from robustbench_dml.datasets.images import ImageList
 from robustbench_dml.datasets.listed import Listing, image_list, load_listed, look_at_listed
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.registry import DATASETS, DatasetInfo, Scheme
+from robustbench_dml.spec.registry import DATASETS, DatasetInfo, Scheme
+from robustbench_dml.utils.errors import RbdmlError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
 

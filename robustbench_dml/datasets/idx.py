@@ -16,7 +16,7 @@ from torch import Tensor
 
 from robustbench_dml.datasets.base import Dataset, Found, Order, Roots, Split
 from robustbench_dml.datasets.prepare import RemoteFile, prepare_files
-from robustbench_dml.errors import MissingDataError, RbdmlError
+from robustbench_dml.utils.errors import MissingDataError, RbdmlError
 
 TRAIN_IMAGES = "train-images-idx3-ubyte"
 TRAIN_LABELS = "train-labels-idx1-ubyte"

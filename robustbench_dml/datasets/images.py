@@ -14,9 +14,9 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.files import read_at_most
-from robustbench_dml.workers import usable_cores
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.files import read_at_most
+from robustbench_dml.utils.locks import usable_cores
 
 Pixels = np.ndarray
 

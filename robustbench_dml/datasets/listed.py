@@ -11,8 +11,8 @@ import torch
 from robustbench_dml.datasets.base import Dataset, Found, Images, Roots, Split
 from robustbench_dml.datasets.cache import PixelCache, check_room
 from robustbench_dml.datasets.images import ImageFiles, ImageList
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.registry import DATASETS, DatasetInfo
+from robustbench_dml.spec.registry import DATASETS, DatasetInfo
+from robustbench_dml.utils.errors import RbdmlError
 
 STORED, SEEN = 256, 224  # side of the stored square, and of the crop that a network sees
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from robustbench_dml.datasets.base import Roots
-from robustbench_dml.errors import MissingDataError, RbdmlError
-from robustbench_dml.files import read_at_most
+from robustbench_dml.utils.errors import MissingDataError, RbdmlError
+from robustbench_dml.utils.files import read_at_most
 
 DIGITS = 18  # of a number that fits 64 bits
 MOST = 100_000_000  # bytes of a list; the longest, of Stanford Online Products, has a thirtieth of it

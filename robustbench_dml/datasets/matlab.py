@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from robustbench_dml.datasets import matlab_child
-from robustbench_dml.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError
 
 SECONDS = 300
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # each would take memory of what there may be

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robustbench_dml.datasets.idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, IdxSet
-from robustbench_dml.registry import DatasetInfo, register_dataset
+from robustbench_dml.spec.registry import DatasetInfo, register_dataset
 
 MNIST = IdxSet(
     name="mnist",

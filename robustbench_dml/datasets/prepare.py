@@ -9,8 +9,8 @@ from pathlib import Path
 
 from robustbench_dml.datasets.archives import extract, is_archive
 from robustbench_dml.datasets.base import Order, Roots
-from robustbench_dml.datasets.download import download
-from robustbench_dml.errors import RbdmlError
+from robustbench_dml.utils.download import download
+from robustbench_dml.utils.errors import RbdmlError
 
 
 @dataclass(frozen=True)

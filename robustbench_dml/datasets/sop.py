@@ -13,7 +13,7 @@ from robustbench_dml.datasets.images import ImageList
 from robustbench_dml.datasets.listed import Listing, image_list, load_listed, look_at_listed
 from robustbench_dml.datasets.lists import find_folder, inside, not_here, read_table, whole_number
 from robustbench_dml.datasets.prepare import RemoteFile, prepare_files
-from robustbench_dml.registry import DatasetInfo, register_dataset
+from robustbench_dml.spec.registry import DatasetInfo, register_dataset
 
 TRAIN_LIST, TEST_LIST, FOLDER = "Ebay_train.txt", "Ebay_test.txt", "Stanford_Online_Products"
 FILES = (

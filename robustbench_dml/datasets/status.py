@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustbench_dml.datasets.base import Found, Order, Roots
-from robustbench_dml.errors import MissingDataError, RbdmlError
-from robustbench_dml.registry import DATASETS, DatasetInfo
-from robustbench_dml.workers import alone
+from robustbench_dml.datasets.base import Dataset, Found, Order, Roots
+from robustbench_dml.spec.registry import DATASETS, DatasetInfo
+from robustbench_dml.utils.errors import MissingDataError, RbdmlError
+from robustbench_dml.utils.locks import alone
 
 
 def look_at_all(names: Sequence[str], roots: Roots, *, verify: bool = False) -> list[dict[str, str]]:
@@ -95,3 +95,18 @@ def _hashes(found: Found) -> str:
     return " ".join(
         f"{short.get(part, part)}:{digest}" for part, digest in found.hashes.items() if "labels" not in part
     )
+
+
+def load_dataset(name: str, roots: Roots) -> Dataset:
+    """The data set of that name; what a user should know about this copy is said."""
+    info = DATASETS.get(name)
+    try:
+        dataset = info.load(roots)
+    except MissingDataError:
+        if not roots.download:
+            raise
+        get(info, roots, Order())
+        dataset = info.load(roots)
+    for note in dataset.notes:
+        roots.progress.say(f"{name}: {note}")
+    return dataset

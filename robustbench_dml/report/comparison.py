@@ -9,14 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.evaluation import evaluated_columns
-from robustbench_dml.randomness import seed_of
-from robustbench_dml.records import RECORD_FILE, Record, read_record
+from robustbench_dml.report.completeness import require_whole
 from robustbench_dml.report.per_query import shown_only, summary_for, values_of
-from robustbench_dml.report.tables import decimals, describe_evaluation, entries_table, model_name
-from robustbench_dml.report.whole import require_whole
-from robustbench_dml.statistics import holm, paired_differences
+from robustbench_dml.report.tables import decimals, entries_table, model_name
+from robustbench_dml.runs.record import RECORD_FILE, Record, read_record
+from robustbench_dml.spec.describe import describe_evaluation
+from robustbench_dml.spec.protocols import evaluated_columns
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.randomness import seed_of
+from robustbench_dml.utils.statistics import holm, paired_differences
 
 ALPHA = 0.05
 NOTE = (

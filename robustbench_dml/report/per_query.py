@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.evaluation import evaluated_columns, protocol_columns
-from robustbench_dml.files import sha256
-from robustbench_dml.npz import Values
-from robustbench_dml.records import QUERIES_FILE, Record, read_queries
-from robustbench_dml.scores import CHANCE, Score, scores_of, summary_of
-from robustbench_dml.statistics import Summary
+from robustbench_dml.runs.queries import Values
+from robustbench_dml.runs.record import QUERIES_FILE, Record, read_queries
+from robustbench_dml.spec.protocols import evaluated_columns, protocol_columns
+from robustbench_dml.spec.scores import CHANCE, Score, scores_of, summary_of
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.files import sha256
+from robustbench_dml.utils.statistics import Summary
 
 
 def values_of(record: Record, folder: Path) -> Values:

@@ -15,12 +15,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from robustbench_dml.closeup import CloseUp, Ranking
 from robustbench_dml.datasets.base import Split
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.figures.look import STYLES
-from robustbench_dml.files import write_atomically
-from robustbench_dml.report.tables import decimals
+from robustbench_dml.evaluation.trace import CloseUp, Ranking
+from robustbench_dml.report.figures.style import STYLES
+from robustbench_dml.report.tables import decimals, entries_table
+from robustbench_dml.runs.attack_one import Single
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.files import write_atomically
 
 SUFFIXES = (".png", ".svg")
 RIGHT, WRONG, FOLLOWED, QUIET = "#009E73", "#D55E00", "#0072B2", "#666666"  # Okabe and Ito's; grey
@@ -208,3 +209,54 @@ def _pictures(split: Split, moved: int, image: Tensor) -> Callable[[int], Tensor
         return image if row == moved else split.batch(torch.tensor([row], device=split.labels.device))[0].cpu()
 
     return of
+
+
+def values_of(single: Single) -> dict[str, Any]:
+    """Everything that a program may want to know of it."""
+    close = single.close
+    return {
+        "attack": close.info.name,
+        "dataset": single.dataset,
+        "model": single.label,
+        "weights": single.weights,
+        "commit": single.commit,
+        "evaluation": single.evaluation.model_dump(mode="json"),
+        "image": close.row,
+        "class": close.labels[close.row],
+        "targets": [{"image": row, "class": close.labels[row]} for row in close.targets],
+        "list of": close.query,
+        "competitors": close.competitors,
+        "places": [
+            {"image": row, "before": close.before.places[row], "after": close.after.places[row]}
+            for row in close.followed
+        ],
+        "top before": list(close.before.top),
+        "top after": list(close.after.top),
+        "values": {name: {"before": old, "after": new} for name, (old, new) in close.values.items()},
+        "largest change": close.largest_change,
+        "L2 length": close.length,
+        "moved": close.moved,
+    }
+
+
+def values_text(single: Single) -> str:
+    """The same for a person: a title, a small table, what it was made with."""
+    close = single.close
+    rows = [{"value": name, "before": f"{old:.3f}", "after": f"{new:.3f}"} for name, (old, new) in close.values.items()]
+    rows += [
+        {
+            "value": f"place of image {row} in the list of {close.query}",
+            "before": f"{close.before.places[row]}",
+            "after": f"{close.after.places[row]}",
+        }
+        for row in close.followed
+    ]
+    return "\n\n".join(
+        [
+            f"{close.info.name} on image {close.row} of {single.dataset}, class {close.labels[close.row]}",
+            entries_table(rows),
+            f"largest change {close.largest_change * 255:.3g}/255, L2 length {close.length:.3g}, "
+            f"embedding moved by {close.moved:.3f} of at most 2",
+            single.caption,
+        ]
+    )

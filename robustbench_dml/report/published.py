@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from robustbench_dml.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError
 
 # From the columns of the file to the names of our tables.
 NAMES = {

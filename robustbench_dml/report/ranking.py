@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robustbench_dml.records import Record
-from robustbench_dml.statistics import paired_p_values
+from robustbench_dml.runs.record import Record
+from robustbench_dml.utils.statistics import paired_p_values
 
 ALPHA = 0.05
 SEED = 0  # of the swaps; the same records always get the same ranks

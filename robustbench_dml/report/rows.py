@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robustbench_dml.evaluation import evaluated_columns
-from robustbench_dml.npz import Values
-from robustbench_dml.protocol import Frozen, RunSpec
-from robustbench_dml.randomness import seed_of
-from robustbench_dml.records import Record
 from robustbench_dml.report.per_query import ranking_values, shown_only, summary_for
 from robustbench_dml.report.ranking import Contestant, places
 from robustbench_dml.report.tables import model_name
-from robustbench_dml.statistics import Summary, bootstrap_interval
+from robustbench_dml.runs.queries import Values
+from robustbench_dml.runs.record import Record
+from robustbench_dml.spec.protocols import evaluated_columns
+from robustbench_dml.spec.schema import Frozen, RunSpec
+from robustbench_dml.utils.randomness import seed_of
+from robustbench_dml.utils.statistics import Summary, bootstrap_interval
 
 Interval = tuple[float, float]
 

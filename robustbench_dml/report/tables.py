@@ -7,14 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from tabulate import tabulate
 
-from robustbench_dml.attack import Column
-from robustbench_dml.defense import usual_params
-from robustbench_dml.parameters import resolve
-from robustbench_dml.protocol import Evaluation, Threat
-from robustbench_dml.records import Cost, Record
-from robustbench_dml.registry import DEFENSES, OPTIMISERS
 from robustbench_dml.report.ranking import Ranked, ranked
-from robustbench_dml.scores import CHANCE
+from robustbench_dml.runs.record import Cost, Record
+from robustbench_dml.spec.columns import Column
+from robustbench_dml.spec.describe import describe_evaluation
+from robustbench_dml.spec.registry import DEFENSES
+from robustbench_dml.spec.resolve import usual_params
+from robustbench_dml.spec.scores import CHANCE
 
 LEGEND = """\
 cost = forward-backward passes of the batch per iteration: eta+1 as in the papers, and as metered. +-: half the 95%
@@ -67,32 +66,6 @@ def _rank_legend(order: Sequence[Ranked]) -> str:
     how = "" if tested else "; intervals that do not overlap where values of queries are missing"
     score = order[0].record.score
     return f"\nrank: 1 + those significantly better (paired test on {score}, 5%{how}); none where a flag disqualifies."
-
-
-def describe_evaluation(evaluation: Evaluation) -> str:
-    """One line with the whole protocol."""
-    queries = "all queries" if evaluation.queries is None else f"{evaluation.queries} queries"
-    return f"protocol {evaluation.protocol}: {describe_attack(evaluation)}, {queries}"
-
-
-def describe_attack(evaluation: Evaluation) -> str:
-    """Optimiser, radius, step, and what attacks transfer from."""
-    transferred = [] if evaluation.surrogate is None else [f"surrogate {evaluation.surrogate[:8]}"]
-    return ", ".join([_searched(evaluation), _radius(evaluation.threat), *transferred])
-
-
-def _searched(evaluation: Evaluation) -> str:
-    """The optimiser, and what of its parameters is not as usual."""
-    search, steps = evaluation.search, evaluation.threat.steps
-    usual = resolve(OPTIMISERS.get(search.optimiser).cls, {}, owner="") if search.optimiser in OPTIMISERS else {}
-    changed = [f"{name}={value}" for name, value in search.params.items() if usual.get(name) != value]
-    return ", ".join([f"{search.optimiser.upper()}-{steps}", *changed])
-
-
-def _radius(threat: Threat) -> str:
-    if threat.norm == "linf":
-        return f"eps {threat.eps * 255:g}/255, alpha {threat.alpha * 255:g}/255"
-    return f"L2 eps {threat.eps:g}, alpha {threat.alpha:g}"
 
 
 def entries_table(rows: Iterable[Mapping[str, object]]) -> str:

@@ -20,11 +20,11 @@ from attack_support import (
 from support import unit_rows
 from torch.nn import functional as F
 
-from robustbench_dml import gallery as gallery_module
-from robustbench_dml import overtaking
-from robustbench_dml.attack import Block, Gallery
-from robustbench_dml.evaluation import columns_of, protocol_columns
-from robustbench_dml.registry import ATTACKS
+from robustbench_dml.evaluation.attack import Block, Gallery
+from robustbench_dml.retrieval import gallery as gallery_module
+from robustbench_dml.retrieval import rank_hinge as overtaking
+from robustbench_dml.spec.protocols import columns_of, protocol_columns
+from robustbench_dml.spec.registry import ATTACKS
 
 PARTS = ([4, 1, 1, 5, 0], [3], [5, 4, 3, 2, 1, 0])
 every_attack = pytest.mark.parametrize("name", ATTACK_NAMES)

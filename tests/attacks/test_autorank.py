@@ -11,15 +11,17 @@ import torch
 from support import SMALL_IMAGE
 from torch import Tensor, nn
 
-from robustbench_dml.arena import Arena, arena_of
-from robustbench_dml.attacks.autorank import Stage, WorstCandidate, WorstQuery
+from robustbench_dml.attacks.autorank import WorstCandidate, WorstQuery
 from robustbench_dml.datasets.base import Split
-from robustbench_dml.embedder import Embedder
-from robustbench_dml.gallery import Items
-from robustbench_dml.optimisers.base import Optimiser, Problem
-from robustbench_dml.optimisers.ensemble import Ensemble
-from robustbench_dml.protocol import PROTOCOLS, Evaluation, Search, Threat
-from robustbench_dml.registry import ATTACKS, OPTIMISERS
+from robustbench_dml.evaluation.context import Arena, arena_of
+from robustbench_dml.evaluation.ensemble import Stage
+from robustbench_dml.models.embedder import Embedder
+from robustbench_dml.retrieval.gallery import Items
+from robustbench_dml.solvers.base import Optimiser, Problem
+from robustbench_dml.solvers.ensemble import Ensemble
+from robustbench_dml.spec.published import PROTOCOLS
+from robustbench_dml.spec.registry import ATTACKS, OPTIMISERS
+from robustbench_dml.spec.schema import Evaluation, Search, Threat
 
 CPU = torch.device("cpu")
 IMAGES, CLASSES = 48, 4

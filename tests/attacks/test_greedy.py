@@ -5,8 +5,8 @@ import torch
 from attack_support import GALLERIES, naive_items
 from support import unit_rows
 
-from robustbench_dml.attack import Block, Gallery
-from robustbench_dml.registry import ATTACKS
+from robustbench_dml.evaluation.attack import Block, Gallery
+from robustbench_dml.spec.registry import ATTACKS
 
 
 @pytest.mark.parametrize("gallery", GALLERIES.values(), ids=GALLERIES)

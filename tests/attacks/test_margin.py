@@ -7,10 +7,10 @@ import torch
 from attack_support import GALLERIES, ITEMS, LABELS, attacked_block, d, naive_items
 from support import unit_rows
 
-from robustbench_dml import gallery as gallery_module
-from robustbench_dml.attack import Block, Gallery, Items
 from robustbench_dml.attacks import margin
-from robustbench_dml.registry import ATTACKS
+from robustbench_dml.evaluation.attack import Block, Gallery, Items
+from robustbench_dml.retrieval import gallery as gallery_module
+from robustbench_dml.spec.registry import ATTACKS
 
 FIRST_PLACE = ["ranking-margin", "hardest-margin", "smooth-recall", "wrong-class", "ltm"]
 

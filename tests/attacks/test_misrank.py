@@ -6,8 +6,8 @@ from attack_support import naive_items
 from support import unit_rows
 from torch.nn import functional as F
 
-from robustbench_dml.attack import Block, Gallery
-from robustbench_dml.registry import ATTACKS
+from robustbench_dml.evaluation.attack import Block, Gallery
+from robustbench_dml.spec.registry import ATTACKS
 
 
 @pytest.mark.parametrize("name", ["ltm", "ltm-published"])

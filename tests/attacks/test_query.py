@@ -11,8 +11,8 @@ from support import unit_rows
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_dml.attack import Block
 from robustbench_dml.attacks import query
+from robustbench_dml.evaluation.attack import Block
 
 
 def dense_overtaking(moved: Tensor, block: Block, targets: Tensor, sign: int) -> Tensor:

@@ -11,8 +11,8 @@ from scipy.stats import chisquare
 from support import unit_rows
 from torch import Tensor
 
-from robustbench_dml.attack import Gallery, Items, random_near, random_others
-from robustbench_dml.errors import RbdmlError
+from robustbench_dml.evaluation.attack import Gallery, Items, random_near, random_others
+from robustbench_dml.utils.errors import RbdmlError
 
 RANDOM = {"ca+": "w", "qa+": "m", "spqa+": "m"}
 NEAR = {"ca-": "w", "qa-": "m", "spqa-": "m"}

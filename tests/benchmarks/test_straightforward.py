@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustbench_dml.batches import Batch
-from robustbench_dml.defense import build_defense
-from robustbench_dml.embedder import Embedder
-from robustbench_dml.protocol import Threat
-from robustbench_dml.randomness import generator
-from robustbench_dml.retrieval import retrieval_scores
+from robustbench_dml.models.embedder import Embedder
+from robustbench_dml.retrieval.metrics import retrieval_scores
+from robustbench_dml.spec.resolve import build_defense
+from robustbench_dml.spec.schema import Threat
+from robustbench_dml.training.batches import Batch
+from robustbench_dml.utils.randomness import generator
 
 THREAT = Threat(eps=0.2, alpha=0.05, steps=3)
 

@@ -9,10 +9,10 @@ import pytest
 from submission_support import REGULAR, true_run
 
 from robustbench_dml.datasets.base import Roots
-from robustbench_dml.evaluation import protocol_columns
-from robustbench_dml.records import read_queries, read_record
-from robustbench_dml.runs import load_dataset
-from robustbench_dml.submission.recheck import compare, part_of
+from robustbench_dml.datasets.status import load_dataset
+from robustbench_dml.leaderboard.submission.recheck import compare, part_of
+from robustbench_dml.runs.record import read_queries, read_record
+from robustbench_dml.spec.protocols import protocol_columns
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 from cli_support import RUN, Made, rbdml
 
 from robustbench_dml.datasets import fashion
-from robustbench_dml.records import find_records
-from robustbench_dml.training import Trainer
+from robustbench_dml.runs.record import find_records
+from robustbench_dml.training.trainer import Trainer
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ from foreign_support import write_source
 from matplotlib.image import imread
 from PIL import Image
 
-from robustbench_dml.records import read_queries
-from robustbench_dml.registry import ATTACKS
+from robustbench_dml.runs.record import read_queries
+from robustbench_dml.spec.registry import ATTACKS
 
 
 def attack(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cli_support import RUN, Made, rbdml, refusal
 
-from robustbench_dml.records import QUERIES_FILE, RECORD_FILE, find_records
+from robustbench_dml.runs.record import QUERIES_FILE, RECORD_FILE, find_records
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from image_trees import (
 from torch import nn
 
 from robustbench_dml.datasets.base import Roots
-from robustbench_dml.registry import BACKBONES, DATASETS, BackboneInfo
+from robustbench_dml.spec.registry import BACKBONES, DATASETS, BackboneInfo
 
 
 @pytest.fixture(autouse=True)
@@ -238,7 +238,7 @@ BAD = {
 def test_bad_input_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], told: str
 ) -> None:
-    monkeypatch.setattr("robustbench_dml.datasets.download.PAUSE", 0.0)
+    monkeypatch.setattr("robustbench_dml.utils.download.PAUSE", 0.0)
     assert told in refusal(rbdml("data", *arguments, "--data-root", tmp_path / "data"))
     assert not files_below(tmp_path)
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from cli_support import HM, RUN, Made, cost_of, files_below, rbdml, refusal
 
-from robustbench_dml.budget import Spent
-from robustbench_dml.checkpoints import read_tensors
-from robustbench_dml.records import Record, find_records, read_queries
-from robustbench_dml.resume import RESUME_FILE, resume_files
+from robustbench_dml.runs.record import Record, find_records, read_queries
+from robustbench_dml.spec.schema import Spent
+from robustbench_dml.training.resume import RESUME_FILE, resume_files
+from robustbench_dml.utils.tensors import read_tensors
 
 
 def test_a_run_on_two_devices_is_the_run_on_one_but_for_rounding(made: Made, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 from board_support import enter, made_record, made_spec, made_values, write_run
 from cli_support import rbdml, refusal
 
-from robustbench_dml.files import sha256
-from robustbench_dml.records import QUERIES_FILE, RECORD_FILE, write_record
+from robustbench_dml.runs.record import QUERIES_FILE, RECORD_FILE, write_record
+from robustbench_dml.utils.files import sha256
 
 STEERING = "\x1b[2J\x9b31m"
 
@@ -41,9 +41,9 @@ def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise AssertionError("was unpacked")
 
-    monkeypatch.setattr("robustbench_dml.npz._read", fail)
+    monkeypatch.setattr("robustbench_dml.runs.queries._read", fail)
     monkeypatch.setattr(np, "load", fail)
-    monkeypatch.setattr("robustbench_dml.npz.UNPACKED", 1_000_000)
+    monkeypatch.setattr("robustbench_dml.runs.queries.UNPACKED", 1_000_000)
 
 
 @pytest.mark.usefixtures("no_reading")

@@ -10,8 +10,8 @@ import pytest
 from board_support import ENTRY
 from cli_support import Made, rbdml, refusal
 
-from robustbench_dml.boards.entries import write_entry
-from robustbench_dml.records import QUERIES_FILE, RECORD_FILE
+from robustbench_dml.leaderboard.entries import write_entry
+from robustbench_dml.runs.record import QUERIES_FILE, RECORD_FILE
 
 
 @pytest.fixture

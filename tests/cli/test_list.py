@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from cli_support import rbdml
 
-from robustbench_dml.protocol import BUDGETS
-from robustbench_dml.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, Info, Registry
+from robustbench_dml.spec.published import BUDGETS
+from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, Info, Registry
 
 REGISTRIES: dict[str, Registry[Any]] = {
     "defenses": DEFENSES,

@@ -11,16 +11,16 @@ from typing import Any, NoReturn
 import pytest
 from cli_support import HM, RUN, Made, cost_of, files_below, nothing_below, rbdml, refusal
 
-from robustbench_dml import recording
-from robustbench_dml.batches import Batch
-from robustbench_dml.observing.runlog import LOG_FILE, read_log
-from robustbench_dml.observing.scalars import EVENTS
-from robustbench_dml.protocol import PROTOCOLS
-from robustbench_dml.provenance import versions
-from robustbench_dml.recording import part_of
-from robustbench_dml.records import Record, find_records
-from robustbench_dml.resume import RESUME_FILE
-from robustbench_dml.training import Trainer
+from robustbench_dml.runs import folder as recording
+from robustbench_dml.runs.folder import part_of
+from robustbench_dml.runs.record import Record, find_records
+from robustbench_dml.spec.published import PROTOCOLS
+from robustbench_dml.training.batches import Batch
+from robustbench_dml.training.resume import RESUME_FILE
+from robustbench_dml.training.tensorboard import EVENTS
+from robustbench_dml.training.trainer import Trainer
+from robustbench_dml.utils.provenance import versions
+from robustbench_dml.utils.runlog import LOG_FILE, read_log
 
 ATTACKS = PROTOCOLS["ers"].attacks
 
@@ -165,7 +165,7 @@ ATTACKING = r"rbdml: attack \d+% \d+\.?\d*/72\.0 queries(, \d+ \w+ left)?"
 def test_long_work_tells_how_far_it_is_unless_asked_not_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr("robustbench_dml.progress.monotonic", Clock())
+    monkeypatch.setattr("robustbench_dml.utils.progress.monotonic", Clock())
     answer = rbdml(*HM, "--out", tmp_path, *option)
     [record] = find_records(tmp_path)
     if option:

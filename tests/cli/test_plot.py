@@ -9,8 +9,8 @@ import pytest
 from board_support import make_leaderboards
 from cli_support import PLOTS, files_below, nothing_below, rbdml, refusal
 
-from robustbench_dml.boards import place
-from robustbench_dml.boards.board import read_boards
+from robustbench_dml.leaderboard import find as place
+from robustbench_dml.leaderboard.board import read_boards
 
 PUBLISHED = Path(__file__).parents[2] / "leaderboards" / "published"
 

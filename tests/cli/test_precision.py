@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from cli_support import RUN, rbdml, spec_of
 
-from robustbench_dml import api, precision
-from robustbench_dml.cli_options import _tell_of_emulation
-from robustbench_dml.precision import best_precision
-from robustbench_dml.records import Record
+from robustbench_dml.cli.options import _tell_of_emulation
+from robustbench_dml.runs import api
+from robustbench_dml.runs.record import Record
+from robustbench_dml.utils import precision
+from robustbench_dml.utils.precision import best_precision
 
 TRAINED, ATTACKED = ("--precision", "auto"), ("--attack-precision", "auto")
 

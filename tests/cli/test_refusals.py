@@ -11,10 +11,10 @@ import pytest
 import torch
 from cli_support import HM, PLOTS, RUN, Made, files_below, nothing_below, rbdml, refusal
 
-from robustbench_dml.checkpoints import read_tensors, write_tensors
 from robustbench_dml.datasets import fashion
 from robustbench_dml.datasets.idx import FILES, TRAIN_IMAGES
-from robustbench_dml.records import CHECKPOINT_FILE, RECORD_FILE, find_records
+from robustbench_dml.runs.record import CHECKPOINT_FILE, RECORD_FILE, find_records
+from robustbench_dml.utils.tensors import read_tensors, write_tensors
 
 BAD = {
     "unknown defense": ((*RUN, "--defense", "regulr"), "defense 'regulr': did you mean 'regular'?"),

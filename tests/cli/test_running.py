@@ -17,18 +17,19 @@ import pytest
 from cli_support import PLOTS, RUN, Answer, Made, cost_of, files_below, nothing_below, rbdml, refusal, spec_of
 from torch import Tensor
 
-from robustbench_dml import recording, runs
-from robustbench_dml.arena import Arena
-from robustbench_dml.attack import Attack
-from robustbench_dml.batches import Batch
-from robustbench_dml.checkpoints import read_tensors, write_tensors
-from robustbench_dml.errors import DivergedError, RbdmlError
-from robustbench_dml.gallery import Items
-from robustbench_dml.observing.runlog import LOG_FILE
-from robustbench_dml.parts import PARTS_FILE
-from robustbench_dml.records import CHECKPOINT_FILE, RECORD_FILE, Record, find_records, read_queries, read_record
-from robustbench_dml.resume import RESUME_FILE
-from robustbench_dml.training import Trainer
+from robustbench_dml.evaluation.attack import Attack
+from robustbench_dml.evaluation.attack_cache import PARTS_FILE
+from robustbench_dml.evaluation.context import Arena
+from robustbench_dml.retrieval.gallery import Items
+from robustbench_dml.runs import folder as recording
+from robustbench_dml.runs import run as runs
+from robustbench_dml.runs.record import CHECKPOINT_FILE, RECORD_FILE, Record, find_records, read_queries, read_record
+from robustbench_dml.training.batches import Batch
+from robustbench_dml.training.resume import RESUME_FILE
+from robustbench_dml.training.trainer import Trainer
+from robustbench_dml.utils.errors import DivergedError, RbdmlError
+from robustbench_dml.utils.runlog import LOG_FILE
+from robustbench_dml.utils.tensors import read_tensors, write_tensors
 
 KEPT = {RESUME_FILE, PARTS_FILE, LOG_FILE}  # what an interrupted run goes on from, and what tells of it
 
@@ -160,7 +161,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(
     assert not [path for path in tmp_path.rglob(".*") if path.name != recording.LOCKS]
 
 
-HOLDER = "import sys, time; from pathlib import Path; from robustbench_dml.workers import sole\n" + (
+HOLDER = "import sys, time; from pathlib import Path; from robustbench_dml.utils.locks import sole\n" + (
     "with sole(Path(sys.argv[1]), 'held'): print('held', flush=True); time.sleep(600)"
 )
 
@@ -223,7 +224,7 @@ def test_a_file_that_a_defense_misses_is_not_taken_for_a_full_disk(
 
 def test_an_attack_that_was_edited_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What an interrupted evaluation has kept is of the code that found it."""
-    from robustbench_dml import provenance
+    from robustbench_dml.utils import provenance
 
     decided = provenance.attack_source
 

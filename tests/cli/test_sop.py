@@ -9,7 +9,7 @@ import pytest
 from cli_support import cost_of, rbdml, refusal, spec_of
 from image_trees import register_tree, write_sop
 
-from robustbench_dml.records import find_records
+from robustbench_dml.runs.record import find_records
 
 RUN = ("run", "--defense", "hm-lga-ics", "--dataset", "sop", "--budget", "quick", "--backbone", "resnet18")
 

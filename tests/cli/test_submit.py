@@ -10,9 +10,9 @@ import pytest
 from cli_support import Made, rbdml, refusal
 from submission_support import edit, snapshot
 
-from robustbench_dml.boards import build as building
-from robustbench_dml.boards.entries import read_all
-from robustbench_dml.records import CHECKPOINT_FILE
+from robustbench_dml.leaderboard import build as building
+from robustbench_dml.leaderboard.entries import read_all
+from robustbench_dml.runs.record import CHECKPOINT_FILE
 
 
 @pytest.fixture

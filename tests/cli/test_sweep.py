@@ -13,10 +13,10 @@ import pytest
 from cli_support import SETTINGS, Answer, Made, cost_of, files_below, rbdml, refusal
 from sweep_support import stand_in
 
-from robustbench_dml.records import find_records, read_record
-from robustbench_dml.resume import RESUME_FILE
-from robustbench_dml.sweeps import carry_out
-from robustbench_dml.sweeps.plan import plan
+from robustbench_dml.runs.record import find_records, read_record
+from robustbench_dml.runs.sweeps import carry_out
+from robustbench_dml.runs.sweeps.plan import plan
+from robustbench_dml.training.resume import RESUME_FILE
 
 RAISING = """
 from dataclasses import dataclass

@@ -18,7 +18,7 @@ from scipy.io import savemat
 from robustbench_dml.datasets import cars
 from robustbench_dml.datasets.base import Roots
 from robustbench_dml.datasets.images import ImageList
-from robustbench_dml.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from image_trees import bare_machine, check_dataset, register_tree, write_cub
 
 from robustbench_dml.datasets import cub, lists
 from robustbench_dml.datasets.base import Roots
-from robustbench_dml.errors import MissingDataError, RbdmlError
+from robustbench_dml.utils.errors import MissingDataError, RbdmlError
 
 
 @pytest.fixture(autouse=True)

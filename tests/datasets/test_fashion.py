@@ -13,10 +13,10 @@ import pytest
 from robustbench_dml.datasets import fashion, prepare
 from robustbench_dml.datasets.base import Order, Roots
 from robustbench_dml.datasets.idx import FILES, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, format_idx
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.progress import Progress
-from robustbench_dml.registry import DATASETS
-from robustbench_dml.runs import load_dataset
+from robustbench_dml.datasets.status import load_dataset
+from robustbench_dml.spec.registry import DATASETS
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.progress import Progress
 
 assert fashion.FASHION_MNIST.system is not None
 DEBIAN = fashion.FASHION_MNIST.system[0]

@@ -16,8 +16,8 @@ from robustbench_dml.datasets import fashion
 from robustbench_dml.datasets.base import Dataset, Roots, Split
 from robustbench_dml.datasets.fashion_mini import make_subset
 from robustbench_dml.datasets.idx import FILES, TEST_IMAGES
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.registry import BACKBONES, DATASETS
+from robustbench_dml.spec.registry import BACKBONES, DATASETS
+from robustbench_dml.utils.errors import RbdmlError
 
 MEGABYTE = 1_000_000
 

@@ -8,8 +8,8 @@ from image_trees import Tree, bare_machine, check_dataset, write_folder, write_i
 
 from robustbench_dml.datasets import folder
 from robustbench_dml.datasets.base import Roots
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.registry import DATASETS
+from robustbench_dml.spec.registry import DATASETS
+from robustbench_dml.utils.errors import RbdmlError
 
 
 @pytest.fixture(autouse=True)

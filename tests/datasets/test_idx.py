@@ -26,7 +26,7 @@ from robustbench_dml.datasets.idx import (
     load_idx,
     parse_idx,
 )
-from robustbench_dml.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError
 
 CONTENT = {
     TRAIN_IMAGES: format_idx(np.arange(3 * 2 * 4, dtype=np.uint8).reshape(3, 2, 4)),

@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from robustbench_dml.datasets import images
 from robustbench_dml.datasets.images import ImageFiles, decode
-from robustbench_dml.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError
 
 SIDE = 16
 

@@ -28,8 +28,8 @@ from robustbench_dml.datasets.base import Dataset, Images, Roots, Split
 from robustbench_dml.datasets.cache import PixelCache
 from robustbench_dml.datasets.images import Decoded, ImageFiles, ImageList, decode
 from robustbench_dml.datasets.listed import Listing, image_list, lonely_classes
-from robustbench_dml.errors import MissingDataError, RbdmlError
-from robustbench_dml.registry import DATASETS
+from robustbench_dml.spec.registry import DATASETS
+from robustbench_dml.utils.errors import MissingDataError, RbdmlError
 
 WRITERS: dict[str, Callable[..., Tree]] = {"cub": write_cub, "cars": write_cars, "sop": write_sop}
 FOLDERS = {"cub": "CUB_200_2011", "cars": "cars196", "sop": "Stanford_Online_Products"}

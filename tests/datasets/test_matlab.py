@@ -10,7 +10,7 @@ import pytest
 from image_trees import Row, write_annotations
 
 from robustbench_dml.datasets.matlab import read_pairs
-from robustbench_dml.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError
 
 ROWS: list[Row] = [{"name": f"{number}.jpg", "class": 97 + number} for number in range(4)]
 

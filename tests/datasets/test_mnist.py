@@ -13,8 +13,8 @@ from image_trees import bare_machine
 from robustbench_dml.datasets import prepare
 from robustbench_dml.datasets.base import Order, Roots
 from robustbench_dml.datasets.mnist import MNIST
-from robustbench_dml.errors import MissingDataError, RbdmlError
-from robustbench_dml.registry import DATASETS
+from robustbench_dml.spec.registry import DATASETS
+from robustbench_dml.utils.errors import MissingDataError, RbdmlError
 
 TRAIN = np.random.default_rng(0).integers(0, 256, size=(6, 28, 28), dtype=np.uint8)
 TEST = np.random.default_rng(1).integers(0, 256, size=(4, 28, 28), dtype=np.uint8)

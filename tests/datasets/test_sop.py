@@ -7,7 +7,7 @@ from image_trees import bare_machine, check_dataset, register_tree, registered_c
 
 from robustbench_dml.datasets import sop
 from robustbench_dml.datasets.base import Roots
-from robustbench_dml.errors import MissingDataError, RbdmlError
+from robustbench_dml.utils.errors import MissingDataError, RbdmlError
 
 HEADER = "image_id class_id super_class_id path\n"
 

@@ -8,13 +8,12 @@ import pytest
 from image_trees import bare_machine, register_tree, write_cub, write_folder
 
 from robustbench_dml.datasets.base import Order, Roots
-from robustbench_dml.datasets.status import get, prepare_dataset
-from robustbench_dml.errors import MissingDataError, RbdmlError
-from robustbench_dml.progress import Progress
-from robustbench_dml.registry import BACKBONES, DATASETS
-from robustbench_dml.runs import load_dataset
-from robustbench_dml.specs import make_spec
-from robustbench_dml.workers import alone
+from robustbench_dml.datasets.status import get, load_dataset, prepare_dataset
+from robustbench_dml.spec.make import make_spec
+from robustbench_dml.spec.registry import BACKBONES, DATASETS
+from robustbench_dml.utils.errors import MissingDataError, RbdmlError
+from robustbench_dml.utils.locks import alone
+from robustbench_dml.utils.progress import Progress
 
 
 @pytest.fixture(autouse=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from robustbench_dml.defense import build_defense, resolve_params
-from robustbench_dml.protocol import Threat
-from robustbench_dml.registry import DEFENSES, DefenseInfo
-from robustbench_dml.testing import check_defense
+from robustbench_dml.spec.registry import DEFENSES, DefenseInfo
+from robustbench_dml.spec.resolve import build_defense, resolve_params
+from robustbench_dml.spec.schema import Threat
+from robustbench_dml.training.testing import check_defense
 
 OWN = [info for info in DEFENSES if info.cls.__module__.startswith("robustbench_dml.")]
 # One entry of every class, so that a new file is checked by being there, and of every kind of destination.

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import robustbench_dml as rb
-from robustbench_dml.records import Record
-from robustbench_dml.registry import DEFENSES
+from robustbench_dml.runs.record import Record
+from robustbench_dml.spec.registry import DEFENSES
 
 FLAGS = {  # of those that name a trick; what attacks it then survives raises others
     "fake-constant": ["collapsed", "no gradient"],

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import torch
 
-from robustbench_dml.batches import Batch
 from robustbench_dml.defenses.hm.free import FreeHardnessManipulation
-from robustbench_dml.embedder import Embedder
-from robustbench_dml.geometry import hardness
-from robustbench_dml.protocol import Threat
+from robustbench_dml.models.embedder import Embedder
+from robustbench_dml.spec.schema import Threat
+from robustbench_dml.training.batches import Batch
+from robustbench_dml.training.losses import hardness
 
 THREAT = Threat(eps=0.1, alpha=0.04, steps=4)
 

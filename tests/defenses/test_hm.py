@@ -10,17 +10,18 @@ import torch
 from support import unit_rows
 from torch import Tensor
 
-from robustbench_dml.batches import Batch
-from robustbench_dml.budget import PropagationMeter
-from robustbench_dml.defense import Defense, Perturbed, build_defense, resolve_params
 from robustbench_dml.defenses.hm import HardnessManipulation
 from robustbench_dml.defenses.hm.structure import intra_class_structure
-from robustbench_dml.embedder import Embedder
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.geometry import hardness
-from robustbench_dml.perturb import pgd
-from robustbench_dml.protocol import MARGIN, Threat
-from robustbench_dml.registry import DEFENSES
+from robustbench_dml.models.embedder import Embedder
+from robustbench_dml.solvers.group_pgd import pgd
+from robustbench_dml.spec.registry import DEFENSES
+from robustbench_dml.spec.resolve import build_defense, resolve_params
+from robustbench_dml.spec.schema import Threat
+from robustbench_dml.training.batches import Batch
+from robustbench_dml.training.defense import Defense, Perturbed
+from robustbench_dml.training.losses import MARGIN, hardness
+from robustbench_dml.training.meter import PropagationMeter
+from robustbench_dml.utils.errors import RbdmlError
 
 THREAT = Threat(eps=0.2, alpha=0.03, steps=8)
 MakeBatch = Callable[..., Batch]

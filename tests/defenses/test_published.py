@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustbench_dml.batches import Batch
-from robustbench_dml.defense import Defense, build_defense, resolve_params
-from robustbench_dml.embedder import Embedder
-from robustbench_dml.geometry import distance, triplet_loss
-from robustbench_dml.protocol import MARGIN, Threat
-from robustbench_dml.registry import DEFENSES
+from robustbench_dml.models.embedder import Embedder
+from robustbench_dml.retrieval.geometry import distance
+from robustbench_dml.spec.registry import DEFENSES
+from robustbench_dml.spec.resolve import build_defense, resolve_params
+from robustbench_dml.spec.schema import Threat
+from robustbench_dml.training.batches import Batch
+from robustbench_dml.training.defense import Defense
+from robustbench_dml.training.losses import MARGIN, triplet_loss
 
 MakeBatch = Callable[..., Batch]
 THREAT = Threat(eps=0.3, alpha=0.05, steps=6)

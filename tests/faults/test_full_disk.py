@@ -12,9 +12,9 @@ import pytest
 from faults.trial import Ended, Trial
 from faults.victim import BALLAST
 
-from robustbench_dml.observing.runlog import LOG_FILE
-from robustbench_dml.recording import LOCKS
-from robustbench_dml.resume import RESUME_FILE, resume_files
+from robustbench_dml.runs.folder import LOCKS
+from robustbench_dml.training.resume import RESUME_FILE, resume_files
+from robustbench_dml.utils.runlog import LOG_FILE
 
 SIZE = "3m"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from faults.trial import Ended, Trial
 
-from robustbench_dml.parts import PARTS_FILE
-from robustbench_dml.resume import RESUME_FILE
+from robustbench_dml.evaluation.attack_cache import PARTS_FILE
+from robustbench_dml.training.resume import RESUME_FILE
 
 SEED = 1
 EndsTheSame = Callable[[Trial], Ended]

@@ -19,9 +19,9 @@ from typing import Any, Protocol
 
 from faults.victim import PHASES, Orders, suffer
 
-from robustbench_dml.checkpoints import read_tensors
-from robustbench_dml.recording import LOCKS
-from robustbench_dml.records import CHECKPOINT_FILE, RECORD_FILE, read_queries, record_folders
+from robustbench_dml.runs.folder import LOCKS
+from robustbench_dml.runs.record import CHECKPOINT_FILE, RECORD_FILE, read_queries, record_folders
+from robustbench_dml.utils.tensors import read_tensors
 
 SMALL = ("--backbone", "test-linear", "--budget", "150", "--pairs", "6", "--checkpoint-every", "0s")
 WHOLE = ("--budget", "400", "--pairs", "16", "--checkpoint-every", "0.3s")

@@ -20,15 +20,17 @@ from unittest.mock import patch
 
 from torch import Tensor
 
-from robustbench_dml import cli, recording, runs
-from robustbench_dml.arena import Arena
-from robustbench_dml.attack import Attack
-from robustbench_dml.batches import Batch
-from robustbench_dml.evaluation import evaluate_model
-from robustbench_dml.gallery import Items
-from robustbench_dml.report import board
-from robustbench_dml.testing import small_dataset
-from robustbench_dml.training import Trainer
+from robustbench_dml.cli import main as cli
+from robustbench_dml.evaluation.attack import Attack
+from robustbench_dml.evaluation.context import Arena
+from robustbench_dml.evaluation.evaluate import evaluate_model
+from robustbench_dml.report import grouping as board
+from robustbench_dml.retrieval.gallery import Items
+from robustbench_dml.runs import folder as recording
+from robustbench_dml.runs import run as runs
+from robustbench_dml.training.batches import Batch
+from robustbench_dml.training.testing import small_dataset
+from robustbench_dml.training.trainer import Trainer
 
 PHASES = ("starting", "training", "evaluation", "writing", "drawing")
 BALLAST = "ballast"  # fills the disk

@@ -6,8 +6,9 @@ import torch
 from faults import victim
 from tqdm import tqdm
 
-from robustbench_dml import foreign, registry
-from robustbench_dml.report import board
+from robustbench_dml.report import grouping as board
+from robustbench_dml.runs import external as foreign
+from robustbench_dml.spec import registry
 
 LOADED = (victim, board, foreign, registry)
 

@@ -20,16 +20,16 @@ from image_trees import Row, write_annotations
 from PIL import Image
 from safetensors.torch import save
 
-from robustbench_dml.budget import Spent
-from robustbench_dml.checkpoints import load_checkpoint, read_tensors, write_tensors
 from robustbench_dml.datasets import archives, cars, cub, idx, sop
 from robustbench_dml.datasets.base import Roots
 from robustbench_dml.datasets.images import decode
-from robustbench_dml.embedder import build_embedder
-from robustbench_dml.foreign import read_state
-from robustbench_dml.records import TrainingEnd
-from robustbench_dml.registry import BACKBONES
-from robustbench_dml.specs import make_spec
+from robustbench_dml.models.checkpoints import load_checkpoint
+from robustbench_dml.models.embedder import build_embedder
+from robustbench_dml.runs.external import read_state
+from robustbench_dml.spec.make import make_spec
+from robustbench_dml.spec.registry import BACKBONES
+from robustbench_dml.spec.schema import Spent, TrainingEnd
+from robustbench_dml.utils.tensors import read_tensors, write_tensors
 
 CPU = torch.device("cpu")
 SIDE = 16

@@ -14,21 +14,30 @@ from fuzz.edits import edited
 from fuzz.target import Target, shown
 from pydantic import TypeAdapter, ValidationError
 
-from robustbench_dml.boards.board import boards_of
-from robustbench_dml.boards.build import texts
-from robustbench_dml.boards.entries import ENTRY_FILE, Listed, read_entry
 from robustbench_dml.datasets.base import Roots
-from robustbench_dml.evaluation import evaluated_columns
-from robustbench_dml.figures.series import layer_of_rows
-from robustbench_dml.files import sha256
-from robustbench_dml.npz import Values
-from robustbench_dml.records import QUERIES_FILE, RECORD_FILE, Record, Spec, read_queries, read_record, write_queries
-from robustbench_dml.report.board import comparable_records, groups_of_records, show
+from robustbench_dml.leaderboard.board import boards_of
+from robustbench_dml.leaderboard.build import texts
+from robustbench_dml.leaderboard.entries import ENTRY_FILE, Listed, read_entry
+from robustbench_dml.leaderboard.submission.audit import audit_entry
 from robustbench_dml.report.comparison import compare, comparison_text
+from robustbench_dml.report.figures.series import layer_of_rows
+from robustbench_dml.report.grouping import comparable_records, groups_of_records
 from robustbench_dml.report.per_query import known_values
 from robustbench_dml.report.rows import rows_of
-from robustbench_dml.submission.audit import audit_entry
-from robustbench_dml.terminal import inert
+from robustbench_dml.report.run_report import show
+from robustbench_dml.runs.queries import Values
+from robustbench_dml.runs.record import (
+    QUERIES_FILE,
+    RECORD_FILE,
+    Record,
+    Spec,
+    read_queries,
+    read_record,
+    write_queries,
+)
+from robustbench_dml.spec.protocols import evaluated_columns
+from robustbench_dml.utils.files import sha256
+from robustbench_dml.utils.terminal import inert
 
 SPEC: TypeAdapter[Any] = TypeAdapter(Spec)
 

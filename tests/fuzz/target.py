@@ -10,7 +10,7 @@ from pathlib import Path
 
 from click.exceptions import UsageError
 
-from robustbench_dml.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError
 
 LONGEST = 3000  # characters of a message
 

@@ -12,7 +12,7 @@ from fuzz.target import Target, judge
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from robustbench_dml.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError
 
 NAMES = [
     *("defense", "budget", "seconds", "settings", "sweep", "published"),

@@ -7,16 +7,16 @@ from typing import Any
 
 from fuzz.target import Target
 
-from robustbench_dml.budget import parse_budget, parse_seconds
-from robustbench_dml.cli_options import Fraction, Setting
-from robustbench_dml.defense import resolve_params
-from robustbench_dml.figures.names import typeset, written
-from robustbench_dml.lookup import find_defense
-from robustbench_dml.page.command import command_for
-from robustbench_dml.registry import DATASETS
+from robustbench_dml.cli.options import Fraction, Setting
+from robustbench_dml.report.names import typeset, written
 from robustbench_dml.report.published import read_published
-from robustbench_dml.specs import make_spec
-from robustbench_dml.sweeps.plan import plan
+from robustbench_dml.runs.command import command_for
+from robustbench_dml.runs.sweeps.plan import plan
+from robustbench_dml.spec.budgets import parse_budget, parse_seconds
+from robustbench_dml.spec.lookup import find_defense
+from robustbench_dml.spec.make import make_spec
+from robustbench_dml.spec.registry import DATASETS
+from robustbench_dml.spec.resolve import resolve_params
 
 OPTIONS: dict[str, Any] = {
     "budget": str,

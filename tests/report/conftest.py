@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from robustbench_dml.budget import Spent
-from robustbench_dml.evaluation import BENIGN_COLUMNS, protocol_columns
-from robustbench_dml.protocol import RunSpec
-from robustbench_dml.records import Cost, Diagnostics, Provenance, Record, TrainingEnd, write_record
-from robustbench_dml.specs import make_spec
+from robustbench_dml.runs.record import Cost, Diagnostics, Provenance, Record, write_record
+from robustbench_dml.spec.make import make_spec
+from robustbench_dml.spec.protocols import BENIGN_COLUMNS, protocol_columns
+from robustbench_dml.spec.schema import RunSpec, Spent, TrainingEnd
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from report_support import COLUMNS, KNOWN, SHARES, random_values, with_values, write_both
 
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.records import QUERIES_FILE, RECORD_FILE, Record
 from robustbench_dml.report.comparison import compare, comparison_data, comparison_text
-from robustbench_dml.scores import scores_of
+from robustbench_dml.runs.record import QUERIES_FILE, RECORD_FILE, Record
+from robustbench_dml.spec.scores import scores_of
+from robustbench_dml.utils.errors import RbdmlError
 
 Make = Callable[..., Record]
 LESS_IS_BETTER = {"CA-", "QA-", "TMA", "ES:D"}

@@ -12,10 +12,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from robustbench_dml.closeup import CloseUp, Ranking
 from robustbench_dml.datasets.base import Split
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.registry import ATTACKS
+from robustbench_dml.evaluation.trace import CloseUp, Ranking
 from robustbench_dml.report.picture import (
     HEIGHT,
     RIGHT,
@@ -26,6 +24,8 @@ from robustbench_dml.report.picture import (
     magnification,
     write_picture,
 )
+from robustbench_dml.spec.registry import ATTACKS
+from robustbench_dml.utils.errors import RbdmlError
 
 RNG = torch.Generator().manual_seed(0)
 CAPTION = "fashion-mini \u00b7 regular, weights 0123abcd \u00b7 PGD-32 \u00b7 seed 0"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from robustbench_dml.errors import RbdmlError
 from robustbench_dml.report.published import NAMES, read_published
+from robustbench_dml.utils.errors import RbdmlError
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "leaderboards" / "published" / "published.csv"

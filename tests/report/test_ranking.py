@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from report_support import COLUMNS, random_values, with_values, write_both
 from scipy.stats import permutation_test
 
-from robustbench_dml.records import QUERIES_FILE, Record, record_folders
 from robustbench_dml.report.per_query import known_values, ranking_values
 from robustbench_dml.report.ranking import ranked
+from robustbench_dml.runs.record import QUERIES_FILE, Record, record_folders
 
 Make = Callable[..., Record]
 

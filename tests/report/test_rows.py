@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from report_support import COLUMNS, SHARES, random_values, with_values
 
-from robustbench_dml.npz import Values
-from robustbench_dml.records import Record
 from robustbench_dml.report.rows import configuration, rows_of
-from robustbench_dml.statistics import RESAMPLES
+from robustbench_dml.runs.queries import Values
+from robustbench_dml.runs.record import Record
+from robustbench_dml.utils.statistics import RESAMPLES
 
 Make = Callable[..., Record]
 QUERIES = 60

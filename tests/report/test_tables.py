@@ -6,11 +6,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from robustbench_dml.evaluation import BENIGN_COLUMNS, protocol_columns
-from robustbench_dml.protocol import Evaluation, ForeignSpec, Threat
-from robustbench_dml.records import Record
-from robustbench_dml.report.tables import describe_evaluation, entries_table, record_tables, short_passes
-from robustbench_dml.scores import CHANCE
+from robustbench_dml.report.tables import entries_table, record_tables, short_passes
+from robustbench_dml.runs.record import Record
+from robustbench_dml.spec.describe import describe_evaluation
+from robustbench_dml.spec.protocols import BENIGN_COLUMNS, protocol_columns
+from robustbench_dml.spec.schema import Evaluation, ForeignSpec, Threat
+from robustbench_dml.spec.scores import CHANCE
 
 COLUMNS = protocol_columns("ers")
 

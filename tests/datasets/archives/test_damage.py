@@ -27,7 +27,7 @@ from archive_support import (
 
 from robustbench_dml.datasets import archives
 from robustbench_dml.datasets.archives import extract, is_archive
-from robustbench_dml.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError
 
 
 @pytest.mark.parametrize("pack", PACKS)

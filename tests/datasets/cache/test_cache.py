@@ -24,7 +24,7 @@ from image_trees import naive_rows
 from robustbench_dml.datasets import cache as module
 from robustbench_dml.datasets.cache import PixelCache
 from robustbench_dml.datasets.images import Decoded, ImageList, decode
-from robustbench_dml.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError
 
 
 def test_the_pixels_are_those_of_the_files(images: ImageList) -> None:

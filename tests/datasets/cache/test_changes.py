@@ -30,7 +30,7 @@ from image_trees import naive_rows, write_list
 from robustbench_dml.datasets import cache as module
 from robustbench_dml.datasets.cache import PixelCache
 from robustbench_dml.datasets.images import ImageList
-from robustbench_dml.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError
 
 
 def test_a_changed_file_is_noticed_and_only_its_row_is_made_anew(images: ImageList, decoding: Decoding) -> None:

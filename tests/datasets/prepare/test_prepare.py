@@ -16,7 +16,7 @@ from image_trees import (
 from prepare_support import is_prepared, leftovers, packed_zip, prepare
 
 from robustbench_dml.datasets.base import Order
-from robustbench_dml.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError
 
 
 def test_birds_come_from_a_tgz(root: Path, birds: Tree, birds_tgz: Path) -> None:

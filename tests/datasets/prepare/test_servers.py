@@ -15,8 +15,8 @@ from prepare_support import Shelf, is_prepared, leftovers, packed_tgz, prepare, 
 
 from robustbench_dml.datasets.base import Order, Roots
 from robustbench_dml.datasets.status import prepare_dataset
-from robustbench_dml.errors import RbdmlError
-from robustbench_dml.registry import DATASETS
+from robustbench_dml.spec.registry import DATASETS
+from robustbench_dml.utils.errors import RbdmlError
 
 
 def test_the_address_of_the_file_is_taken(

@@ -1,0 +1,1 @@
+"""The command `rbdml`: one file per command."""

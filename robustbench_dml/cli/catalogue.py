@@ -1,0 +1,44 @@
+"""TODO"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from robustbench_dml.cli.main import cli
+
+KINDS = ["defenses", "attacks", "datasets", "backbones", "budgets", "optimisers", "protocols"]
+
+
+@cli.command("list")
+@click.argument("kind", type=click.Choice(KINDS))
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def list_entries(kind: str, as_json: bool) -> None:
+    """What there is, a line each, with its source."""
+    import json
+
+    from robustbench_dml.report.catalogue import describe
+    from robustbench_dml.report.tables import entries_table
+
+    rows = describe(kind)
+    click.echo(json.dumps(rows, indent=1) if as_json else entries_table(rows))
+
+
+@cli.group()
+def new() -> None:
+    """Write a template to start from."""
+
+
+@new.command("defense")
+@click.argument("name")
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="[default: see below]")
+def new_defense(name: str, folder: Path | None) -> None:
+    """Write a working defense and its test.
+
+    In a checkout of the project they go into defenses/ and tests/defenses/, elsewhere into the current folder.
+    """
+    from robustbench_dml.cli.templates import write_defense
+
+    for path in write_defense(name, folder):
+        click.echo(path)

@@ -1,0 +1,44 @@
+"""`rbdml compare`: two records on the same queries, or records beside what was published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.terminal import echo
+
+
+@click.command()
+@click.argument("first", metavar="A", type=click.Path(path_type=Path))
+@click.argument("second", metavar="[B]", type=click.Path(path_type=Path), required=False)
+@click.option("--published", is_flag=True, help="All records below A beside the published rows that they repeat.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def compare(first: Path, second: Path | None, published: bool, as_json: bool) -> None:
+    """Compare two records, by the folders or files, value by value on the same queries.
+
+    Differences have 95% paired bootstrap intervals and p values of a permutation test over the queries, corrected for
+    the number of rows. What is compared is two trained models: seeds of one defense differ too.
+
+    With --published, A is a folder of records, and each defense stands over its seeds beside the row that its authors
+    report for the same data set, backbone and eta.
+    """
+    import json
+
+    from robustbench_dml.report import comparison
+    from robustbench_dml.report import vs_published as beside
+
+    if published == (second is not None):
+        raise RbdmlError("give two records, A and B, or --published with one folder of records")
+    if second is None:
+        rows, damaged = beside.beside_published(first)
+        for message in damaged:
+            echo(f"rbdml: left out: {message}", err=True)
+        echo(json.dumps(beside.beside_data(rows), indent=1) if as_json else beside.beside_text(rows))
+        return
+    found = comparison.compare(first, second)
+    if as_json:
+        echo(json.dumps(comparison.comparison_data(found), indent=1))
+    else:
+        echo(comparison.comparison_text(found))

@@ -1,0 +1,72 @@
+"""`rbdml leaderboard`: what is generated from the entries, whether they can be believed, and taking one back."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from robustbench_dml.cli.data import DATA_ROOT
+from robustbench_dml.utils.terminal import echo, one_line
+
+BOARDS = click.option(
+    "--boards", type=click.Path(path_type=Path), help="Folder of the leaderboards.  [default: that of the checkout]"
+)
+
+
+@click.group()
+def leaderboard() -> None:
+    """Build, check and mend the leaderboards."""
+
+
+@leaderboard.command()
+@BOARDS
+@click.option("--quiet", is_flag=True, help="Print nothing.")
+def build(boards: Path | None, quiet: bool) -> None:
+    """Write tables, figures and the page from the entries. Without new entries no byte changes."""
+    from robustbench_dml.leaderboard.build import build as build_all
+    from robustbench_dml.leaderboard.find import find_leaderboards
+
+    for path in build_all(find_leaderboards(boards)):
+        if not quiet:
+            click.echo(path)
+
+
+@leaderboard.command()
+@BOARDS
+@DATA_ROOT
+@click.option("--quiet", is_flag=True, help="Print problems alone.")
+def check(boards: Path | None, data_root: Path | None, quiet: bool) -> None:
+    """Check every entry as far as that goes without its checkpoint, and that all tables and the page are of them.
+
+    Exits with 1 if there is a problem.
+    """
+    from robustbench_dml.datasets.base import Roots
+    from robustbench_dml.leaderboard.check import check_all
+    from robustbench_dml.leaderboard.find import find_leaderboards
+    from robustbench_dml.utils.progress import Progress
+
+    found = check_all(find_leaderboards(boards), Roots(data_root, False, True, Progress(quiet=True)))
+    for problem in found.problems:
+        echo(f"problem: {one_line(problem)}", err=True)
+    if not quiet:
+        for note in found.notes:
+            echo(f"note: {one_line(note)}")
+        click.echo(f"{found.entries} entries, {found.boards} boards, {len(found.problems)} problems")
+    sys.exit(1 if found.problems else 0)
+
+
+@leaderboard.command()
+@click.argument("digest")
+@click.option("--why", required=True, help="A line for the history.")
+@BOARDS
+def withdraw(digest: str, why: str, boards: Path | None) -> None:
+    """Take an entry off its board; it stays in the history, with the reason."""
+    from robustbench_dml.leaderboard.build import build as build_all
+    from robustbench_dml.leaderboard.find import find_leaderboards
+    from robustbench_dml.leaderboard.submission.withdraw import withdraw as take_back
+
+    leaderboards = find_leaderboards(boards)
+    click.echo(take_back(leaderboards, digest, why))
+    build_all(leaderboards)

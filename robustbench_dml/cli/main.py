@@ -1,0 +1,69 @@
+"""The command `rbdml`: parse, call, print."""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+import click
+
+from robustbench_dml.cli.attack import attack
+from robustbench_dml.cli.compare import compare
+from robustbench_dml.cli.data import data
+from robustbench_dml.cli.inspect import inspect
+from robustbench_dml.cli.leaderboard import leaderboard
+from robustbench_dml.cli.plot import plot
+from robustbench_dml.cli.submit import submit
+from robustbench_dml.cli.sweep import sweep
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.files import is_full
+from robustbench_dml.utils.interrupts import ENDING, interrupted_by
+from robustbench_dml.utils.terminal import one_line
+
+NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)  # what no path can be
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="robustbench-dml")
+def cli() -> None:
+    """RobustBench-DML: adversarial robustness in deep metric learning."""
+
+
+cli.add_command(compare)
+cli.add_command(attack)
+cli.add_command(data)
+cli.add_command(inspect)
+cli.add_command(plot)
+cli.add_command(leaderboard)
+cli.add_command(submit)
+cli.add_command(sweep)
+
+
+def main() -> None:
+    """Entry point: one line for what the user can mend, exit code 2; 130 when interrupted."""
+    try:
+        with interrupted_by(*ENDING):
+            cli.main(standalone_mode=False)
+    except RbdmlError as error:
+        _fail(str(error))
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except PermissionError as error:
+        _fail(f"{error.filename}: no permission: change its permissions, or name another file or folder")
+    except OSError as error:
+        if is_full(error):
+            _fail(f"{error.filename or 'a file'}: {error.strerror}: free some space, then give the same command again")
+        if error.errno not in NO_NAME:
+            raise
+        _fail(f"{str(error.filename)[:100]}: {error.strerror}: name another file or folder")
+    except click.Abort:
+        click.echo("rbdml: interrupted; the same command goes on from here", err=True)
+        sys.exit(130)
+
+
+def _fail(message: str) -> None:
+    click.echo(f"rbdml: {one_line(message)}", err=True)
+    sys.exit(2)

@@ -1,0 +1,34 @@
+"""TODO"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from robustbench_dml.utils.terminal import echo
+
+
+def _show(outcome: Any, shared: dict[str, Any]) -> None:
+    from robustbench_dml.report.grouping import comparable_records
+    from robustbench_dml.report.run_report import draw, show
+
+    if shared["as_json"]:
+        echo(outcome.record.model_dump_json(indent=1))
+    elif shared["quiet"]:
+        click.echo(outcome.folder)
+    records, damaged = comparable_records(outcome.record, outcome.folder.parent)
+    _warn(damaged)
+    plots = draw(records, outcome.folder.parent, above=outcome.folder.parent)
+    if not (shared["as_json"] or shared["quiet"]):
+        if not outcome.fresh:
+            made = outcome.record.provenance.created
+            version = ", by another version of the defense" if outcome.outdated else ""
+            echo(f"already recorded on {made}{version} (--force repeats it):\n")
+        echo(show(records, marked=outcome.record.digest, folder=outcome.folder.parent))
+        click.echo(f"\nrecord: {outcome.folder}\nplots:  " + "\n        ".join(map(str, plots)))
+
+
+def _warn(damaged: list[str]) -> None:
+    for message in damaged:
+        echo(f"rbdml: left out: {message}", err=True)

@@ -1,0 +1,247 @@
+"""`rbdml sweep`: many runs, worked out from a matrix."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from robustbench_dml.cli.options import NORMS, PRECISIONS, Fraction, Setting, together
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.terminal import echo
+
+if TYPE_CHECKING:
+    from robustbench_dml.runs.sweeps.engine import Engine
+    from robustbench_dml.runs.sweeps.plan import Sweep
+    from robustbench_dml.runs.sweeps.state import Look
+    from robustbench_dml.runs.sweeps.trial import Trials
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Settings of `rbdml run` that can be given several times: the values are multiplied out.
+TYPES: dict[str, Any] = {
+    **dict.fromkeys(("defense", "dataset", "backbone", "budget", "sampler", "weights"), str),
+    **dict.fromkeys(("protocol", "optimiser", "surrogate"), str),
+    **dict.fromkeys(("seed", "eta", "pairs", "queries", "attack-steps", "attack-seed"), int),
+    **dict.fromkeys(("lr", "weight-decay"), float),
+    **dict.fromkeys(("eps", "alpha", "attack-eps", "attack-alpha"), Fraction()),
+    **dict.fromkeys(("precision", "weight-precision", "attack-precision"), PRECISIONS),
+    "attack-norm": NORMS,
+    "on-collapse": click.Choice(["stop", "continue"]),
+    "batchnorm": click.Choice(["frozen", "train"]),
+    **dict.fromkeys(("set", "search"), Setting()),
+}
+WHERE = ("out", "data-root", "device", "batch-size", "checkpoint-every", "no-cache", "download", "tensorboard")
+
+matrix_options = together(
+    *(click.option(f"--{name}", type=kind, multiple=True, help="As of `rbdml run`.") for name, kind in TYPES.items()),
+    click.option("--also", multiple=True, help="An attack beside the protocol's, in every run; repeatable."),
+    click.option("--pretrained/--no-pretrained", default=None, help="As of `rbdml run`."),
+    click.option("--out", help="Folder of records.  [default: the file's, or runs]"),
+    click.option("--data-root", help="Folder of data sets; also $RBDML_DATA."),
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="[default: the file's, or auto]"),
+    click.option("--batch-size", type=click.IntRange(min=1), help="Of the evaluation."),
+    click.option("--checkpoint-every", help="How often training keeps its state.  [default: 5min]"),
+    click.option("--no-cache", is_flag=True, help="Decode images each time."),
+    click.option("--download", is_flag=True, help="Download a missing data set."),
+    click.option("--tensorboard", is_flag=True, help="Write scalars for TensorBoard."),
+)
+FILE = click.argument("file", type=click.Path(path_type=Path), required=False)
+JSON = click.option("--json", "as_json", is_flag=True, help="The runs as JSON and nothing else.")
+
+
+class _Default(click.Group):
+    """A group whose first word may be left out: without one of its commands, it is `run`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        known = {*self.commands, *ctx.help_option_names}
+        return super().parse_args(ctx, args if args and args[0] in known else ["run", *args])
+
+
+@click.group(cls=_Default, options_metavar="", subcommand_metavar="[run|status|estimate] [FILE] [OPTIONS]")
+def sweep() -> None:
+    """Do many runs: a TOML matrix, or options with several values, multiplied out.
+
+    What is recorded is not done again, what was interrupted goes on, and several sweeps can share a folder. `rbdml
+    sweep FILE` is `rbdml sweep run FILE`.
+    """
+
+
+@sweep.command()
+@FILE
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at once on this machine.")
+@click.option("--retries", type=click.IntRange(min=0), default=0, show_default=True, help="Of a run that fails.")
+@click.option("--engine", type=click.Choice(["local", "ray", "slurm"]), default="local", show_default=True)
+@click.option("--cpus", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Of a run, with Ray.")
+@click.option("--gpus", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Of a run, with Ray.")
+@click.option("--ray-address", default="auto", show_default=True, help="Of a Ray cluster.")
+@click.option(
+    "--slurm", type=Setting(), multiple=True, help="A parameter of submitit, e.g. timeout_min=600; repeatable."
+)
+@click.option("--dry-run", is_flag=True, help="List the runs and start none.")
+@click.option("--quiet", is_flag=True, help="Print failures alone.")
+@JSON
+@matrix_options
+def run(file: Path | None, retries: int, dry_run: bool, quiet: bool, as_json: bool, **given: Any) -> None:
+    """Do the runs of a sweep that are not recorded yet. Exit code 1 if some failed.
+
+    Options of `rbdml run` can be given several times, and replace what FILE says. With FILE or without, all runs are
+    worked out and checked before the first starts.
+    """
+    from robustbench_dml.report.sweeps import Teller, counts_of, table_of
+    from robustbench_dml.runs.sweeps.carry_out import Sweeping
+    from robustbench_dml.runs.sweeps.state import State, look
+
+    planned = _planned(file, given)
+    before = [look(job) for job in planned.jobs]
+    if dry_run:
+        _list(before, planned, as_json=as_json)
+        return
+    silent, engine = quiet or as_json, _engine(planned, given)
+    if not silent:
+        click.echo(f"{counts_of(before)}{_left_out(planned)}; records below {planned.jobs[0].out}")
+    teller = Teller(planned.jobs, say=_nothing if silent else echo)
+    Sweeping(planned.jobs, engine, teller, retries=retries).carry_out()
+    found = [teller.found[job.spec.digest] for job in planned.jobs]
+    if not silent:
+        echo(f"\n{table_of(found)}")
+    _show_json(found, as_json=as_json)
+    failed = [one for one in found if one.state is State.FAILED]
+    for one in failed if quiet else ():
+        echo(f"rbdml: {one.job.command}: {one.why}; log: {one.job.log}", err=True)
+    if failed:
+        sys.exit(1)
+
+
+@sweep.command()
+@FILE
+@JSON
+@matrix_options
+def status(file: Path | None, as_json: bool, **given: Any) -> None:
+    """Every run of a sweep: done, running, interrupted (and how far), failed or waiting."""
+    from robustbench_dml.report.sweeps import table_of
+    from robustbench_dml.runs.sweeps.state import look
+
+    found = [look(job) for job in _planned(file, given).jobs]
+    _show_json(found, as_json=as_json)
+    if not as_json:
+        echo(table_of(found))
+
+
+@sweep.command()
+@FILE
+@click.option("--passes-per-second", type=click.FloatRange(min=0, min_open=True), help="Instead of a trial here.")
+@JSON
+@matrix_options
+def estimate(file: Path | None, passes_per_second: float | None, as_json: bool, **given: Any) -> None:
+    """What the runs that are not recorded will cost: passes, and hours of one run after another.
+
+    Hours come from a trial of some seconds here for every data set, backbone and defense: best while nothing else runs.
+    """
+    from dataclasses import asdict
+
+    from robustbench_dml.report.sweeps import estimate_table, speeds_of
+    from robustbench_dml.runs.sweeps.estimate import estimate as estimated
+    from robustbench_dml.runs.sweeps.state import look
+    from robustbench_dml.runs.sweeps.trial import Rate
+
+    planned = _planned(file, given)
+    trials = _trials(planned)
+    given_rate = None if passes_per_second is None else Rate(passes_per_second, passes_per_second)
+    parts = estimated([look(job) for job in planned.jobs], lambda spec: given_rate or trials.rate_of(spec))
+    if as_json:
+        rows = [{"dataset": dataset, "backbone": network, **asdict(one)} for (dataset, network), one in parts.items()]
+        click.echo(json.dumps(rows, indent=1))
+        return
+    click.echo(estimate_table(parts))
+    click.echo("\nPasses of what is not recorded; hours of one run after another, without starting and loading.")
+    for line in speeds_of(trials):
+        click.echo(f"Measured here: {line}.")
+
+
+def _planned(file: Path | None, given: dict[str, Any]) -> Sweep:
+    """The sweep of a file and of options, which replace what the file says."""
+    from robustbench_dml.runs.sweeps.plan import plan
+
+    instead: dict[str, Any] = {}
+    for name in TYPES:
+        values = given[name.replace("-", "_")]
+        if name in ("set", "search"):
+            tables = dict[str, list[str]]()
+            for inner, text in values:
+                tables.setdefault(inner, []).append(text)
+            values = tables
+        if values:
+            instead[name] = values if isinstance(values, dict) else list(values)
+    if given["also"]:
+        instead["also"] = list(given["also"])
+    if given["pretrained"] is not None:
+        instead["pretrained"] = given["pretrained"]
+    if file is None and not instead:
+        raise RbdmlError("nothing to do: give the TOML FILE of a sweep, or --defense and --dataset")
+    where = {name: given[name.replace("-", "_")] for name in WHERE}
+    return plan(
+        file, instead=instead, where={name: value for name, value in where.items() if value not in (None, False)}
+    )
+
+
+def _engine(planned: Sweep, given: dict[str, Any]) -> Engine:
+    """What does the runs."""
+    from robustbench_dml.runs.sweeps.local import Local, visible_devices
+    from robustbench_dml.runs.sweeps.on_ray import OnRay
+    from robustbench_dml.runs.sweeps.on_slurm import OnSlurm
+
+    if given["engine"] == "ray":
+        return OnRay(given["ray_address"], cpus=given["cpus"], gpus=given["gpus"])
+    if given["engine"] == "slurm":
+        return OnSlurm(
+            planned.jobs[0].out, {name: int(text) if text.isdigit() else text for name, text in given["slurm"]}
+        )
+    return Local(given["jobs"], devices=visible_devices(planned.where.device))
+
+
+def _trials(planned: Sweep) -> Trials:
+    """Measures how fast runs are here."""
+    from robustbench_dml.datasets.base import Dataset, Roots
+    from robustbench_dml.datasets.status import load_dataset
+    from robustbench_dml.runs.sweeps.trial import Trials
+    from robustbench_dml.utils.device import pick_device
+    from robustbench_dml.utils.progress import Progress
+
+    where = planned.where
+    root = None if where.data_root is None else Path(where.data_root)
+
+    def load(name: str) -> Dataset:
+        return load_dataset(name, Roots(root, where.download, not where.no_cache, Progress(quiet=True)))
+
+    return Trials(load, device=pick_device(where.device), batch_size=where.batch_size or 128)
+
+
+def _list(found: list[Look], planned: Sweep, *, as_json: bool) -> None:
+    from robustbench_dml.report.sweeps import counts_of
+
+    _show_json(found, as_json=as_json)
+    if not as_json:
+        for one in found:
+            click.echo(f"{one.state:<12} {one.job.command}")
+        click.echo(f"\n{counts_of(found)}{_left_out(planned)}")
+
+
+def _left_out(planned: Sweep) -> str:
+    many = planned.duplicates
+    return f" ({many} that came to the same as another left out)" if many else ""
+
+
+def _show_json(found: list[Look], *, as_json: bool) -> None:
+    from robustbench_dml.report.sweeps import rows_of
+
+    if as_json:
+        click.echo(json.dumps(rows_of(found), indent=1))
+
+
+def _nothing(_: str) -> None:
+    pass

@@ -1,0 +1,1 @@
+"""Evaluation: the attack contract, its context, ensembles, diagnostics and caches."""

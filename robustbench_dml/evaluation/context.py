@@ -1,0 +1,180 @@
+"""What every attack of one evaluation has in common: the model, its gallery, the settings and the randomness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import zip_longest
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_dml.datasets.base import Split
+from robustbench_dml.datasets.prefetch import expect, read_ahead
+from robustbench_dml.evaluation.attack import Attack
+from robustbench_dml.models.wrappers import InBfloat16, InOwnPrecision
+from robustbench_dml.retrieval.gallery import Block, Gallery, Items
+from robustbench_dml.solvers.base import Optimiser, Problem
+from robustbench_dml.spec.registry import OPTIMISERS
+from robustbench_dml.spec.schema import Evaluation
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.memory import keep_freed_memory
+from robustbench_dml.utils.precision import weights_unchanged
+from robustbench_dml.utils.randomness import uniform_per_item
+
+GALLERY_BLOCK = 256  # fixed, so that the benign embeddings do not depend on --batch-size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arena:
+    """A model under one evaluation.
+
+    Attributes:
+        model: images to unit vectors, in eval mode.
+        split: the gallery's images.
+        gallery: their embeddings.
+        evaluation: threat, search and seed.
+        dataset: its name, for the randomness.
+        surrogate: another model's arena, for attacks that transfer.
+    """
+
+    model: nn.Module
+    split: Split
+    gallery: Gallery
+    evaluation: Evaluation
+    dataset: str
+    surrogate: Arena | None = None
+
+    @cached_property
+    def optimiser(self) -> Optimiser:
+        """The evaluation's own."""
+        search = self.evaluation.search
+        return OPTIMISERS.get(search.optimiser).cls(**search.params)
+
+    @cached_property
+    def stepping(self) -> nn.Module:
+        """The model in the precision of the attack steps."""
+        return self.model if self.evaluation.precision == "fp32" else InBfloat16(self.model)
+
+    def changed(self, **evaluation: object) -> Arena:
+        """The same with other settings, for a surrogate, too."""
+        surrogate = None if self.surrogate is None else self.surrogate.changed(**evaluation)
+        return replace(self, evaluation=self.evaluation.model_copy(update=evaluation), surrogate=surrogate)
+
+    def block(self, attack: Attack, name: str, items: Items) -> Block:
+        """The attacked images with their targets, which depend on the seed and each image alone."""
+        key = (self.evaluation.seed, "targets", name, self.dataset)
+        targets = attack.choose_targets(items, partial(uniform_per_item, items.rows, key=key))
+        return Block(self.gallery, items.rows, targets)
+
+    def problem(
+        self,
+        attack: Attack,
+        name: str,
+        block: Block,
+        *,
+        watch: Callable[[Tensor, Tensor], None] | None = None,
+    ) -> Problem:
+        """An attack on a block, as optimisers see it."""
+        surrogate = self.surrogate
+        whole = torch.arange(len(block), device=block.items.device)
+
+        def objective(embeddings: Tensor, rows: Tensor) -> Tensor:
+            return attack.objective(embeddings, block if rows is whole else block.take(rows))
+
+        return Problem(
+            model=self.stepping,
+            images=self.split.batch(block.items),
+            objective=objective,
+            threat=self.evaluation.threat,
+            items=block.items,
+            key=(self.evaluation.seed, "search", name, self.dataset),
+            rows=whole,
+            watch=watch,
+            surrogate=None
+            if surrogate is None
+            else lambda: surrogate.problem(attack, name, Block(surrogate.gallery, block.items, block.targets)),
+        )
+
+    @torch.no_grad()
+    def embed(self, moved: Tensor, images: Tensor, block: Block) -> Tensor:
+        """(B, D) embeddings of attacked images, in full precision whatever they were searched in.
+
+        An image that is bit for bit the benign one keeps its embedding from the gallery, so that an attack without
+        effect gives exactly the benign value, whatever the batch.
+
+        Raises:
+            RbdmlError: an embedding is not finite.
+        """
+        unmoved = (moved == images).flatten(1).all(1, keepdim=True)
+        embeddings = torch.where(unmoved, block.own, self.model(moved))
+        check_finite(embeddings)
+        return embeddings
+
+    def attack(self, attack: Attack, name: str, items: Items) -> dict[str, Tensor]:
+        """(B,) score of each column of an attack under the evaluation's optimiser."""
+        block = self.block(attack, name, items)
+        problem = self.problem(attack, name, block)
+        with torch.no_grad():
+            moved = self.optimiser.run(problem)
+        return attack.score(self.embed(moved, problem.images, block), block)
+
+
+def arena_of(
+    model: nn.Module,
+    split: Split,
+    *,
+    evaluation: Evaluation,
+    dataset: str,
+    device: torch.device,
+    surrogate: Arena | None = None,
+) -> Arena:
+    """Embed the gallery and put everything together.
+
+    Raises:
+        RbdmlError: embeddings that are not finite unit vectors.
+    """
+    if device.type == "cpu":
+        keep_freed_memory()
+    model = InOwnPrecision(model.to(device)).eval()
+    gallery = Gallery(embed(model, split, device=device), split.labels)
+    _check_unit(gallery.embeddings, tolerance=1e-3 if model.dtype.itemsize >= 4 else 2e-2)
+    return Arena(model=model, split=split, gallery=gallery, evaluation=evaluation, dataset=dataset, surrogate=surrogate)
+
+
+@torch.no_grad()
+def embed(model: nn.Module, split: Split, *, device: torch.device) -> Tensor:
+    """(N, D) embeddings of a whole split."""
+    split = read_ahead(split)
+    blocks = torch.arange(len(split)).split(GALLERY_BLOCK)
+    embeddings = []
+    with weights_unchanged(device):
+        for block, following in zip_longest(blocks, blocks[1:]):
+            images = split.batch(block)
+            if following is not None:
+                expect(split, following)
+            embeddings.append(model(images))
+    return torch.cat(embeddings)
+
+
+def check_finite(found: Tensor) -> None:
+    """Refuse a model that has no value where an attack led.
+
+    Raises:
+        RbdmlError: some of what was made of its embeddings is not finite.
+    """
+    if not bool(found.isfinite().all()):
+        raise RbdmlError(
+            "the model's embeddings of attacked images are not finite, so nothing can be measured of them: let its "
+            "forward give unit vectors for every image in [0, 1]"
+        )
+
+
+def _check_unit(embeddings: Tensor, *, tolerance: float) -> None:
+    length = torch.linalg.vector_norm(embeddings, dim=1)
+    if not bool(((length - 1).abs() < tolerance).all()):
+        raise RbdmlError(
+            f"the model's embeddings are not finite unit vectors (lengths {length.min():.3g} to {length.max():.3g}): "
+            "normalise them in its forward"
+        )

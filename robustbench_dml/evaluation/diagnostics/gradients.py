@@ -1,0 +1,52 @@
+"""Checks of a model's embeddings and input gradients, which need a few propagations only."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_dml.evaluation.diagnostics.findings import Finding
+from robustbench_dml.retrieval.metrics import mean_cosine
+from robustbench_dml.utils.randomness import generator
+
+DEAD = 0.1  # share of images without input gradient above which gradients count as masked
+HUGE = 1e30  # in place of infinity, so that a direction is left
+TINY = 1e-20  # below this an attack that averages over a gallery underflows in float32
+ALIKE = 0.99  # mean cosine between the gradients of two images above which they do not depend on the image
+REPEATED = 1e-4  # distance between two embeddings of one image above which they differ by more than rounding
+REPEATED_HALF = 2e-2  # the same for networks in half precision
+
+
+def check_gradients(model: nn.Module, images: Tensor, benign: Tensor, *, seed: int) -> list[Finding]:
+    """Look at a sample of images.
+
+    Args:
+        model: images (S, C, H, W) to embeddings (S, D), in eval mode.
+        images: (S, C, H, W).
+        benign: (S, D) their embeddings in the gallery.
+        seed: of the direction along which the gradient of the embedding is taken; an honest network has none along
+            a random direction only by accident.
+    """
+    images = images.detach().requires_grad_()
+    with torch.enable_grad():
+        embeddings = model(images)
+        direction = torch.randn(embeddings.shape[1], generator=generator(seed, "check direction")).to(embeddings)
+        along = (embeddings @ direction).sum()
+        found = torch.autograd.grad(along, images, allow_unused=True)[0] if along.requires_grad else None
+    # As the attacks see it, to which a gradient that is not a number is none.
+    gradient = torch.zeros_like(images) if found is None else found.nan_to_num(0, HUGE, -HUGE)
+    embeddings = embeddings.detach()
+    with torch.no_grad():
+        repeated = float(torch.linalg.vector_norm(model(images) - embeddings, dim=1).max())
+    unmoved = float(torch.linalg.vector_norm(embeddings - benign, dim=1).max())
+    dead = float((gradient.abs() < TINY).flatten(1).all(1).double().mean())
+    directions = torch.nn.functional.normalize(gradient.flatten(1).double(), dim=1)
+    alike = mean_cosine(directions) if len(images) > 1 else 0.0
+    coarse = any(weight.dtype.itemsize < 4 for weight in model.parameters() if weight.is_floating_point())
+    limit = REPEATED_HALF if coarse else REPEATED
+    return [
+        Finding("no gradient", {"images without gradient": dead}, dead > DEAD),
+        Finding("constant gradient", {"cosine of two gradients": alike}, alike > ALIKE),
+        Finding("random", {"difference of two calls": repeated}, repeated > limit),
+        Finding("not benign at eps 0", {"difference at eps 0": unmoved}, unmoved > limit),
+    ]

@@ -1,0 +1,35 @@
+"""All checks of one evaluation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from robustbench_dml.evaluation.context import Arena
+from robustbench_dml.evaluation.diagnostics.findings import Finding, Findings
+from robustbench_dml.evaluation.diagnostics.gradients import check_gradients
+from robustbench_dml.evaluation.diagnostics.strength import check_strength
+from robustbench_dml.retrieval.gallery import Items
+from robustbench_dml.retrieval.metrics import effective_rank, mean_cosine
+from robustbench_dml.training.collapse import collapse_cause
+from robustbench_dml.utils.randomness import uniform_per_item
+
+SAMPLE = 64  # queries whose gradients are looked at
+ATTACKED = 32  # of them, that are attacked
+
+
+@torch.no_grad()
+def check_model(arena: Arena, queries: Tensor) -> Findings:
+    """Run every check on a seeded sample of the (Q,) queries; a smaller number of queries is checked whole."""
+    order = uniform_per_item(queries, 1, key=(arena.evaluation.seed, "checks", arena.dataset)).squeeze(1).argsort()
+    rows = queries[order[:SAMPLE].to(queries.device)].sort().values
+    embeddings = arena.gallery.embeddings
+    cosine, rank = mean_cosine(embeddings), effective_rank(embeddings)
+    geometry = {"mean cosine": cosine, "effective rank": rank}
+    return Findings(
+        (
+            Finding("collapsed", geometry, collapse_cause(cosine, rank) is not None),
+            *check_gradients(arena.model, arena.split.batch(rows), embeddings[rows], seed=arena.evaluation.seed),
+            *check_strength(arena, Items(arena.gallery, rows[:: max(1, len(rows) // ATTACKED)][:ATTACKED])),
+        )
+    )

@@ -1,0 +1,164 @@
+"""All that the page shows, as plain data: boards, their rows and runs, and the layer of reported results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from robustbench_dml.leaderboard.board import Board
+from robustbench_dml.leaderboard.entries import RECORDS
+from robustbench_dml.leaderboard.page.appearance import Looks, drawn, looks_of, name_of
+from robustbench_dml.leaderboard.page.colours import family_colours
+from robustbench_dml.leaderboard.page.compact import Shared, brief
+from robustbench_dml.leaderboard.page.run_data import run_data
+from robustbench_dml.report.deviations import changed_training
+from robustbench_dml.report.figures.style import family_of
+from robustbench_dml.report.published import NAMES, Reported
+from robustbench_dml.report.rows import Row
+from robustbench_dml.report.tables import decimals
+from robustbench_dml.spec.budgets import name_of as budget_name
+from robustbench_dml.spec.columns import Column
+from robustbench_dml.spec.describe import describe_evaluation
+from robustbench_dml.spec.protocols import BENIGN_COLUMNS, protocol_columns
+from robustbench_dml.spec.published import BUDGETS
+from robustbench_dml.spec.schema import Evaluation, ForeignSpec, RunSpec
+from robustbench_dml.spec.scores import CHANCE, scores_of
+
+Data = dict[str, Any]
+
+
+def page_data(boards: Sequence[Board], reported: Sequence[Reported]) -> Data:
+    """Everything in the page, JSON-able; the same boards give the same data.
+
+    Numbers under `common`, the first ones of `measured` and `differences`, and `spec` are places in `shared`.
+    """
+    shared, looks = Shared(), looks_of(boards, reported)
+    return {
+        "families": family_colours(),
+        "boards": [_board(board, looks, shared) for board in boards],
+        "reported": [_reported(one, looks) for one in reported],
+        "reportedColumns": _reported_columns(),
+        "shared": shared.values,
+    }
+
+
+def protocol_line(evaluation: Evaluation) -> str:
+    """One line with everything that the evaluation fixes."""
+    also = [f"also {', '.join(evaluation.also)}"] if evaluation.also else []
+    steps = f"steps in {evaluation.precision}"
+    return ", ".join([describe_evaluation(evaluation), f"draws from seed {evaluation.seed}", steps, *also])
+
+
+def _board(board: Board, looks: Looks, shared: Shared) -> Data:
+    columns = _columns(board)
+    names = [column["name"] for column in columns]
+    records = [record for row in board.rows for record in row.records]
+    return {
+        "name": board.name,
+        "dataset": board.dataset,
+        "network": board.network,
+        "records": f"{quote(records[0].spec.place)}/{RECORDS}",
+        "line": protocol_line(board.evaluation),
+        "main": board.main,
+        "evaluation": board.evaluation.model_dump(mode="json"),
+        "chance": next((brief(record.benign[CHANCE]) for record in records if CHANCE in record.benign), None),
+        "tested": all(row.tested for row in board.rows),
+        "score": records[0].score,
+        "columns": columns,
+        "rows": [_row(board, row, names, looks, shared) for row in board.rows],
+    }
+
+
+def _columns(board: Board) -> list[Data]:
+    """Every column of values, the scores first, then benign, then attacked."""
+    evaluation = board.evaluation
+    counted = protocol_columns(evaluation.protocol)
+    scores = scores_of(evaluation.protocol, counted)
+    return [
+        *(_column(score.name, "scores", score.meaning, better=1) for score in scores),
+        *(_column(name, "benign", meaning, better=1) for name, meaning in BENIGN_COLUMNS.items()),
+        *(_attacked(column, counts=name in counted) for name, column in board.columns.items()),
+    ]
+
+
+def _column(name: str, group: str, meaning: str, *, better: int) -> Data:
+    return {"name": name, "group": group, "meaning": meaning, "better": better, "decimals": decimals(name)}
+
+
+def _attacked(column: Column, *, counts: bool) -> Data:
+    """With the line that takes its value to the scale of the score, 100 best."""
+    told = _column(column.name, "attacked", column.meaning, better=1 if column.ers_slope > 0 else -1)
+    return {**told, "slope": column.ers_slope, "offset": column.ers_offset, "counts": counts}
+
+
+def _row(board: Board, row: Row, names: Sequence[str], looks: Looks, shared: Shared) -> Data:
+    first = row.records[0]
+    passes, declared = board.passes(row)
+    spec = first.spec.model_dump(mode="json", exclude={"seed", "evaluation"})
+    return {
+        "key": row.key,
+        "name": row.name,
+        "label": row.label,
+        "written": name_of(row),
+        "family": family_of(row.label),
+        **drawn(looks[board.dataset, board.network][name_of(row)]),
+        "rank": row.rank,
+        "eta": row.eta,
+        "nominal": None if first.cost is None else first.cost.nominal_per_iteration,
+        "metered": None if row.metered is None else brief(row.metered),
+        "budget": _budget(first.spec),
+        "settings": changed_training(first.spec, column=row.eta) if isinstance(first.spec, RunSpec) else [],
+        "status": board.status(row),
+        "flags": row.flags,
+        "disqualifying": row.disqualifying,
+        "passes": None if passes is None else brief(passes),
+        "declared": declared,
+        "values": [_value(row, name) for name in names],
+        "spec": shared.place(spec),
+        "runs": [
+            run_data(board.listed[record.digest], record, names, shared, alone=len(row.records) == 1)
+            for record in row.records
+        ],
+    }
+
+
+def _budget(spec: RunSpec | ForeignSpec) -> str | None:
+    """As tables write it; None where training was not ours."""
+    if not isinstance(spec, RunSpec):
+        return None
+    name = budget_name(spec.budget, spec.dataset)
+    return f"{name} passes" if spec.budget.kind == "passes" and name not in BUDGETS else name
+
+
+def _value(row: Row, name: str) -> list[float] | None:
+    """Mean, 95% interval, least and greatest seed; without the interval, or the seeds, where there are none."""
+    if name not in row.values:
+        return None
+    parts = [row.values[name], *row.intervals.get(name, ())]
+    several = row.spread[name] if len(row.records) > 1 and name in row.intervals else ()
+    return [brief(value) for value in (*parts, *several)]
+
+
+def _reported(one: Reported, looks: Looks) -> Data:
+    return {
+        "dataset": one.dataset,
+        "network": one.backbone,
+        "defense": one.defense,
+        "family": family_of(one.defense),
+        **drawn(looks[one.dataset, one.backbone][one.defense]),
+        "eta": one.eta,
+        "collapsed": one.collapsed,
+        "values": one.values,
+        "source": one.source,
+    }
+
+
+def _reported_columns() -> list[Data]:
+    """The columns of the reported layer: those of protocol `ers-published`, by the code of the papers."""
+    known = protocol_columns("ers-published")
+    told = {name: _column(name, "benign", meaning, better=1) for name, meaning in BENIGN_COLUMNS.items()}
+    told |= {name: _attacked(column, counts=True) for name, column in known.items()}
+    told |= {score.name: _column(score.name, "scores", score.meaning, better=1) for score in scores_of("ers", known)}
+    order = ["ERS", *(name for name in NAMES.values() if name != "ERS")]
+    return [told[name] for name in order]

@@ -1,0 +1,264 @@
+"""What a record says of its run, held against the registries, its own numbers and what a page can show."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from robustbench_dml.evaluation.diagnostics import gradients, strength
+from robustbench_dml.runs.record import Cost, Record
+from robustbench_dml.spec.make import changed_evaluation, published_evaluation
+from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES
+from robustbench_dml.spec.resolve import build_defense, resolve_params
+from robustbench_dml.spec.schema import Evaluation, ForeignSpec, Frozen, RunSpec
+from robustbench_dml.training.collapse import collapse_cause
+from robustbench_dml.training.defense import Defense
+from robustbench_dml.utils.errors import RbdmlError
+
+MODEL = re.compile(r"[\w.+-]{1,80}\.py:[A-Za-z_]\w{0,79}")
+MARKUP = re.compile(r"<[A-Za-z/!?]")
+LONGEST = 200  # characters of any text in a record
+HASH, COMMIT = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
+COUNT = 10**15  # of anything that is counted; more is no measurement
+STEPS = 10_000  # of an attack
+ROUNDING = 1e-9
+HICCUP = 60.0  # seconds that the machine may have been busy with something else in the last iteration
+COSTLIEST = 3  # how much more than the mean one an iteration may cost
+
+# Flags that say only that the attacks were short; every other one disqualifies.
+MILD = {"loss not level", "more steps are stronger", "square beats PGD", "transfer beats PGD"}
+# What raises a flag: the measured value and the limit above which it does.
+LIMITS = {
+    "no gradient": ("images without gradient", gradients.DEAD),
+    "constant gradient": ("cosine of two gradients", gradients.ALIKE),
+    "random": ("difference of two calls", gradients.REPEATED_HALF),
+    "not benign at eps 0": ("difference at eps 0", gradients.REPEATED_HALF),
+    "large eps resisted": ("recall at 1 with any image allowed", strength.LARGE),
+    "loss not level": ("gain of the last tenth of the steps", strength.LEVEL),
+    "more steps are stronger": ("gain of twice the steps", strength.DOUBLED),
+    **{
+        f"{kind} beats {of}": (f"lead of {kind} over {of}", limit)
+        for kind in ("square", "transfer")
+        for of, limit in (("PGD", strength.STRONGER), ("gradients", strength.MASKED))
+    },
+}
+
+
+def same(one: float, other: float) -> bool:
+    """Whether two values are equal but for rounding."""
+    return math.isclose(one, other, rel_tol=ROUNDING, abs_tol=ROUNDING)
+
+
+def line_problem(text: str) -> str | None:
+    """Why a text is not to be shown as a line on a page; None if it may."""
+    if len(text) > LONGEST:
+        return f"longer than {LONGEST} characters"
+    if not text.isprintable():
+        return "holds control characters"
+    return "holds HTML" if MARKUP.search(text) else None
+
+
+def plain_problems(data: Frozen) -> Iterator[str]:
+    """Texts anywhere in it that are no plain lines."""
+    for where, text in _texts(data.model_dump(mode="json")):
+        problem = line_problem(text)
+        if problem:
+            yield f"{where} {text[:60]!r} {problem}: use plain words"
+
+
+def text_problems(record: Record) -> Iterator[str]:
+    """Names and free text that no page should have to show, and hashes that are none."""
+    yield from plain_problems(record)
+    found = record.provenance
+    if isinstance(record.spec, ForeignSpec) and not MODEL.fullmatch(record.spec.model):
+        yield f"spec.model {record.spec.model[:60]!r} is not of the form file.py:factory: rename either"
+    hashes = {"defense_source": found.defense_source, "weights": found.weights, "queries": found.queries}
+    for where, text in {
+        **hashes,
+        **{f"dataset_files {name}": one for name, one in found.dataset_files.items()},
+    }.items():
+        if not HASH.fullmatch(text):
+            yield f"provenance: {where} is no SHA-256: run again"
+    if found.commit is not None and not COMMIT.fullmatch(found.commit):
+        yield "provenance: commit is no commit: run again"
+    try:
+        zone = datetime.datetime.fromisoformat(found.created).tzinfo
+    except ValueError:
+        zone = None
+    if zone is None:
+        yield "provenance: created is no time with a zone: run again"
+
+
+def spec_problems(record: Record) -> Iterator[str]:
+    """Names that are not registered, parameters and settings that are not in range."""
+    spec = record.spec
+    if spec.dataset not in DATASETS:
+        yield (
+            f"data set '{spec.dataset[:60]}' is not one that everybody can have: leaderboards take registered ones "
+            "(`rbdml list datasets`)"
+        )
+        return
+    yield from _evaluation_problems(spec.dataset, spec.evaluation)
+    yield from _run_problems(spec) if isinstance(spec, RunSpec) else _model_problems(record, spec)
+
+
+def cost_problems(record: Record) -> Iterator[str]:
+    """A cost that its own parts, the budget or the defense contradict; its spec has no problem."""
+    spec, cost, end = record.spec, record.cost, record.training_end
+    if not isinstance(spec, RunSpec):
+        if cost is not None or end is not None:
+            yield "cost: a model from elsewhere has none that was metered: use --declared-passes"
+        return
+    assert cost is not None
+    assert end is not None
+    spent = cost.spent
+    once = {"peak_memory_bytes": cost.peak_memory_bytes, "nominal_per_iteration": cost.nominal_per_iteration}
+    counted = {**spent.model_dump(), **once}
+    wrong = [name for name, value in counted.items() if not 0 <= value <= COUNT]
+    if wrong or spent.iterations < 1:
+        yield f"cost: {', '.join(wrong) or 'iterations'} out of range: run again"
+        return
+    per_iteration = 2 * spec.training.pairs * spent.iterations
+    nominal = build_defense(spec.defense, spec.params, spec.training.threat).nominal_cost
+    claimed = {
+        "passes": (cost.passes, spent.passes),
+        "metered_per_iteration": (cost.metered_per_iteration, spent.passes / per_iteration),
+        "nominal_per_iteration": (cost.nominal_per_iteration, nominal),
+    }
+    for name, (given, true) in claimed.items():
+        if not same(given, true):
+            yield f"cost: {name} is {given:g} and what was spent makes it {true:g}: it was altered; run again"
+    if spent.to_weights < spec.training.pairs * spent.iterations:
+        yield "cost: fewer images to the weights than one of each pair and iteration: it was altered; run again"
+    early = spent.iterations > 1 and not end.stopped and 2 * spent.of(spec.budget) < spec.budget.amount
+    if spec.budget.kind != "iterations" and early:
+        yield "cost: less than half of the budget, and training did not stop: it was altered; run again"
+    short = spent.iterations < spec.budget.amount and not end.stopped
+    if spec.budget.kind == "iterations" and (short or spent.iterations > spec.budget.amount):
+        yield f"cost: {spent.iterations} iterations of a budget of {spec.budget.amount}: it was altered; run again"
+    yield from _budget_problems(spec, cost)
+    if end.collapsed_at is not None and not 0 <= end.collapsed_at < spent.iterations:
+        yield f"training_end: collapsed at iteration {end.collapsed_at} of {spent.iterations}: run again"
+    if end.stopped and (spec.training.on_collapse != "stop" or end.collapsed_at is None):
+        yield "training_end: stopped without a collapse to stop at: run again"
+
+
+def flag_problems(record: Record) -> Iterator[str]:
+    """Flags that what was measured contradicts."""
+    found = record.diagnostics
+    if not set(found.disqualifying) <= set(found.flags):
+        yield "diagnostics: disqualifying flags that are not among the flags: it was altered; evaluate again"
+    hidden = set(found.flags) - MILD - set(found.disqualifying)
+    if hidden:
+        yield f"diagnostics: {', '.join(sorted(hidden))} disqualifies and is not said to: evaluate again"
+    if not {"mean cosine", "effective rank"} <= set(found.measured):
+        yield "diagnostics: no mean cosine and effective rank of the embeddings: evaluate again"
+        return
+    cause = collapse_cause(found.measured["mean cosine"], found.measured["effective rank"])
+    if (cause is not None) != ("collapsed" in found.flags):
+        yield f"diagnostics: 'collapsed' and what was measured disagree ({cause or 'no collapse'}): evaluate again"
+    unmeasured = sorted(_measured(record.spec.evaluation) - set(found.measured))
+    if unmeasured:
+        yield f"diagnostics: no {unmeasured[0]}: evaluate again"
+    exact = _evaluated_as_trained(record.spec)
+    for flag, (name, most) in LIMITS.items():
+        limit = gradients.REPEATED if exact and most == gradients.REPEATED_HALF else most
+        if found.measured.get(name, 0.0) > limit and flag not in found.flags:
+            yield f"diagnostics: {name} is {found.measured[name]:.3g}, and the flag '{flag}' is missing: evaluate again"
+
+
+def _evaluated_as_trained(spec: RunSpec | ForeignSpec) -> bool:
+    """Whether the weights that were attacked are those that were trained, which are in float32."""
+    if not isinstance(spec, RunSpec) or spec.defense not in DEFENSES:
+        return False
+    return DEFENSES.get(spec.defense).cls.deploy is Defense.deploy
+
+
+def _measured(evaluation: Evaluation) -> set[str]:
+    """What the checks measure of every model under this evaluation."""
+    searched = evaluation.threat.steps > 0 and evaluation.threat.eps > 0
+    of_searches = {flag for flag in LIMITS if flag in MILD or flag.endswith("beats gradients")}
+    of_transfer = {flag for flag in of_searches if flag.startswith("transfer")}
+    left_out = (set() if searched else of_searches) | (set() if evaluation.surrogate else of_transfer)
+    return {name for flag, (name, _) in LIMITS.items() if flag not in left_out}
+
+
+def _texts(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in a JSON value, keys included, with its place."""
+    if isinstance(value, str):
+        yield where or "record", value
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            yield f"name in {where or 'record'}", name
+            yield from _texts(part, f"{where}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for part in value:
+            yield from _texts(part, where)
+
+
+def _evaluation_problems(dataset: str, evaluation: Evaluation) -> Iterator[str]:
+    threat, search = evaluation.threat, evaluation.search
+    if threat.steps > STEPS:
+        yield f"evaluation: {threat.steps} steps, and at most {STEPS} are taken"
+    images = DATASETS.get(dataset).test_images
+    if evaluation.queries is not None and evaluation.queries > images:
+        yield f"evaluation: {evaluation.queries} queries, and '{dataset}' has {images} images"
+    unknown = [name for name in evaluation.also if name not in ATTACKS]  # a file's attack would be imported below
+    if unknown:
+        yield f"evaluation: attack {unknown[0][:60]!r} is not one of this project: leaderboards take registered ones"
+        return
+    given = {
+        **threat.model_dump(),
+        **evaluation.model_dump(include={"protocol", "queries", "seed", "precision", "surrogate"}),
+        "also": evaluation.also,
+        "optimiser": search.optimiser,
+        "search": search.params,
+    }
+    try:
+        resolved = changed_evaluation(published_evaluation(dataset), given)
+    except RbdmlError as error:
+        yield f"evaluation: {error}"
+        return
+    if resolved != evaluation:
+        yield "evaluation: not all its settings are there, or not as they are written now: evaluate again"
+
+
+def _run_problems(spec: RunSpec) -> Iterator[str]:
+    settings = {"budget": spec.budget.amount, "pairs": spec.training.pairs, "eta": spec.training.threat.steps}
+    endless = [name for name, amount in settings.items() if amount > COUNT]
+    if endless:
+        yield f"spec: {', '.join(endless)} of more than {COUNT:.0e}: it was altered; run again"
+        return
+    try:
+        entry = DEFENSES.get(spec.defense)
+        params = resolve_params(entry, spec.params)
+        build_defense(spec.defense, params, spec.training.threat)
+        BACKBONES.get(spec.backbone)
+    except RbdmlError as error:
+        yield f"{error}; a defense from outside of the project needs --defense file.py:NAME"
+        return
+    if entry.cls.fake:
+        yield f"'{spec.defense}' is a fake, made to be caught: no leaderboard has it"
+    differing = sorted(name for name in {*params, *spec.params} if params.get(name) != spec.params.get(name))
+    if differing:
+        yield f"parameters of '{spec.defense}' missing or not as it keeps them: {', '.join(differing)}; run again"
+
+
+def _model_problems(record: Record, spec: ForeignSpec) -> Iterator[str]:
+    found = record.provenance
+    if (spec.source, spec.weights) != (found.defense_source, found.weights):
+        yield "provenance: not of the source and the weights that the spec names: it was altered; evaluate again"
+
+
+def _budget_problems(spec: RunSpec, cost: Cost) -> Iterator[str]:
+    """The last iteration may overshoot where it is the costliest so far, and by no more than an iteration can cost."""
+    kind, spent = spec.budget.kind, cost.spent.of(spec.budget)
+    iteration = COSTLIEST * max(cost.nominal_per_iteration, cost.metered_per_iteration) * 2 * spec.training.pairs
+    slow = COSTLIEST * cost.spent.seconds / cost.spent.iterations + HICCUP
+    more = {"passes": iteration, "seconds": slow}
+    if kind in more and spent > spec.budget.amount + more[kind]:
+        how = "altered, or held up in its last iteration" if kind == "seconds" else "altered"
+        yield f"cost: {spent:g} {kind} of a budget of {spec.budget.amount}: it was {how}; run again"

@@ -1,0 +1,199 @@
+"""A board, and the layer of reported results, as Markdown and CSV."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+from tabulate import tabulate
+
+from robustbench_dml.leaderboard.board import Board
+from robustbench_dml.report.deviations import changed_training
+from robustbench_dml.report.published import NAMES, Reported
+from robustbench_dml.report.rows import Row
+from robustbench_dml.report.tables import decimals, short_passes
+from robustbench_dml.runs.record import RECORD_FILE
+from robustbench_dml.spec.budgets import name_of
+from robustbench_dml.spec.schema import RunSpec
+from robustbench_dml.spec.scores import CHANCE
+
+LEGEND = """\
+*rank*: 1 + those significantly better (paired test over the queries, 5%); none where a flag disqualifies. Values are
+means over the seeds; +-: half the 95% bootstrap interval over the queries, which does not say how far another training
+would be: *by seed* does. *passes*: image passes of one training, metered (one image forward and backward; a forward
+alone is a third); *declared* where only the submitter says so. *cost*: passes of the batch per iteration, eta+1 as
+papers count it and, in brackets, as metered. *verified*: the checkpoint was evaluated again on a part of the queries
+and agreed. CA, QA: rank percentiles; TMA: cosine; ES:D: distance; the rest in %."""
+REPORTED_LEGEND = """\
+As printed by their authors and computed with their code; never mixed with records of ours. *collapsed*: the authors
+report that training collapsed."""
+SHORT = (
+    "rank",
+    "defense",
+    "eta",
+    "settings",
+    "seeds",
+    "status",
+    "passes",
+    "R@1",
+    "ERS",
+    "sERS",
+    "ERS by seed",
+    "flags",
+)
+Cells = Mapping[str, object]
+
+
+def board_markdown(board: Board, *, to_records: str | None = None, top: int | None = None) -> str:
+    """The whole board: what each row cost and how it retrieves, then how it stands every attack.
+
+    Args:
+        board: with at least one row.
+        to_records: address of the folder of records, relative to where the text goes; by default that of the board's
+            own table.
+        top: only so many rows, and only the few columns that fit on a page.
+    """
+    address = to_records if to_records is not None else ("" if board.main else "../") + "records"
+    costs = [_cost_cells(board, row, address) for row in board.rows[:top]]
+    if top is not None:
+        costs = [{name: cell for name, cell in one.items() if name in SHORT} for one in costs]
+        return f"{plain(board.title)}\n\n{_markdown(costs)}\n"
+    attacks = [_attack_cells(board, row) for row in board.rows]
+    return "\n\n".join([f"**{plain(board.title)}**", _markdown(costs), _markdown(attacks), LEGEND]) + "\n"
+
+
+def board_csv(board: Board) -> str:
+    """One line per row, with every value's mean over the seeds, its interval and the least and greatest seed."""
+    return _csv([_csv_cells(board, row) for row in board.rows])
+
+
+def reported_markdown(reported: Iterable[Reported]) -> str:
+    """The reported results, a table for each data set and backbone, in the order of the file."""
+    groups: dict[tuple[str, str], list[Reported]] = {}
+    for one in reported:
+        groups.setdefault((one.dataset, one.backbone), []).append(one)
+    parts = [
+        f"## {dataset}, {backbone}, as reported\n\n" + _markdown([_reported_cells(one) for one in group])
+        for (dataset, backbone), group in groups.items()
+    ]
+    return "\n\n".join(["# As reported", REPORTED_LEGEND, *parts]) + "\n"
+
+
+def plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    escaped = html.escape(text, quote=False)
+    return "".join(f"\\{char}" if char in "|*_`[]\\" else char for char in escaped)
+
+
+def _cost_cells(board: Board, row: Row, address: str) -> Cells:
+    passes, declared = board.passes(row)
+    return {
+        "rank": "-" if row.rank is None else row.rank,
+        "defense": plain(row.name),
+        "eta": "-" if row.eta is None else row.eta,
+        "settings": plain(settings_of(row)),
+        "seeds": _seed_links(row, address),
+        "status": board.status(row),
+        "passes": "-" if passes is None else short_passes(passes) + (" declared" if declared else ""),
+        "cost": _cost(row),
+        **{name: f"{row.values[name]:.1f}" for name in row.records[0].benign if name != CHANCE},
+        **{name: f"{row.values[name]:.1f} +- {_half(row, name):.1f}" for name in row.records[0].scores},
+        f"{row.score} by seed": _by_seed(row),
+        "flags": plain(", ".join(row.flags)),
+    }
+
+
+def _attack_cells(board: Board, row: Row) -> Cells:
+    return {
+        "rank": "-" if row.rank is None else row.rank,
+        "defense": plain(row.name),
+        "eta": "-" if row.eta is None else row.eta,
+        **{
+            name: f"{row.values[name]:.{decimals(name)}f} +- {_half(row, name):.{decimals(name)}f}"
+            for name in board.columns
+        },
+        **{name: f"{row.values[name]:.1f}" for name in row.records[0].scores},
+    }
+
+
+def _csv_cells(board: Board, row: Row) -> Cells:
+    passes, declared = board.passes(row)
+    first = row.records[0]
+    return {
+        "rank": row.rank,
+        "defense": row.label,
+        "parameters": "; ".join(f"{name}={value}" for name, value in sorted(first.spec.params.items())),
+        "eta": row.eta,
+        "settings": settings_of(row),
+        "seeds": " ".join(map(str, row.seeds)),
+        "status": board.status(row),
+        "passes": passes,
+        "passes are": None if passes is None else "declared" if declared else "metered",
+        "metered per iteration": row.metered,
+        "flags": "; ".join(row.flags),
+        "disqualifying": "; ".join(row.disqualifying),
+        **{
+            f"{name}{what}": value
+            for name, mean in row.values.items()
+            for what, value in zip(
+                ("", " low", " high", " least seed", " greatest seed"),
+                (mean, *row.intervals.get(name, (None, None)), *row.spread[name]),
+                strict=True,
+            )
+        },
+        "records": " ".join(record.digest for record in row.records),
+    }
+
+
+def _reported_cells(one: Reported) -> Cells:
+    return {
+        "defense": plain(one.defense),
+        "eta": "-" if one.eta is None else one.eta,
+        **{name: f"{one.values[name]:g}" if name in one.values else "" for name in NAMES.values()},
+        "": "collapsed" if one.collapsed else "",
+        "source": plain(one.source),
+    }
+
+
+def settings_of(row: Row) -> str:
+    """The budget, and what of the training is not as published."""
+    spec = row.records[0].spec
+    if not isinstance(spec, RunSpec):
+        return "-"
+    return ", ".join([name_of(spec.budget, spec.dataset), *changed_training(spec, column=row.eta)])
+
+
+def _cost(row: Row) -> str:
+    return "-" if row.eta is None else f"{row.eta + 1} ({row.metered:.1f})"
+
+
+def _seed_links(row: Row, address: str) -> str:
+    return ", ".join(
+        f"[{'record' if record.spec.seed is None else record.spec.seed}]({address}/{record.digest}/{RECORD_FILE})"
+        for record in row.records
+    )
+
+
+def _by_seed(row: Row) -> str:
+    """What the interval over the queries says nothing of: how far one training is from another."""
+    return ", ".join(f"{record.ers:.1f}" for record in row.records) if len(row.records) > 1 else "-"
+
+
+def _half(row: Row, name: str) -> float:
+    low, high = row.intervals[name]
+    return (high - low) / 2
+
+
+def _markdown(cells: Sequence[Cells]) -> str:
+    return tabulate(cells, headers="keys", tablefmt="github", disable_numparse=True)
+
+
+def _csv(cells: Sequence[Cells]) -> str:
+    """Numbers with six digits: the last ones can differ between processors."""
+    table = pd.DataFrame([{name: _exact(value) for name, value in one.items()} for one in cells], dtype=object)
+    return table.to_csv(index=False, lineterminator="\n")
+
+
+def _exact(value: object) -> object:
+    return f"{value:.6g}" if isinstance(value, float) else value

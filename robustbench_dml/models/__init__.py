@@ -1,0 +1,1 @@
+"""Networks: backbones, the embedder, checkpoints and pretrained weights."""

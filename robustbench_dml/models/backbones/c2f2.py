@@ -1,0 +1,38 @@
+"""C2F2: the two-convolution, two-layer network for 28x28 grey images."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from robustbench_dml.models.stem import StemConv2d
+from robustbench_dml.spec.registry import BackboneInfo, register_backbone
+
+
+def c2f2() -> nn.Module:
+    """(B, 1, 28, 28) -> (B, 512). Zhou et al., T-PAMI 2024, arXiv:2106.03614."""
+    return nn.Sequential(
+        StemConv2d(1, 32, kernel_size=5, padding=2),
+        nn.MaxPool2d(2),  # before the ReLU, which keeps the order of values: it has a quarter of them left
+        nn.ReLU(),
+        nn.Conv2d(32, 64, kernel_size=5, padding=2),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(64 * 7 * 7, 1024),
+        nn.ReLU(),
+        nn.Linear(1024, 512),
+    )
+
+
+register_backbone(
+    BackboneInfo(
+        name="c2f2",
+        summary="two 5x5 convolutions (32, 64), two linear layers (1024, 512); 28x28 grey",
+        paper="Zhou et al., T-PAMI 2024, arXiv:2106.03614",
+        build=c2f2,
+        channels=1,
+        side=28,
+        mean=(0.0,),
+        std=(1.0,),
+    )
+)

@@ -1,0 +1,147 @@
+"""torchvision's ImageNet classifiers with a 512-dimensional embedding in the place of their last layer."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from robustbench_dml.models.stem import StemConv2d, as_stem
+from robustbench_dml.spec.registry import BACKBONES, BackboneInfo, Scheme, Weights, register_backbone
+from robustbench_dml.utils.errors import RbdmlError, did_you_mean
+
+EMBEDDING = 512  # dimensions
+CLASSES = 1000  # of ImageNet: how the last layer is known
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SERVER = "https://download.pytorch.org/models/"
+
+
+def with_embedding(network: nn.Module) -> nn.Module:
+    """Put a new layer of 512 outputs in the place of a classifier's last one.
+
+    Raises:
+        RbdmlError: no linear layer or 1x1 convolution of it has 1000 outputs.
+    """
+    for name, layer in reversed(list(network.named_modules())):
+        if isinstance(layer, nn.Linear) and layer.out_features == CLASSES:
+            new: nn.Module = nn.Linear(layer.in_features, EMBEDDING)
+        elif isinstance(layer, nn.Conv2d) and layer.out_channels == CLASSES:
+            new = nn.Conv2d(layer.in_channels, EMBEDDING, kernel_size=1)
+        else:
+            continue
+        parent, _, child = name.rpartition(".")
+        setattr(network.get_submodule(parent), child, new)
+        return network
+    raise RbdmlError(f"{type(network).__name__} has no last layer of {CLASSES} classes: choose another backbone")
+
+
+def classifier(name: str, **settings: Any) -> nn.Module:
+    """(B, 3, H, W) normalised images -> (B, 512), with fresh weights; `settings` are for torchvision's builder."""
+    import torchvision.models as zoo  # slow, and needed for these networks alone
+
+    build = zoo.get_model_builder(name)
+    accepted = inspect.signature(getattr(zoo, _CLASSES[name]).__init__).parameters if name in _CLASSES else {}
+    if "aux_logits" in accepted:  # their extra heads change what train mode returns
+        settings |= {"aux_logits": False, "transform_input": True, "init_weights": True}
+    network = with_embedding(build(weights=None, **settings))
+    if isinstance(network, zoo.ResNet):  # of the named networks, those whose stem is large enough for it to pay
+        network.conv1 = as_stem(network.conv1)
+    return network
+
+
+_CLASSES = {"googlenet": "GoogLeNet", "inception_v3": "Inception3"}
+
+
+def small_resnet18() -> nn.Module:
+    """ResNet-18 for small images: a 3x3 first convolution of stride 2 and no pooling after it.
+
+    At 64 pixels its stages see 32, 16, 8 and 4; with stride 1, as for the 32 pixels of CIFAR, they would cost four
+    times as much.
+    """
+    network = classifier("resnet18")
+    network.conv1 = StemConv2d(3, 64, kernel_size=3, stride=2, padding=1, bias=False)
+    nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")  # as in the other ones
+    network.maxpool = nn.Identity()
+    return network
+
+
+def torchvision_backbone(name: str) -> BackboneInfo:
+    """`torchvision:NAME`: any classifier of torchvision, with its first published ImageNet weights.
+
+    Raises:
+        RbdmlError: torchvision has no classifier of that name.
+    """
+    import torchvision.models as zoo
+
+    names = zoo.list_models(module=zoo)
+    if name not in names:
+        raise RbdmlError(
+            f"torchvision has no classifier '{name}': {did_you_mean(name, names)}write torchvision: and one of its "
+            "names, for instance torchvision:resnet34"
+        )
+    if name in _NAMED:
+        return BACKBONES.get(name)
+    weights = zoo.get_model_weights(name)
+    first = getattr(weights, "IMAGENET1K_V1", weights.DEFAULT)
+    least = max(first.meta["min_size"])
+    fixed = name.startswith(("vit", "maxvit"))  # their position tables are made for one size; Swin pads
+    return BackboneInfo(
+        name=f"torchvision:{name}",
+        summary=f"torchvision's {name}, last layer to 512",
+        paper=first.meta["recipe"],
+        build=partial(classifier, name, **({"image_size": least} if name.startswith("vit") else {})),
+        channels=3,
+        side=least if fixed else None,
+        least_side=32 if name.startswith("swin") else least,
+        mean=MEAN,
+        std=STD,
+        weights=Weights(first.url, re.split(r"[-.]", first.url)[-2][:8]),
+    )
+
+
+_NAMED = {
+    "resnet18": ("resnet18-f37072fd.pth", "ResNet-18", "He et al., CVPR 2016, arXiv:1512.03385"),
+    "resnet50": ("resnet50-0676ba61.pth", "ResNet-50", "He et al., CVPR 2016, arXiv:1512.03385"),
+    "mnasnet1_0": ("mnasnet1.0_top1_73.512-f206786ef8.pth", "MNASNet 1.0", "Tan et al., CVPR 2019, arXiv:1807.11626"),
+    "mobilenet_v2": ("mobilenet_v2-b0353104.pth", "MobileNet V2", "Sandler et al., CVPR 2018, arXiv:1801.04381"),
+    "swin_t": ("swin_t-704ceda3.pth", "Swin Transformer, tiny", "Liu et al., ICCV 2021, arXiv:2103.14030"),
+}
+for _name, (_file, _title, _paper) in _NAMED.items():
+    register_backbone(
+        BackboneInfo(
+            name=_name,
+            summary=f"{_title}, last layer to 512; colour images",
+            paper=_paper,
+            build=partial(classifier, _name),
+            channels=3,
+            side=None,
+            least_side=32,
+            mean=MEAN,
+            std=STD,
+            weights=Weights(SERVER + _file, _file.rpartition("-")[2][:8]),
+        )
+    )
+register_backbone(
+    BackboneInfo(
+        name="resnet18-small",
+        summary="ResNet-18 with a 3x3 stem of stride 2 and no first pooling, last layer to 512; small colour images",
+        paper="He et al., CVPR 2016, arXiv:1512.03385",
+        build=small_resnet18,
+        channels=3,
+        side=None,
+        least_side=16,
+        mean=MEAN,
+        std=STD,
+    )
+)
+BACKBONES.add_scheme(
+    Scheme(
+        name="torchvision:NAME",
+        summary="any classifier of torchvision, last layer to 512",
+        paper="torchvision.models",
+        make=torchvision_backbone,
+    )
+)

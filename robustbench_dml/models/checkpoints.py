@@ -1,0 +1,95 @@
+"""Weights on disk: safetensors, never pickle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from robustbench_dml.models.embedder import Embedder, build_embedder
+from robustbench_dml.spec.registry import BACKBONES, DEFENSES
+from robustbench_dml.spec.resolve import build_defense, resolve_params
+from robustbench_dml.spec.schema import RunSpec, Spent, TrainingEnd
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.tensors import read_tensors, tensors_hash, write_tensors
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model and how it came to be.
+
+    Attributes:
+        embedder: as trained.
+        spec: of the run.
+        spent: by the training.
+        end: of the training.
+    """
+
+    embedder: Embedder
+    spec: RunSpec
+    spent: Spent
+    end: TrainingEnd
+
+    @property
+    def model(self) -> nn.Module:
+        """The model as its defense deploys it, in eval mode: what is evaluated and used.
+
+        Raises:
+            RbdmlError: the defense is not registered here, or does not have these parameters.
+        """
+        params = resolve_params(DEFENSES.get(self.spec.defense), self.spec.params)  # a file may say anything
+        defense = build_defense(self.spec.defense, params, self.spec.training.threat)
+        return defense.deploy(self.embedder).eval()
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a trained model, atomically."""
+    parts = {"spec": checkpoint.spec, "spent": checkpoint.spent, "end": checkpoint.end}
+    metadata = {name: part.model_dump_json() for name, part in parts.items()}
+    write_tensors(path, checkpoint.embedder.state_dict(), metadata)
+
+
+def load_checkpoint(path: Path, *, device: torch.device, backbone: str | None = None) -> Checkpoint:
+    """Read a trained model; it comes in eval mode.
+
+    Args:
+        path: a file written by `save_checkpoint`.
+        device: where the model goes.
+        backbone: the backbone that it must have, if that matters to the caller.
+
+    Raises:
+        RbdmlError: unreadable, not a checkpoint of this project, or of another backbone.
+    """
+    tensors, state = read_tensors(path)
+    try:
+        spec = RunSpec.model_validate_json(state["spec"])
+        spent = Spent.model_validate_json(state["spent"])
+        end = TrainingEnd.model_validate_json(state["end"])
+        if spent.iterations == 0:
+            raise KeyError("iterations")
+    except (KeyError, ValidationError):
+        raise RbdmlError(
+            f"{path}: holds weights but not the run they came from: give a checkpoint that `rbdml run` wrote"
+        ) from None
+    if backbone is not None and backbone != spec.backbone:
+        raise RbdmlError(
+            f"{path}: a checkpoint of backbone '{spec.backbone}', not '{backbone}': leave --backbone out or give "
+            "another checkpoint"
+        )
+    model = build_embedder(BACKBONES.get(spec.backbone), seed=spec.seed, device=device)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError:
+        raise RbdmlError(
+            f"{path}: its weights do not fit backbone '{spec.backbone}': it was made with another version of the "
+            "backbone or altered; train again"
+        ) from None
+    return Checkpoint(model.eval(), spec, spent, end)
+
+
+def weights_hash(model: nn.Module) -> str:
+    """SHA-256 of a model's weights: their names, types, shapes and values, whatever file they are in."""
+    return tensors_hash(model.state_dict())

@@ -1,0 +1,106 @@
+"""The model that is trained and attacked: pixels in, unit vectors out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robustbench_dml.models.pretrained import load_weights
+from robustbench_dml.spec.registry import BACKBONES, BackboneInfo
+from robustbench_dml.spec.schema import Precision
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.precision import bfloat16
+from robustbench_dml.utils.randomness import seed_of
+from robustbench_dml.utils.tensors import to_unit_range
+
+
+class Embedder(nn.Module):
+    """Normalise the channels, run the backbone, project onto the unit sphere.
+
+    The normalisation is part of the model, so attacks work on pixels in [0, 1].
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module, *, mean: tuple[float, ...] = (0.0,), std: tuple[float, ...] = (1.0,)):
+        super().__init__()
+        self.backbone = backbone
+        self.frozen_batchnorm = False  # whether batch-norm keeps its running statistics in train mode too
+        self.precision: Precision = "fp32"  # of the backbone's arithmetic; the embedding itself is always float32
+        self._normalises = any(mean) or any(each != 1 for each in std)
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) float in [0, 1], or uint8 -> (B, D) unit vectors."""
+        if images.dtype == torch.uint8:
+            images = to_unit_range(images)
+        normalised = (images - self.mean) / self.std if self._normalises else images
+        normalised = normalised.contiguous(memory_format=torch.channels_last)
+        if self.precision == "fp32":
+            features = self.backbone(normalised)
+        else:
+            with bfloat16(images.device):
+                features = self.backbone(normalised)
+        if features.dtype in (torch.bfloat16, torch.float16):  # too coarse for distances
+            features = features.float()
+        return F.normalize(features, dim=1)
+
+    def train(self, mode: bool = True) -> Embedder:
+        """As in every module, but frozen batch-norm stays in eval mode."""
+        super().train(mode)
+        if self.frozen_batchnorm:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    @contextmanager
+    def in_precision(self, precision: Precision) -> Iterator[None]:
+        """Compute the backbone in another precision for a while."""
+        before, self.precision = self.precision, precision
+        try:
+            yield
+        finally:
+            self.precision = before
+
+
+def build_embedder(info: BackboneInfo, *, seed: int, device: torch.device, weights: Path | None = None) -> Embedder:
+    """A freshly initialised model, the same for the same seed on every device.
+
+    Args:
+        info: the backbone.
+        seed: of what is not filled from `weights`.
+        device: where the model goes.
+        weights: a file of weights to start from (see `pretrained.load_weights`).
+
+    Raises:
+        RbdmlError: the file is unreadable or of another network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(seed, "weights", info.name))
+        model = Embedder(info.build(), mean=info.mean, std=info.std)
+    if weights is not None:
+        load_weights(model.backbone, weights)
+    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def check_fit(backbone: str, image_shape: tuple[int, int, int], dataset: str) -> BackboneInfo:
+    """The backbone of that name, if it takes these images.
+
+    Raises:
+        RbdmlError: unknown backbone, or another image shape.
+    """
+    info = BACKBONES.get(backbone)
+    if not info.takes(image_shape):
+        raise RbdmlError(
+            f"backbone '{backbone}' takes {info.input} images and '{dataset}' has {'x'.join(map(str, image_shape))}: "
+            "choose another --backbone"
+        )
+    return info

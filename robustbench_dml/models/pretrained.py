@@ -1,0 +1,99 @@
+"""Weights to start from: found, downloaded or given as a file, and always checked by their hash."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from robustbench_dml.datasets.base import cache_folder
+from robustbench_dml.spec.registry import BACKBONES, BackboneInfo, Weights
+from robustbench_dml.spec.schema import RunSpec
+from robustbench_dml.utils.download import download
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.files import sha256
+from robustbench_dml.utils.locks import alone
+from robustbench_dml.utils.progress import Progress
+
+AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # extra heads of the Inception networks, left out here
+
+
+def find_weights(info: BackboneInfo, digits: str, *, weights: Path | None, progress: Progress) -> Path:
+    """The file with these weights: the given one, a copy that PyTorch or we have downloaded before, or a download.
+
+    Raises:
+        RbdmlError: it is nowhere and cannot be downloaded.
+    """
+    if weights is not None:
+        return weights
+    if info.weights is None or info.weights.digits != digits:
+        raise RbdmlError(f"the weights {digits}... that this run starts from are not published: give --weights FILE")
+    name = info.weights.url.rpartition("/")[2]
+    folder = cache_folder() / "weights"
+    try:
+        with alone(folder / f".{name}.lock", name, progress):
+            return _found_or_downloaded(info.weights, folder, progress)
+    except OSError as error:
+        raise RbdmlError(f"cannot write to {folder} ({error.strerror}): set $RBDML_CACHE to another folder") from None
+
+
+def _found_or_downloaded(weights: Weights, folder: Path, progress: Progress) -> Path:
+    name, digits = weights.url.rpartition("/")[2], weights.digits
+    for place in (folder, Path(torch.hub.get_dir()) / "checkpoints"):
+        if (place / name).is_file() and sha256(place / name).startswith(digits):
+            return place / name
+    otherwise = "give this file by --weights FILE, or start from random weights with --no-pretrained"
+    return download([weights.url], folder / name, digest=f"sha256:{digits}", progress=progress, or_else=otherwise)
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Fill a network from a state dict on disk (.pth, never unpickled freely, or .safetensors).
+
+    The last layer keeps its fresh values where the file's has another number of outputs.
+
+    Raises:
+        RbdmlError: unreadable, or of another network.
+    """
+    state = {name: tensor for name, tensor in _read(path).items() if not name.startswith(AUXILIARY)}
+    own = network.state_dict()
+    last = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+    head = {f"{last}.weight", f"{last}.bias"}
+    kept = {name for name in head & set(own) if name not in state or state[name].shape != own[name].shape}
+    optional = {name for name in own if name.endswith("num_batches_tracked")}  # absent from old files
+    wrong = [name for name in own if name not in state and name not in kept | optional]
+    wrong += [name for name in state if name not in own and name not in head]
+    wrong += [name for name in own if name in state and name not in kept and state[name].shape != own[name].shape]
+    if wrong:
+        raise RbdmlError(
+            f"{path}: the weights of another network ({len(wrong)} of their tensors do not fit, the first is "
+            f"'{wrong[0]}'): give the --backbone that they belong to"
+        )
+    network.load_state_dict({name: state[name] for name in own if name in state and name not in kept}, strict=False)
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can fail in any way
+        reason = " ".join(str(error).split())[:80]
+        raise RbdmlError(f"{path}: not a readable file of weights ({reason}): get it again") from None
+    named = isinstance(state, Mapping) and all(isinstance(name, str) for name in state)
+    if not named or not all(isinstance(value, Tensor) for value in state.values()):
+        raise RbdmlError(f"{path}: holds something else than a state dict: save the network's state_dict() alone")
+    return state
+
+
+def first_weights(spec: RunSpec, given: Path | None, progress: Progress) -> Path | None:
+    """The file that training starts from, None for random weights.
+
+    Raises:
+        RbdmlError: it is neither given nor to be had.
+    """
+    if spec.pretrained is None:
+        return None
+    return find_weights(BACKBONES.get(spec.backbone), spec.pretrained, weights=given, progress=progress)

@@ -1,0 +1,142 @@
+"""One network on several processes: each embeds its share of the images, and all get all embeddings.
+
+A defense calls its model on the images of the whole batch and gets the embeddings of the whole batch, as on one
+device. So samplers, objectives and losses are those of the whole batch without knowing of any of this, and whatever is
+made of embeddings is worked out by every process alike. A gradient goes the same way back: that of the embeddings
+is known to all, each process takes it through its share, and what weights get of it is averaged once an iteration.
+
+For that mean to be right, the gradient of a share is counted as often as there are processes: a term of the loss
+that is not made of images, such as a penalty on the weights, is in the gradient of each.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_dml.models.embedder import Embedder
+from robustbench_dml.utils.distributed import cut, gathered, rank, size
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.randomness import seed_of
+
+
+class Shares:
+    """Hooks on a network that let every process propagate its share of the images. A copy of it shares likewise."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.open = True
+        self._brought: list[int] | None = None  # the bounds of shares that the caller has cut already
+        self._bounds: list[int] = []
+        self._calls = (0, 0)  # since torch was seeded with this
+        self._forked: Any = None
+        model.register_forward_pre_hook(self._take)
+        model.register_forward_hook(self._gather, prepend=True)  # other hooks see all embeddings
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Shares:
+        return self
+
+    def embed(self, model: nn.Module, own: Tensor, bounds: list[int]) -> Tensor:
+        """All embeddings of images of which each process brings its share: (own rows, C, H, W) -> (all rows, D).
+
+        Gradients go to this process's images, not to weights.
+        """
+        self._brought = bounds
+        try:
+            embeddings: Tensor = model(own)
+        finally:
+            self._brought = None
+        return embeddings
+
+    def _take(self, model: nn.Module, arguments: tuple[Any, ...]) -> tuple[Tensor] | None:
+        if not self.open:
+            return None
+        if len(arguments) != 1 or not isinstance(arguments[0], Tensor):
+            raise RbdmlError("on several devices a defense calls model(images), with no other argument: change that")
+        [images] = arguments
+        self._fork(images.device)
+        if self._brought is not None:
+            self._bounds = self._brought
+            return None
+        self._bounds = cut(len(images))
+        return (_Take.apply(images, self._bounds),)
+
+    def _gather(self, model: nn.Module, _: tuple[Any, ...], embeddings: Tensor) -> Tensor | None:
+        if not self.open:
+            return None
+        self._forked.__exit__(None, None, None)
+        whole: Tensor = _Gather.apply(embeddings, self._bounds, size() if self._brought is None else 1)
+        return whole
+
+    def _fork(self, device: torch.device) -> None:
+        """Draws inside of the network, such as dropout's, are each process's own; those outside stay the same."""
+        seed, call = torch.initial_seed(), 0
+        if self._calls[0] == seed:
+            call = self._calls[1] + 1
+        self._calls = seed, call
+        self._forked = torch.random.fork_rng([] if device.type == "cpu" else [device])
+        self._forked.__enter__()
+        torch.manual_seed(seed_of(seed, "share", rank(), call))
+
+
+_SHARED: weakref.WeakKeyDictionary[nn.Module, Shares] = weakref.WeakKeyDictionary()
+
+
+def shares_of(model: object) -> Shares | None:
+    """How processes share this network, None where each has it for itself."""
+    return _SHARED.get(model) if isinstance(model, nn.Module) else None
+
+
+@contextmanager
+def shared(model: Embedder) -> Iterator[None]:
+    """Let all processes of the team propagate their share of what this network is given; alone, all.
+
+    Raises:
+        RbdmlError: batch-norm would see the statistics of a share.
+    """
+    if size() == 1:
+        yield
+        return
+    normalises = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+    if normalises and not model.frozen_batchnorm:
+        raise RbdmlError(
+            "batch-norm in train mode would see the part of a batch that one device has, which is another training: "
+            "use --batchnorm frozen or one device"
+        )
+    shares = Shares(model)
+    _SHARED[model] = shares
+    try:
+        yield
+    finally:
+        shares.open = False
+        del _SHARED[model]
+
+
+class _Take(torch.autograd.Function):
+    """This process's rows of images that all have. Their gradient is all processes' gradients together."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, bounds: list[int]) -> Tensor:
+        ctx.bounds = bounds
+        return images[bounds[rank()] : bounds[rank() + 1]]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Gather.apply(gradient / size(), ctx.bounds, size()), None
+
+
+class _Gather(torch.autograd.Function):
+    """All rows from each process's own. All have the gradient of all rows, so that there is nothing to exchange."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, bounds: list[int], counted: int) -> Tensor:
+        ctx.bounds, ctx.counted = bounds, counted
+        return gathered(own, bounds)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _Take.apply(gradient, ctx.bounds) * ctx.counted, None, None

@@ -1,0 +1,195 @@
+"""A sweep for a person: one line per finished run, and tables."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from robustbench_dml.report.tables import entries_table, short_passes
+from robustbench_dml.runs.record import Record
+from robustbench_dml.runs.sweeps.estimate import Estimate, Kind, total
+from robustbench_dml.runs.sweeps.logs import Attempt, last_attempt
+from robustbench_dml.runs.sweeps.plan import Job
+from robustbench_dml.runs.sweeps.state import Look, State
+from robustbench_dml.runs.sweeps.trial import Trials
+
+COLUMNS = ("--defense", "--dataset", "--seed")  # what has a column of its own
+
+
+class Teller:
+    """Says how a sweep goes, a line at a time, and remembers it."""
+
+    def __init__(self, jobs: Sequence[Job], *, say: Callable[[str], object]) -> None:
+        """
+        Args:
+            jobs: of the sweep.
+            say: is given every line.
+        """
+        self.found: dict[str, Look] = {}
+        self._names, self._say = names_of(jobs), say
+        self._told: set[str] = set()
+        self._begun = time.time()
+
+    def finished(self, found: Look) -> None:
+        """A run is done, or has failed for good."""
+        digest = found.job.spec.digest
+        self.found[digest] = found
+        place = f"[{len(self.found)}/{len(self._names)}] {self._names[digest]}: "
+        if found.record is None:
+            self._say(f"{place}failed: {found.why}; log: {found.job.log}")
+        elif found.job.record.stat().st_mtime < self._begun:
+            self._say(f"{place}{score_of(found.record)}, recorded before")
+        else:
+            attempt = last_attempt(found.job.log)
+            minutes = f", {attempt.seconds / 60:.1f} min" if attempt and attempt.code is not None else ""
+            self._say(f"{place}{score_of(found.record)}{minutes}")
+
+    def stopping(self, running: int) -> None:
+        """An interrupt has come."""
+        if running:
+            runs = f"{running} run{'' if running == 1 else 's'}"
+            self._say(f"stopping {runs}, which keep what they have done (again: at once)")
+
+    def again(self, job: Job, attempt: Attempt | None) -> None:
+        """A run has failed and is tried again."""
+        why = attempt.why if attempt else "its process was lost"
+        self._say(f"{self._names[job.spec.digest]}: {why}: trying again; log: {job.log}")
+
+    def elsewhere(self, job: Job) -> None:
+        """A run is being done by a process that is not of this sweep."""
+        if job.spec.digest not in self._told:
+            self._told.add(job.spec.digest)
+            self._say(f"{self._names[job.spec.digest]}: another process is doing it; it is looked at again")
+
+
+def names_of(jobs: Sequence[Job]) -> dict[str, str]:
+    """Every run by its digest, in a few words: what is not the same in all of them."""
+    settings = settings_of(jobs)
+    return {
+        job.spec.digest: ", ".join(
+            filter(None, (job.spec.defense, job.spec.dataset, settings[job.spec.digest], f"seed {job.spec.seed}"))
+        )
+        for job in jobs
+    }
+
+
+def settings_of(jobs: Sequence[Job]) -> dict[str, str]:
+    """By digest, the options of every run that not all have and that have no column of their own."""
+    given = {job.spec.digest: _options(job) for job in jobs}
+    many = Counter(option for options in given.values() for option in options)
+    return {
+        digest: shlex.join(option for option in options if many[option] < len(jobs))
+        for digest, options in given.items()
+    }
+
+
+def _options(job: Job) -> list[str]:
+    """The options of a command, `--eta=8`, but for those with a column."""
+    found: list[str] = []
+    for word in job.words[1:]:
+        if word.startswith("--"):
+            found.append(word)
+        else:
+            found[-1] += f"={word}"
+    own = [option for option in found if option.partition("=")[0] not in COLUMNS]
+    return [option.removeprefix("--").removeprefix("set=").removeprefix("search=") for option in own]
+
+
+def score_of(record: Record) -> str:
+    """The score that ranks, with its interval."""
+    low, high = record.intervals[record.score]
+    return f"{record.score} {record.ers:.1f} +- {(high - low) / 2:.1f}"
+
+
+def rows_of(looks: Sequence[Look]) -> list[dict[str, Any]]:
+    """A row per run, for a program."""
+    settings = settings_of([one.job for one in looks])
+    return [
+        {
+            "defense": one.job.spec.defense,
+            "dataset": one.job.spec.dataset,
+            "seed": one.job.spec.seed,
+            "settings": settings[one.job.spec.digest],
+            "state": str(one.state),
+            "scores": one.record.scores if one.record else None,
+            "flags": one.record.flags if one.record else [],
+            "trained": one.kept.trained if one.kept else (1.0 if one.record else 0.0),
+            "evaluated": one.kept.evaluated if one.kept else (1.0 if one.record else 0.0),
+            "why": one.why,
+            "digest": one.job.spec.digest,
+            "folder": str(one.job.folder),
+            "log": str(one.job.log),
+            "command": one.job.command,
+        }
+        for one in looks
+    ]
+
+
+def table_of(looks: Sequence[Look]) -> str:
+    """The runs as a table, and how many are in which state."""
+    settings = settings_of([one.job for one in looks])
+    rows = [
+        {
+            "defense": one.job.spec.defense,
+            "data set": one.job.spec.dataset,
+            **({"settings": settings[one.job.spec.digest]} if any(settings.values()) else {}),
+            "seed": one.job.spec.seed,
+            "state": str(one.state),
+            "score": score_of(one.record) if one.record else "",
+            "R@1": f"{one.record.benign['R@1']:.1f}" if one.record else "",
+            "notes": _notes(one),
+        }
+        for one in looks
+    ]
+    return f"{entries_table(rows)}\n\n{counts_of(looks)}"
+
+
+def counts_of(looks: Sequence[Look]) -> str:
+    """`12 runs: 3 done, 1 failed, 8 waiting`."""
+    many = Counter(one.state for one in looks)
+    runs = f"{len(looks)} run{'' if len(looks) == 1 else 's'}"
+    return f"{runs}: " + ", ".join(f"{many[state]} {state}" for state in State if many[state])
+
+
+def _notes(one: Look) -> str:
+    if one.record is not None:
+        return ", ".join(one.record.flags)
+    kept = str(one.kept) if one.kept else ""
+    failed = f"{one.why}; log: {one.job.log}" if one.state is State.FAILED else ""
+    return "; ".join(filter(None, (kept, failed)))
+
+
+def estimate_table(parts: Mapping[Kind, Estimate]) -> str:
+    """What is left, a row for every kind of run, and in all."""
+    rows = [{"data set": dataset, "backbone": backbone, **_costs(one)} for (dataset, backbone), one in parts.items()]
+    if len(rows) > 1:
+        rows.append({"data set": "in all", "backbone": "", **_costs(total(list(parts.values())))})
+    return entries_table(rows)
+
+
+def speeds_of(trials: Trials) -> list[str]:
+    """What was measured for an estimate, a line for every data set and backbone."""
+    found = []
+    for dataset, backbone in dict.fromkeys(kind[:2] for kind in trials.training):
+        speeds = [
+            sorted(rate for kind, rate in rates.items() if kind[:2] == (dataset, backbone))
+            for rates in (trials.training, trials.evaluation)
+        ]
+        trained, attacked = (
+            " to ".join(f"{rate:,.0f}" for rate in dict.fromkeys((*one[:1], *one[-1:]))) for one in speeds
+        )
+        found.append(f"{dataset}, {backbone}: {trained} passes/s in training, {attacked} in attacks")
+    return found
+
+
+def _costs(one: Estimate) -> dict[str, str]:
+    return {
+        "runs": str(one.runs),
+        "recorded": str(one.recorded),
+        "training": short_passes(one.training),
+        "evaluation": short_passes(one.evaluation),
+        "hours": f"{one.hours:.2f}" if one.hours < 1 else f"{one.hours:.3g}",
+    }

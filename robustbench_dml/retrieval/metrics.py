@@ -1,0 +1,202 @@
+"""Benign retrieval metrics, exactly and in blocks of queries.
+
+Every image is a query against all the others. Its own row is excluded by index, never as "the smallest
+distance", which is wrong for ties and duplicates. Ties between other rows are broken by their index.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+import torch
+from sklearn.metrics import normalized_mutual_info_score
+from torch import Tensor
+
+from robustbench_dml.retrieval.geometry import unit64, unit_keys
+from robustbench_dml.retrieval.ranks import places
+
+BLOCK = 512  # queries ranked at once: memory is a few times BLOCK x N x 8 bytes
+FEW = 64  # items of a class up to which counting what is nearer than each is faster than sorting the list
+KMEANS_ITERATIONS = 50  # at most
+
+
+@dataclass(frozen=True)
+class RetrievalScores:
+    """Per query, (Q,) float64 in [0, 1]; NaN for a query with no other image of its class.
+
+    Attributes:
+        r_at_1: 1 where the nearest item is of the query's class.
+        r_at_2: 1 where one of the two nearest is.
+        ap: average precision over the whole gallery.
+        ap_at_r: average precision over the R nearest, R the number of items of the query's class (mAP@R of
+            Musgrave et al., ECCV 2020, arXiv:2003.08505).
+    """
+
+    r_at_1: Tensor
+    r_at_2: Tensor
+    ap: Tensor
+    ap_at_r: Tensor
+
+
+def retrieval_scores(embeddings: Tensor, labels: Tensor, queries: Tensor) -> RetrievalScores:
+    """Rank the gallery for each query.
+
+    Args:
+        embeddings: (N, D) unit vectors.
+        labels: (N,) classes.
+        queries: (Q,) rows that are queries; all rows are the gallery.
+    """
+    _, inverse, count = torch.unique(labels, return_inverse=True, return_counts=True)
+    if int(count.max()) <= FEW:
+        return _counted(embeddings, queries, inverse, count)
+    return _sorted(embeddings, labels, queries)
+
+
+def _counted(embeddings: Tensor, queries: Tensor, classes: Tensor, count: Tensor) -> RetrievalScores:
+    """From the places of the items of each query's class. Queries of large classes come first, so that blocks of
+    them have little to fill up."""
+    members = torch.full((len(count), int(count.max())), -1, device=classes.device)
+    order = classes.argsort(stable=True)
+    within = torch.arange(len(order), device=order.device) - (count.cumsum(0) - count)[classes[order]]
+    members[classes[order], within] = order
+    by_size = count[classes[queries]].argsort(descending=True, stable=True)
+    own = queries[by_size]
+    items = members[classes[own]]
+    found = places(embeddings, own, torch.where(items < 0, own[:, None], items))
+    back = by_size.argsort()
+    return RetrievalScores(*(column[back].cpu() for column in _of_places(found)))
+
+
+def _of_places(found: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """R@1, R@2, AP and AP@R of queries: (B, R) places of the items of their classes, -1 where there is none."""
+    none = torch.iinfo(found.dtype).max
+    place = found.masked_fill(found < 0, none).sort(1).values
+    there, rank = place < none, torch.arange(1, place.shape[1] + 1, device=place.device)
+    positives = there.sum(1)
+    precision = torch.where(there, rank / (place.double() + 1), 0.0)
+    return _columns(place[:, 0] < 1, place[:, 0] < 2, precision, place < positives[:, None], positives)
+
+
+def _columns(
+    first: Tensor, second: Tensor, precision: Tensor, within_r: Tensor, positives: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """R@1, R@2, AP and AP@R of queries, NaN without positives.
+
+    Args:
+        first: (B,) whether the nearest item is a positive.
+        second: (B,) whether one of the two nearest is.
+        precision: (B, ...) at the rank of each positive, 0 elsewhere.
+        within_r: of the same shape, whether that rank is among the first R.
+        positives: (B,) R.
+    """
+    count, lonely = positives.double().where(positives > 0, torch.nan), torch.where(positives > 0, 0.0, torch.nan)
+    return (
+        first.double() + lonely,
+        second.double() + lonely,
+        precision.sum(1) / count,
+        (precision * within_r).sum(1) / count,
+    )
+
+
+def _sorted(embeddings: Tensor, labels: Tensor, queries: Tensor) -> RetrievalScores:
+    """From whole lists in order."""
+    directions = unit64(embeddings)
+    blocks = [_score_block(directions, labels, rows) for rows in queries.split(BLOCK)]
+    return RetrievalScores(*(torch.cat(column).cpu() for column in zip(*blocks, strict=True)))
+
+
+def _score_block(directions: Tensor, labels: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    relevant = _relevance_in_order(directions, labels, rows)
+    positives = relevant.sum(1)
+    hits = relevant.cumsum(1, dtype=torch.int32)
+    place = torch.arange(1, relevant.shape[1] + 1, device=relevant.device)
+    precision = torch.where(relevant, hits / place.double(), 0.0)
+    return _columns(relevant[:, 0], relevant[:, :2].any(1), precision, place <= positives[:, None], positives)
+
+
+def _relevance_in_order(directions: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+    """(B, N - 1) bool: whether the gallery, nearest first and without the query itself, is of its class.
+
+    Distance, index and relevance are packed into one integer, so that sorting plain values is enough (several
+    times faster than a sort that also returns indices).
+    """
+    n = len(labels)
+    index = torch.arange(n, device=labels.device)
+    relevant = labels[rows][:, None] == labels
+    packed = (unit_keys(directions[rows], directions) * n + index) * 2 + relevant
+    packed.scatter_(1, rows[:, None], torch.iinfo(torch.int64).max)
+    if packed.device.type == "cpu":
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # numpy sorts without the interpreter's lock
+            ordered = torch.cat(list(pool.map(_in_order, packed.chunk(torch.get_num_threads()))))
+    else:
+        ordered = packed.sort(1).values
+    return (ordered[:, :-1] & 1).bool()
+
+
+def _in_order(numbers: Tensor) -> Tensor:
+    return torch.from_numpy(np.sort(numbers.numpy(), axis=1))
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """What k-means came to.
+
+    Attributes:
+        assigned: (N,) the cluster of each row.
+        iterations: that were done; fewer than `KMEANS_ITERATIONS` where nothing moved any more (faiss before 1.15 does
+            the rest all the same).
+        error: sum of the squared distances to the centroids; nan where faiss does not tell.
+    """
+
+    assigned: np.ndarray
+    iterations: int
+    error: float
+
+    def nmi(self, labels: Tensor) -> float:
+        """Normalised mutual information with the (N,) classes, arithmetic normalisation, in [0, 1]."""
+        return float(normalized_mutual_info_score(labels.cpu().numpy(), self.assigned))
+
+
+def class_clusters(embeddings: Tensor, labels: Tensor, *, seed: int) -> Clusters:
+    """As many clusters of the (N, D) embeddings as there are classes."""
+    return kmeans_clusters(embeddings, len(labels.unique()), seed=seed)
+
+
+def kmeans_clusters(embeddings: Tensor, clusters: int, *, seed: int) -> Clusters:
+    """Lloyd's algorithm of faiss on all rows, from one seeded start."""
+    points = np.ascontiguousarray(embeddings.cpu().float().numpy())
+    kmeans = faiss.Kmeans(
+        points.shape[1],
+        clusters,
+        niter=KMEANS_ITERATIONS,
+        seed=seed % 2**31,
+        min_points_per_centroid=1,
+        max_points_per_centroid=len(points),  # the default would train on a subsample
+    )
+    kmeans.train(points)
+    assigned: np.ndarray = kmeans.index.search(points, 1)[1][:, 0]
+    errors = np.array([] if kmeans.obj is None else kmeans.obj)
+    return Clusters(assigned, len(errors), float(errors[-1]) if len(errors) else float("nan"))
+
+
+def effective_rank(embeddings: Tensor) -> float:
+    """exp of the entropy of the normalised eigenvalues of the second-moment matrix, in [1, D].
+
+    1 when all embeddings lie on one line through the origin. After Roy and Vetterli, EUSIPCO 2007, with
+    eigenvalues (energies) in place of singular values.
+    """
+    x = embeddings.double()
+    # Both products have the same eigenvalues but for zeros; the smaller one is cheaper.
+    energy = torch.linalg.eigvalsh(x @ x.T if len(x) < x.shape[1] else x.T @ x).clamp_min(0)
+    share = energy / energy.sum()
+    return float(torch.special.entr(share).sum().exp())
+
+
+def mean_cosine(embeddings: Tensor) -> float:
+    """Mean cosine between two different random rows, exactly over all pairs, in [-1, 1]."""
+    x = embeddings.double()
+    n = len(x)
+    return float((x.sum(0).square().sum() - x.square().sum()) / (n * (n - 1)))

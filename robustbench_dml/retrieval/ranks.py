@@ -1,0 +1,120 @@
+"""Exact places of a few items in the lists of many queries, without sorting a list.
+
+An item's place is the number of gallery rows before it. Most rows are so much nearer or farther than the item that
+products in float32 decide; the few that are nearer to it than rounding can reach are compared by `order_keys`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from robustbench_dml.retrieval.geometry import order_keys, order_keys_rowwise
+from robustbench_dml.utils.precision import full_float32
+
+QUERIES = 512  # whose lists are looked at together
+TILE = 1024  # gallery rows at once: a tile of products stays in the processor's cache
+PAIRS = 512  # compared exactly at once, for the same reason
+CROWDED = 1 / 64  # share of a tile beyond which comparing all of it is cheaper than comparing pairs
+ROUNDING = 2.0**-24  # of float32, relative
+LANES = 0x0101010101010101  # the lowest bit of each byte of a word
+
+
+def places(embeddings: Tensor, queries: Tensor, items: Tensor) -> Tensor:
+    """Where items stand in the lists of queries, nearest first, equal keys by row.
+
+    Args:
+        embeddings: (N, D) unit vectors, float32 or float64: the gallery, in which the queries are, too.
+        queries: (Q,) rows. A query has no place in its own list.
+        items: (Q, R) rows, for each query other ones than itself; itself where it has fewer than R.
+
+    Returns:
+        (Q, R) how many rows come before each item; -1 for a query itself.
+    """
+    coarse = embeddings.float()
+    lengths = torch.linalg.vector_norm(coarse, dim=1)
+    if float((lengths - 1).abs().max()) > 1e-6:
+        coarse, lengths = F.normalize(coarse, dim=1), torch.ones_like(lengths)
+    # Sums of D products of unit vectors, in any order, and what rounded the vectors: Higham, Accuracy and Stability of
+    # Numerical Algorithms, 2002, section 3.1. A little more, since what is compared is rounded, too.
+    uncertain = 1.02 * ((embeddings.shape[1] + 4) * ROUNDING + 4 * float((lengths - 1).abs().max()))
+    found = torch.full_like(items, -1)
+    with full_float32():
+        for rows, wanted, place in zip(*(each.split(QUERIES) for each in (queries, items, found)), strict=True):
+            asked = (wanted != rows[:, None]).any(0)  # a block of small classes has columns without an item
+            if bool(asked.any()):
+                place[:, asked] = _places(embeddings, coarse, rows, wanted[:, asked], uncertain)
+    return found
+
+
+def _places(embeddings: Tensor, coarse: Tensor, rows: Tensor, items: Tensor, uncertain: float) -> Tensor:
+    absent = items == rows[:, None]
+    keys = torch.stack(
+        [order_keys_rowwise(embeddings[rows], embeddings[one]) for one in items.unbind(1)], dim=1
+    )  # (b, R)
+    similarity = 1 - keys * 2.0**-29
+    # In units of what is uncertain, and 2 too small: from 3 on a row is certainly nearer, below 1 certainly farther.
+    level = (similarity / uncertain - 2).masked_fill(absent, torch.inf).to(coarse.dtype).T.unsqueeze(2).contiguous()
+    scaled = coarse[rows] / uncertain
+    before = torch.zeros_like(items)
+    scratch = _Scratch(len(rows), coarse.device)
+    for start in range(0, len(coarse), TILE):
+        tile = coarse[start : start + TILE]
+        scratch.multiply(scaled, tile, rows - start)
+        near = []
+        for place, one in enumerate(level):
+            nearer, close = scratch.compare(one)
+            before[:, place] += nearer
+            near.append(F.pad(close, (0, 1), value=place))  # (m, 3): query, row of the tile, item
+        query, column, item = torch.cat(near).unbind(1)
+        other = _keys(embeddings, rows, query, column, start, len(tile))
+        own, row = keys[query, item], items[query, item]
+        counted = (other < own) | ((other == own) & (column + start < row))
+        before.view(-1).index_add_(0, query * items.shape[1] + item, counted.long())
+    return before.masked_fill_(absent, -1)
+
+
+def _keys(embeddings: Tensor, rows: Tensor, query: Tensor, column: Tensor, start: int, width: int) -> Tensor:
+    """(m,) exact keys of pairs of a query, out of some rows, and a row of a tile."""
+    if len(query) > CROWDED * len(rows) * width:  # nearly equal embeddings, as of a collapsed model
+        return order_keys(embeddings[rows], embeddings[start : start + width])[query, column]
+    pairs = zip(rows[query].split(PAIRS), (column + start).split(PAIRS), strict=True)
+    keys = [order_keys_rowwise(embeddings[one], embeddings[other]) for one, other in pairs]
+    return torch.cat(keys) if keys else column
+
+
+class _Scratch:
+    """Memory for the products of one tile, used again for the next."""
+
+    def __init__(self, rows: int, device: torch.device) -> None:
+        self._products = torch.empty(rows, TILE, device=device)
+        self._gaps = torch.empty_like(self._products)
+        self._kinds = torch.empty(rows, TILE, dtype=torch.int8, device=device)
+
+    def multiply(self, queries: Tensor, tile: Tensor, own: Tensor) -> None:
+        """Products of (b, D) queries with (t, D) rows, of which `own` (b,), where it is one of them, never counts."""
+        width = len(tile)
+        if width == TILE:
+            torch.mm(queries, tile.T, out=self._products)
+        else:
+            self._products[:, width:] = -torch.inf
+            self._products[:, :width] = queries @ tile.T
+        inside = torch.nonzero((own >= 0) & (own < width)).squeeze(1)
+        self._products[inside, own[inside]] = -torch.inf
+
+    def compare(self, level: Tensor) -> tuple[Tensor, Tensor]:
+        """Compare the products with a (b, 1) level each.
+
+        Returns:
+            (b,) how many are certainly above it, and (m, 2) the places of those that may be.
+        """
+        torch.sub(self._products, level, out=self._gaps)
+        self._kinds.copy_(self._gaps.clamp_(0, 3))  # 3: certainly nearer, 1 and 2: not known, 0: certainly farther
+        words = self._kinds.view(torch.int64)  # eight of them at once
+        halves = words >> 1
+        nearer = (words & halves).bitwise_and_(LANES).sum(1).view(torch.uint8).view(len(level), 8).sum(1)
+        unknown = (words ^ halves).bitwise_and_(LANES)
+        rows, word = unknown.nonzero().unbind(1)
+        which, lane = unknown[rows, word].view(torch.uint8).view(-1, 8).nonzero().unbind(1)
+        return nearer, torch.stack([rows[which], word[which] * 8 + lane], dim=1)

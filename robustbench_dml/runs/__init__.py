@@ -1,0 +1,1 @@
+"""Runs: records, run folders, training and evaluation end to end, sweeps."""

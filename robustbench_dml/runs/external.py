@@ -1,0 +1,223 @@
+"""Models that are not ours: a Python file with a factory, and weights that are never unpickled freely."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from robustbench_dml.datasets.base import Dataset
+from robustbench_dml.datasets.status import load_dataset
+from robustbench_dml.models.checkpoints import weights_hash
+from robustbench_dml.models.wrappers import InOwnPrecision, OnSphere
+from robustbench_dml.runs.context import Place
+from robustbench_dml.runs.evaluate import Outcome, Subject, begin_log, check_evaluation, find_outcome, finish
+from robustbench_dml.runs.folder import workplace
+from robustbench_dml.spec.lookup import IN_A_FILE, failure, load_module, short
+from robustbench_dml.spec.make import changed_evaluation, published_evaluation
+from robustbench_dml.spec.registry import DATASETS
+from robustbench_dml.spec.schema import ForeignSpec
+from robustbench_dml.utils.errors import RbdmlError, did_you_mean
+from robustbench_dml.utils.files import sha256
+from robustbench_dml.utils.randomness import seed_of
+from robustbench_dml.utils.tensors import write_tensors
+
+NESTED = ("state_dict", "model")  # keys under which others keep the state dict among other things
+TRIED = 4  # images with which a model is tried
+UNIT = 1e-3  # how far from 1 a length may be
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A model from outside of the project.
+
+    Attributes:
+        model: as its factory made it, in eval mode, with the weights of its checkpoint.
+        path: of the Python file.
+        name: file.py:factory, without the folder.
+        source: SHA-256 of the file.
+        weights: hash of its weights.
+    """
+
+    model: nn.Module
+    path: Path
+    name: str
+    source: str
+    weights: str
+
+    def on_sphere(self, dataset: Dataset, place: Place) -> nn.Module:
+        """The model on the device, tried on a few test images; a wrapper scales embeddings that are not unit vectors.
+
+        Raises:
+            RbdmlError: it fails on these images, or returns something else than (B, D) finite embeddings.
+        """
+        model = self.model.to(place.device)
+        images = dataset.test.to(place.device).batch(torch.arange(min(TRIED, len(dataset.test)), device=place.device))
+        try:
+            with torch.no_grad():
+                found = model(images.to(InOwnPrecision(model).dtype))
+        except Exception as error:  # whatever a stranger's code raises
+            shape, reason = "x".join(map(str, dataset.image_shape)), failure(error, self.path)
+            raise RbdmlError(
+                f"{self.name} fails on {shape} images of '{dataset.name}' ({reason}): let its forward take "
+                "(B, C, H, W) float images in [0, 1], or choose another data set"
+            ) from None
+        if not isinstance(found, Tensor) or found.dim() != 2 or len(found) != len(images) or found.shape[1] < 2:
+            shown = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise RbdmlError(
+                f"{self.name} gives {shown} for {len(images)} images: let its forward return a (B, D) tensor"
+            )
+        if not bool(found.isfinite().all()):
+            raise RbdmlError(f"{self.name} gives embeddings that are not finite: mend the model or its weights")
+        lengths = torch.linalg.vector_norm(found, dim=1)
+        if bool(((lengths - 1).abs() < UNIT).all()):
+            return model
+        place.progress.say(f"{self.name}: embeddings of length {float(lengths.mean()):.3g} are scaled to 1")
+        return OnSphere(model).eval()
+
+
+def load_foreign(text: str, checkpoint: Path | None = None) -> Foreign:
+    """The model that a factory makes. Its random weights, if any are left, are the same each time.
+
+    Args:
+        text: path/to/file.py:factory; `factory()` returns a torch module.
+        checkpoint: a state dict for it: safetensors, or what torch.save wrote, alone or under `state_dict` or `model`.
+
+    Raises:
+        RbdmlError: no such file or factory, it fails, or weights that are unreadable or do not fit.
+    """
+    in_file = IN_A_FILE.fullmatch(text)
+    if in_file is None:
+        raise RbdmlError(f"cannot read model '{text}': write path/to/file.py:factory")
+    path, name = Path(in_file[1]), f"{Path(in_file[1]).name}:{in_file[2]}"
+    model = _made(path, in_file[2], name)
+    if checkpoint is not None:
+        _fill(model, checkpoint, name)
+    return Foreign(model.eval(), path, name, sha256(path), weights_hash(model))
+
+
+def evaluate_foreign(
+    text: str,
+    checkpoint: Path | None,
+    place: Place,
+    *,
+    dataset: str,
+    changes: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> Outcome:
+    """Evaluate a model from outside of the project and record it, or find its record.
+
+    Args:
+        text: as in `load_foreign`.
+        checkpoint: likewise.
+        place: where.
+        dataset: name of a data set; its test split is the gallery.
+        changes: of the published evaluation, as in `specs.changed_evaluation`.
+        force: repeat an evaluation that has a record.
+
+    Raises:
+        RbdmlError: bad input, in one line.
+    """
+    evaluation = changed_evaluation(published_evaluation(dataset), changes or {})
+    foreign = load_foreign(text, checkpoint)
+    spec = ForeignSpec(
+        dataset=DATASETS.get(dataset).name,
+        model=foreign.name,
+        source=foreign.source,
+        weights=foreign.weights,
+        evaluation=evaluation,
+    )
+    found = None if force else find_outcome(spec, place)
+    data = load_dataset(spec.dataset, place.roots)
+    if found and dict(data.hashes) == found.record.provenance.dataset_files:
+        return found
+    if found:
+        raise RbdmlError(
+            f"{found.folder} holds the record of other images: evaluate into another --out, or replace it with --force"
+        )
+    model = foreign.on_sphere(data, place)
+    check_evaluation(spec, data, place)
+    subject = Subject(
+        spec=spec,
+        model=model,
+        source=foreign.source,
+        weights=foreign.weights,
+        save=partial(_save, model=foreign.model, name=foreign.name),
+    )
+    with workplace(spec, place, "evaluation") as work:
+        begin_log(spec, place, work)
+        return finish(subject, data, place, work)
+
+
+def _made(path: Path, factory: str, name: str) -> nn.Module:
+    module = load_module(path)
+    make = getattr(module, factory, None)
+    if not callable(make):
+        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise RbdmlError(f"{path}: has no function '{factory}': {did_you_mean(factory, known)}give {path.name}:FACTORY")
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(0, "weights", name))
+            model = make()
+    except Exception as error:
+        raise RbdmlError(f"{name}() fails ({failure(error, path)}): mend the file") from None
+    if not isinstance(model, nn.Module):
+        raise RbdmlError(f"{name}() returns {type(model).__name__}: let it return a torch.nn.Module")
+    if not all(isinstance(value, Tensor) for value in model.state_dict().values()):
+        raise RbdmlError(f"{name}() keeps something else than tensors in its state_dict: leave that out of it")
+    return model
+
+
+def _fill(model: nn.Module, checkpoint: Path, name: str) -> None:
+    """Load a state dict, all of it and nothing else."""
+    state, own = read_state(checkpoint), model.state_dict()
+    wrong = {
+        "missing": [key for key in own if key not in state],
+        "unknown": [key for key in state if key not in own],
+        "of another shape": [key for key in own if key in state and own[key].shape != state[key].shape],
+    }
+    if any(wrong.values()):
+        told = ", ".join(f"{len(keys)} {how} (the first is '{keys[0]}')" for how, keys in wrong.items() if keys)
+        raise RbdmlError(f"{checkpoint}: does not fit {name}: tensors {told}: give its own weights")
+    model.load_state_dict(state, strict=True)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """A state dict on disk: safetensors, or a torch file that holds tensors and plain containers only.
+
+    Raises:
+        RbdmlError: unreadable, or something else. A file that would have to be unpickled freely is refused.
+    """
+    if not path.is_file():
+        raise RbdmlError(f"{path}: no such checkpoint: give a .safetensors or a torch file with a state dict")
+    try:
+        held = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except Exception as error:  # a damaged file can fail in any way
+        reason = f"{type(error).__name__}: {short(error)}"
+        raise RbdmlError(
+            f"{path}: cannot be read without running code from it ({reason}): save the state_dict() alone, "
+            "as safetensors at best"
+        ) from None
+    for key in NESTED:
+        if isinstance(held, Mapping) and isinstance(held.get(key), Mapping):
+            held = held[key]
+    tensors = isinstance(held, Mapping) and all(isinstance(value, Tensor) for value in held.values())
+    if not tensors or not all(isinstance(key, str) for key in held):
+        raise RbdmlError(f"{path}: holds no state dict, alone or under {' or '.join(NESTED)}: save one")
+    return dict(held)
+
+
+def _save(path: Path, *, model: nn.Module, name: str) -> None:
+    """The weights as they were evaluated, for `--model` to be filled from. Tied tensors become copies."""
+    tensors = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
+    write_tensors(path, tensors, {"model": name})

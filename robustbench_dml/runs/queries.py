@@ -1,0 +1,116 @@
+"""Files of per-query values: what one holds is known before any of it is unpacked."""
+
+from __future__ import annotations
+
+import re
+import struct
+import tokenize
+import zlib
+from pathlib import Path
+from typing import BinaryIO, cast
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+
+import numpy as np
+
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.files import plain_size
+
+Values = dict[str, np.ndarray]
+
+MAX_BYTES = 20_000_000  # of a submitted file; 60,000 queries under all published attacks take half of it
+MOST = 5_000_000  # queries of any evaluation
+UNPACKED = 400_000_000  # bytes of all arrays together
+MEMBERS = 100
+HEADER = 1000  # bytes before an array's data, at most
+DTYPES = {"<f8", "<i8", "<f4", "|b1"}
+NAME = re.compile(r"[\w@+:=. -]{1,40}\.npy")
+DAMAGE = (  # what zipfile and numpy make of bytes that are no archive of arrays
+    BadZipFile,
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
+    IndexError,
+    SyntaxError,
+    TypeError,
+    struct.error,
+    tokenize.TokenError,
+    zlib.error,
+)
+
+
+def load_values(path: Path, *, most: int = MOST, largest: int = UNPACKED) -> Values:
+    """The arrays of a `queries.npz`; nothing is unpickled, and no size is believed that the queries do not explain.
+
+    Args:
+        path: of the file.
+        most: how many queries there can be.
+        largest: how many bytes the file may have.
+
+    Raises:
+        RbdmlError: no such file, or not (Q,) arrays of plain numbers, all of one length.
+    """
+    try:
+        if plain_size(path) > largest:
+            raise RbdmlError(f"{path}: larger than {largest} bytes, which no file of per-query values is: remove it")
+    except OSError as error:
+        raise RbdmlError(
+            f"{path}: no per-query values ({error.strerror}): get the file from where the record is from, or run again"
+        ) from None
+    try:
+        with ZipFile(path) as archive:
+            members = archive.infolist()
+            _check_directory(path, members, most)
+            arrays = {member.filename.removesuffix(".npy"): _read(path, archive, member, most) for member in members}
+    except DAMAGE as error:
+        raise RbdmlError(
+            f"{path}: cannot be read as arrays ({_short(error)}): get the file anew, or run again"
+        ) from None
+    lengths = {len(array) for array in arrays.values()}
+    if len(lengths) != 1 or lengths == {0}:
+        raise RbdmlError(f"{path}: arrays of {sorted(lengths)} values: one for each query is needed; run again")
+    return arrays
+
+
+def _check_directory(path: Path, members: list[ZipInfo], most: int) -> None:
+    """Refuse by the directory alone what no evaluation writes."""
+    names = [member.filename for member in members]
+    if len(members) > MEMBERS or len(set(names)) < len(names):
+        raise RbdmlError(f"{path}: {len(members)} arrays, or two of one name, which no evaluation writes: run again")
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > UNPACKED:
+        raise RbdmlError(f"{path}: unpacks to {unpacked} bytes, which no evaluation writes: run again")
+    for member in members:
+        if not NAME.fullmatch(member.filename):
+            raise RbdmlError(f"{path}: holds {member.filename!r}, which is no name of a column: run again")
+        if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED) or member.flag_bits & 1:
+            raise RbdmlError(f"{path}: {member.filename} is encrypted or packed in another way: run again")
+        if member.file_size > HEADER + 8 * most:
+            raise RbdmlError(
+                f"{path}: {member.filename} unpacks to {member.file_size} bytes, more than {most} queries take: "
+                "run again"
+            )
+
+
+def _read(path: Path, archive: ZipFile, member: ZipInfo, most: int) -> np.ndarray:
+    with archive.open(member) as opened:
+        file = cast(BinaryIO, opened)
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError(f"{member.filename} is of another version of the format")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file, max_header_size=HEADER)
+        if dtype.hasobject:
+            raise RbdmlError(f"{path}: {member.filename} holds Python objects, which are never loaded: run again")
+        if dtype.str not in DTYPES or len(shape) != 1 or not 0 <= shape[0] <= most:
+            raise RbdmlError(
+                f"{path}: {member.filename} is {dtype.str} {shape}, not numbers of at most {most} queries: run again"
+            )
+        data = file.read(HEADER + 8 * most)
+    if len(data) != shape[0] * dtype.itemsize:
+        raise ValueError(f"{member.filename} has {len(data)} bytes for {shape[0]} values")
+    return np.frombuffer(data, dtype).copy()
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__

@@ -1,0 +1,181 @@
+"""The record of a run: what was run, what it cost, what came out, and all that is needed to believe it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import Discriminator, Tag, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from robustbench_dml.runs.queries import Values, load_values
+from robustbench_dml.spec.schema import ForeignSpec, Frozen, RunSpec, Spent, TrainingEnd
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.files import read_at_most, write_atomically
+
+RECORD_FILE = "record.json"
+QUERIES_FILE = "queries.npz"
+CHECKPOINT_FILE = "checkpoint.safetensors"
+MAX_BYTES = 1_000_000  # a record is a few kB; anything larger is not one
+
+
+class Cost(Frozen):
+    """What training cost."""
+
+    spent: Spent
+    passes: float  # image passes, from `spent`
+    nominal_per_iteration: int  # the papers' eta + 1, in passes of the batch
+    metered_per_iteration: float  # the same, as measured
+    peak_memory_bytes: int  # of the process since it began, or of the GPU during the run where there is one
+
+
+class Diagnostics(Frozen):
+    """What the checks of the evaluation found (see `robustbench_dml.evaluation.diagnostics`)."""
+
+    flags: list[str]  # reasons to doubt the scores
+    disqualifying: list[str]  # those of them with which a model cannot be ranked
+    measured: dict[str, float]  # all that was measured, raised or not
+
+
+class Provenance(Frozen):
+    """Where and with what the numbers were made."""
+
+    created: str  # UTC, ISO 8601
+    versions: dict[str, str]
+    device: str  # of the evaluation, as a person would name it
+    cpu: str
+    threads: int
+    evaluation_batch_size: int
+    commit: str | None  # of the project's source, where it is a git checkout
+    dirty: bool | None  # whether that checkout had uncommitted changes
+    defense_source: str  # SHA-256 of the modules that the defense is made of, or of a foreign model's file
+    dataset_files: dict[str, str]  # SHA-256 by file
+    weights: str  # SHA-256 of the weights beside the record (`checkpoints.weights_hash`)
+    queries: str  # SHA-256 of the file of per-query values beside the record
+
+
+def _kind(spec: Any) -> str:
+    """Which of the two specs this is, or is written as."""
+    foreign = isinstance(spec, ForeignSpec) or (isinstance(spec, dict) and "model" in spec)
+    return "model" if foreign else "run"
+
+
+Spec = Annotated[Annotated[RunSpec, Tag("run")] | Annotated[ForeignSpec, Tag("model")], Discriminator(_kind)]
+
+
+class Record(Frozen):
+    """One run, or a model from elsewhere. Values are in the units of the papers."""
+
+    version: Literal[2] = 2
+    digest: str  # of the spec; also the name of the folder
+    spec: Spec
+    cost: Cost | None  # None where training was not ours
+    benign: dict[str, float]
+    attacked: dict[str, float]
+    scores: dict[str, float]  # the one that ranks first
+    intervals: dict[str, tuple[float, float]]  # 95%, bootstrap over queries
+    diagnostics: Diagnostics
+    training_end: TrainingEnd | None  # likewise
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        """Of our own runs it is known what training cost and how it ended."""
+        if isinstance(self.spec, RunSpec) and (self.cost is None or self.training_end is None):
+            raise PydanticCustomError("incomplete", "Input should have a cost and a training_end")
+        return self
+
+    @property
+    def flags(self) -> list[str]:
+        """Reasons not to believe the score: of the evaluation, and a training that ended collapsed."""
+        end = self.training_end
+        in_training = end is not None and end.collapsed_at is not None and "collapsed" not in self.diagnostics.flags
+        return [*self.diagnostics.flags, *(["collapsed in training"] if in_training else [])]
+
+    @property
+    def disqualifying(self) -> list[str]:
+        """Those flags with which it has no rank; the others say that the attacks could have been stronger."""
+        mild = set(self.diagnostics.flags) - set(self.diagnostics.disqualifying)
+        return [flag for flag in self.flags if flag not in mild]
+
+    @property
+    def score(self) -> str:
+        """The name of the score that ranks."""
+        return next(iter(self.scores))
+
+    @property
+    def ers(self) -> float:
+        """The score that ranks; for the protocols that are named after it, the Empirical Robustness Score."""
+        return self.scores[self.score]
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Every score by its column, benign first."""
+        return {**self.benign, **self.attacked, **self.scores}
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write `record.json`, atomically. It is written last: a folder with a record is complete."""
+    text = record.model_dump_json(indent=1) + "\n"
+    write_atomically(folder / RECORD_FILE, lambda file: file.write(text.encode()))
+
+
+def read_record(folder: Path) -> Record:
+    """The record in this folder.
+
+    Raises:
+        RbdmlError: missing, not of this schema, or not the record of its own spec.
+    """
+    path = folder / RECORD_FILE
+    try:
+        content = read_at_most(path, MAX_BYTES)
+        if content is None:
+            raise RbdmlError(f"{path}: larger than {MAX_BYTES} bytes, which no record is: remove it")
+        record = Record.model_validate_json(content)
+    except OSError as error:
+        raise RbdmlError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        loc = first["loc"]
+        where = ".".join(map(str, (*loc[:1], *loc[2:]) if loc[:1] == ("spec",) else loc))  # without the union's tag
+        if where == "version":
+            raise RbdmlError(
+                f"{path}: version {first['input']!r} of records, and this package reads 2: remove its folder and run "
+                "again, or evaluate its checkpoint again; a newer one needs an update of this package"
+            ) from None
+        raise RbdmlError(
+            f"{path}: not a valid record: {where}: {first['msg']}: remove its folder, or update this package"
+        ) from None
+    if record.digest != record.spec.digest:
+        raise RbdmlError(f"{path}: its digest is not that of its spec: it was altered; remove its folder and run again")
+    return record
+
+
+def record_folders(folder: Path) -> list[Path]:
+    """The folders below this one that hold a finished record, in the order of their paths."""
+    folders = sorted(path.parent for path in folder.rglob(RECORD_FILE))
+    return [path for path in folders if not path.name.startswith(".")]
+
+
+def find_records(folder: Path) -> list[Record]:
+    """All records below a folder, in the order of their paths."""
+    return [read_record(path) for path in record_folders(folder)]
+
+
+def write_queries(folder: Path, per_query: Mapping[str, np.ndarray]) -> None:
+    """Write the per-query values, atomically: one array per column and `query`, their rows in the test split."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **dict(per_query))  # type: ignore[arg-type]
+    write_atomically(folder / QUERIES_FILE, lambda file: file.write(buffer.getvalue()))
+
+
+def read_queries(folder: Path) -> Values:
+    """What `write_queries` wrote.
+
+    Raises:
+        RbdmlError: as `load_values`.
+    """
+    return load_values(folder / QUERIES_FILE)

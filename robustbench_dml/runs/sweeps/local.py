@@ -1,0 +1,83 @@
+"""Jobs on this machine: threads, each of which waits for a process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+
+from robustbench_dml.runs.sweeps.engine import Engine
+from robustbench_dml.runs.sweeps.plan import Job
+from robustbench_dml.runs.sweeps.work import Work
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.locks import usable_cores
+
+
+class Local(Engine):
+    """Up to `jobs` runs at once, each on a device of its own where there are devices."""
+
+    def __init__(self, jobs: int = 1, *, devices: Sequence[str] = ()) -> None:
+        """
+        Args:
+            jobs: runs at once.
+            devices: by the names that CUDA_VISIBLE_DEVICES has for them; runs share them where jobs are more.
+        """
+        self.at_once = jobs
+        self._pool = ThreadPoolExecutor(jobs)
+        self._working: dict[Future[None], Work] = {}
+        self._slots: SimpleQueue[dict[str, str]] = SimpleQueue()
+        for number in range(jobs):
+            self._slots.put(_environment(jobs, devices[number % len(devices)] if devices else None))
+
+    def start(self, job: Job) -> None:
+        environment = self._slots.get()  # there is one: no more jobs are started than there are slots
+        work = Work(job, environment)
+        future = self._pool.submit(work)
+        future.add_done_callback(lambda _: self._slots.put(environment))
+        self._working[future] = work
+
+    def ended(self, wait: float) -> list[Job]:
+        done, _ = futures.wait(self._working, timeout=wait, return_when=futures.FIRST_COMPLETED)
+        jobs = []
+        for future in done:
+            job = self._working.pop(future).job
+            try:
+                future.result()
+            except OSError as error:
+                raise RbdmlError(
+                    f"cannot write {job.log} ({error.strerror}): mend that, then give the same command again"
+                ) from None
+            jobs.append(job)
+        return jobs
+
+    def stop(self) -> None:
+        while True:
+            for work in self._working.values():
+                work.stop()
+            try:
+                futures.wait(self._working)
+            except KeyboardInterrupt:
+                continue
+            return
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+def visible_devices(device: str) -> list[str]:
+    """The CUDA devices that this process may use, as CUDA_VISIBLE_DEVICES names them; none for `cpu`."""
+    import torch
+
+    if device == "cpu" or not torch.cuda.is_available():
+        return []
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
+
+
+def _environment(jobs: int, device: str | None) -> dict[str, str]:
+    """Of one of several processes on this machine: its share of the cores, and its device."""
+    shared = {"OMP_NUM_THREADS": str(max(1, usable_cores() // jobs))} if jobs > 1 else {}
+    threads = {} if "OMP_NUM_THREADS" in os.environ else shared
+    return {**threads, **({} if device is None else {"CUDA_VISIBLE_DEVICES": device})}

@@ -1,0 +1,205 @@
+"""A matrix of runs: lists of values, multiplied out; from a TOML file, from options, or from both."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from robustbench_dml.runs.sweeps.settings import Settings, Where
+from robustbench_dml.utils.errors import RbdmlError, did_you_mean
+from robustbench_dml.utils.files import read_at_most
+
+MAX_BYTES = 1_000_000
+MAX_RUNS = 10_000
+TABLES = ("set", "search")  # settings that are tables of settings
+BLOCKS, EXCLUDE = "runs", "exclude"
+
+Key = tuple[str, ...]  # of a setting: its name, and within a table the name there
+Combination = dict[Key, Any]
+Choices = dict[Key, list[Any]]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """What a sweep is told, before any name in it is looked up.
+
+    Attributes:
+        where: the settings that all runs share, as given.
+        runs: the settings of each run, as given, and where in the file they are.
+    """
+
+    where: dict[str, Any] = field(default_factory=dict)
+    runs: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """A TOML file.
+
+    Raises:
+        RbdmlError: it cannot be read, is too large or is no TOML.
+    """
+    try:
+        content = read_at_most(path, MAX_BYTES)
+    except OSError as error:
+        raise RbdmlError(f"{path}: cannot be read ({error.strerror}): give the TOML file of a sweep") from None
+    if content is None:
+        raise RbdmlError(f"{path}: larger than {MAX_BYTES} bytes, which no matrix is: name another file")
+    return parse(content, str(path))
+
+
+def parse(content: bytes, source: str) -> dict[str, Any]:
+    """TOML as a tree.
+
+    Raises:
+        RbdmlError: it is none.
+    """
+    try:
+        return tomllib.loads(content.decode())
+    except RecursionError:
+        raise RbdmlError(f"{source}: nested too deeply: a matrix has tables and lists of values, no more") from None
+    except ValueError as error:  # of TOML, of UTF-8, or a number too long for Python
+        raise RbdmlError(f"{source}: not TOML: {' '.join(str(error).split())[:200]}") from None
+
+
+def multiply_out(tree: Mapping[str, Any], *, source: str, instead: Mapping[str, Any] | None = None) -> Matrix:
+    """Every combination of the values of every block.
+
+    Args:
+        tree: settings that all blocks share, and the blocks under `runs`; without any, the shared settings are one.
+        source: what messages call it.
+        instead: settings that replace those of every block.
+
+    Raises:
+        RbdmlError: an unknown key, a value that is none, or too many runs.
+    """
+    blocks = tree.get(BLOCKS, [{}])
+    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+        raise RbdmlError(f"{source}: runs is no list of tables: write [[runs]], with two brackets each side")
+    where = {name: value for name, value in tree.items() if name in Where.names()}
+    shared = {name: value for name, value in tree.items() if name not in (BLOCKS, EXCLUDE, *where)}
+    common = choices_of(shared, source, above=True)
+    replaced = choices_of(instead or {}, "the command line")
+    without = _exclusions(tree, source)
+    found: list[tuple[str, dict[str, Any]]] = []
+    multiplied = 0
+    for number, block in enumerate(blocks, 1):
+        place = f"{source}: runs {number}" if BLOCKS in tree else source
+        own = choices_of({name: value for name, value in block.items() if name != EXCLUDE}, place)
+        choices = {**common, **own, **replaced}
+        multiplied += math.prod(map(len, choices.values()))
+        if multiplied > MAX_RUNS:
+            raise RbdmlError(f"{place}: multiplies out to more than {MAX_RUNS} runs: split it into several sweeps")
+        out = [*without, *_exclusions(block, place)]
+        found += [(place, nested(one)) for one in combinations(choices) if not any(matches(one, each) for each in out)]
+    return Matrix(where, found)
+
+
+def choices_of(table: Mapping[str, Any], place: str, *, above: bool = False) -> Choices:
+    """The values of every setting of a table; what is not a list is a list of one. Tables of settings are flattened.
+
+    Args:
+        table: settings by name.
+        place: where it is, for messages.
+        above: whether it stands above the blocks, where settings of the whole sweep may be, too.
+    """
+    found: Choices = {}
+    for name, value in table.items():
+        _check_name(name, place, above=above)
+        if name in TABLES:
+            if not isinstance(value, dict):
+                raise RbdmlError(
+                    f'{place}: {name} = {_shown(value)}: write a table, for instance {name} = {{ "a" = 1 }}'
+                )
+            found |= {(name, inner): _values(one, f"{place}: {name}.{inner}") for inner, one in value.items()}
+        elif name == "also":
+            found[name,] = _lists(value, f"{place}: also")
+        else:
+            found[name,] = _values(value, f"{place}: {name}")
+    return found
+
+
+def combinations(choices: Choices) -> Iterator[Combination]:
+    """Every choice of one value each; the last setting varies fastest."""
+    for values in itertools.product(*choices.values()):
+        yield dict(zip(choices, values, strict=True))
+
+
+def matches(combination: Combination, excluded: Choices) -> bool:
+    """Whether a combination has one of the excluded values of each of the settings named."""
+    return all(key in combination and combination[key] in values for key, values in excluded.items())
+
+
+def nested(combination: Combination) -> dict[str, Any]:
+    """The settings by name, with their tables."""
+    found: dict[str, Any] = {}
+    for key, value in combination.items():
+        if len(key) == 1:
+            found[key[0]] = value
+        else:
+            found.setdefault(key[0], {})[key[1]] = value
+    return found
+
+
+def _exclusions(table: Mapping[str, Any], place: str) -> list[Choices]:
+    tables = table.get(EXCLUDE, [])
+    if not isinstance(tables, list) or not all(isinstance(one, dict) and one for one in tables):
+        raise RbdmlError(
+            f"{place}: exclude is no list of tables: write, for instance, exclude = [{{ eta = 32, seed = 1 }}]"
+        )
+    return [choices_of(one, f"{place}: exclude") for one in tables]
+
+
+def _check_name(name: str, place: str, *, above: bool) -> None:
+    if name in Settings.names():
+        return
+    if name in (*Where.names(), BLOCKS):
+        raise RbdmlError(f"{place}: '{name}' is of the whole sweep: write it once, above the first [[runs]]")
+    known = [*Settings.names(), EXCLUDE, *([*Where.names(), BLOCKS] if above else [])]
+    hint = did_you_mean(name, known)
+    raise RbdmlError(
+        f"{place}: unknown key {_shown(name)}: {hint}keys are the options of `rbdml run`, without dashes before them"
+    )
+
+
+def _values(value: Any, place: str) -> list[Any]:
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise RbdmlError(f"{place}: an empty list multiplies out to no run: give a value, or leave it out")
+    for one in values:
+        _check_scalar(one, place)
+    return values
+
+
+def _lists(value: Any, place: str) -> list[Any]:
+    """Of what is a list by itself: one list, or several to multiply out."""
+    several = isinstance(value, list) and any(isinstance(one, list) for one in value)
+    lists: Sequence[Any] = value if several else [value]
+    for one in lists:
+        if not isinstance(one, list):
+            raise RbdmlError(f"{place} = {_shown(one)}: write a list of attacks; several lists are multiplied out")
+        for name in one:
+            _check_scalar(name, place)
+    return list(lists)
+
+
+def _check_scalar(value: Any, place: str) -> None:
+    """Refuse what no setting can be: other TOML types, numbers beyond 64 bits, text that cannot be shown on a line."""
+    fits = (
+        (isinstance(value, int) and -(2**63) <= value < 2**63)
+        or (isinstance(value, float) and math.isfinite(value))
+        or (isinstance(value, str) and value.isprintable() and len(value) <= 1000)
+    )
+    if not fits:
+        raise RbdmlError(f"{place} = {_shown(value)}: give text, a number, true or false, or a list of such values")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return "a number beyond 64 bits"
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

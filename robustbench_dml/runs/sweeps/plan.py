@@ -1,0 +1,167 @@
+"""From a matrix to jobs: every run is worked out, checked and given its command before anything starts."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from robustbench_dml.runs.command import command_for
+from robustbench_dml.runs.folder import lock_of, part_of
+from robustbench_dml.runs.record import RECORD_FILE
+from robustbench_dml.runs.sweeps.matrix import multiply_out, read_file
+from robustbench_dml.runs.sweeps.settings import Options, Settings, Where
+from robustbench_dml.spec.schema import RunSpec
+from robustbench_dml.utils.errors import RbdmlError
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep.
+
+    Attributes:
+        spec: of the run.
+        words: what `rbdml` is given for it.
+        out: the folder of records, absolute.
+    """
+
+    spec: RunSpec
+    words: tuple[str, ...]
+    out: Path
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where its record is or will be."""
+        return self.out / self.spec.place / self.spec.digest
+
+    @property
+    def record(self) -> Path:
+        """The file that says that it is done."""
+        return self.folder / RECORD_FILE
+
+    @property
+    def part(self) -> Path:
+        """The folder of its unfinished state."""
+        return part_of(self.folder)
+
+    @property
+    def lock(self) -> Path:
+        """What is held while it is done."""
+        return lock_of(self.folder)
+
+    @property
+    def log(self) -> Path:
+        """What its processes wrote, the last one last."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    @property
+    def command(self) -> str:
+        """What does it, for a shell."""
+        return shlex.join(["rbdml", *self.words])
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Jobs, each of which makes a record of its own, in the order of the matrix.
+
+    Attributes:
+        jobs: of the sweep.
+        where: what they share.
+        duplicates: how many combinations came to a run that another one had come to.
+    """
+
+    jobs: list[Job]
+    where: Where
+    duplicates: int = 0
+
+
+def plan(
+    file: Path | None, *, instead: Mapping[str, Any] | None = None, where: Mapping[str, Any] | None = None
+) -> Sweep:
+    """The sweep of a file, of options, or of a file with options in the place of some of its settings.
+
+    Args:
+        file: TOML.
+        instead: settings, or lists of them, that replace those of every block of the file.
+        where: settings of `Where` that replace those of the file.
+
+    Raises:
+        RbdmlError: anything that would make a run fail as far as that can be known without its data.
+    """
+    tree = {} if file is None else read_file(file)
+    return plan_tree(tree, source="the command line" if file is None else str(file), instead=instead, where=where)
+
+
+def plan_tree(
+    tree: Mapping[str, Any],
+    *,
+    source: str,
+    instead: Mapping[str, Any] | None = None,
+    where: Mapping[str, Any] | None = None,
+) -> Sweep:
+    """The sweep of a TOML tree; arguments as of `plan`."""
+    matrix = multiply_out(tree, source=source, instead=instead)
+    shared = _checked(Where, {**matrix.where, **(where or {})}, source)
+    specs, found = _Specs(), dict[str, Job]()
+    for place, given in matrix.runs:
+        settings = _checked(Settings, given, place)
+        spec = specs.of(settings, place)
+        if spec.digest not in found:
+            found[spec.digest] = _job(spec, settings, shared)
+    if not found:
+        raise RbdmlError(f"{source}: every combination is excluded: there is nothing to run")
+    return Sweep(list(found.values()), shared, duplicates=len(matrix.runs) - len(found))
+
+
+class _Specs:
+    """Makes specs; those that differ in their seeds alone are worked out once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, RunSpec] = {}
+
+    def of(self, settings: Settings, place: str) -> RunSpec:
+        """The spec of these settings."""
+        key = settings.model_copy(update={"seed": 0}).model_dump_json()
+        if key not in self._known:
+            try:
+                self._known[key] = settings.spec()
+            except RbdmlError as error:
+                raise RbdmlError(f"{place}: {error}") from None
+            except OSError as error:
+                raise RbdmlError(f"{place}: {error.filename or 'a file'} cannot be read ({error.strerror})") from None
+        return self._known[key].model_copy(update={"seed": settings.seed})
+
+
+def _job(spec: RunSpec, settings: Settings, where: Where) -> Job:
+    """A run with its command; files stand in it by paths that hold in any folder."""
+    files, words = settings.files(spec), shlex.split(command_for(spec))[1:]
+    for place, (option, word) in enumerate(itertools.pairwise(words), 1):
+        words[place] = files.get((option, word.rpartition(":")[2] if option in _NAMED else word), word)
+    return Job(spec, (*words, *where.words()), Path(where.out).expanduser().absolute())
+
+
+_NAMED = ("--defense", "--also")  # by the name in a file, whatever stands before it
+
+O = TypeVar("O", bound=Options)  # noqa: E741
+
+
+def _checked(options: type[O], given: Mapping[str, Any], place: str) -> O:
+    try:
+        return options.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        if first["type"] == "missing":
+            raise RbdmlError(f'{place}: no {name}: add, for instance, {name} = "{_EXAMPLES[name]}"') from None
+        raise RbdmlError(
+            f"{place}: {name} = {first['input']!r}: {first['msg'].lower()}: write it as for `rbdml run`"
+        ) from None
+
+
+_EXAMPLES = {"defense": "hm-lga-ics", "dataset": "fashion-mini"}

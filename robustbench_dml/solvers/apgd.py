@@ -1,0 +1,79 @@
+"""Auto-PGD: projected gradient descent with momentum, whose step halves when it stops paying."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustbench_dml.solvers.base import Problem, Restarting
+from robustbench_dml.spec.registry import register_optimiser
+
+MOMENTUM = 0.75  # of the new step; the rest is the previous one's
+ENOUGH = 0.75  # of a window's steps that have to improve on the one before, or the step is halved
+
+
+@register_optimiser(
+    "apgd",
+    summary="Auto-PGD: momentum, a step that halves by itself, the best iterate kept; needs no alpha",
+    paper="Croce and Hein, ICML 2020, arXiv:2003.01690",
+)
+@dataclass(kw_only=True)
+class AutoPGD(Restarting):
+    """`steps` steps, the first ones of two radii.
+
+    At each checkpoint the step of an image is halved where fewer than three quarters of the steps since the last one
+    improved on the one before, or where neither step nor best value has changed since then. The image then goes on
+    from its best point. Where the paper's listing leaves it open or spends a step on standing still, this follows its
+    authors' code: a checkpoint comes before the step from its iterate, and momentum and improvement after a return to
+    the best point are against the iterate that was left.
+    """
+
+    def search(self, problem: Problem, start: Tensor, restart: int) -> tuple[Tensor, Tensor | None]:
+        steps, ball, rows = problem.threat.steps, problem.ball, problem.rows
+        if steps == 0:
+            return start, None
+        images = before = best = start
+        lowest, gradient = problem.gradient(start, rows)
+        value, best_gradient, lowest_then = lowest, gradient, lowest
+        length = torch.full_like(lowest, 2 * problem.threat.eps)
+        improved, halved = torch.zeros_like(lowest), torch.zeros_like(lowest, dtype=torch.bool)
+        ends, begin = checkpoints(steps), 0
+        for step in range(1, steps + 1):
+            target = ball.project(images - _of_each(length) * ball.direction(gradient))
+            if step > 1:
+                target = ball.project(images + MOMENTUM * (target - images) + (1 - MOMENTUM) * (images - before))
+            before, images, value_before = images, target, value
+            if step < steps:
+                value, gradient = problem.gradient(images, rows)
+            else:
+                value = problem.values(images, rows)
+            better = value < lowest
+            best = torch.where(_of_each(better), images, best)
+            best_gradient = torch.where(_of_each(better), gradient, best_gradient)
+            lowest = torch.where(better, value, lowest)
+            improved += value < value_before
+            if step in ends:
+                stuck = ~halved & (lowest == lowest_then)
+                halved = (improved < ENOUGH * (step - begin)) | stuck
+                length = torch.where(halved, length / 2, length)
+                images = torch.where(_of_each(halved), best, images)
+                gradient = torch.where(_of_each(halved), best_gradient, gradient)
+                improved, lowest_then, begin = torch.zeros_like(improved), lowest, step
+        return best, lowest
+
+
+def checkpoints(steps: int) -> list[int]:
+    """The steps after which lengths are looked at: at 22% of all, then at intervals that shrink to 6%."""
+    found, last, place = [0], 0, 22  # in per cent, as whole numbers: 0.22 + 0.19 is more than 0.41
+    while place <= 100:
+        at = -(-place * steps // 100)
+        if at > found[-1]:
+            found.append(at)
+        last, place = place, place + max(place - last - 3, 6)
+    return found[1:]
+
+
+def _of_each(values: Tensor) -> Tensor:
+    return values[:, None, None, None]

@@ -1,0 +1,34 @@
+"""FGSM: one step of the full radius."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from robustbench_dml.solvers.base import Optimiser, Problem
+from robustbench_dml.spec.registry import register_optimiser
+
+FROM_RANDOM = 1.25  # radii that the step is long from a random start, as in arXiv:2001.03994
+
+
+@register_optimiser(
+    "fgsm",
+    summary="one step of the full radius",
+    paper="Goodfellow et al., ICLR 2015, arXiv:1412.6572; random start of Wong et al., ICLR 2020, arXiv:2001.03994",
+)
+@dataclass(kw_only=True)
+class FGSM(Optimiser):
+    """One step along the sign of the gradient (L2: along the gradient). Uses neither `alpha` nor `steps`.
+
+    Attributes:
+        random_start: take 1.25 radii from a random place of the ball, and project; otherwise one from the benign image.
+    """
+
+    random_start: bool = False
+
+    def run(self, problem: Problem) -> Tensor:
+        ball, start = problem.ball, problem.start(0, random=self.random_start)
+        _, gradient = problem.gradient(start, problem.rows)
+        length = problem.threat.eps * (FROM_RANDOM if self.random_start else 1)
+        return ball.descend(start, gradient, length=length)

@@ -1,0 +1,84 @@
+"""What training may cost, and what it did cost, measured on the network itself."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from robustbench_dml.spec.published import BUDGETS, FAMILIES, published_iterations, published_passes
+from robustbench_dml.spec.registry import DATASETS, DatasetInfo
+from robustbench_dml.spec.schema import Budget, BudgetKind
+from robustbench_dml.utils.errors import RbdmlError, did_you_mean
+
+_PASSES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}  # M is a million; a lower-case m could mean minutes
+_SECONDS = {"s": 1, "sec": 1, "min": 60, "h": 3600}
+_KINDS: dict[BudgetKind, dict[str, int]] = {
+    "passes": _PASSES,
+    "iterations": dict.fromkeys(("iterations", "iteration", "it"), 1),
+    "seconds": _SECONDS,
+}
+UNITS = {"passes": "passes", "iterations": "it", "seconds": "s"}  # of what is spent, in a line of progress
+
+
+def parse_budget(text: str, dataset: DatasetInfo) -> Budget:
+    """A budget as a user writes it: a name (`quick`), passes (`20M`, `1.5e6`), iterations (`3750it`) or time (`2h`).
+
+    Raises:
+        RbdmlError: neither, or nothing to spend.
+    """
+    text = text.strip()
+    if text in BUDGETS:
+        return named_budget(text, dataset)
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?(?:e\+?[0-9]{1,3})?)\s*([A-Za-z]*)", text)
+    number, unit = (float(match[1]), match[2]) if match else (0.0, "?")
+    kind = next((kind for kind, units in _KINDS.items() if unit in units), None)
+    if kind is None or not number * _KINDS[kind][unit] < 1e15:
+        names = ", ".join(BUDGETS)
+        hint = did_you_mean(text, BUDGETS)
+        raise RbdmlError(
+            f"budget '{text}' is not one: {hint}give a name ({names}), passes (20M), iterations (3750it) or a time "
+            "(10min)"
+        )
+    amount = round(number * _KINDS[kind][unit])
+    if amount < 1:
+        raise RbdmlError(f"budget '{text}' leaves nothing to spend: give at least one pass, iteration or second")
+    return Budget(kind=kind, amount=amount)
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds from what a user writes: `90s`, `5min`, `2h`.
+
+    Raises:
+        RbdmlError: it is no time.
+    """
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)\s*([a-z]+)", text.strip())
+    seconds = float(match[1]) * _SECONDS.get(match[2], math.inf) if match else math.inf
+    if not seconds < 1e15:
+        raise RbdmlError(f"'{text[:40]}' is not a time: give seconds (90s), minutes (5min) or hours (2h)")
+    return seconds
+
+
+def named_budget(name: str, dataset: DatasetInfo) -> Budget:
+    """One of `protocol.BUDGETS` for this data set."""
+    unit, share, _ = BUDGETS[name]
+    whole = {"passes": published_passes, "iterations": published_iterations}[unit]
+    return Budget(kind=unit, amount=max(1, round(share * whole(FAMILIES[dataset.family], dataset.train_images))))
+
+
+def name_of(budget: Budget, dataset: str) -> str:
+    """A budget as a user would write it: by its name where it has one for this data set, else with its unit."""
+    return budget_name(budget, dataset) or _written(budget)
+
+
+def budget_name(budget: Budget, dataset: str) -> str | None:
+    """The name of a budget on this data set, None where it has none."""
+    info = DATASETS.get(dataset)
+    return next((name for name in BUDGETS if named_budget(name, info) == budget), None)
+
+
+def _written(budget: Budget) -> str:
+    """What `parse_budget` reads as just this budget."""
+    if budget.kind != "passes":
+        return f"{budget.amount}{UNITS[budget.kind]}"
+    unit, size = next((unit, size) for unit, size in reversed(_PASSES.items()) if budget.amount % size == 0)
+    return f"{budget.amount // size}{unit}"

@@ -1,0 +1,217 @@
+"""From what a user names to a full spec: the rest are the published settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from pydantic import BaseModel, ValidationError
+
+from robustbench_dml.models.checkpoints import load_checkpoint, weights_hash
+from robustbench_dml.spec.budgets import parse_budget
+from robustbench_dml.spec.lookup import find_attack, find_defense, named_entry
+from robustbench_dml.spec.parameters import resolve
+from robustbench_dml.spec.protocols import BENIGN_COLUMNS, columns_of, protocol_columns, protocol_named
+from robustbench_dml.spec.published import FAMILIES, Protocol
+from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, OPTIMISERS
+from robustbench_dml.spec.resolve import published_params, resolve_params
+from robustbench_dml.spec.schema import Evaluation, RunSpec, Search, Threat
+from robustbench_dml.spec.scores import CHANCE, scores_of
+from robustbench_dml.spec.weights import start_of
+from robustbench_dml.utils.errors import RbdmlError
+
+DEFAULT_BUDGET = "quick"
+
+
+def make_spec(
+    *,
+    defense: str,
+    dataset: str,
+    budget: str = DEFAULT_BUDGET,
+    backbone: str | None = None,
+    pretrained: bool | None = None,
+    weights: Path | None = None,
+    seed: int = 0,
+    params: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    evaluation: Mapping[str, Any] | None = None,
+) -> RunSpec:
+    """A full spec from what a user names; the rest are the published settings of the data set and its family.
+
+    Args:
+        defense: a name, or another form that `lookup.find_defense` reads.
+        dataset: name of a data set.
+        budget: a name, passes, iterations or a time (see `budget.parse_budget`).
+        backbone: name; by default the data set's.
+        pretrained: whether to start from the backbone's ImageNet weights; by default as the family does.
+        weights: a file of weights to start from instead of the published ones.
+        seed: of the weights, the batches and the triplets.
+        params: of the defense, by name.
+        training: any of eps, alpha, eta, pairs, lr, weight_decay, on_collapse, transform, batchnorm, precision,
+            weight_precision (left out where it is the same); None values are left out. `batchnorm` is `frozen` unless
+            given, but `train` for networks that start from random weights: they have running statistics to learn.
+        evaluation: as in `changed_evaluation`.
+
+    Raises:
+        RbdmlError: an unknown name or a value out of range.
+    """
+    data = DATASETS.get(dataset)
+    entry, named = find_defense(defense)
+    told = {name: value for name, value in named.items() if isinstance(value, str)}  # a number is filled in: &ICS
+    published = published_params(entry, data.name, named)
+    resolved = resolve_params(entry, {**named, **published, **told, **(params or {})})
+    family = FAMILIES[data.family]
+    chosen = _given(training)
+    network = BACKBONES.get(backbone or data.backbone)
+    first = start_of(network, pretrained=pretrained, weights=weights, default=family.pretrained)
+    chosen.setdefault("batchnorm", "train" if first is None else "frozen")
+    if "eta" in chosen:
+        chosen["steps"] = chosen.pop("eta")
+    if chosen.get("weight_precision") == chosen.get("precision", family.training.precision):
+        chosen.pop("weight_precision", None)
+    threat = _threat_changes(chosen)
+    evaluated = changed_evaluation(published_evaluation(data.name), evaluation or {})
+    with _named_errors(steps="eta"):
+        return RunSpec(
+            dataset=data.name,
+            backbone=network.name,
+            pretrained=first,
+            defense=named_entry(entry, resolved, data.name).name,
+            params=resolved,
+            training=_changed(family.training, {**chosen, "threat": _changed(family.training.threat, threat)}),
+            budget=parse_budget(budget, data),
+            seed=seed,
+            evaluation=evaluated,
+        )
+
+
+def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any]) -> Evaluation:
+    """The same evaluation with other settings.
+
+    Args:
+        evaluation: to start from.
+        changes: any of protocol, norm, eps, alpha, steps, queries, seed, precision; `optimiser` and `search`, its
+            parameters; `also`, names of further attacks; `surrogate`, a checkpoint (or the first 16 digits of its
+            weights' hash). None values are left out. Another protocol comes with its own optimiser and surrogate.
+
+    Raises:
+        RbdmlError: an unknown name, a value out of range, or settings that do not go together.
+    """
+    changed = _given(changes)
+    threat = _threat_changes(changed)
+    _check_norm(evaluation.threat, threat)
+    optimiser, search = changed.pop("optimiser", None), changed.pop("search", None) or {}
+    name = changed.get("protocol", evaluation.protocol)
+    protocol = protocol_named(name)
+    if protocol != protocol_named(evaluation.protocol):  # with its own settings
+        evaluation = evaluation.model_copy(update={"search": protocol.search, "surrogate": None, "also": ()})
+    changed["search"] = _search(optimiser or evaluation.search.optimiser, evaluation.search, search)
+    if "also" in changed:
+        changed["also"] = tuple(_further_attacks(changed["also"], name))
+    if isinstance(changed.get("surrogate"), Path):
+        loaded = load_checkpoint(changed["surrogate"], device=torch.device("cpu"))
+        changed["surrogate"] = weights_hash(loaded.embedder)[:16]
+    with _named_errors("attack "):
+        result = _changed(evaluation, {**changed, "threat": _changed(evaluation.threat, threat)})
+    return _with_what_it_needs(result, protocol, asked="surrogate" in changed)
+
+
+def _check_norm(before: Threat, changes: Mapping[str, Any]) -> None:
+    """Radius and step mean something else in another norm."""
+    norm = changes.get("norm", before.norm)
+    missing = [name for name in ("eps", "alpha") if name not in changes]
+    if norm != before.norm and missing:
+        options = " and ".join(f"--attack-{name}" for name in missing)
+        raise RbdmlError(
+            f"attack norm {norm} without its own {' and '.join(missing)}: those of the evaluation are {before.norm} "
+            f"lengths; give {options} too"
+        )
+
+
+def _with_what_it_needs(evaluation: Evaluation, protocol: Protocol, *, asked: bool) -> Evaluation:
+    """The evaluation, with a surrogate exactly where something transfers from one."""
+    own = protocol.search.optimiser
+    if protocol.surrogate and evaluation.search.optimiser != own:
+        raise RbdmlError(f"protocol '{evaluation.protocol}' searches with '{own}' alone: leave --optimiser out")
+    needed = protocol.surrogate or OPTIMISERS.get(evaluation.search.optimiser).cls.needs_surrogate
+    if needed and evaluation.surrogate is None:
+        what = f"protocol '{evaluation.protocol}'" if protocol.surrogate else f"'{evaluation.search.optimiser}'"
+        raise RbdmlError(
+            f"{what} transfers from an undefended model: give --surrogate CHECKPOINT, for instance what "
+            "`rbdml run --defense regular` wrote"
+        )
+    if evaluation.surrogate is not None and not needed and asked:
+        raise RbdmlError("nothing here transfers from a surrogate: leave --surrogate out, or add --optimiser transfer")
+    return evaluation if needed else evaluation.model_copy(update={"surrogate": None})
+
+
+def published_evaluation(dataset: str) -> Evaluation:
+    """The evaluation that is done on a data set unless another is asked for."""
+    family = FAMILIES[DATASETS.get(dataset).family]
+    return Evaluation(protocol="ers", threat=family.attack, queries=None, seed=0)
+
+
+def with_evaluation(spec: RunSpec, changes: Mapping[str, Any]) -> RunSpec:
+    """The same run, evaluated another way; `changes` as in `changed_evaluation`."""
+    return spec.model_copy(update={"evaluation": changed_evaluation(spec.evaluation, changes)})
+
+
+def _search(name: str, before: Search, overrides: Mapping[str, Any]) -> Search:
+    """An optimiser with all its parameters; those of the same one before are kept."""
+    cls = OPTIMISERS.get(name).cls
+    owner = f"optimiser '{name}'"
+    kept = before.params if before.optimiser == name else {}  # of a file, maybe, which may say anything
+    params = resolve(cls, {**kept, **overrides}, owner=owner)
+    cls(**params)  # a value can have the type and be refused
+    return Search(optimiser=name, params=params)
+
+
+def _further_attacks(names: Iterable[str], of: str) -> list[str]:
+    """Attacks beside those of this protocol, each of which fills columns of its own."""
+    found: list[str] = []
+    protocol, counting = protocol_named(of), protocol_columns(of)
+    scores = (score.name for score in scores_of(of, counting))
+    filled = {*counting, *BENIGN_COLUMNS, CHANCE, "query", *scores}
+    for name in names:
+        for attack in protocol.further if name == "published" else [find_attack(name)]:
+            own = ATTACKS.get(attack).cls.searches_with
+            if own not in (None, protocol.search.optimiser):
+                raise RbdmlError(f"attack '{attack}' searches with '{own}' alone: use --protocol autorank")
+            columns = set(columns_of([attack]))
+            if attack not in found and columns & filled:
+                raise RbdmlError(
+                    f"attack '{attack}' fills column {min(columns & filled)}, which is filled: leave it out"
+                )
+            found += [attack] if attack not in found else []
+            filled |= columns
+    return found
+
+
+def _given(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (values or {}).items() if value is not None}
+
+
+def _threat_changes(settings: dict[str, Any]) -> dict[str, Any]:
+    """Take what belongs to the threat out of the settings."""
+    return {name: settings.pop(name) for name in Threat.model_fields if name in settings}
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def _changed(model: M, changes: Mapping[str, Any]) -> M:
+    return type(model).model_validate({**dict(model), **changes})
+
+
+@contextmanager
+def _named_errors(prefix: str = "", **options: str) -> Iterator[None]:
+    """Say in one line which value is out of range, by the name that users know it by."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])) or error.title
+        raise RbdmlError(f"{prefix}{options.get(name, name)} = {first['input']!r}: {first['msg'].lower()}") from None

@@ -1,0 +1,45 @@
+"""TODO"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from robustbench_dml.spec.columns import Column
+from robustbench_dml.spec.published import PROTOCOLS, Protocol
+from robustbench_dml.spec.registry import ATTACKS
+from robustbench_dml.spec.schema import Evaluation
+from robustbench_dml.utils.errors import RbdmlError, did_you_mean
+
+BENIGN_COLUMNS = {
+    "R@1": "recall at 1",
+    "R@2": "recall at 2",
+    "mAP": "mean average precision over the whole gallery",
+    "mAP@R": "mean average precision over the R nearest",
+    "NMI": "normalised mutual information of k-means clusters",
+}
+
+
+def protocol_columns(protocol: str) -> dict[str, Column]:
+    """The columns of a protocol that its score is made of, by name, in the order of the papers."""
+    return columns_of(protocol_named(protocol).attacks)
+
+
+def evaluated_columns(evaluation: Evaluation) -> dict[str, Column]:
+    """All columns that an evaluation fills, those of its protocol first."""
+    return columns_of((*protocol_named(evaluation.protocol).attacks, *evaluation.also))
+
+
+def columns_of(attacks: Iterable[str]) -> dict[str, Column]:
+    """The columns of these attacks by name."""
+    return {column.name: column for name in attacks for column in ATTACKS.get(name).columns}
+
+
+def protocol_named(name: str) -> Protocol:
+    """A protocol.
+
+    Raises:
+        RbdmlError: there is none of that name.
+    """
+    if name not in PROTOCOLS:
+        raise RbdmlError(f"unknown protocol '{name}': {did_you_mean(name, PROTOCOLS)}use one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]

@@ -1,0 +1,93 @@
+"""TODO"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from robustbench_dml.spec.schema import Frozen, Search, Threat, Training
+
+
+class Family(Frozen):
+    """The published settings of one family of data sets."""
+
+    training: Training
+    attack: Threat
+    epochs: int  # of the published schedule, counted in single images
+    pretrained: bool = False  # whether training starts from ImageNet weights
+
+
+FAMILIES = {
+    # The paper prints a learning rate of 1e-3; the released code has 1e-5 and this weight decay. The code's are used.
+    "rgb224": Family(
+        training=Training(
+            threat=Threat(eps=8 / 255, alpha=1 / 255, steps=8),
+            pairs=56,
+            lr=1e-5,
+            weight_decay=4e-4,
+            transform="crop and flip",
+        ),
+        attack=Threat(eps=8 / 255, alpha=3 / 255, steps=32),
+        epochs=150,
+        pretrained=True,
+    ),
+    "grey28": Family(
+        training=Training(threat=Threat(eps=77 / 255, alpha=3 / 255, steps=32), pairs=128, lr=1e-3, weight_decay=1e-7),
+        attack=Threat(eps=77 / 255, alpha=3 / 255, steps=32),
+        epochs=16,
+    ),
+}
+
+
+class Protocol(Frozen):
+    """A set of attacks that are scored together."""
+
+    summary: str
+    attacks: tuple[str, ...]
+    further: tuple[str, ...] = ()  # attacks with published columns that the score leaves out
+    search: Search = Search()  # unless another is asked for
+    surrogate: bool = False  # whether it transfers attacks from an undefended model
+
+
+_WIDTHS = (2, 5, 10)
+
+
+PROTOCOLS = {
+    "ers": Protocol(
+        summary="the ten columns of the Empirical Robustness Score, arXiv:2106.03614, by their definitions",
+        attacks=("ca+", "ca-", "qa+", "qa-", "tma", "es", "ltm", "gtm", "gtt"),
+        further=(
+            *(f"ca{sign}w{width}" for sign in "+-" for width in _WIDTHS),
+            *(f"qa{sign}m{width}" for sign in "+-" for width in _WIDTHS),
+            *(f"spqa{sign}{targets}" for sign in "+-" for targets in ("", "m2", "m5", "m10")),
+        ),
+    ),
+    "ers-published": Protocol(
+        summary="the ten columns as the published code computes them, to compare with published numbers",
+        attacks=("ca+", "ca-", "qa+", "qa-", "tma", "es", "ltm-published", "gtm-published", "gtt"),
+    ),
+    "autorank": Protocol(
+        summary="the worst case of every query over an ensemble of attacks",
+        attacks=("worst-query", "worst-candidate"),
+        search=Search(optimiser="ensemble", params={"restarts": 5, "steps": 100, "square_queries": 1000, "classes": 3}),
+        surrogate=True,
+    ),
+}
+
+
+# Named budgets: their unit, their share of the published schedule, and what they are.
+BUDGETS: dict[str, tuple[Literal["passes", "iterations"], float, str]] = {
+    "quick": ("passes", 1 / 32, "a thirty-second of the published schedule: a first look"),
+    "standard": ("passes", 1 / 4, "a quarter of the published schedule"),
+    "paper": ("passes", 1, "the published schedule: training images x epochs x (eta + 1)"),
+    "schedule": ("iterations", 1, "the published number of iterations, whatever a defense makes of them"),
+}
+
+
+def published_passes(family: Family, train_images: int) -> int:
+    """What the published schedule costs, by the papers' count: images x epochs x (eta + 1) passes."""
+    return train_images * family.epochs * (family.training.threat.steps + 1)
+
+
+def published_iterations(family: Family, train_images: int) -> int:
+    """How often the published schedule trains on a batch, whatever eta is: images x epochs / images of a batch."""
+    return train_images * family.epochs // (2 * family.training.pairs)

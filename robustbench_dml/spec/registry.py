@@ -1,0 +1,294 @@
+"""Registries of defenses, attacks, data sets and backbones, and how their entries are found.
+
+An entry is registered by the module that defines it. Built-in modules are imported the first time a registry
+is asked for something; other distributions add theirs through the entry-point groups
+``robustbench_dml.defenses``, ``.attacks``, ``.datasets`` and ``.backbones``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
+
+from robustbench_dml.utils.errors import RbdmlError, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from robustbench_dml.datasets.base import Dataset, Found, Order, Roots
+    from robustbench_dml.evaluation.attack import Attack
+    from robustbench_dml.solvers.base import Optimiser
+    from robustbench_dml.spec.columns import Column
+    from robustbench_dml.training.defense import Defense
+
+ParamValue = bool | int | float | str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """What every entry tells about itself."""
+
+    name: str
+    summary: str  # one line, for `rbdml list`
+    paper: str  # the source, with its arXiv number where there is one
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefenseInfo(Info):
+    """A defense: a class and the parameters that make it this entry."""
+
+    cls: type[Defense]
+    defaults: Mapping[str, ParamValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserInfo(Info):
+    """A way to search for perturbations; the fields of its class are its parameters."""
+
+    cls: type[Optimiser]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackInfo(Info):
+    """An attack: a class, the parameters that make it this entry, and the columns that it fills."""
+
+    cls: type[Attack]
+    columns: tuple[Column, ...]
+    defaults: Mapping[str, ParamValue] = field(default_factory=dict)
+
+    def build(self) -> Attack:
+        """The attack of this entry."""
+        return self.cls(**self.defaults)
+
+
+class Look(Protocol):
+    """Looks at a data set."""
+
+    def __call__(self, roots: Roots, /, *, verify: bool = False) -> Found:
+        """What is here; with `verify`, decoded images are read again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo(Info):
+    """A data set: its size (known before loading, so that budgets can be worked out) and its loader."""
+
+    family: str  # which settings of `protocol.FAMILIES` it is trained and attacked with
+    backbone: str  # the backbone used unless another is asked for
+    train_images: int
+    test_images: int
+    train_classes: int
+    test_classes: int
+    load: Callable[[Roots], Dataset]
+    look: Look  # what is on this machine, without checking every image
+    prepare: Callable[[Roots, Order], Path] | None = None  # gets it; None where there is nothing to get
+    # Of defenses, by the name of one of their class: the parameters that were published with other values for this set.
+    params: Mapping[str, Mapping[str, ParamValue]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneInfo(Info):
+    """A network from normalised images to features of the embedding's dimension."""
+
+    build: Callable[[], nn.Module]
+    channels: int
+    side: int | None  # of the images that it takes; None: any of at least `least_side`
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    least_side: int = 1
+    weights: Weights | None = None  # what `--pretrained` starts from
+
+    def takes(self, shape: tuple[int, int, int]) -> bool:
+        """Whether images of this (C, H, W) fit."""
+        sides = shape[1:]
+        return shape[0] == self.channels and (
+            min(sides) >= self.least_side if self.side is None else sides == (self.side, self.side)
+        )
+
+    @property
+    def input(self) -> str:
+        """The images that it takes, for a person."""
+        side = f"at least {self.least_side}" if self.side is None else str(self.side)
+        return f"{self.channels}x{side}x{side}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheme(Info):
+    """Entries that are made on demand from what stands behind `prefix:`; its `name` shows the form."""
+
+    make: Callable[[str], Info]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Published weights of a network: where they are and the first digits of the SHA-256 of their file."""
+
+    url: str
+    digits: str  # 8 hexadecimal digits, as torchvision writes them into the file's name
+
+
+I = TypeVar("I", bound=Info)  # noqa: E741 - the usual letter for "some Info"
+
+
+class Registry(Generic[I]):
+    """Entries of one kind by name. Iterates over its entries in the order of their names."""
+
+    def __init__(self, kind: str, package: str, group: str) -> None:
+        self.kind = kind
+        self._package = package
+        self._group = group
+        self._entries: dict[str, I] = {}
+        self._schemes: dict[str, Scheme] = {}
+        self._complete = False
+
+    def add(self, info: I) -> None:
+        """Register one entry.
+
+        Raises:
+            RbdmlError: the name is taken by another entry.
+        """
+        if info.name in self._entries:
+            raise RbdmlError(f"{self.kind} '{info.name}' is registered twice: give one of them another name")
+        self._entries[info.name] = info
+
+    def add_scheme(self, scheme: Scheme) -> None:
+        """Register a form `prefix:...` of names whose entries are made on demand.
+
+        Raises:
+            RbdmlError: the prefix is taken.
+        """
+        prefix = scheme.name.partition(":")[0]
+        if prefix in self._schemes:
+            raise RbdmlError(f"{self.kind} '{prefix}:' is registered twice: give one of them another prefix")
+        self._schemes[prefix] = scheme
+
+    @property
+    def schemes(self) -> list[Scheme]:
+        """The forms of names whose entries are made on demand."""
+        self._discover()
+        return [self._schemes[prefix] for prefix in sorted(self._schemes)]
+
+    def get(self, name: str) -> I:
+        """The entry of that name.
+
+        Raises:
+            RbdmlError: there is none; the message names the nearest match.
+        """
+        self._discover()
+        prefix, colon, rest = name.partition(":")
+        if colon and prefix in self._schemes:
+            return cast(I, self._schemes[prefix].make(rest))
+        if name not in self._entries:
+            hint = did_you_mean(name, self._entries)
+            raise RbdmlError(
+                f"unknown {self.kind} '{name}': {hint}`rbdml list {self.kind.replace(' ', '')}s` shows them all"
+            )
+        return self._entries[name]
+
+    def __contains__(self, name: str) -> bool:
+        self._discover()
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[I]:
+        self._discover()
+        return iter(sorted(self._entries.values(), key=lambda info: info.name))
+
+    def _discover(self) -> None:
+        if self._complete:
+            return
+        self._complete = True  # set first: the modules imported below register themselves here
+        try:
+            package = importlib.import_module(self._package)
+            for module in pkgutil.iter_modules(package.__path__, f"{self._package}."):
+                importlib.import_module(module.name)
+            for point in entry_points(group=self._group):
+                _load(point)
+        except BaseException:
+            self._complete = False
+            raise
+
+
+def _load(point: EntryPoint) -> None:
+    try:
+        point.load()
+    except Exception as error:
+        raise RbdmlError(
+            f"entry point '{point.name}' of group '{point.group}' cannot be loaded: {type(error).__name__}: {error}: "
+            "mend or uninstall its distribution"
+        ) from error
+
+
+DEFENSES: Registry[DefenseInfo] = Registry("defense", "robustbench_dml.defenses", "robustbench_dml.defenses")
+ATTACKS: Registry[AttackInfo] = Registry("attack", "robustbench_dml.attacks", "robustbench_dml.attacks")
+OPTIMISERS: Registry[OptimiserInfo] = Registry("optimiser", "robustbench_dml.solvers", "robustbench_dml.solvers")
+DATASETS: Registry[DatasetInfo] = Registry("data set", "robustbench_dml.datasets", "robustbench_dml.datasets")
+BACKBONES: Registry[BackboneInfo] = Registry(
+    "backbone", "robustbench_dml.models.backbones", "robustbench_dml.models.backbones"
+)
+
+# Reads a name as the papers write it, `HM[S,M]`: the entry and its parameters, or None for what it does not know.
+Notation = Callable[[str], tuple[str, dict[str, ParamValue]] | None]
+NOTATIONS: list[Notation] = []
+
+D = TypeVar("D", bound="type[Defense]")
+A = TypeVar("A", bound="type[Attack]")
+O = TypeVar("O", bound="type[Optimiser]")  # noqa: E741
+
+
+def register_defense(name: str, *, summary: str, paper: str, **defaults: ParamValue) -> Callable[[D], D]:
+    """Class decorator: register a defense under `name`, with these values for its parameters.
+
+    One class may be registered under several names with other defaults.
+    """
+
+    def register(cls: D) -> D:
+        DEFENSES.add(DefenseInfo(name=name, summary=summary, paper=paper, cls=cls, defaults=defaults))
+        return cls
+
+    return register
+
+
+def register_attack(
+    name: str, *, summary: str, paper: str, columns: tuple[Column, ...], **defaults: ParamValue
+) -> Callable[[A], A]:
+    """Class decorator: register an attack under `name`, with the columns that its scores fill.
+
+    One class may be registered under several names with other values for its parameters.
+    """
+
+    def register(cls: A) -> A:
+        info = AttackInfo(name=name, summary=summary, paper=paper, cls=cls, columns=columns, defaults=defaults)
+        ATTACKS.add(info)
+        return cls
+
+    return register
+
+
+def register_optimiser(name: str, *, summary: str, paper: str) -> Callable[[O], O]:
+    """Class decorator: register an optimiser under `name`."""
+
+    def register(cls: O) -> O:
+        OPTIMISERS.add(OptimiserInfo(name=name, summary=summary, paper=paper, cls=cls))
+        return cls
+
+    return register
+
+
+def register_notation(notation: Notation) -> Notation:
+    """Decorator: let `notation` read the names of defenses."""
+    NOTATIONS.append(notation)
+    return notation
+
+
+def register_dataset(info: DatasetInfo) -> None:
+    """Register a data set."""
+    DATASETS.add(info)
+
+
+def register_backbone(info: BackboneInfo) -> None:
+    """Register a backbone."""
+    BACKBONES.add(info)

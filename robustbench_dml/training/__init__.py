@@ -1,0 +1,1 @@
+"""Training under a metered budget: the defense contract, losses, miners, batches, the meter and the trainer."""

@@ -1,0 +1,78 @@
+"""A training in the log of its run, and for TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from robustbench_dml.training.measures import Measures
+from robustbench_dml.training.tensorboard import Scalars
+from robustbench_dml.training.trainer import Observer
+from robustbench_dml.utils.runlog import RunLog
+
+if TYPE_CHECKING:
+    from robustbench_dml.training.trainer import Trainer
+
+EVERY = 5.0  # seconds between two measures
+
+
+class TrainingLog(Observer):
+    """Writes measures of the first iteration, then of one every `EVERY` seconds at most, and of the last one."""
+
+    def __init__(self, log: RunLog, *, scalars: bool = False) -> None:
+        """
+        Args:
+            log: where to.
+            scalars: write them for TensorBoard, too.
+        """
+        self._log, self._with_scalars = log, scalars
+        self._scalars: Scalars | None = None
+        self._measures = Measures()
+        self._written: tuple[int, float] | None = None  # the iteration, and when
+        self._collapse_told = False
+
+    @contextmanager
+    def watching(self, trainer: Trainer) -> Iterator[None]:
+        """See `Observer`."""
+        done = trainer.spent.iterations
+        if done:
+            self._log.write("resumed", iterations=done, passes=trainer.spent.passes, seconds=trainer.spent.seconds)
+        if self._with_scalars:
+            self._scalars = Scalars(self._log.path.parent, step=done + 1)
+        self._collapse_told = trainer.collapse.confirmed
+        with self._measures.on(trainer.defense):
+            yield
+        last = trainer.spent.iterations
+        if self._written is not None and self._written[0] < last:
+            self._measure(trainer)
+        end = trainer.end
+        self._log.write(
+            "trained",
+            iterations=last,
+            passes=trainer.spent.passes,
+            seconds=trainer.spent.seconds,
+            stopped=end.stopped,
+            collapsed_at=end.collapsed_at,
+        )
+
+    def iterated(self, trainer: Trainer) -> None:
+        """See `Observer`."""
+        if self._written is None or monotonic() - self._written[1] >= EVERY:
+            self._measure(trainer)
+        if trainer.collapse.confirmed and not self._collapse_told:
+            self._collapse_told = True
+            self._log.write("collapse", since=trainer.collapse.since, cause=trainer.collapse.cause)
+
+    def kept(self, trainer: Trainer) -> None:
+        """See `Observer`."""
+        self._log.write("checkpoint", iterations=trainer.spent.iterations, passes=trainer.spent.passes)
+
+    def _measure(self, trainer: Trainer) -> None:
+        step = trainer.spent.iterations
+        found = self._measures.take(trainer)
+        self._log.write("training", iterations=step, **found)
+        if self._scalars is not None:
+            self._scalars.write(step, found)
+        self._written = step, monotonic()

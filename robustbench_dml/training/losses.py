@@ -1,0 +1,28 @@
+"""TODO"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from robustbench_dml.retrieval.geometry import distance
+from robustbench_dml.training.metrics import note
+
+MARGIN = 0.2  # gamma of the triplet loss
+
+
+def hardness(anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """Hardness of triplets, d(a, p) - d(a, n): three times (..., D) -> (...), in [-2, 2].
+
+    Zhou and Patel, CVPR 2022, arXiv:2203.01439.
+    """
+    return distance(anchor, positive) - distance(anchor, negative)
+
+
+def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, *, margin: float) -> Tensor:
+    """Mean over the batch of max(0, hardness + margin): three times (T, D) -> (). Margin 0 is allowed.
+
+    The hardness is noted for whoever watches a training. Schroff et al., CVPR 2015, arXiv:1503.03832.
+    """
+    found = hardness(anchor, positive, negative)
+    note("hardness", found)
+    return (found + margin).relu().mean()

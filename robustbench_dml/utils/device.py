@@ -1,0 +1,24 @@
+"""TODO"""
+
+from __future__ import annotations
+
+import torch
+
+from robustbench_dml.utils.errors import RbdmlError
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """`auto` (CUDA where there is one), `cpu` or `cuda`.
+
+    Raises:
+        RbdmlError: another name, or CUDA where there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cpu", "cuda"):
+        raise RbdmlError(f"unknown device '{name}': use auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise RbdmlError("there is no CUDA device here that PyTorch can use: use --device cpu")
+    # TF32 would make convolutions depend on the batch by 1e-3, and attacks with them.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    return torch.device(name)

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from math import isfinite
+
+import pytest
+import torch
+from support import SMALL_IMAGE
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robustbench_dml.evaluation.diagnostics import Findings
+from robustbench_dml.evaluation.diagnostics.gradients import check_gradients
+from robustbench_dml.models.embedder import Embedder
+
+IMAGES = torch.rand(64, *SMALL_IMAGE, generator=torch.Generator().manual_seed(0)).clamp_min(1e-3)
+
+
+class Model(nn.Module):
+    """Pixels as embeddings; a share of the images has no gradient, and each call adds some noise."""
+
+    def __init__(self, *, dead: float = 0.0, noise: float = 0.0) -> None:
+        super().__init__()
+        self.dead, self.noise = dead, noise
+
+    def forward(self, images: Tensor) -> Tensor:
+        flat = images.flatten(1)
+        alive = (torch.arange(len(images)) >= self.dead * len(images)).float()[:, None]
+        flat = flat * alive + flat.detach() * (1 - alive) + self.noise * torch.rand_like(flat)
+        return F.normalize(flat, dim=1)
+
+
+def findings(model: nn.Module, *, images: Tensor = IMAGES, moved: float = 0.0) -> Findings:
+    """What the checks say of a model whose gallery was embedded `moved` away from what it gives now."""
+    with torch.no_grad():
+        benign = model(images)
+    return Findings(tuple(check_gradients(model, images, benign + moved, seed=0)))
+
+
+def network() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 4))
+
+
+def test_an_honest_model_raises_no_flag() -> None:
+    assert findings(Model()).flags == []
+    assert findings(Embedder(network())).flags == []
+    assert findings(Embedder(network()).double(), images=IMAGES.double()).flags == []
+    assert findings(Embedder(network()), images=IMAGES[:1]).flags == []
+
+
+def test_images_without_gradient_are_counted() -> None:
+    assert findings(Model(dead=0.25)).measured["images without gradient"] == 0.25
+    assert findings(Model(dead=0.25)).flags == ["no gradient"]
+    assert findings(Model(dead=0.0625)).flags == []
+
+
+class Rooted(nn.Module):
+    """Pixels divided by the root of a sum: of a black image neither the root nor 0 times it has a derivative."""
+
+    def __init__(self, *, times: float) -> None:
+        super().__init__()
+        self.times = times
+
+    def forward(self, images: Tensor) -> Tensor:
+        flat = images.flatten(1)
+        return F.normalize(flat + 1e-3 + self.times * flat.square().sum(1, keepdim=True).sqrt(), dim=1)
+
+
+@pytest.mark.parametrize("times", [0.0, 1.0])
+def test_a_gradient_that_is_no_number_is_none(times: float) -> None:
+    """Attacks take it for none, and so must what looks for images that cannot be attacked."""
+    images = IMAGES.clone()
+    images[:16] = 0
+    found = findings(Rooted(times=times), images=images)
+    assert found.flags == ["no gradient"]
+    assert found.measured["images without gradient"] == 0.25
+    assert all(isfinite(value) for value in found.measured.values())
+
+
+def test_an_endless_gradient_still_has_a_direction() -> None:
+    class Steep(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return F.normalize(images.flatten(1).sqrt() + 1e-3, dim=1)
+
+    images = IMAGES.clone()
+    images[:16, ..., 0] = 0
+    found = findings(Steep(), images=images)
+    assert found.flags == []
+    assert all(isfinite(value) for value in found.measured.values())
+
+
+def test_a_model_that_cuts_the_graph_has_no_gradient() -> None:
+    class Cut(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return F.normalize(images.detach().flatten(1), dim=1)
+
+    assert findings(Cut()).flags == ["no gradient"]
+
+
+def test_a_gradient_that_is_the_same_for_every_image_is_noticed() -> None:
+    class Straight(nn.Module):
+        """Without normalisation, a linear network has one gradient."""
+
+        def forward(self, images: Tensor) -> Tensor:
+            return images.flatten(1)
+
+    found = findings(Straight())
+    assert found.flags == ["constant gradient"]
+    assert abs(found.measured["cosine of two gradients"] - 1) < 1e-6
+
+
+def test_randomness_is_noticed() -> None:
+    assert findings(Model(noise=0.1)).flags == ["random", "not benign at eps 0"]
+
+
+def test_a_gallery_that_another_network_made_is_noticed() -> None:
+    assert findings(Embedder(network()), moved=0.01).flags == ["not benign at eps 0"]
+    assert findings(Embedder(network()), moved=1e-6).flags == []
+
+
+def test_networks_in_half_precision_may_differ_by_more() -> None:
+    class Half(Embedder):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images.bfloat16()).float()
+
+    half = Half(network()).bfloat16()
+    assert findings(half, moved=5e-3).flags == []
+    assert findings(half, moved=0.05).flags == ["not benign at eps 0"]

@@ -1,0 +1,153 @@
+"""What the attacks of an evaluation missed, on small models with known weaknesses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from support import SMALL_IMAGE
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robustbench_dml.datasets.base import Split
+from robustbench_dml.evaluation.context import Arena, arena_of
+from robustbench_dml.evaluation.diagnostics import Findings, strength
+from robustbench_dml.evaluation.diagnostics.strength import MASKED, check_strength
+from robustbench_dml.retrieval.gallery import Items
+from robustbench_dml.solvers.base import Problem
+from robustbench_dml.spec.schema import Evaluation, Threat
+from robustbench_dml.utils.errors import RbdmlError
+
+IMAGES, CLASSES = 40, 4
+ROWS = torch.arange(0, IMAGES, 2)
+THREAT = Threat(eps=0.1, alpha=0.02, steps=24)
+
+
+def split() -> Split:
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.arange(IMAGES) % CLASSES
+    means = torch.rand(CLASSES, *SMALL_IMAGE, generator=rng)
+    pixels = 0.5 * means[labels] + 0.5 * torch.rand(IMAGES, *SMALL_IMAGE, generator=rng)
+    return Split((255 * pixels).to(torch.uint8), labels)
+
+
+class Honest(nn.Module):
+    """A linear network; what hides its weakness is a subclass."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.network = nn.Sequential(nn.Flatten(), nn.Linear(16, 6)).double()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.normalize(self.network(images), dim=1)
+
+
+class TurnedGradient(Honest):
+    """The true embedding, with the gradient of another network: there is one, and it leads nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = Honest(seed=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        shown = self.other(images)
+        return super().forward(images).detach() + shown - shown.detach()
+
+
+class Constant(Honest):
+    """Nothing moves, whatever the radius."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.normalize(torch.ones(len(images), 6).double() + 0 * images.flatten(1)[:, :6], dim=1)
+
+
+def check(model: nn.Module, threat: Threat = THREAT, surrogate: nn.Module | None = None) -> Findings:
+    evaluation = Evaluation(protocol="ers", threat=threat, queries=None, seed=0)
+    device = torch.device("cpu")
+    other = surrogate and arena_of(surrogate, split(), evaluation=evaluation, dataset="small", device=device)
+    arena = arena_of(model, split(), evaluation=evaluation, dataset="small", device=device, surrogate=other or None)
+    with torch.no_grad():
+        return Findings(tuple(check_strength(arena, Items(arena.gallery, ROWS))))
+
+
+def test_an_honest_model_under_attacks_that_suffice_raises_nothing() -> None:
+    findings = check(Honest(), surrogate=Honest(seed=3))
+    assert findings.flags == []
+    assert findings.measured["recall at 1 with any image allowed"] <= 0.1
+    assert findings.measured["lead of square over gradients"] < MASKED / 2
+
+
+def test_steps_too_short_for_the_radius_are_told_and_do_not_disqualify() -> None:
+    findings = check(Honest(), Threat(eps=0.3, alpha=0.01, steps=10))
+    assert {"loss not level", "more steps are stronger", "square beats PGD"} <= set(findings.flags)
+    assert findings.disqualifying == []
+
+
+def test_the_gains_are_those_of_the_curve() -> None:
+    """Where every step gains as much, twice the steps gain all of it again and the last tenth a tenth."""
+    falling = [float(-step) for step in range(41)]
+    assert strength._doubled_share(falling, 20) == pytest.approx(1)
+    assert strength._late_share(falling, 20) == pytest.approx(0.1)
+    level = [*falling[:11], *[-10.0] * 30]
+    assert strength._doubled_share(level, 20) == strength._late_share(level, 20) == 0
+    assert strength._doubled_share([0.01 * value for value in [0.0, -1.0, -2.0]], 1) == 0  # nothing was reached
+
+
+def test_gradients_that_lead_nowhere_are_found_by_a_search_without_them() -> None:
+    findings = check(TurnedGradient(), surrogate=Honest())
+    assert {"square beats gradients", "transfer beats gradients"} <= set(findings.disqualifying)
+
+
+def test_a_model_that_resists_every_image_is_not_believed() -> None:
+    findings = check(Constant())
+    assert "large eps resisted" in findings.disqualifying
+    assert findings.measured["recall at 1 with any image allowed"] > 0.1
+
+
+def test_a_model_without_a_value_where_an_attack_leads_is_refused() -> None:
+    class Undefined(Honest):
+        """None for images that are not those of the split."""
+
+        def forward(self, images: Tensor) -> Tensor:
+            known = (255 * images - (255 * images).round()).abs().flatten(1).amax(1, keepdim=True) < 1e-3
+            return torch.where(known, super().forward(images), torch.nan)
+
+    with pytest.raises(RbdmlError, match="embeddings of attacked images are not finite"):
+        check(Undefined(), Threat(eps=0.1, alpha=0.0123, steps=24))
+
+
+def test_every_search_is_compared_in_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lead of one over another is not to be the rounding of half precision."""
+    seen: list[str] = []
+    problem_of = Arena.problem
+
+    def watched(self: Arena, *given: Any, **named: Any) -> Problem:
+        seen.append(self.evaluation.precision)
+        return problem_of(self, *given, **named)
+
+    monkeypatch.setattr(Arena, "problem", watched)
+    evaluation = Evaluation(protocol="ers", threat=THREAT, queries=None, seed=0, precision="bf16")
+    device = torch.device("cpu")
+    other = arena_of(Honest(seed=3), split(), evaluation=evaluation, dataset="small", device=device)
+    arena = arena_of(Honest(), split(), evaluation=evaluation, dataset="small", device=device, surrogate=other)
+    check_strength(arena, Items(arena.gallery, ROWS[:4]))
+    assert set(seen) == {"fp32"}
+    assert len(seen) >= 9  # a large radius; two objectives: a curve, APGD, Square, and transfer with its surrogate's
+
+
+def test_without_a_surrogate_nothing_transfers() -> None:
+    assert not [name for name in check(Honest()).measured if "transfer" in name]
+
+
+@pytest.mark.parametrize("threat", [THREAT.model_copy(update={"steps": 0}), THREAT.model_copy(update={"eps": 0.0})])
+def test_without_an_attack_only_the_large_radius_is_looked_at(threat: Threat) -> None:
+    assert set(check(Honest(), threat).measured) == {"recall at 1 with any image allowed"}
+
+
+def test_l2_is_attacked_in_l2() -> None:
+    findings = check(Honest(), Threat(norm="l2", eps=0.4, alpha=0.08, steps=24))
+    assert findings.disqualifying == []
+    assert findings.measured["recall at 1 with any image allowed"] <= 0.1

@@ -1,0 +1,76 @@
+"""The attacks of an evaluation, as its log tells them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from robustbench_dml.evaluation import attack_log as attacks
+from robustbench_dml.evaluation.attack_cache import PARTS_FILE
+from robustbench_dml.evaluation.attack_log import LoggedParts
+from robustbench_dml.utils.runlog import RunLog, read_log
+
+FIRST, SECOND = torch.arange(3), torch.arange(3, 5)
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the clock shows, to be set by a test."""
+    now = [0.0]
+    monkeypatch.setattr(attacks, "monotonic", lambda: now[0])
+    return now
+
+
+def parts_in(folder: Path) -> LoggedParts:
+    return LoggedParts(RunLog(folder), folder / PARTS_FILE, of="this", every=1e9)
+
+
+def events(folder: Path) -> list[dict[str, Any]]:
+    return [{name: value for name, value in event.items() if name != "time"} for event in read_log(folder)]
+
+
+def test_an_attack_has_its_time_and_the_mean_over_all_blocks(tmp_path: Path, clock: list[float]) -> None:
+    with parts_in(tmp_path) as parts:
+        for rows, values in ((FIRST, [0.1, 0.2, 0.3]), (SECOND, [0.4, 0.5])):
+            for name, seconds in (("ca+", 1.0), ("es", 0.5)):
+                assert parts.get(name, rows) is None
+                clock[0] += seconds
+                shown = {"CA+": torch.tensor(values)} if name == "ca+" else dict.fromkeys(("ES:D", "ES:R"), rows / 4)
+                parts.add(name, rows, {**shown, "kept beside": torch.zeros(len(rows))})
+                clock[0] += 0.25  # not of an attack
+    first, second = events(tmp_path)
+    assert first.pop("values") == {"CA+": pytest.approx(30.0)}
+    assert second.pop("values") == {"ES:D": 0.5, "ES:R": 50.0}
+    assert first == {"event": "attack", "attack": "ca+", "queries": 5, "known_before": 0, "seconds": 2.0}
+    assert second == {"event": "attack", "attack": "es", "queries": 5, "known_before": 0, "seconds": 1.0}
+
+
+def test_what_was_known_before_counts_for_the_mean_and_not_for_the_time(tmp_path: Path, clock: list[float]) -> None:
+    with pytest.raises(KeyboardInterrupt), parts_in(tmp_path) as parts:
+        parts.add("ca+", FIRST, {"CA+": torch.tensor([0.1, 0.2, 0.3])})
+        raise KeyboardInterrupt
+    assert events(tmp_path) == []  # the attack is not done
+    with parts_in(tmp_path) as parts:
+        assert parts.get("ca+", FIRST) is not None
+        assert parts.get("ca+", SECOND) is None
+        clock[0] += 2.0
+        parts.add("ca+", SECOND, {"CA+": torch.tensor([0.4, 0.5])})
+    [told] = events(tmp_path)
+    assert (told["queries"], told["known_before"], told["seconds"]) == (5, 3, 2.0)
+    assert told["values"] == {"CA+": pytest.approx(30.0)}
+
+
+def test_a_long_evaluation_tells_how_far_it_is(tmp_path: Path, clock: list[float]) -> None:
+    with parts_in(tmp_path) as parts:
+        for second in range(12):
+            parts.get("ca+", rows := torch.tensor([second]))
+            clock[0] += 1.0
+            parts.add("ca+", rows, {"CA+": torch.zeros(1)})
+    assert [(event["event"], event["queries"]) for event in events(tmp_path)] == [
+        ("attacking", 5),
+        ("attacking", 10),
+        ("attack", 12),
+    ]

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from support import SMALL_IMAGE
+from torch import Tensor, nn
+
+from robustbench_dml.datasets.base import Split
+from robustbench_dml.evaluation.attack import Attack, Block, Draws, Items, random_others
+from robustbench_dml.evaluation.context import Arena, arena_of, embed
+from robustbench_dml.models.embedder import Embedder
+from robustbench_dml.models.wrappers import InBfloat16
+from robustbench_dml.spec.registry import ATTACKS
+from robustbench_dml.spec.schema import Evaluation, Search, Threat
+from robustbench_dml.utils.errors import RbdmlError
+
+CPU = torch.device("cpu")
+EVALUATION = Evaluation(protocol="ers", threat=Threat(eps=0.3, alpha=0.1, steps=3), queries=None, seed=4)
+ROWS = torch.tensor([7, 2, 11])
+
+
+def split() -> Split:
+    rng = torch.Generator().manual_seed(0)
+    return Split(torch.randint(0, 256, (20, *SMALL_IMAGE), dtype=torch.uint8, generator=rng), torch.arange(20) % 3)
+
+
+def network(seed: int, dtype: torch.dtype = torch.float64) -> Embedder:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Embedder(nn.Sequential(nn.Flatten(), nn.Linear(16, 6))).to(dtype)
+
+
+def arena(evaluation: Evaluation = EVALUATION, *, seed: int = 0, surrogate: Arena | None = None) -> Arena:
+    return arena_of(network(seed), split(), evaluation=evaluation, dataset="small", device=CPU, surrogate=surrogate)
+
+
+@dataclass(kw_only=True)
+class Towards(Attack):
+    """The distance to a random item: what it sees is kept."""
+
+    def __post_init__(self) -> None:
+        self.seen: list[Block] = []
+
+    def choose_targets(self, items: Items, draws: Draws) -> Tensor:
+        return random_others(items, draws, width=2)
+
+    def objective(self, embeddings: Tensor, block: Block) -> Tensor:
+        self.seen.append(block)
+        return block.distance_to_targets(embeddings).sum(1)
+
+    def score(self, embeddings: Tensor, block: Block) -> dict[str, Tensor]:
+        return {"T": block.distance_to_targets(embeddings).sum(1)}
+
+
+def test_the_gallery_is_the_whole_split_in_eval_mode() -> None:
+    here = arena()
+    assert not here.model.training
+    expected = network(0).eval()(split().batch(torch.arange(20)).double())
+    assert torch.allclose(here.gallery.embeddings, expected, atol=1e-12)
+    assert torch.equal(here.gallery.labels, split().labels)
+
+
+def test_targets_depend_on_the_seed_the_attack_and_the_image_alone() -> None:
+    here, attack = arena(), Towards()
+    whole = here.block(attack, "towards", Items(here.gallery, ROWS)).targets
+    for place in range(3):
+        alone = here.block(attack, "towards", Items(here.gallery, ROWS[place : place + 1])).targets
+        assert torch.equal(alone[0], whole[place])
+    for other, name in ((here.changed(seed=5), "towards"), (here, "another")):
+        assert not torch.equal(other.block(attack, name, Items(here.gallery, ROWS)).targets, whole)
+    another_model = arena(seed=9)
+    assert torch.equal(another_model.block(attack, "towards", Items(another_model.gallery, ROWS)).targets, whole)
+
+
+def test_an_optimiser_may_ask_for_any_rows_of_a_problem() -> None:
+    here, attack = arena(), Towards()
+    block = here.block(attack, "towards", Items(here.gallery, ROWS))
+    problem = here.problem(attack, "towards", block)
+    embeddings = here.model(problem.images)
+    whole = problem.objective(embeddings, problem.rows)
+    assert attack.seen[-1] is block  # nothing is taken apart without need
+    for rows in ([2, 0], [1, 1, 1], [2, 1, 0]):
+        found = problem.objective(embeddings[rows], torch.tensor(rows))
+        assert torch.allclose(found, whole[rows])
+        part = problem.take(torch.tensor(rows))
+        assert torch.allclose(part.objective(embeddings[rows], part.rows), whole[rows])
+        assert torch.equal(part.images, problem.images[rows])
+        assert part.items.tolist() == ROWS[rows].tolist()
+    empty = problem.objective(embeddings[:0], problem.rows[:0])
+    assert empty.shape == (0,)
+
+
+def test_a_surrogate_attacks_the_same_targets_in_its_own_gallery() -> None:
+    other = arena(seed=1)
+    here, attack = arena(surrogate=other), Towards()
+    block = here.block(attack, "towards", Items(here.gallery, ROWS))
+    problem = here.problem(attack, "towards", block)
+    assert problem.surrogate is not None
+    there = problem.surrogate()
+    there.objective(other.model(there.images), there.rows)
+    assert torch.equal(attack.seen[-1].targets, block.targets)
+    assert attack.seen[-1].gallery is other.gallery
+    assert torch.equal(there.images, problem.images)
+    assert there.surrogate is None
+    assert arena().problem(attack, "towards", block).surrogate is None
+
+
+def test_changed_settings_hold_for_the_surrogate_too() -> None:
+    changed = arena(surrogate=arena(seed=1)).changed(seed=8)
+    assert changed.surrogate is not None
+    assert (changed.evaluation.seed, changed.surrogate.evaluation.seed) == (8, 8)
+    assert changed.evaluation.threat == EVALUATION.threat
+
+
+def test_an_attack_ends_within_the_radius_and_scores_where_it_ends() -> None:
+    here, attack = arena(), Towards()
+    items = Items(here.gallery, ROWS)
+    block = here.block(attack, "towards", items)
+    problem = here.problem(attack, "towards", block)
+    moved = here.optimiser.run(problem)
+    assert (moved - problem.images).abs().max() <= 0.3 + 1e-6
+    found = here.attack(attack, "towards", items)["T"]
+    assert torch.allclose(found, attack.score(here.model(moved), block)["T"])
+    assert (found < attack.score(block.own, block)["T"]).all()
+
+
+@pytest.mark.parametrize("random_start", [False, True])
+def test_the_search_is_the_evaluations(random_start: bool) -> None:
+    search = Search(optimiser="pgd", params={"random_start": random_start, "restarts": 2})
+    chosen = arena(EVALUATION.model_copy(update={"search": search})).optimiser
+    assert type(chosen).__name__ == "PGD"
+    assert vars(chosen) == search.params
+
+
+def test_an_image_that_did_not_move_keeps_its_benign_embedding() -> None:
+    """Bit for bit, whatever the model makes of it in another batch; a moved one is embedded."""
+
+    class Restless(nn.Module):
+        """Another embedding at every call."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls = 0
+
+        def forward(self, images: Tensor) -> Tensor:
+            self.calls += 1
+            angle = images.flatten(1).mean(1) + self.calls
+            return torch.stack([angle.cos(), angle.sin()], 1)
+
+    here = arena_of(Restless(), split(), evaluation=EVALUATION, dataset="small", device=CPU)
+    block = here.block(Towards(), "towards", Items(here.gallery, ROWS))
+    images = here.split.batch(ROWS)
+    moved = images.clone()
+    moved[1, 0, 0, 0] = 1 - moved[1, 0, 0, 0]
+    found = here.embed(moved, images, block)
+    assert torch.equal(found[[0, 2]], here.gallery.embeddings[ROWS[[0, 2]]])
+    assert not torch.allclose(found[1], here.gallery.embeddings[ROWS[1]], atol=0.1)
+
+
+def test_embeddings_of_attacked_images_must_be_finite() -> None:
+    """Or means that are no numbers would be found out when the record is written, after the whole evaluation."""
+    here, moved = arena(), split().batch(ROWS)
+    block = here.block(Towards(), "towards", Items(here.gallery, ROWS))
+    moved[1, 0, 0, 0] = torch.nan
+    with pytest.raises(RbdmlError, match="embeddings of attacked images are not finite"):
+        here.embed(moved, split().batch(ROWS), block)
+
+
+def test_steps_in_half_precision_and_everything_else_in_full() -> None:
+    here = arena(EVALUATION.model_copy(update={"precision": "bf16"}))
+    assert isinstance(here.stepping, InBfloat16)
+    block = here.block(Towards(), "towards", Items(here.gallery, ROWS))
+    assert here.problem(Towards(), "towards", block).model is here.stepping
+    assert torch.equal(here.gallery.embeddings, arena().gallery.embeddings)
+    full = arena()
+    assert full.stepping is full.model
+
+
+def test_embeddings_do_not_depend_on_how_a_split_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, images = network(0).eval(), split()
+    wrapped = arena().model
+    whole = embed(wrapped, images, device=CPU)
+    monkeypatch.setattr("robustbench_dml.evaluation.context.GALLERY_BLOCK", 3)
+    assert torch.allclose(embed(wrapped, images, device=CPU), whole, atol=1e-12)
+    assert torch.allclose(whole, model(images.batch(torch.arange(20)).double()), atol=1e-12)
+
+
+@pytest.mark.parametrize("length", [0.0, 0.99, 1.01, float("nan"), float("inf")])
+def test_lengths_other_than_one_are_refused(length: float) -> None:
+    class Scaled(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return length * nn.functional.normalize(images.flatten(1), dim=1)
+
+    with pytest.raises(RbdmlError, match="normalise them"):
+        arena_of(Scaled(), split(), evaluation=EVALUATION, dataset="small", device=CPU)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_models_of_any_precision_are_attacked_in_their_own(dtype: torch.dtype) -> None:
+    here = arena_of(network(0, dtype), split(), evaluation=EVALUATION, dataset="small", device=CPU)
+    assert here.gallery.embeddings.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    for values in here.attack(ATTACKS.get("es").build(), "es", Items(here.gallery, ROWS)).values():
+        assert values.dtype == torch.float64
+        assert values.isfinite().all()

@@ -1,0 +1,344 @@
+"""The page in a browser: what a reader does, and that nothing is loaded, run or complained of."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from board_support import ENTRY, enter, enter_made, made_record, made_spec, made_values, make_leaderboards
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from robustbench_dml.leaderboard.board import Board, read_boards
+from robustbench_dml.leaderboard.page.render import write_page
+from robustbench_dml.report.published import read_published
+from robustbench_dml.runs.record import read_record
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+ARGUMENTS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1440,1000",
+)
+PATIENCE = 60  # seconds; a busy machine is slow, and a step that fails fails for good
+HOSTILE = "</script><img src=x onerror=document.title='taken'>"
+FORMULA = "=1+1"
+MISSING = ("R@1", "CA+")  # of its record: a hand-made one can have gaps
+PARTS = ("benign", "attacked", "intervals")
+
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="no chromium and chromedriver here: install Debian's chromium-driver"
+)
+
+
+class Reader:
+    """A reader of the page: looks, types and clicks as a person would."""
+
+    def __init__(self, driver: Any, folder: Path) -> None:
+        self.driver = driver
+        self.address = (folder / "index.html").as_uri()
+
+    def open(self, state: str = "") -> None:
+        self.driver.get("about:blank")  # the same address with another fragment would not be loaded anew
+        self.driver.get(f"{self.address}#{state}")
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(script, *arguments)
+
+    def find(self, selector: str) -> WebElement:
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def until(self, script: str) -> Any:
+        return WebDriverWait(self.driver, PATIENCE).until(lambda _: self.run(f"return {script}"), message=script)
+
+    def choose(self, selector: str, text: str) -> None:
+        Select(self.find(selector)).select_by_visible_text(text)
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.driver.switch_to.active_element.send_keys(key)
+
+    def defenses(self) -> list[str]:
+        return self.run("return [...document.querySelectorAll('#table .open')].map((one) => one.textContent)")
+
+    def heads(self) -> list[str]:
+        heads = "[...document.querySelectorAll('#table .tabulator-col')].filter((one) => one.offsetParent)"
+        return self.run(f"return {heads}.map((one) => one.textContent)")
+
+    def points(self, plot: str) -> list[Any]:
+        """The addresses of all points that a plot draws, None for what is reported."""
+        traces = f"document.getElementById('plot-{plot}').data"
+        return self.run(f"return {traces}.flatMap((one) => one.customdata ?? [])")
+
+    def sort_by(self, name: str) -> None:
+        self.find(f'#table .tabulator-col[tabulator-field="{name}"] .sort').send_keys(Keys.ENTER)
+
+
+@pytest.fixture(scope="module")
+def leaderboards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = make_leaderboards(tmp_path_factory.mktemp("browser"))
+    hostile = made_spec("act").model_copy(update={"defense": HOSTILE, "params": {}})
+    entry = ENTRY.model_copy(update={"by": HOSTILE, "paper": HOSTILE})
+    enter_made(folder, hostile, level=0.2, entry=entry, flags=[HOSTILE])
+    formula = made_spec("act").model_copy(update={"defense": FORMULA, "params": {}})
+    values = made_values(formula, level=0.1)
+    whole = made_record(formula, values)
+    parts = {name: {key: value for key, value in getattr(whole, name).items() if key not in MISSING} for name in PARTS}
+    enter(folder, whole.model_copy(update=parts), values)
+    write_page(boards_with_gaps(folder), read_published(), folder / "index.html")
+    return folder
+
+
+def boards_with_gaps(folder: Path) -> list[Board]:
+    """Boards refuse a record with gaps; the page stands it all the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("robustbench_dml.leaderboard.board.require_whole", lambda *_: None)
+        return read_boards(folder)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+@pytest.fixture
+def reader(browser: Any, leaderboards: Path) -> Iterator[Reader]:
+    """On the freshly opened page; in the end, that nothing was complained of and nothing was asked for but the page."""
+    one = Reader(browser, leaderboards)
+    one.open()
+    one.until("document.getElementById('count').textContent")
+    yield one
+    complaints = [entry["message"] for entry in browser.get_log("browser")]
+    assert not complaints
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = {
+        message["params"]["request"]["url"].partition("#")[0]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent"
+    }
+    local = {address for address in asked if address.startswith(("about:", "blob:", "data:", "chrome"))}
+    assert asked - local == {one.address}
+    assert one.run("return performance.getEntriesByType('resource').length") == 0
+    assert one.run("return document.title").startswith("RobustBench-DML")
+
+
+def test_all_rows_are_there_and_the_disqualified_is_last(reader: Reader) -> None:
+    assert reader.defenses() == ["hm-lga-ics", "act", "mine.py:factory@66666666", HOSTILE, FORMULA, "madry"]
+    assert "PGD-32, eps 77/255" in reader.find("#protocol").text
+    assert "R@2" not in reader.heads()
+
+
+def test_columns_sort_both_ways_with_the_disqualified_last(reader: Reader) -> None:
+    first = reader.defenses()
+    reader.sort_by("R@1")
+    assert reader.defenses() == first
+    reader.sort_by("R@1")
+    assert reader.defenses() == [*first[3::-1], FORMULA, "madry"]  # what is not known comes after what is
+    reader.sort_by("eta + 1")
+    assert reader.defenses()[0] == "act"
+    assert reader.defenses()[-2:] == ["mine.py:factory@66666666", "madry"]  # whose cost is not known; disqualified
+    assert "sort=eta" in reader.run("return location.hash")
+
+
+def test_filters_leave_rows_in_the_table_and_in_the_plots(reader: Reader) -> None:
+    reader.find("#search").send_keys("hm eta 32")
+    reader.until("document.getElementById('count').textContent === '1 of 6 rows'")
+    assert reader.defenses() == ["hm-lga-ics"]
+    assert len(reader.points("tradeoff")) == 1
+    reader.find("#search").clear()
+    reader.find("#search").send_keys("x", Keys.BACKSPACE)
+    reader.choose("#filter-flags", "not disqualified")
+    reader.until("document.getElementById('count').textContent === '5 of 6 rows'")
+    assert (len(reader.points("tradeoff")), len(reader.points("efficiency"))) == (4, 4)  # R@1, or the cost, not known
+    reader.choose("#filter-defense", "act")
+    reader.until("document.getElementById('count').textContent === '1 of 6 rows'")
+    reader.choose("#filter-defense", "all")
+    reader.choose("#filter-status", "verified")
+    reader.until("document.getElementById('count').textContent === '0 of 6 rows'")
+    assert "No row fits these filters." in reader.find("#table").text
+
+
+def test_a_row_opens_and_closes_by_the_keyboard(reader: Reader, leaderboards: Path) -> None:
+    reader.run("document.querySelector('#table .open').focus()")
+    reader.press(Keys.ARROW_DOWN, Keys.ARROW_UP, Keys.ARROW_DOWN, Keys.ENTER)
+    reader.until("document.getElementById('record').open")
+    assert reader.find("#record-title").text == "act"
+    shown = reader.find("#record").text
+    assert "rbdml run --defense act --dataset fashion-mini --eta 8" in shown
+    record = reader.find("#record a").get_attribute("href")
+    assert read_record(Path(str(record).removeprefix("file://")).parent).spec.label == "act"
+    assert reader.run("return document.activeElement.closest('dialog').id") == "record"
+    reader.find("#record [role=tab]").send_keys(Keys.ARROW_RIGHT)
+    reader.until("document.querySelector('#record .command code').textContent.endsWith('--seed 1 --eta 8')")
+    reader.press(Keys.ESCAPE)
+    reader.until("!document.getElementById('record').open")
+    assert reader.run("return document.activeElement.textContent") == "act"
+    assert "row=" not in reader.run("return location.hash")
+
+
+def test_a_click_on_a_row_or_a_point_opens_its_record(reader: Reader) -> None:
+    reader.find("#table .tabulator-row .badge").click()
+    reader.until("document.getElementById('record').open")
+    reader.find("#record .close").click()
+    reader.until("!document.getElementById('record').open")
+    reader.run("document.getElementById('plot-tradeoff').scrollIntoView({block: 'center', behavior: 'instant'})")
+    [key] = reader.run("return document.getElementById('plot-tradeoff').data.at(-1).customdata")
+    point = reader.find("#plot-tradeoff .scatterlayer .trace:last-child .point")
+    webdriver.ActionChains(reader.driver).move_to_element(point).pause(0.3).click().perform()
+    reader.until("document.getElementById('record').open")
+    assert f"row={key}" in reader.run("return location.hash")
+
+
+def test_the_reported_layer_is_a_switch_and_stays_apart(reader: Reader) -> None:
+    ours = reader.defenses()
+    assert not reader.run("return document.getElementById('reported-switch').checked")
+    assert not reader.find("#reported").is_displayed()
+    reader.choose("#pick-dataset", "cub (reported)")
+    reader.until("!document.getElementById('filled').checkVisibility()")
+    assert "no records of ours yet for cub with resnet18" in reader.find("#empty").text
+    reader.find("#reported-switch").send_keys(Keys.SPACE)
+    reader.until("document.querySelectorAll('#reported-table .tabulator-row').length > 10")
+    assert set(reader.points("tradeoff")) == {None}
+    drawn = "document.getElementById('plot-efficiency').data"
+    assert reader.run(f"return {drawn}.every((one) => [one.marker.symbol].flat().every((name) => /-open$/.test(name)))")
+    again = f"{drawn}.filter((one) => new Set(one.x).size < one.x.length).map((one) => one.mode)"
+    assert reader.run(f"return [{drawn}.some((one) => one.mode === 'lines+markers'), {again}]") == [True, []]
+    reader.choose("#pick-dataset", "fashion (reported)")
+    reader.until(f"{again}.length > 0")
+    assert reader.run(f"return {again}") == ["markers"] * 3  # regular, EST and ACT, of one eta by two sources each
+    reader.find("#reported-switch").send_keys(Keys.SPACE)
+    assert not reader.find("#reported").is_displayed()
+    reader.choose("#pick-dataset", "fashion-mini")
+    reader.until("document.querySelectorAll('#table .open').length === 6")
+    assert reader.defenses() == ours
+
+
+def test_another_protocol_shows_its_own_board(reader: Reader) -> None:
+    other = [option for option in Select(reader.find("#pick-protocol")).options if "PGD-64" in option.text]
+    other[0].click()
+    reader.until("document.querySelectorAll('#table .open').length === 1")
+    assert reader.defenses() == ["est"]
+    assert "PGD-64" in reader.find("#protocol").text
+
+
+def test_columns_are_hidden_and_shown(reader: Reader) -> None:
+    reader.find("#columns-menu summary").click()
+    for name in ("GTT", "R@2"):
+        reader.find(f'#columns-list input[value="{name}"]').click()
+    assert "GTT" not in reader.heads() and "R@2" in reader.heads()
+    reader.open(reader.run("return location.hash.slice(1)"))
+    reader.until("document.getElementById('count').textContent")
+    assert "GTT" not in reader.heads() and "R@2" in reader.heads()
+    reader.run("document.querySelector('#columns-menu summary').focus()")
+    reader.press(Keys.ENTER, Keys.ESCAPE)
+    assert not reader.run("return document.getElementById('columns-menu').open")
+
+
+def test_what_is_saved_is_what_is_shown(reader: Reader) -> None:
+    reader.run(
+        "window.saved = null; const make = URL.createObjectURL;"
+        "URL.createObjectURL = (blob) => { blob.text().then((text) => { window.saved = text; }); return make(blob); };"
+    )
+    reader.choose("#filter-flags", "not disqualified")
+    reader.until("document.getElementById('count').textContent === '5 of 6 rows'")
+    reader.find("#download").click()
+    rows = list(csv.DictReader(io.StringIO(reader.until("window.saved"))))
+    assert [row["defense"] for row in rows] == ["hm-lga-ics", "act", "mine.py:factory@66666666", HOSTILE, f"'{FORMULA}"]
+    assert float(rows[0]["ERS low"]) < float(rows[0]["ERS"]) < float(rows[0]["ERS high"])
+    assert "R@2" not in rows[0]
+
+
+def test_an_address_opens_a_row(reader: Reader, leaderboards: Path) -> None:
+    [key] = [row.key for board in boards_with_gaps(leaderboards) for row in board.rows if row.label == "madry"]
+    reader.open(f"view=fashion-mini&row={key}")
+    reader.until("document.getElementById('record').open")
+    assert "Disqualified (collapsed)" in reader.find("#record").text
+
+
+def test_hostile_text_is_text_everywhere(reader: Reader) -> None:
+    reader.choose("#filter-defense", HOSTILE)
+    reader.until("document.getElementById('count').textContent === '1 of 6 rows'")
+    reader.find("#table .open").send_keys(Keys.ENTER)
+    reader.until("document.getElementById('record').open")
+    assert reader.find("#record").text.count(HOSTILE) >= 5  # name, flags, by, paper, command
+    assert reader.run("return document.querySelectorAll('img').length") == 0
+    assert HOSTILE in str(reader.find("#key").get_attribute("textContent"))
+    reader.press(Keys.ESCAPE)
+    point = reader.find("#plot-tradeoff .scatterlayer .point")
+    reader.run("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", point)
+    webdriver.ActionChains(reader.driver).move_to_element(point).perform()
+    label = reader.until("document.querySelector('#plot-tradeoff .hoverlayer')?.textContent")
+    assert HOSTILE in label
+
+
+def test_profiles_are_of_the_chosen_rows(reader: Reader) -> None:
+    assert len(reader.run("return document.getElementById('plot-profile').data")) == 4
+    reader.find('#table input[aria-label="profile of act"]').click()
+    assert len(reader.run("return document.getElementById('plot-profile').data")) == 3
+    assert "ACT[R]" not in reader.find("#profile-key").text
+    reader.find('#table input[aria-label="profile of act"]').send_keys(Keys.SPACE)
+    assert "ACT[R], eta 8" in reader.find("#profile-key").text
+
+
+def test_plots_offer_nothing_that_leaves_the_page(reader: Reader) -> None:
+    offered = "[...document.querySelectorAll('.modebar-btn')].map((one) => one.dataset.title)"
+    assert set(reader.run(f"return {offered}")) == {"Download plot as a PNG", "Reset axes"}
+    assert not reader.run("return document.querySelectorAll('a[href^=\"http\"]').length")
+
+
+@pytest.mark.parametrize("width", [360, 390, 768])
+def test_nothing_is_wider_than_a_phone(reader: Reader, width: int) -> None:
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    reader.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        reader.open()
+        reader.until("document.getElementById('count').textContent")
+        assert reader.run("return document.documentElement.scrollWidth") <= width
+        reader.run("document.querySelector('#table .open').click()")
+        assert reader.run("return document.querySelector('#record .body').scrollWidth") <= width
+    finally:
+        reader.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_licences_open_and_close(reader: Reader) -> None:
+    reader.find("#licences-open").send_keys(Keys.ENTER)
+    assert "MIT License" in reader.find("#licences").text
+    reader.press(Keys.ESCAPE)
+    reader.until("!document.getElementById('licences').open")
+
+
+def test_an_empty_leaderboard_says_so(reader: Reader, tmp_path: Path) -> None:
+    write_page([], [], tmp_path / "index.html")
+    empty = Reader(reader.driver, tmp_path)
+    empty.open()
+    assert "This leaderboard is empty" in empty.find("#empty").text
+    assert "rbdml submit" in empty.find("#add").text
+    assert not empty.find("#plots").is_displayed()
+    assert not reader.driver.get_log("browser")
+    reader.driver.get_log("performance")
+    reader.open()

@@ -1,0 +1,49 @@
+"""What a submission would change, before it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from board_support import enter_made, made_spec
+
+from robustbench_dml.leaderboard.board import boards_of
+from robustbench_dml.leaderboard.entries import read_all
+from robustbench_dml.leaderboard.submission.preview import preview
+
+
+def lines(text: str) -> dict[str, str]:
+    """The rows by their first word."""
+    return {line.split()[0]: line for line in text.splitlines()[3:] if line.strip()}
+
+
+def test_rows_that_are_added_moved_changed_removed_and_left(tmp_path: Path) -> None:
+    boards = tmp_path / "leaderboards"
+    for place, name in enumerate(("regular", "est", "act", "madry")):
+        enter_made(boards, made_spec(name), level=0.2 + 0.15 * place)
+    before = read_all(boards)
+    enter_made(boards, made_spec("hm-lga-ics"), level=0.9)
+    enter_made(boards, made_spec("madry", seed=1), level=0.65)
+    after = [one for one in read_all(boards) if one.record.spec.label != "est"]
+    text = preview(before, after, boards)
+    assert text.startswith("Board fashion-mini: fashion-mini, c2f2, protocol ers")
+    [old], [new] = boards_of(before, boards), boards_of(after, boards)
+    ranks = [{row.label: row.rank for row in board.rows} for board in (old, new)]
+    shown = lines(text)
+    assert "hm-lga-ics" in shown["new"]
+    assert "est" in shown["removed"]
+    assert "madry" in shown["changed"]
+    assert "0, 1" in shown["changed"]
+    assert f"{ranks[0]['act']} -> {ranks[1]['act']}" in shown["moved"]
+    still = sum(ranks[0].get(name) == ranks[1].get(name) for name in ("regular", "act"))
+    assert (f"{still} other row stays as before" in text) == (still == 1)
+
+
+def test_other_boards_are_not_spoken_of(tmp_path: Path) -> None:
+    boards = tmp_path / "leaderboards"
+    enter_made(boards, made_spec("regular"))
+    before = read_all(boards)
+    assert preview(before, before, boards) == "No board changes."
+    enter_made(boards, made_spec("regular", evaluation={"steps": 64}))
+    text = preview(before, read_all(boards), boards)
+    assert text.count("Board ") == 1
+    assert "PGD-64" in text

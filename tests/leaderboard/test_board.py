@@ -1,0 +1,104 @@
+"""Boards hold what may be compared, and all of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from board_support import (
+    ENTRY,
+    enter,
+    enter_made,
+    foreign_spec,
+    made_record,
+    made_spec,
+    made_values,
+    make_leaderboards,
+)
+
+from robustbench_dml.leaderboard.board import read_boards
+from robustbench_dml.leaderboard.entries import Verification
+from robustbench_dml.spec.protocols import protocol_columns
+from robustbench_dml.utils.errors import RbdmlError
+
+
+@pytest.fixture
+def leaderboards(tmp_path: Path) -> Path:
+    return make_leaderboards(tmp_path)
+
+
+def test_the_main_board_has_the_data_sets_own_folder_and_comes_first(leaderboards: Path) -> None:
+    main, other = read_boards(leaderboards)
+    assert (main.main, main.name, main.folder) == (True, "fashion-mini", leaderboards / "fashion-mini")
+    assert not other.main and other.folder.parent == main.folder
+    assert other.folder.name.startswith("c2f2-ers-") and other.name == f"fashion-mini-{other.folder.name}"
+    assert [row.label for row in other.rows] == ["est"] and "PGD-64" in other.title
+    assert set(main.columns) == set(protocol_columns("ers"))
+
+
+@pytest.mark.parametrize("many", [64, 48])
+def test_after_the_main_board_come_those_with_the_most_rows(tmp_path: Path, many: int) -> None:
+    """Whatever their folders are called."""
+    enter_made(tmp_path, made_spec("act"))
+    for steps in (64, 48):
+        for name in ("est", "madry")[: 2 if steps == many else 1]:
+            enter_made(tmp_path, made_spec(name, evaluation={"steps": steps}))
+    boards = read_boards(tmp_path)
+    assert [(board.main, len(board.rows)) for board in boards] == [(True, 1), (False, 2), (False, 1)]
+    assert boards[1].evaluation.threat.steps == many
+
+
+def test_rows_are_ranked_and_the_disqualified_last(leaderboards: Path) -> None:
+    board = read_boards(leaderboards)[0]
+    assert [row.label for row in board.rows] == ["hm-lga-ics", "act", "mine.py:factory@66666666", "madry"]
+    assert [row.seeds for row in board.rows] == [(0, 1), (0, 1), (), (0,)]
+    assert board.rows[0].rank == 1 and board.rows[-1].rank is None and board.rows[0].tested
+
+
+def test_costs_are_metered_or_declared_or_unknown(leaderboards: Path) -> None:
+    enter_made(leaderboards, foreign_spec("another.py:factory"), level=0.1)
+    board = read_boards(leaderboards)[0]
+    assert {row.label.split(":")[0]: board.passes(row) for row in board.rows} == {
+        "hm-lga-ics": (3e6, False),
+        "act": (2e6, False),
+        "mine.py": (5e6, True),
+        "another.py": (None, False),
+        "madry": (3e6, False),
+    }
+
+
+def test_a_row_is_verified_where_all_its_seeds_are(tmp_path: Path, verification: Verification) -> None:
+    seen = ENTRY.model_copy(update={"verification": verification.model_copy(update={"disqualifying": []})})
+    for seed, entry in enumerate((seen, ENTRY)):
+        enter_made(tmp_path, made_spec("act", seed=seed), entry=entry)
+        enter_made(tmp_path, made_spec("est", seed=seed), entry=seen)
+    board = read_boards(tmp_path)[0]
+    assert {row.label: board.status(row) for row in board.rows} == {"act": "self-reported", "est": "verified"}
+
+
+def test_records_of_other_files_are_on_a_board_of_their_own(tmp_path: Path) -> None:
+    enter_made(tmp_path, made_spec("act"))
+    enter_made(tmp_path, made_spec("est"), files={"train": "1" * 64, "test": "8" * 64})
+    assert [[row.label for row in board.rows] for board in read_boards(tmp_path)] in (
+        [["act"], ["est"]],
+        [["est"], ["act"]],
+    )
+
+
+def test_reruns_are_beside_their_entry_and_in_no_row(tmp_path: Path) -> None:
+    spec = made_spec("act")
+    record = made_record(spec, values := made_values(spec))
+    again = made_record(spec, others := made_values(spec, seed=3))
+    again = again.model_copy(update={"provenance": again.provenance.model_copy(update={"weights": "9" * 64})})
+    enter(tmp_path, record, values, reruns=[(again, others)])
+    [board] = read_boards(tmp_path)
+    [row] = board.rows
+    assert len(row.records) == 1
+    [rerun] = board.listed[record.digest].reruns
+    assert rerun.scores == again.scores != record.scores
+
+
+def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RbdmlError, match="no such folder"):
+        read_boards(tmp_path / "none")
+    assert read_boards(tmp_path) == []

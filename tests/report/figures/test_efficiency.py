@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from board_support import make_leaderboards
+from figures_support import (
+    bars,
+    drawn,
+    layer_of_board,
+    made_layer,
+    made_point,
+    main_board,
+    marks,
+    small_print,
+    written_in,
+)
+from matplotlib.figure import Figure
+
+from robustbench_dml.report.figures.efficiency import FEW, draw_efficiency
+from robustbench_dml.report.figures.series import Layer, layer_of_reported
+from robustbench_dml.report.figures.style import STYLES
+from robustbench_dml.report.published import read_published
+
+
+def figure_of(layer: Layer) -> Figure:
+    return drawn(layer, draw_efficiency)
+
+
+def test_the_points_of_a_board_are_where_its_rows_are(tmp_path: Path) -> None:
+    board = main_board(make_leaderboards(tmp_path))
+    passes, counted = figure_of(layer_of_board(board)).axes
+    for row in board.rows:
+        cost, _ = board.passes(row)
+        assert (cost, row.values["ERS"]) in marks(passes, row.label)
+        seen = marks(counted, row.label)
+        assert seen == set() if row.eta is None else (row.eta + 1, row.values["ERS"]) in seen
+
+
+def test_bars_are_the_intervals_and_small_marks_the_seeds(tmp_path: Path) -> None:
+    board = main_board(make_leaderboards(tmp_path))
+    act = board.rows[1]
+    figure = figure_of(layer_of_board(board))
+    axes = figure.axes[1]
+    low, high = act.intervals["ERS"]
+    assert any(np.allclose(bar, [[9, low], [9, high]]) for bar in bars(axes))
+    lines = [np.ravel(line.get_xydata()) for line in axes.get_lines()]
+    assert all(any(np.allclose(line, [9, record.ers]) for line in lines if len(line) == 2) for record in act.records)
+    assert "means over 1 to 2 seeds, small marks: single seeds" in small_print(figure)
+
+
+@pytest.mark.parametrize("dataset", ["cub", "cars", "sop", "fashion", "mnist"])
+def test_reported_points_are_those_of_the_file_and_hollow(dataset: str) -> None:
+    reported = [one for one in read_published() if one.dataset == dataset and not one.collapsed]
+    figure = figure_of(layer_of_reported(reported))
+    [axes] = figure.axes  # nothing is known of passes
+    for defense in {one.defense for one in reported}:
+        own = {((one.eta or 0) + 1.0, one.values["ERS"]) for one in reported if one.defense == defense}
+        assert marks(axes, defense) == own
+    faces = {line.get_markerfacecolor() for line in axes.get_lines() if line.get_gid()}
+    assert faces == {"white"}
+    assert any("as reported" in text for text in written_in(figure))
+    assert reported[0].source.split(" ")[0] in small_print(figure)
+
+
+def test_a_curve_joins_a_defense_over_eta_and_skips_the_disqualified() -> None:
+    points = [made_point(eta, 20 + eta) for eta in (32, 2, 8)]
+    layer = made_layer([*points, made_point(16, 50, flag="collapsed")])
+    for axes, ends in zip(figure_of(layer).axes, ([3e5, 9e5, 33e5], [3, 9, 33]), strict=True):
+        [line] = [line for line in axes.get_lines() if len(np.ravel(line.get_xdata())) == 3]
+        assert list(np.ravel(line.get_xdata())) == ends
+        assert list(np.ravel(line.get_ydata())) == [22, 28, 52]
+
+
+def test_the_small_print_says_what_each_line_joins() -> None:
+    """Over passes, a defense at several budgets has a line for each eta; over eta, one for each budget."""
+    budgets = [made_point(8, 20.0, budget="passes 1", passes=1e5), made_point(8, 30.0, budget="passes 9", passes=9e5)]
+    assert "At eta 8 a line joins budgets." in small_print(figure_of(made_layer(budgets)))
+    both = small_print(figure_of(made_layer(budgets, [made_point(eta, 20.0 + eta) for eta in (2, 32)])))
+    assert "Along a line eta rises with the score: 2, 32. At eta 8 a line joins budgets." in both
+    apart = small_print(figure_of(made_layer([made_point(eta, 20.0 + eta) for eta in (2, 32)])))
+    assert "Along a line eta rises with the score: 2, 32." in apart and "budgets" not in apart
+
+
+def test_points_of_one_budget_are_not_joined_over_passes_and_their_panel_is_narrow() -> None:
+    layer = made_layer([made_point(eta, 20 + eta, passes=1e5 + eta) for eta in (2, 8, 32)])
+    passes, counted = figure_of(layer).axes
+    assert all(len(np.ravel(line.get_xdata())) == 1 for line in passes.get_lines())
+    assert any(len(np.ravel(line.get_xdata())) == 3 for line in counted.get_lines())
+    assert passes.get_position().width < 0.6 * counted.get_position().width
+    assert [tick.get_text() for tick in passes.get_xticklabels()] == ["100k"]
+
+
+def test_passes_that_span_much_have_a_logarithmic_axis() -> None:
+    far, near = ([made_point(8, passes=1e5), made_point(8, passes=passes)] for passes in (1e7, 3e5))
+    assert figure_of(made_layer(far)).axes[0].get_xscale() == "log"
+    axes = figure_of(made_layer(near)).axes[0]
+    assert (axes.get_xscale(), axes.get_xlim()[0]) == ("linear", 0)
+
+
+def test_what_an_iteration_cost_as_metered_is_drawn_where_it_was_less() -> None:
+    layer = made_layer([made_point(32, metered=5.5)], [made_point(32, 20, metered=32.9)])
+    figure = figure_of(layer)
+    lines = [list(np.ravel(line.get_xdata())) for line in figure.axes[1].get_lines()]
+    assert lines.count([5.5, 33.0]) == lines.count([5.5]) == 1
+    assert [32.9] not in lines
+    assert "Upright stroke" in small_print(figure)
+    many = figure_of(made_layer([made_point(32, float(score), metered=5.5) for score in range(FEW + 1)]))
+    assert [5.5] not in [list(np.ravel(line.get_xdata())) for line in many.axes[1].get_lines()]
+    assert "Upright stroke" not in small_print(many)
+
+
+def test_unknown_costs_are_left_out_and_counted() -> None:
+    layer = made_layer([made_point()], [made_point(None)], [made_point(None, passes=2e5, declared=True)])
+    figure = figure_of(layer)
+    assert [marks(axes, "b") for axes in figure.axes] == [set(), set()]
+    assert "Left out: 1 of unknown training cost." in small_print(figure)
+    assert "c (declared)" in written_in(figure)
+    assert "b" not in written_in(figure)
+    faces = {line.get_gid(): line.get_markerfacecolor() for line in figure.axes[0].get_lines() if line.get_gid()}
+    assert faces["c"] == "white" != faces["a"]
+
+
+def test_where_no_cost_is_known_there_is_no_figure() -> None:
+    assert draw_efficiency(made_layer([made_point(None)]), STYLES["screen"]) is None
+    [axes] = figure_of(made_layer([made_point(None, passes=2e5)])).axes
+    assert marks(axes, "a") == {(2e5, 30.0)}
+
+
+def test_the_disqualified_are_crossed_out_and_their_flag_is_written() -> None:
+    figure = figure_of(made_layer([made_point()], [made_point(8, 50, flag="no gradient")]))
+    crossed = [line for line in figure.axes[1].get_lines() if line.get_gid() == "b"]
+    assert [line.get_marker() for line in crossed] != ["o"]
+    assert "x" in [line.get_marker() for line in crossed]
+    assert written_in(figure).count("no gradient") == 1
+    assert "crossed out: disqualified" in small_print(figure)
+    assert "x" not in [line.get_marker() for line in figure.axes[1].get_lines() if line.get_gid() == "a"]
+
+
+@pytest.mark.parametrize("style", ["screen", "paper"])
+def test_nothing_leaves_the_figure_and_no_entry_of_the_key_hides_another(style: str) -> None:
+    names = [f"defense {letter * 6}" for letter in "abcdefghijklmnop"]
+    series = [[made_point(eta, 20 + eta / 4 + place) for eta in (2, 8, 32)] for place in range(len(names))]
+    figure = drawn(made_layer(*series, names=names), draw_efficiency, style)  # type: ignore[arg-type]
+    boxes = [text.get_window_extent() for text in figure.texts]
+    width, height = figure.get_size_inches() * figure.dpi
+    assert all(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height for box in boxes)
+    key = [box for text, box in zip(figure.texts, boxes, strict=True) if text.get_text() in names]
+    assert len(key) == len(names)
+    assert not any(one.overlaps(other) for place, one in enumerate(key) for other in key[:place])
+    assert not any(axes.bbox.overlaps(box) for axes in figure.axes for box in key)

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from board_support import enter_made, foreign_spec, made_spec, make_leaderboards
+from figures_support import layer_of_board, made_point, main_board
+
+from robustbench_dml.leaderboard.board import Board
+from robustbench_dml.report.figures.series import PASSES, layer_of_reported, layer_of_rows, strands
+from robustbench_dml.report.published import Reported, read_published
+from robustbench_dml.spec.scores import scores_of
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Board:
+    return main_board(make_leaderboards(tmp_path_factory.mktemp("made")))
+
+
+def test_every_row_is_one_point_with_its_values(board: Board) -> None:
+    layer = layer_of_board(board)
+    names = [(one.name, one.registered) for one in layer.series]
+    assert names == [
+        ("HM[S,g_LGA]&ICS", "hm-lga-ics"),
+        ("ACT[R]", "act"),
+        ("mine.py:factory", "mine.py:factory@66666666"),
+        ("madry", "madry"),
+    ]
+    for row, point in zip(board.rows, layer.points, strict=True):
+        assert (point.values, point.intervals, point.eta) == (row.values, row.intervals, row.eta)
+        assert (point.seed_numbers, len(point.seeds)) == (row.seeds, len(row.records))
+        assert point.flag == ", ".join(row.disqualifying)
+        assert (point.passes, point.declared) == board.passes(row)
+    hm, act, foreign, madry = layer.points
+    assert [seed[PASSES] for seed in act.seeds] == [
+        record.cost.passes for record in board.rows[1].records if record.cost
+    ]
+    assert (hm.metered, act.cost, foreign.cost, madry.flag) == (7.5, 9, None, "collapsed")
+    assert (foreign.passes, foreign.declared) == (5e6, True)
+    assert layer.where == board.title
+    assert (layer.score, layer.score_label) == ("ERS", scores_of("ers", board.columns)[0].label)
+
+
+def test_without_a_board_costs_are_what_was_metered(board: Board) -> None:
+    foreign = layer_of_rows(board.rows, board.columns).points[2]
+    assert (foreign.passes, foreign.declared) == (None, False)
+
+
+def test_one_defense_over_eta_and_budget_is_one_series(tmp_path: Path) -> None:
+    for eta, budget in ((2, "1000"), (8, "1000"), (8, "2000")):
+        enter_made(tmp_path, made_spec("act", training={"eta": eta}, budget=budget), level=0.1 + eta / 20)
+    [series] = layer_of_board(main_board(tmp_path)).series
+    assert sorted((point.eta, point.budget) for point in series.points) == [
+        (2, "passes 1000"),
+        (8, "passes 1000"),
+        (8, "passes 2000"),
+    ]
+
+
+def test_the_same_by_two_names_is_one_series_and_what_was_trained_otherwise_another(tmp_path: Path) -> None:
+    enter_made(tmp_path, made_spec("act-s", training={"eta": 2}))
+    enter_made(tmp_path, made_spec("act", params={"sampler": "S"}, training={"eta": 8}))
+    enter_made(tmp_path, made_spec("act-s", training={"lr": 0.01}))
+    names = {one.name: len(one.points) for one in layer_of_board(main_board(tmp_path)).series}
+    assert names == {"ACT[S]": 2, "ACT[S], lr=0.01": 1}
+
+
+def test_eta_alone_makes_no_other_series_where_the_published_cost_does_not_tell_it(tmp_path: Path) -> None:
+    for training in ({"eta": 8}, {"eta": 32}, {"lr": 0.01}):
+        enter_made(tmp_path, made_spec("hm-free", training=training))
+    series = layer_of_board(main_board(tmp_path)).series
+    assert sorted(len(one.points) for one in series) == [1, 2]
+    assert not any("eta=" in one.name for one in series)
+
+
+def test_two_models_from_one_file_have_their_weights_in_their_names(tmp_path: Path) -> None:
+    enter_made(tmp_path, foreign_spec())
+    enter_made(tmp_path, foreign_spec().model_copy(update={"weights": "7" * 64}))
+    names = {one.name for one in layer_of_board(main_board(tmp_path)).series}
+    assert names == {"mine.py:factory@66666666", "mine.py:factory@77777777"}
+
+
+def test_reported_results_are_hollow_sorted_and_without_the_collapsed() -> None:
+    reported = [one for one in read_published() if one.dataset == "cub"]
+    layer = layer_of_reported(reported)
+    assert layer.reported
+    points = {(one.name, point.eta, point.values["ERS"]) for one in layer.series for point in one.points}
+    assert points == {(one.defense, one.eta or 0, one.values["ERS"]) for one in reported if not one.collapsed}
+    best = [one.points[0].values["ERS"] for one in layer.series]
+    assert best == sorted(best, reverse=True)
+    assert set(layer.sources) == {one.source for one in reported if not one.collapsed}
+    assert all(point.intervals == {} and point.seeds == () for point in layer.points)
+
+
+def test_of_one_eta_from_two_sources_neither_continues_the_other() -> None:
+    reported = [one for one in read_published() if one.dataset == "fashion" and one.defense == "EST[R]"]
+    [series] = layer_of_reported(reported).series
+    assert len(series.points) == 2
+    assert [len(strand) for strand in strands(series.points, by="eta")] == [1, 1]
+
+
+def test_training_without_attacks_costs_one_pass() -> None:
+    regular = Reported(
+        dataset="d", backbone="b", defense="regular[R]", eta=None, collapsed=False, values={"ERS": 1.0}, source="s"
+    )
+    assert layer_of_reported([regular]).points[0].cost == 1
+
+
+def test_one_line_over_eta_where_each_is_there_once() -> None:
+    points = [made_point(8, budget="b"), made_point(2, budget="a"), made_point(None)]
+    for by in ("eta", "passes"):
+        assert [[point.eta for point in strand] for strand in strands(points, by=by)] == [[2, 8]]
+
+
+def test_several_budgets_are_several_lines_over_eta_and_one_for_each_eta_over_passes() -> None:
+    points = [
+        made_point(eta, budget=budget, passes=passes)
+        for eta, budget, passes in ((2, "a", 10), (8, "a", 11), (2, "b", 20), (8, "b", 21))
+    ]
+    over_eta = strands(points, by="eta")
+    assert [[(point.budget, point.eta) for point in strand] for strand in over_eta] == [
+        [("a", 2), ("a", 8)],
+        [("b", 2), ("b", 8)],
+    ]
+    over_passes = strands(points[::-1], by="passes")
+    assert [[(point.eta, point.passes) for point in strand] for strand in over_passes] == [
+        [(2, 10), (2, 20)],
+        [(8, 11), (8, 21)],
+    ]
+    assert strands([], by="eta") in ([], [[]])

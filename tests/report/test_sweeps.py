@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from board_support import made_record, made_values
+
+from robustbench_dml.report.sweeps import Teller, names_of, rows_of, speeds_of, table_of
+from robustbench_dml.runs.sweeps.plan import Job, plan_tree
+from robustbench_dml.runs.sweeps.state import Kept, Look, State
+from robustbench_dml.runs.sweeps.trial import Trials
+from robustbench_dml.spec.schema import Spent
+
+TREE = {
+    "dataset": "fashion-mini",
+    "queries": 8,
+    "runs": [
+        {"defense": "regular"},
+        {"defense": "hm-lga-ics", "set": {"ics": [0.25, 1.0]}, "eta": 4, "pretrained": False},
+    ],
+}
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> list[Job]:
+    return plan_tree({**TREE, "out": str(tmp_path)}, source="test").jobs
+
+
+def looked_at(jobs: list[Job]) -> list[Look]:
+    record = made_record(jobs[0].spec, made_values(jobs[0].spec), flags=["random"])
+    return [
+        Look(jobs[0], State.DONE, record),
+        Look(jobs[1], State.FAILED, kept=Kept(Spent(), 0.25, 0.0), why="no room"),
+        Look(jobs[2], State.WAITING),
+    ]
+
+
+def test_a_run_is_named_by_what_others_have_not(jobs: list[Job]) -> None:
+    assert list(names_of(jobs).values()) == [
+        "regular, fashion-mini, seed 0",
+        "hm-lga-ics, fashion-mini, ics=0.25 eta=4, seed 0",
+        "hm-lga-ics, fashion-mini, ics=1.0 eta=4, seed 0",
+    ]
+
+
+def test_the_table_and_the_rows_say_the_same(jobs: list[Job]) -> None:
+    looks = looked_at(jobs)
+    table, rows = table_of(looks), rows_of(looks)
+    assert table.endswith("3 runs: 1 done, 1 failed, 1 waiting")
+    for line, row, one in zip(table.splitlines()[2:5], rows, looks, strict=True):
+        assert line.startswith(f"{row['defense']} ") and f" {row['state']}" in line and row["settings"] in line
+        assert row["folder"] == str(one.job.folder) and row["command"] == one.job.command
+    assert "random" in table.splitlines()[2] and rows[0]["flags"] == ["random"]
+    assert f"25% trained; no room; log: {jobs[1].log}" in table.splitlines()[3]
+    assert [row["trained"] for row in rows] == [1.0, 0.25, 0.0]
+    record = looks[0].record
+    assert record is not None and rows[0]["scores"] == record.scores
+    low, high = record.intervals["ERS"]
+    assert f"{record.ers:.1f} +- {(high - low) / 2:.1f}" in table
+
+
+def test_a_run_that_is_done_elsewhere_is_told_once(jobs: list[Job]) -> None:
+    said: list[str] = []
+    teller = Teller(jobs, say=said.append)
+    for _ in range(3):
+        teller.elsewhere(jobs[0])
+    teller.elsewhere(jobs[1])
+    teller.stopping(0)
+    assert [line.partition(":")[0] for line in said] == list(names_of(jobs).values())[:2]
+
+
+def test_speeds_are_told_from_slowest_to_fastest() -> None:
+    trials = Trials(lambda _: pytest.fail("nothing is loaded"), device=None)  # type: ignore[arg-type]
+    trials.training = {("cub", "resnet18", "act"): 1200.4, ("cub", "resnet18", "est"): 300.0, ("sop", "swin_t", 1): 5.0}
+    trials.evaluation = {("cub", "resnet18", "fp32"): 200.0, ("sop", "swin_t", "fp32"): 7.0}
+    assert speeds_of(trials) == [
+        "cub, resnet18: 300 to 1,200 passes/s in training, 200 in attacks",
+        "sop, swin_t: 5 passes/s in training, 7 in attacks",
+    ]

@@ -1,0 +1,25 @@
+"""The command line up to the run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from robustbench_dml.runs import run as runs
+from robustbench_dml.runs.context import Place
+from robustbench_dml.spec.schema import RunSpec
+from robustbench_dml.utils.errors import RbdmlError
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[RunSpec, Place]]:
+    """What `rbdml run` would do, instead of doing it."""
+    caught: list[tuple[RunSpec, Place]] = []
+
+    def catch(spec: RunSpec, place: Place, **_: Any) -> None:
+        caught.append((spec, place))
+        raise RbdmlError("reached")
+
+    monkeypatch.setattr(runs, "run", catch)
+    return caught

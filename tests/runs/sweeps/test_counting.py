@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from board_support import made_spec
+
+from robustbench_dml.datasets.base import Dataset, Roots, Split
+from robustbench_dml.evaluation.evaluate import evaluate_model
+from robustbench_dml.models.embedder import Embedder, build_embedder
+from robustbench_dml.runs.sweeps.counting import evaluation_passes, search_passes
+from robustbench_dml.solvers.base import Optimiser, Problem
+from robustbench_dml.spec.registry import BACKBONES, DATASETS
+from robustbench_dml.spec.schema import Threat
+from robustbench_dml.training.meter import PropagationMeter
+
+CPU = torch.device("cpu")
+
+
+def model(seed: int) -> Embedder:
+    return build_embedder(BACKBONES.get("c2f2"), seed=seed, device=CPU)
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    """The first images of the embedded set: a small gallery."""
+    whole = DATASETS.get("fashion-mini").load(Roots())
+    rows = torch.arange(100)
+    split = Split(whole.test.images[rows], whole.test.labels[rows])
+    return Dataset("fashion-mini", split, split, {})
+
+
+def metered(dataset: Dataset, evaluation: dict[str, Any]) -> tuple[float, float]:
+    """Passes of a real evaluation, and as estimated."""
+    attacked, surrogate = model(0), model(1) if "surrogate" in evaluation else None
+    spec = made_spec(evaluation=evaluation)
+    with PropagationMeter(attacked.backbone) as own, PropagationMeter((surrogate or model(2)).backbone) as other:
+        evaluate_model(attacked, dataset, spec.evaluation, device=CPU, batch_size=5, surrogate=surrogate)
+    passes = sum(one.to_input + one.to_weights + one.forward_only / 3 for one in (own, other))
+    galleries = 1 if surrogate is None else 2
+    whole_gallery = galleries * (DATASETS.get("fashion-mini").test_images - len(dataset.test)) / 3
+    return passes + whole_gallery, evaluation_passes(spec)
+
+
+@pytest.mark.parametrize(
+    "evaluation",
+    [
+        {"queries": 8, "steps": 1},
+        {"queries": 12, "steps": 3, "also": ["ca+w2", "ranking-margin"]},
+        {"queries": 40, "steps": 1},  # the checks attack a sample of 32
+        {"queries": 5, "steps": 0},
+        {"queries": 6, "steps": 2, "search": {"restarts": 3}},
+        {"queries": 6, "steps": 4, "optimiser": "apgd", "search": {"restarts": 2}},
+        {"queries": 6, "steps": 1, "optimiser": "fgsm"},
+        {"queries": 4, "steps": 1, "optimiser": "square", "search": {"queries": 7}},
+        {"queries": 4, "steps": 2, "optimiser": "nes", "search": {"population": 6}},
+        {"queries": 5, "steps": 2, "optimiser": "transfer", "surrogate": "0" * 16},
+    ],
+    ids=str,
+)
+def test_an_evaluation_costs_what_it_was_estimated_to(dataset: Dataset, evaluation: dict[str, Any]) -> None:
+    real, estimated = metered(dataset, evaluation)
+    assert estimated == pytest.approx(real, rel=1e-9)
+
+
+def test_autorank_costs_no_more_than_estimated(dataset: Dataset) -> None:
+    search = {"restarts": 2, "steps": 3, "square_queries": 4, "classes": 2}
+    evaluation = {"protocol": "autorank", "queries": 10, "steps": 2, "search": search, "surrogate": "0" * 16}
+    real, estimated = metered(dataset, evaluation)
+    assert 0.2 * estimated < real <= estimated
+
+
+def test_all_queries_are_all_test_images() -> None:
+    steps = {"steps": 1}
+    every = DATASETS.get("fashion-mini").test_images
+    assert evaluation_passes(made_spec(evaluation=steps)) == evaluation_passes(
+        made_spec(evaluation={**steps, "queries": every})
+    )
+
+
+def test_an_optimiser_of_somebody_else_is_counted_too() -> None:
+    @dataclass(kw_only=True)
+    class Own(Optimiser):
+        times: int = 3
+
+        def run(self, problem: Problem) -> torch.Tensor:
+            for _ in range(self.times):
+                problem.values(problem.images.repeat(2, 1, 1, 1), problem.rows.repeat(2))
+            problem.gradient(problem.images, problem.rows)
+            return problem.images
+
+    assert search_passes(Own(times=6), Threat(eps=0.1, alpha=0.1, steps=9)) == pytest.approx(6 * 2 / 3 + 1)

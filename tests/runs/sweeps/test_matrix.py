@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import itertools
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from robustbench_dml.runs.sweeps import matrix
+from robustbench_dml.runs.sweeps.matrix import MAX_BYTES, multiply_out, parse, read_file
+from robustbench_dml.runs.sweeps.plan import plan_tree
+from robustbench_dml.runs.sweeps.settings import Settings, Where
+from robustbench_dml.utils.errors import RbdmlError
+
+
+def runs_of(text: str, **instead: Any) -> list[dict[str, Any]]:
+    return [given for _, given in multiply_out(parse(text.encode(), "f.toml"), source="f.toml", instead=instead).runs]
+
+
+def test_lists_are_multiplied_out_the_last_one_fastest() -> None:
+    found = runs_of('dataset = "fashion-mini"\ndefense = ["regular", "act"]\nseed = [0, 1, 2]\neta = [8, 16]')
+    assert found == [
+        {"dataset": "fashion-mini", "defense": defense, "seed": seed, "eta": eta}
+        for defense, seed, eta in itertools.product(["regular", "act"], [0, 1, 2], [8, 16])
+    ]
+
+
+def test_every_block_is_a_matrix_with_what_is_shared_above_it() -> None:
+    text = """
+    dataset = "fashion-mini"
+    seed = [0, 1]
+    [[runs]]
+    defense = "regular"
+    [[runs]]
+    defense = ["act", "est"]
+    seed = 5
+    """
+    assert runs_of(text) == [
+        {"dataset": "fashion-mini", "seed": 0, "defense": "regular"},
+        {"dataset": "fashion-mini", "seed": 1, "defense": "regular"},
+        {"dataset": "fashion-mini", "seed": 5, "defense": "act"},
+        {"dataset": "fashion-mini", "seed": 5, "defense": "est"},
+    ]
+
+
+def test_tables_are_matrices_too_and_are_merged_by_name() -> None:
+    text = """
+    set = {ics = [0.25, 0.5], sampler = "S"}
+    [[runs]]
+    set = {u = 1}
+    [[runs]]
+    set.ics = 1
+    """
+    assert [one["set"] for one in runs_of(text)] == [
+        {"ics": 0.25, "sampler": "S", "u": 1},
+        {"ics": 0.5, "sampler": "S", "u": 1},
+        {"ics": 1, "sampler": "S"},
+    ]
+
+
+def test_a_list_of_attacks_is_one_value_and_lists_of_them_are_several() -> None:
+    assert runs_of('also = ["ca+w2", "ca-w2"]') == [{"also": ["ca+w2", "ca-w2"]}]
+    assert runs_of('also = [["ca+w2"], []]') == [{"also": ["ca+w2"]}, {"also": []}]
+
+
+def test_excluded_combinations_are_left_out_wherever_all_that_is_named_agrees() -> None:
+    text = """
+    exclude = [{seed = [1, 2], eta = 16}]
+    seed = [0, 1, 2]
+    [[runs]]
+    eta = [8, 16]
+    [[runs]]
+    eta = 16
+    set = {ics = [0, 1]}
+    exclude = [{set = {ics = 1}}]
+    """
+    every = [{"seed": seed, "eta": eta} for seed, eta in itertools.product([0, 1, 2], [8, 16])]
+    first = [one for one in every if not (one["seed"] > 0 and one["eta"] == 16)]
+    assert runs_of(text) == [*first, {"seed": 0, "eta": 16, "set": {"ics": 0}}]
+
+
+def test_what_is_given_instead_replaces_the_values_of_every_block() -> None:
+    text = "seed = 0\n[[runs]]\neta = 8\n[[runs]]\neta = 16\nseed = 3"
+    assert runs_of(text, seed=[7, 8]) == [{"seed": seed, "eta": eta} for eta in (8, 16) for seed in (7, 8)]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[[runs]]\nsede = 1", "f.toml: runs 1: unknown key 'sede': did you mean 'seed'?"),
+        ("device = 'cpu'\n[[runs]]\nseed = 1\n[[runs]]\nout = 'x'", "runs 2: 'out' is of the whole sweep"),
+        ("seed = []", "seed: an empty list"),
+        ("seed = [[1]]", "seed = [1]: give text"),
+        ("seed = 2020-01-01", "seed = datetime.date"),
+        ("seed = 99999999999999999999", "a number beyond 64 bits"),
+        ("lr = nan", "lr = nan"),
+        ('defense = "a\\nb"', "give text, a number"),
+        ("set = 3", "set = 3: write a table"),
+        ("set = {a = {b = 1}}", "set.a = {'b': 1}"),
+        ("also = 'ca+'", "also = 'ca+': write a list"),
+        ("[runs]\nseed = 1", "write [[runs]], with two brackets"),
+        ("exclude = {seed = 1}", "exclude is no list of tables"),
+        ("exclude = [{sede = 1}]", "exclude: unknown key 'sede'"),
+        ("seed = 1 2", "f.toml: not TOML: "),
+        ("a = " + 4000 * "[", "nested too deeply"),
+        ("\xff", "not TOML"),
+    ],
+)
+def test_what_is_no_matrix_is_refused_in_one_line(text: str, told: str) -> None:
+    with pytest.raises(RbdmlError) as refused:
+        multiply_out(parse(text.encode("latin-1"), "f.toml"), source="f.toml")
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_matrix_has_at_most_ten_thousand_runs() -> None:
+    thousands = {"seed": list(range(100)), "eta": list(range(100))}
+    assert len(multiply_out(thousands, source="f").runs) == 10_000
+    with pytest.raises(RbdmlError, match="more than 10000 runs"):
+        multiply_out({**thousands, "runs": [{}, {"eta": 1, "seed": 1}]}, source="f")
+    huge = {name: list(range(10_000)) for name in ("seed", "eta", "pairs", "queries")}  # told without being made
+    with pytest.raises(RbdmlError, match="more than 10000 runs"):
+        multiply_out(huge, source="f")
+
+
+def test_a_file_that_cannot_be_read_or_is_too_large_is_refused(tmp_path: Path) -> None:
+    large = tmp_path / "large.toml"
+    large.write_bytes(b"#" * (MAX_BYTES + 1))
+    for path, told in (
+        (tmp_path / "none.toml", "cannot be read"),
+        (tmp_path, "cannot be read"),
+        (large, "larger than"),
+    ):
+        with pytest.raises(RbdmlError, match=told):
+            read_file(path)
+
+
+NAMES = [*Settings.names(), *Where.names(), "runs", "exclude", "sede", ""]
+SCALARS = (
+    st.text(max_size=8)
+    | st.sampled_from(
+        ["regular", "act", "HM[S,M]", "fashion-mini", "8/255", "20k", "linf", "apgd", "x.py:y", "\0", "autorank"]
+    )
+    | st.integers(-(10**30), 10**30)
+    | st.integers(-2, 40)
+    | st.floats()
+    | st.booleans()
+    | st.just(date(2020, 1, 1))
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=3),
+    max_leaves=6,
+)
+TABLES = st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=5)
+TREES = st.builds(lambda above, blocks: {**above, "runs": blocks}, TABLES, st.lists(TABLES, max_size=2)) | TABLES
+NAMED: st.SearchStrategy[dict[str, str]] = st.just({}) | st.just({"defense": "regular", "dataset": "fashion-mini"})
+
+
+@settings(max_examples=300, deadline=None)
+@given(TREES, NAMED)
+def test_whatever_a_file_holds_it_is_a_sweep_or_refused_in_one_line(
+    tree: dict[str, Any], named: dict[str, str]
+) -> None:
+    try:
+        found = plan_tree({**tree, **named}, source="f.toml")
+    except RbdmlError as error:
+        assert "\n" not in str(error)
+        assert str(error).startswith("f.toml: ")
+    else:
+        assert len({job.spec.digest for job in found.jobs}) == len(found.jobs) <= matrix.MAX_RUNS
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=60) | st.text(alphabet="[]{}=.\"'#\n ab01eE_-:", max_size=60).map(str.encode))
+def test_whatever_the_bytes_of_a_file_are_they_are_toml_or_refused(content: bytes) -> None:
+    try:
+        assert isinstance(parse(content, "f.toml"), dict)
+    except RbdmlError as error:
+        assert str(error).startswith("f.toml: ")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="a system without /dev/zero")
+def test_a_file_without_an_end_is_refused() -> None:
+    with pytest.raises(RbdmlError, match="/dev/zero: cannot be read"):
+        read_file(Path("/dev/zero"))

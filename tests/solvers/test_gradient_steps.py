@@ -1,0 +1,75 @@
+"""PGD and FGSM against torchattacks, a library of attacks on classifiers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchattacks
+from optimiser_support import NORMS, Logits, classes, network, problem
+from torch import Tensor
+
+from robustbench_dml.solvers.base import Problem
+from robustbench_dml.solvers.fgsm import FGSM
+from robustbench_dml.solvers.pgd import PGD
+from robustbench_dml.spec.schema import Norm
+
+PUBLISHED = {"linf": torchattacks.PGD, "l2": torchattacks.PGDL2}
+
+
+def theirs(attacked: Problem, *, random_start: bool) -> Tensor:
+    threat = attacked.threat
+    attack = PUBLISHED[threat.norm](
+        Logits(attacked), eps=threat.eps, alpha=threat.alpha, steps=threat.steps, random_start=random_start
+    )
+    return attack(attacked.images, classes(attacked))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_pgd_is_that_of_torchattacks(norm: Norm) -> None:
+    attacked = problem(norm, steps=12, model=network(hidden=8))
+    found = PGD().run(attacked)
+    assert torch.allclose(found, theirs(attacked, random_start=False), atol=1e-9)
+    assert float((found - attacked.images).abs().max()) > 0.05
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_pgd_is_that_of_torchattacks_from_the_same_start(norm: Norm) -> None:
+    attacked = problem(norm, steps=9, model=network(hidden=8))
+    torch.manual_seed(3)
+    expected = theirs(attacked, random_start=True)
+    torch.manual_seed(3)
+    found, values = PGD().search(attacked, start_of(attacked), 0)
+    assert values is None
+    assert torch.allclose(found, expected, atol=1e-9)
+
+
+def start_of(attacked: Problem) -> Tensor:
+    """Where torchattacks starts with the global generator in this state."""
+    images, eps = attacked.images, attacked.threat.eps
+    if attacked.threat.norm == "linf":
+        return (images + torch.empty_like(images).uniform_(-eps, eps)).clamp(0, 1)
+    away = torch.empty_like(images).normal_()
+    reach = torch.zeros(len(images), 1, 1, 1).double().uniform_(0, 1) * eps
+    return (images + away / away.flatten(1).norm(dim=1)[:, None, None, None] * reach).clamp(0, 1)
+
+
+def test_fgsm_is_that_of_torchattacks() -> None:
+    attacked = problem(model=network(hidden=8))
+    expected = torchattacks.FGSM(Logits(attacked), eps=attacked.threat.eps)(attacked.images, classes(attacked))
+    assert torch.allclose(FGSM().run(attacked), expected, atol=1e-12)
+
+
+def test_fgsm_in_l2_is_one_step_of_the_radius() -> None:
+    attacked = problem("l2", model=network(hidden=8))
+    one = problem("l2", alpha=attacked.threat.eps, steps=1, model=network(hidden=8))
+    assert torch.equal(FGSM().run(attacked), PGD().run(one))
+    assert torch.allclose(FGSM().run(attacked), theirs(one, random_start=False), atol=1e-9)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_fgsm_from_a_random_start_is_one_step_of_five_quarters_of_it(norm: Norm) -> None:
+    attacked = problem(norm, model=network(hidden=8))
+    longer = problem(norm, alpha=1.25 * attacked.threat.eps, steps=1, model=network(hidden=8))
+    found = FGSM(random_start=True).run(attacked)
+    assert torch.equal(found, PGD(random_start=True).run(longer))
+    assert not torch.allclose(found, FGSM().run(attacked), atol=1e-3)

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from robustbench_dml.runs.worker import is_worker
+from robustbench_dml.spec.schema import Spent
+from robustbench_dml.utils import distributed as team
+
+
+@pytest.mark.parametrize(("rows", "processes"), [(0, 2), (1, 4), (7, 2), (8, 3), (112, 8)])
+def test_shares_are_as_even_as_can_be(rows: int, processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(team, "size", lambda: processes)
+    bounds = torch.tensor(team.cut(rows))
+    counts = bounds.diff()
+    assert (int(bounds[0]), int(bounds[-1]), len(counts)) == (0, rows, processes)
+    assert 0 <= int(counts.max() - counts.min()) <= 1
+
+
+def test_one_process_is_a_team_of_its_own() -> None:
+    """Nothing is exchanged and nothing is changed."""
+    model, own, triplets = nn.Linear(2, 1), Spent(forward_only=3, seconds=1.5, iterations=1), torch.zeros(1, 3)
+    model(torch.ones(1, 2)).sum().backward()
+    assert model.weight.grad is not None
+    before = model.weight.grad.clone()
+    team.average_gradients(model)
+    assert torch.equal(model.weight.grad, before)
+    assert team.spent_together(own, loss=0.5, chosen=triplets) is own
+    assert (team.size(), team.rank(), team.leads(), is_worker()) == (1, 0, True, False)
+    assert team.from_leader(Path("x")) == Path("x")
+    assert team.merged({"a": 1}) == {"a": 1}
+    team.check_together(lambda: None)
+
+
+def test_an_interrupt_of_one_process_alone() -> None:
+    def check() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        team.check_together(check)
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (RuntimeError("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied (1x2 and 3x4)"), False),
+    ],
+)
+def test_what_says_that_another_process_has_ended(error: RuntimeError, lost: bool) -> None:
+    assert team.is_lost(error) is lost

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from robustbench_dml.utils import memory
+
+SCRIPT = """
+import resource, sys
+import torch
+from robustbench_dml.memory import keep_freed_memory
+
+if sys.argv[1] == "keep" and not keep_freed_memory():
+    sys.exit("told nothing")
+before = 0
+for turn in range(12):
+    torch.ones(24 * 2**20)  # 96 MiB, freed at once
+    if turn == 1:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def page_faults(how: str) -> int:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, how], check=False, capture_output=True, text=True, env=environment
+    )
+    if done.returncode and "told nothing" in done.stderr:
+        pytest.skip("the C library of this system cannot be told to keep freed memory")
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+def test_freed_memory_is_used_again() -> None:
+    """Without it each of ten tensors of 96 MiB is filled with zeros by the system, a page at a time."""
+    assert page_faults("keep") < page_faults("default") / 4
+
+
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: pytest.fail("asked for the C library"))
+    assert memory.keep_freed_memory.__wrapped__() is False
+
+
+def test_a_c_library_without_mallopt_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    assert memory.keep_freed_memory.__wrapped__() is False
+
+
+def test_an_older_glibc_is_told_what_it_takes_and_never_the_second_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It refuses blocks above 32 MiB, and telling it to trim at all would freeze the other threshold."""
+
+    def library(most: int) -> SimpleNamespace:
+        def mallopt(option: int, value: int) -> int:
+            taken = option != memory.M_MMAP_THRESHOLD or value <= most
+            told.append((option, value, taken))
+            return int(taken)
+
+        return SimpleNamespace(mallopt=mallopt)
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    for most, kept in ((memory.LARGEST, True), (2**25, True), (0, False)):
+        told: list[tuple[int, int, bool]] = []
+        monkeypatch.setattr(ctypes, "CDLL", lambda _, most=most: library(most))
+        assert memory.keep_freed_memory.__wrapped__() is kept
+        mapped = [value for option, value, taken in told if option == memory.M_MMAP_THRESHOLD and taken]
+        assert mapped == ([most] if kept else [])
+        assert (told[-1][0] == memory.M_TRIM_THRESHOLD) is kept
