@@ -54,7 +54,7 @@ class WorstQuery(WorstCase):
         yield Stage("ranking-margin", margin, ensemble.square)
         for name in PUBLISHED:
             yield Stage(name, ATTACKS.get(name).build(), Transfer())
-        yield Stage("ranking-margin", margin, Transfer(optimiser="apgd"), longer=True)
+        yield Stage("ranking-margin", margin, Transfer(solver="apgd"), longer=True)
 
     def value(self, embeddings: Tensor, block: Block) -> Tensor:
         return block.recall_at_1(embeddings)
@@ -106,7 +106,7 @@ class WorstCandidate(WorstCase):
             yield Stage("ca+", ahead, search, longer=True)
         yield Stage("ca+", near, ensemble.square)
         yield Stage("ca+", ahead, Transfer())
-        yield Stage("ca+", near, Transfer(optimiser="apgd"), longer=True)
+        yield Stage("ca+", near, Transfer(solver="apgd"), longer=True)
 
     def value(self, embeddings: Tensor, block: Block) -> Tensor:
         return block.rank_of_item(embeddings).squeeze(1)

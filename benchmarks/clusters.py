@@ -17,7 +17,7 @@ from measure import circumstances, told
 from tabulate import tabulate
 
 import robustbench_dml as rb
-from robustbench_dml.datasets.base import Roots
+from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.datasets.status import load_dataset
 from robustbench_dml.evaluation.context import embed
 from robustbench_dml.retrieval.metrics import class_clusters
@@ -35,7 +35,7 @@ def rows(folder: Path) -> Iterator[list[object]]:
         if not checkpoint.exists() or record.provenance.weights in seen:
             continue
         seen.add(record.provenance.weights)
-        test = load_dataset(record.spec.dataset, Roots()).test
+        test = load_dataset(record.spec.dataset, DataPaths()).test
         embeddings = embed(rb.load_model(checkpoint, device="cpu"), test, device=torch.device("cpu"))
         starts = [class_clusters(embeddings, test.labels, seed=seed) for seed in range(STARTS)]
         found = [100 * start.nmi(test.labels) for start in starts]

@@ -1,6 +1,6 @@
 """One model under every way to search for a perturbation: each column, and AutoRank.
 
-    python benchmarks/optimisers.py regular=CHECKPOINT hm-lga-ics=CHECKPOINT --surrogate CHECKPOINT
+    python benchmarks/solvers.py regular=CHECKPOINT hm-lga-ics=CHECKPOINT --surrogate CHECKPOINT
 
 Each evaluation is written to a JSON file of its own as soon as it is done and is not repeated, then all of them as
 one table. AutoRank is compared with every other search query by query.
@@ -22,10 +22,10 @@ from robustbench_dml.utils import provenance
 QUICK = 16  # queries of NES, which asks the model 101 times for each step
 SEARCHES: dict[str, dict[str, Any]] = {
     "PGD-32 (published)": {},
-    "APGD-100 x 5": {"optimiser": "apgd", "steps": 100, "search": {"restarts": 5}},
-    "NES": {"optimiser": "nes", "queries": QUICK},
-    "Square-1000": {"optimiser": "square"},
-    "transfer of PGD-32": {"optimiser": "transfer"},
+    "APGD-100 x 5": {"solver": "apgd", "steps": 100, "search": {"restarts": 5}},
+    "NES": {"solver": "nes", "queries": QUICK},
+    "Square-1000": {"solver": "square"},
+    "transfer of PGD-32": {"solver": "transfer"},
     "AutoRank": {"protocol": "autorank"},
 }
 RECALLS = ("ES:R", "LTM", "GTM")  # what AR:Q is never above
@@ -112,14 +112,14 @@ def main() -> None:
     for name, _, checkpoint in (text.partition("=") for text in options.models):
         results = {}
         for search in SEARCHES:
-            path = options.out / "optimisers" / f"{options.dataset}-{name}-{search.split()[0].lower()}.json"
+            path = options.out / "solvers" / f"{options.dataset}-{name}-{search.split()[0].lower()}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists():
                 path.write_text(json.dumps(evaluate(Path(checkpoint), search, options), indent=None) + "\n")
             results[search] = json.loads(path.read_text())
         tables.append(table(name, results, options.dataset))
     text = "# Every column under every search\n\n" + "\n".join(tables)
-    (options.out / "optimisers.md").write_text(text)
+    (options.out / "solvers.md").write_text(text)
     print(text)
 
 

@@ -19,7 +19,7 @@ from measure import circumstances, told
 from tabulate import tabulate
 from torch import nn
 
-from robustbench_dml.datasets.base import Dataset, Roots
+from robustbench_dml.datasets.base import DataPaths, Dataset
 from robustbench_dml.datasets.status import load_dataset
 from robustbench_dml.evaluation.evaluate import attacked_values, benign_values, clusters_of, enter
 from robustbench_dml.leaderboard.submission.recheck import EQUAL, part_of
@@ -137,7 +137,7 @@ def rows(folder: Path) -> Iterator[list[str]]:
         record = read_record(run)
         if not (run / CHECKPOINT_FILE).exists():
             continue
-        dataset = load_dataset(record.spec.dataset, Roots())
+        dataset = load_dataset(record.spec.dataset, DataPaths())
         for other in OTHERS:
             yield [record.spec.label, other.name, *cells(record, *gaps(run, record, dataset, other))]
 

@@ -6,7 +6,7 @@ from robustbench_dml.runs.api import (
     list_backbones,
     list_datasets,
     list_defenses,
-    list_optimisers,
+    list_solvers,
     load_model,
     run,
     train,
@@ -16,7 +16,7 @@ from robustbench_dml.spec.registry import (
     register_backbone,
     register_dataset,
     register_defense,
-    register_optimiser,
+    register_solver,
 )
 from robustbench_dml.utils.errors import RbdmlError
 
@@ -27,13 +27,13 @@ __all__ = [
     "list_backbones",
     "list_datasets",
     "list_defenses",
-    "list_optimisers",
+    "list_solvers",
     "load_model",
     "register_attack",
     "register_backbone",
     "register_dataset",
     "register_defense",
-    "register_optimiser",
+    "register_solver",
     "run",
     "train",
 ]

@@ -13,7 +13,7 @@ from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import QUERIES_FILE, Cost, Diagnostics, Provenance, Record, write_queries, write_record
 from robustbench_dml.spec.make import changed_evaluation, make_spec, published_evaluation
 from robustbench_dml.spec.protocols import BENIGN_COLUMNS, columns_of, protocol_named
-from robustbench_dml.spec.schema import ForeignSpec, RunSpec, Spent, TrainingEnd
+from robustbench_dml.spec.schema import ComputeUsed, ExternalSpec, RunSpec, TrainingEnd
 from robustbench_dml.spec.scores import CHANCE, scores_of, summary_of
 from robustbench_dml.utils.files import sha256
 
@@ -29,13 +29,13 @@ def made_spec(defense: str = "regular", dataset: str = "fashion-mini", **setting
     return make_spec(defense=defense, dataset=dataset, **settings)
 
 
-def foreign_spec(model: str = "mine.py:factory", dataset: str = "fashion-mini", **evaluation: Any) -> ForeignSpec:
+def foreign_spec(model: str = "mine.py:factory", dataset: str = "fashion-mini", **evaluation: Any) -> ExternalSpec:
     """The spec of a model from outside of the project; `evaluation` as in `specs.changed_evaluation`."""
     changed = changed_evaluation(published_evaluation(dataset), evaluation)
-    return ForeignSpec(dataset=dataset, model=model, source="5" * 64, weights="6" * 64, evaluation=changed)
+    return ExternalSpec(dataset=dataset, model=model, source="5" * 64, weights="6" * 64, evaluation=changed)
 
 
-def made_values(spec: RunSpec | ForeignSpec, *, level: float = 0.5, queries: int = 40, seed: int = 0) -> Values:
+def made_values(spec: RunSpec | ExternalSpec, *, level: float = 0.5, queries: int = 40, seed: int = 0) -> Values:
     """Per-query values as an evaluation keeps them: recalls are 0 or 1, `level` is the mean of every share."""
     rng = np.random.default_rng(seed)
     values: Values = {"query": np.arange(queries) * 3}
@@ -47,7 +47,7 @@ def made_values(spec: RunSpec | ForeignSpec, *, level: float = 0.5, queries: int
 
 
 def made_record(
-    spec: RunSpec | ForeignSpec,
+    spec: RunSpec | ExternalSpec,
     values: Values,
     *,
     flags: Sequence[str] = (),
@@ -65,7 +65,9 @@ def made_record(
     means = {name: values[name].mean() for name in (*SHARES, *columns)}
     shown = {name: float(value) for name, value in summary_of(columns, scores, {CHANCE: KNOWN})(means).items()}
     ours = isinstance(spec, RunSpec)
-    spent = Spent(forward_only=300, to_input=passes - 1_000_000, to_weights=999_900, seconds=90.0, iterations=1234)
+    spent = ComputeUsed(
+        forward_only=300, to_input=passes - 1_000_000, to_weights=999_900, seconds=90.0, iterations=1234
+    )
     cost = Cost(
         spent=spent,
         passes=spent.passes,
@@ -95,9 +97,9 @@ def made_record(
             evaluation_batch_size=128,
             commit="0123456789abcdef0123456789abcdef01234567",
             dirty=False,
-            defense_source=spec.source if isinstance(spec, ForeignSpec) else "0" * 64,
+            defense_source=spec.source if isinstance(spec, ExternalSpec) else "0" * 64,
             dataset_files=files or FILES,
-            weights=spec.weights if isinstance(spec, ForeignSpec) else "3" * 64,
+            weights=spec.weights if isinstance(spec, ExternalSpec) else "3" * 64,
             queries="4" * 64,
         ),
     )
@@ -131,7 +133,7 @@ def enter(
 
 
 def enter_made(
-    leaderboards: Path, spec: RunSpec | ForeignSpec, *, level: float = 0.5, entry: Entry = ENTRY, **record: Any
+    leaderboards: Path, spec: RunSpec | ExternalSpec, *, level: float = 0.5, entry: Entry = ENTRY, **record: Any
 ) -> Record:
     """Put a made record of this spec in place; `record` as in `made_record`. Returns it."""
     values = made_values(spec, level=level, seed=spec.seed or 0)

@@ -17,7 +17,7 @@ from robustbench_dml.report.figures.style import STYLES, Style, StyleName
 from robustbench_dml.report.figures.write import drawn_in
 
 SVG = "{http://www.w3.org/2000/svg}"
-Place = tuple[float, float]
+RunContext = tuple[float, float]
 
 
 def texts(svg: Path) -> list[str]:
@@ -36,7 +36,7 @@ def small_print(figure: Figure, style: Style = STYLES["screen"]) -> str:
     return " ".join(text.get_text() for text in sorted(lines, key=lambda text: -text.get_position()[1]))
 
 
-def marks(axes: Axes, gid: str) -> set[Place]:
+def marks(axes: Axes, gid: str) -> set[RunContext]:
     """Where the marks of a defense are in a panel, by its registered name."""
     return {
         (float(np.ravel(line.get_xdata())[0]), float(np.ravel(line.get_ydata())[0]))

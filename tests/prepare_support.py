@@ -18,7 +18,7 @@ from image_trees import (
 )
 
 from robustbench_dml.datasets import cars, cub, sop
-from robustbench_dml.datasets.base import Order, Roots
+from robustbench_dml.datasets.base import DataPaths, DownloadRequest
 from robustbench_dml.datasets.prepare import RemoteFile
 from robustbench_dml.spec.registry import DATASETS
 
@@ -60,16 +60,16 @@ def packed_zip(path: Path, source: Path) -> Path:
     return path
 
 
-def prepare(name: str, root: Path, order: Order) -> Path:
+def prepare(name: str, root: Path, order: DownloadRequest) -> Path:
     way = DATASETS.get(name).prepare
     assert way is not None
-    return way(Roots(root), order)
+    return way(DataPaths(root), order)
 
 
 def is_prepared(name: str, root: Path, tree: Tree) -> None:
     """What is below the data folder holds the same images and classes."""
     assert tree.train and tree.test
-    check_dataset(DATASETS.get(name).load(Roots(root)), tree)
+    check_dataset(DATASETS.get(name).load(DataPaths(root)), tree)
 
 
 def leftovers(root: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Small attacks for the tests of optimisers, and the same ones as other libraries want them."""
+"""Small attacks for the tests of solvers, and the same ones as other libraries want them."""
 
 from __future__ import annotations
 

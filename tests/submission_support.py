@@ -13,12 +13,12 @@ import pytest
 import torch
 from cli_support import rbdml
 
-from robustbench_dml.datasets.base import Roots
+from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.leaderboard.entries import RECORDS, Entry, write_entry
 from robustbench_dml.leaderboard.submission.audit import Audit, audit
 from robustbench_dml.leaderboard.submission.submit import Terms, prepared
 from robustbench_dml.report.per_query import shown_only, summary_for
-from robustbench_dml.runs.context import Place
+from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import (
     CHECKPOINT_FILE,
@@ -61,8 +61,8 @@ def copied(run: Path, to: Path, *, checkpoint: bool = True) -> Path:
     return target
 
 
-def place(leaderboards: Path, **changes: Any) -> Place:
-    return Place(out=leaderboards, roots=Roots(), device=torch.device("cpu"), **changes)
+def place(leaderboards: Path, **changes: Any) -> RunContext:
+    return RunContext(out=leaderboards, roots=DataPaths(), device=torch.device("cpu"), **changes)
 
 
 def enter(leaderboards: Path, run: Path, entry: Entry = ENTRY) -> Path:
@@ -98,7 +98,7 @@ def at(*keys: str | int, value: Any) -> Edit:
 
 
 def audited(run: Path) -> Audit:
-    return audit(read_record(run), run, Roots(), submitting=True)
+    return audit(read_record(run), run, DataPaths(), submitting=True)
 
 
 def renamed(run: Path, **spec: Any) -> Path:

@@ -16,9 +16,9 @@ from straightforward import attacks as loop
 from straightforward.model import Plain
 from torch import Tensor
 
-from robustbench_dml.datasets.base import Roots
+from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.datasets.status import load_dataset
-from robustbench_dml.evaluation.context import Arena, arena_of
+from robustbench_dml.evaluation.context import AttackContext, make_context
 from robustbench_dml.evaluation.evaluate import attacked_values, choose_queries
 from robustbench_dml.models.embedder import Embedder
 from robustbench_dml.retrieval.gallery import Items
@@ -40,21 +40,21 @@ NAMES = protocol_named("ers").attacks
 def dataset_name() -> str:
     """The largest set of grey images that is here."""
     try:
-        load_dataset("fashion", Roots(None))
+        load_dataset("fashion", DataPaths(None))
     except MissingDataError:
         return "fashion-mini"
     return "fashion"
 
 
-def entered(precision: Precision, device: torch.device, queries: int) -> tuple[Arena, Tensor]:
+def entered(precision: Precision, device: torch.device, queries: int) -> tuple[AttackContext, Tensor]:
     """A model that was trained for some seconds, in its gallery, and queries."""
     name = dataset_name()
     training = {"precision": best_precision(device)}
     trained = api.train("hm-lga-ics", name, budget="30k", device=device.type, training=training, quiet=True)
     evaluation = make_spec(defense="regular", dataset=name, evaluation={"precision": precision}).evaluation
-    split = load_dataset(name, Roots(None)).test.to(device)
+    split = load_dataset(name, DataPaths(None)).test.to(device)
     rows = choose_queries(split.labels, evaluation.model_copy(update={"queries": queries}), name)
-    return arena_of(trained.model, split, evaluation=evaluation, dataset=name, device=device), rows.to(device)
+    return make_context(trained.model, split, evaluation=evaluation, dataset=name, device=device), rows.to(device)
 
 
 def suite(precision: Precision, device: torch.device) -> dict[str, float]:

@@ -20,13 +20,13 @@ from straightforward import training as plain
 from straightforward.model import Plain
 from torch import Tensor, nn
 
-from robustbench_dml.datasets.base import Dataset, Roots, Split
+from robustbench_dml.datasets.base import DataPaths, Dataset, Split
 from robustbench_dml.datasets.status import load_dataset
 from robustbench_dml.models.embedder import build_embedder
 from robustbench_dml.spec.make import make_spec
 from robustbench_dml.spec.registry import BACKBONES
 from robustbench_dml.spec.schema import Precision, RunSpec
-from robustbench_dml.training.batches import PairStream
+from robustbench_dml.training.batches import PairSampler
 from robustbench_dml.training.trainer import Trainer
 from robustbench_dml.utils.interrupts import Interrupts
 from robustbench_dml.utils.memory import keep_freed_memory
@@ -48,7 +48,7 @@ WINDOWS = {"c2f2 as trained": (60, 70), "c2f2 every step": (3, 8), "resnet18 eve
 def dataset(backbone: str) -> Dataset:
     """Real small images, or random ones of the size of photographs."""
     if backbone == "c2f2":
-        return load_dataset("fashion-mini", Roots(None))
+        return load_dataset("fashion-mini", DataPaths(None))
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (448, 3, 256, 256), generator=rng, dtype=torch.uint8)
     split = Split(images, torch.arange(448) // 4, crop=224)
@@ -111,7 +111,7 @@ def straightforward(backbone: str, defense: str, device: torch.device) -> dict[s
     spec, data = spec_of(f"{backbone} every step", defense, "fp32"), dataset(backbone).train
     model = Plain(build_embedder(BACKBONES.get(backbone), seed=0, device=torch.device("cpu"))).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=spec.training.lr, weight_decay=spec.training.weight_decay)
-    pairs = PairStream(data.labels, pairs=PAIRS[backbone], seed=0)
+    pairs = PairSampler(data.labels, pairs=PAIRS[backbone], seed=0)
     threat = plain.Settings(spec.training.threat.eps, spec.training.threat.alpha, ETA)
 
     def iterate(number: int) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robustbench_dml.training.batches import Batch
 from robustbench_dml.training.losses import MARGIN, hardness
-from robustbench_dml.training.miners import Sampler, Triplets, sampler_by_name
+from robustbench_dml.training.miners import TripletMiner, Triplets, miner_by_name
 from robustbench_dml.utils.errors import RbdmlError, did_you_mean
 
 INITIAL_LOSS = 2.0  # stands for the loss before the first iteration, so that training starts benign
@@ -64,7 +64,7 @@ class Unchanged(Destination):
 class Sampled(Destination):
     """The hardness of another benign triplet with the same anchor, chosen by a sampler, plus xi * (1 - l)."""
 
-    sampler: Sampler
+    sampler: TripletMiner
     xi: float = 0.0
 
     needs_embeddings = True
@@ -85,7 +85,7 @@ class Gradual(Destination):
         return torch.full(triplets.anchor.shape, -MARGIN * level**self.power, device=triplets.anchor.device)
 
 
-def destination_by_name(name: str, *, source: Sampler, xi: float) -> tuple[Destination, str]:
+def destination_by_name(name: str, *, source: TripletMiner, xi: float) -> tuple[Destination, str]:
     """A destination from its name, and the one way to write it.
 
     Args:
@@ -102,10 +102,10 @@ def destination_by_name(name: str, *, source: Sampler, xi: float) -> tuple[Desti
     gradually = re.fullmatch(r"g_B\((.+)\)", name)
     try:
         if gradually:
-            sampler = sampler_by_name(gradually[1])
+            sampler = miner_by_name(gradually[1])
             return Sampled(sampler, xi), f"g_B({sampler.letter})"
         if re.fullmatch(r"[A-Za-z]+", name):
-            sampler = sampler_by_name(name)
+            sampler = miner_by_name(name)
             return Unchanged() if sampler == source else Sampled(sampler), sampler.letter
         value = float(name)
     except (RbdmlError, ValueError):

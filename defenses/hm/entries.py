@@ -5,7 +5,7 @@ from __future__ import annotations
 from robustbench_dml.defenses.hm.manipulation import HardnessManipulation
 from robustbench_dml.spec.registry import ParamValue, register_defense
 from robustbench_dml.training.losses import MARGIN
-from robustbench_dml.training.miners import SAMPLERS
+from robustbench_dml.training.miners import MINERS
 
 PAPER = "Zhou and Patel, CVPR 2022, arXiv:2203.01439"
 ICS = 0.5  # the published weight, 0.05 on SOP
@@ -18,8 +18,8 @@ def register(name: str, summary: str, **params: ParamValue) -> None:
 
 register("hm", "any HM[H_S,H_D]: set sampler, destination, ics")
 
-for source in SAMPLERS:
-    for target in SAMPLERS:
+for source in MINERS:
+    for target in MINERS:
         register(
             f"hm-{source.letter}-{target.letter}".lower(),
             f"HM[{source.letter},{target.letter}]: {source.name} triplets"

@@ -8,7 +8,7 @@ import click
 
 from robustbench_dml.cli.main import cli
 
-KINDS = ["defenses", "attacks", "datasets", "backbones", "budgets", "optimisers", "protocols"]
+KINDS = ["defenses", "attacks", "datasets", "backbones", "budgets", "solvers", "protocols"]
 
 
 @cli.command("list")

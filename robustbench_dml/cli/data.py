@@ -24,11 +24,11 @@ def status(names: tuple[str, ...], data_root: Path | None, verify: bool, as_json
     """Each data set: found or not, where, images and classes, decoded or not, hash."""
     import json
 
-    from robustbench_dml.datasets.base import Roots
+    from robustbench_dml.datasets.base import DataPaths
     from robustbench_dml.datasets.status import look_at_all
     from robustbench_dml.report.tables import entries_table
 
-    rows = look_at_all(names, Roots(data_root), verify=verify)
+    rows = look_at_all(names, DataPaths(data_root), verify=verify)
     click.echo(json.dumps(rows, indent=1) if as_json else entries_table([_short(row) for row in rows]))
 
 
@@ -51,12 +51,12 @@ def prepare(
 
     Give the same command again after an interruption: it goes on where it was.
     """
-    from robustbench_dml.datasets.base import Order, Roots
+    from robustbench_dml.datasets.base import DataPaths, DownloadRequest
     from robustbench_dml.datasets.status import prepare_dataset
     from robustbench_dml.utils.progress import Progress
 
-    roots = Roots(data_root, cache=not no_cache, progress=Progress(quiet))
-    found = prepare_dataset(name, roots, Order(urls, source))
+    roots = DataPaths(data_root, cache=not no_cache, progress=Progress(quiet))
+    found = prepare_dataset(name, roots, DownloadRequest(urls, source))
     click.echo(found.where)
     if not quiet:
         click.echo(entries(found))

@@ -36,14 +36,14 @@ def evaluate(
     its state dict: safetensors, or a torch file, which is never unpickled freely.
     """
     from robustbench_dml.runs import run as runs
-    from robustbench_dml.runs.external import evaluate_foreign
+    from robustbench_dml.runs.external import evaluate_external
     from robustbench_dml.spec.lookup import find_defense
 
     changes, place = evaluation_changes(shared), place_of(shared)
     if model is not None:
         if dataset is None or backbone is not None or defense is not None:
             raise RbdmlError("--model needs --dataset, and has no --backbone or --defense of this project: change that")
-        outcome = evaluate_foreign(model, checkpoint, place, dataset=dataset, changes=changes, force=shared["force"])
+        outcome = evaluate_external(model, checkpoint, place, dataset=dataset, changes=changes, force=shared["force"])
         _show(outcome, shared)
         return
     if checkpoint is None:

@@ -77,7 +77,7 @@ def baselines(
     """Benign retrieval without training: raw pixels, random weights, published weights."""
     import json
 
-    from robustbench_dml.datasets.base import Roots
+    from robustbench_dml.datasets.base import DataPaths
     from robustbench_dml.evaluation.baselines import untrained
     from robustbench_dml.report.tables import entries_table
     from robustbench_dml.utils.device import pick_device
@@ -91,6 +91,6 @@ def baselines(
         queries=queries,
         seed=seed,
         device=pick_device(device),
-        roots=Roots(data_root, progress=Progress(as_json)),
+        roots=DataPaths(data_root, progress=Progress(as_json)),
     )
     click.echo(json.dumps(rows, indent=1) if as_json else entries_table(rows))

@@ -42,12 +42,12 @@ def check(boards: Path | None, data_root: Path | None, quiet: bool) -> None:
 
     Exits with 1 if there is a problem.
     """
-    from robustbench_dml.datasets.base import Roots
+    from robustbench_dml.datasets.base import DataPaths
     from robustbench_dml.leaderboard.check import check_all
     from robustbench_dml.leaderboard.find import find_leaderboards
     from robustbench_dml.utils.progress import Progress
 
-    found = check_all(find_leaderboards(boards), Roots(data_root, False, True, Progress(quiet=True)))
+    found = check_all(find_leaderboards(boards), DataPaths(data_root, False, True, Progress(quiet=True)))
     for problem in found.problems:
         echo(f"problem: {one_line(problem)}", err=True)
     if not quiet:

@@ -12,7 +12,7 @@ import click
 from robustbench_dml.cli.data import DATA_ROOT
 
 if TYPE_CHECKING:
-    from robustbench_dml.runs.context import Place
+    from robustbench_dml.runs.context import RunContext
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -69,8 +69,8 @@ attack_options = together(
     click.option(
         "--attack-precision", type=PRECISIONS_HERE, help="Of the attack steps; scores are fp32.  [default: fp32]"
     ),
-    click.option("--optimiser", help="`rbdml list optimisers`.  [default: the protocol's]"),
-    click.option("--search", type=Setting(), multiple=True, help="A parameter of the optimiser; repeatable."),
+    click.option("--solver", help="`rbdml list solvers`.  [default: the protocol's]"),
+    click.option("--solver-param", type=Setting(), multiple=True, help="A parameter of the solver; repeatable."),
     click.option("--surrogate", type=click.Path(path_type=Path), help="The checkpoint that attacks transfer from."),
 )
 evaluation_options = together(
@@ -111,7 +111,7 @@ def attack_changes(given: dict[str, Any]) -> dict[str, Any]:
         "steps": given["attack_steps"],
         "seed": given["attack_seed"],
         "precision": precision_here(given["attack_precision"], given["device"]),
-        "optimiser": given["optimiser"],
+        "solver": given["solver"],
         "search": dict(given["search"]) or None,
         "surrogate": given["surrogate"],
     }
@@ -148,17 +148,17 @@ def evaluation_changes(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def place_of(given: dict[str, Any], weights: Path | None = None) -> Place:
+def place_of(given: dict[str, Any], weights: Path | None = None) -> RunContext:
     """Where and on what, from `place_options` (or only `data_options`)."""
-    from robustbench_dml.datasets.base import Roots
-    from robustbench_dml.runs.context import Place
+    from robustbench_dml.datasets.base import DataPaths
+    from robustbench_dml.runs.context import RunContext
     from robustbench_dml.utils.device import pick_device
     from robustbench_dml.utils.progress import Progress
 
     progress = Progress(given["quiet"] or given["as_json"])
-    return Place(
+    return RunContext(
         out=given["out"],
-        roots=Roots(given["data_root"], given["download"], not given["no_cache"], progress),
+        roots=DataPaths(given["data_root"], given["download"], not given["no_cache"], progress),
         device=pick_device(given["device"]),
         batch_size=given.get("batch_size", 1),
         progress=progress,

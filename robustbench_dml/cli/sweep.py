@@ -25,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # Settings of `rbdml run` that can be given several times: the values are multiplied out.
 TYPES: dict[str, Any] = {
     **dict.fromkeys(("defense", "dataset", "backbone", "budget", "sampler", "weights"), str),
-    **dict.fromkeys(("protocol", "optimiser", "surrogate"), str),
+    **dict.fromkeys(("protocol", "solver", "surrogate"), str),
     **dict.fromkeys(("seed", "eta", "pairs", "queries", "attack-steps", "attack-seed"), int),
     **dict.fromkeys(("lr", "weight-decay"), float),
     **dict.fromkeys(("eps", "alpha", "attack-eps", "attack-alpha"), Fraction()),
@@ -206,7 +206,7 @@ def _engine(planned: Sweep, given: dict[str, Any]) -> Engine:
 
 def _trials(planned: Sweep) -> Trials:
     """Measures how fast runs are here."""
-    from robustbench_dml.datasets.base import Dataset, Roots
+    from robustbench_dml.datasets.base import DataPaths, Dataset
     from robustbench_dml.datasets.status import load_dataset
     from robustbench_dml.runs.sweeps.trial import Trials
     from robustbench_dml.utils.device import pick_device
@@ -216,7 +216,7 @@ def _trials(planned: Sweep) -> Trials:
     root = None if where.data_root is None else Path(where.data_root)
 
     def load(name: str) -> Dataset:
-        return load_dataset(name, Roots(root, where.download, not where.no_cache, Progress(quiet=True)))
+        return load_dataset(name, DataPaths(root, where.download, not where.no_cache, Progress(quiet=True)))
 
     return Trials(load, device=pick_device(where.device), batch_size=where.batch_size or 128)
 

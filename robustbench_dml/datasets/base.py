@@ -113,7 +113,7 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class Roots:
+class DataPaths:
     """Where data may lie and how it is had.
 
     Attributes:
@@ -158,7 +158,7 @@ def expanded(path: str | Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Found:
+class DatasetStatus:
     """A data set on this machine.
 
     Attributes:
@@ -177,7 +177,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Order:
+class DownloadRequest:
     """What `rbdml data prepare` was asked for.
 
     Attributes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from robustbench_dml.datasets.base import Dataset, Order, Roots
+from robustbench_dml.datasets.base import DataPaths, Dataset, DownloadRequest
 from robustbench_dml.datasets.listed import Listing, load_listed, look_at_listed, split_by_number
 from robustbench_dml.datasets.lists import find_folder, inside, not_here
 from robustbench_dml.datasets.matlab import read_pairs
@@ -44,13 +44,13 @@ FILES = (
 )
 
 
-def locate(roots: Roots) -> Path | None:
+def locate(roots: DataPaths) -> Path | None:
     """The folder that holds the annotations, in either layout."""
     places = (".", "cars", "cars196", "cars/cars196", "CARS196", "cars/CARS196", "stanford_cars", "cars/stanford_cars")
     return find_folder(roots, places, (ANNOTATIONS, *DEVKIT[0][1]))
 
 
-def read(roots: Roots) -> Listing:
+def read(roots: DataPaths) -> Listing:
     """The zero-shot split by class number, over all images of the set.
 
     Raises:
@@ -78,12 +78,12 @@ def _annotations(path: Path, field: str, *, prefix: str) -> list[tuple[str, int]
     return [(inside(prefix + name, path), label) for name, label in found]
 
 
-def load(roots: Roots) -> Dataset:
+def load(roots: DataPaths) -> Dataset:
     """Cars-196: 8,054 training and 8,131 test images."""
     return load_listed("cars", read, roots)
 
 
-def prepare(roots: Roots, order: Order) -> Path:
+def prepare(roots: DataPaths, order: DownloadRequest) -> Path:
     """Get the set."""
     return prepare_files("cars", FILES, roots, order, locate=locate)
 

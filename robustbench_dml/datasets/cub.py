@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from robustbench_dml.datasets.base import Dataset, Order, Roots
+from robustbench_dml.datasets.base import DataPaths, Dataset, DownloadRequest
 from robustbench_dml.datasets.listed import Listing, load_listed, look_at_listed, split_by_number
 from robustbench_dml.datasets.lists import find_folder, inside, not_here, read_table, whole_number
 from robustbench_dml.datasets.prepare import RemoteFile, prepare_files
@@ -26,12 +26,12 @@ FILES = (
 )
 
 
-def locate(roots: Roots) -> Path | None:
+def locate(roots: DataPaths) -> Path | None:
     """The folder that holds `images.txt`."""
     return find_folder(roots, (".", FOLDER, "cub", f"cub/{FOLDER}"), (LIST,))
 
 
-def read(roots: Roots) -> Listing:
+def read(roots: DataPaths) -> Listing:
     """The zero-shot split by class number.
 
     Raises:
@@ -50,12 +50,12 @@ def read(roots: Roots) -> Listing:
     return Listing(train, test, origin=folder / LIST)
 
 
-def load(roots: Roots) -> Dataset:
+def load(roots: DataPaths) -> Dataset:
     """CUB-200-2011: 5,864 training and 5,924 test images."""
     return load_listed("cub", read, roots)
 
 
-def prepare(roots: Roots, order: Order) -> Path:
+def prepare(roots: DataPaths, order: DownloadRequest) -> Path:
     """Get the set."""
     return prepare_files("cub", FILES, roots, order, locate=locate)
 

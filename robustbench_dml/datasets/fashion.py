@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robustbench_dml.datasets.base import Dataset, Found, Roots
+from robustbench_dml.datasets.base import DataPaths, Dataset, DatasetStatus
 from robustbench_dml.datasets.idx import (
     TEST_IMAGES,
     TEST_LABELS,
@@ -55,12 +55,12 @@ FASHION_MNIST = IdxSet(
 )
 
 
-def load_fashion_mini(_: Roots) -> Dataset:
+def load_fashion_mini(_: DataPaths) -> Dataset:
     """The embedded subset: 6,000 training and 1,500 test images (see fashion_mini/README.md)."""
     return load_idx("fashion-mini", EMBEDDED, FASHION_MINI, remedy="by installing the package again")
 
 
-def look_at_fashion_mini(roots: Roots, *, verify: bool = False) -> Found:
+def look_at_fashion_mini(roots: DataPaths, *, verify: bool = False) -> DatasetStatus:
     """The embedded files are always checked."""
     del verify
     return look_at_idx(EMBEDDED, load_fashion_mini(roots))

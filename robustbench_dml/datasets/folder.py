@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from robustbench_dml.datasets.base import Dataset, Roots, expanded
+from robustbench_dml.datasets.base import DataPaths, Dataset, expanded
 from robustbench_dml.datasets.images import ImageList
 from robustbench_dml.datasets.listed import Listing, image_list, load_listed, look_at_listed
 from robustbench_dml.spec.registry import DATASETS, DatasetInfo, Scheme
@@ -14,7 +14,7 @@ from robustbench_dml.utils.errors import RbdmlError
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
 
 
-def read(folder: Path, _: Roots | None = None) -> Listing:
+def read(folder: Path, _: DataPaths | None = None) -> Listing:
     """Lists of a folder whose sub-folders are classes.
 
     The first half of the classes, by name, is for training and the rest for testing; unless the folder holds
@@ -69,7 +69,7 @@ def info_of(text: str) -> DatasetInfo:
     name = f"folder:{folder}"
     listing = read(folder)
 
-    def load(roots: Roots) -> Dataset:
+    def load(roots: DataPaths) -> Dataset:
         return load_listed(name, partial(read, folder), roots)
 
     return DatasetInfo(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_dml.datasets.base import Dataset, Found, Order, Roots, Split
+from robustbench_dml.datasets.base import DataPaths, Dataset, DatasetStatus, DownloadRequest, Split
 from robustbench_dml.datasets.prepare import RemoteFile, prepare_files
 from robustbench_dml.utils.errors import MissingDataError, RbdmlError
 
@@ -49,7 +49,7 @@ class IdxSet:
     folders: tuple[str, ...] = ()
     system: tuple[Path, str] | None = None
 
-    def locate(self, roots: Roots) -> Path | None:
+    def locate(self, roots: DataPaths) -> Path | None:
         """The folder with the four files: a data folder, a folder of the set in it, or the system's."""
         inside = (".", *self.folders, self.name, f"{self.title}/raw")
         candidates = [root / part for root in roots.folders for part in inside]
@@ -57,7 +57,7 @@ class IdxSet:
             candidates.append(self.system[0])
         return next((folder for folder in candidates if has_files(folder)), None)
 
-    def find(self, roots: Roots) -> Path:
+    def find(self, roots: DataPaths) -> Path:
         """The same.
 
         Raises:
@@ -72,17 +72,17 @@ class IdxSet:
             f"--data-root or $RBDML_DATA, or {system}`rbdml data prepare {self.name}`"
         )
 
-    def load(self, roots: Roots) -> Dataset:
+    def load(self, roots: DataPaths) -> Dataset:
         """Read and check it."""
         remedy = f"or remove the file and use `rbdml data prepare {self.name}`"
         return load_idx(self.name, self.find(roots), self.hashes, remedy=remedy)
 
-    def look(self, roots: Roots, *, verify: bool = False) -> Found:
+    def look(self, roots: DataPaths, *, verify: bool = False) -> DatasetStatus:
         """What there is; the files are small, so they are always checked."""
         del verify
         return look_at_idx(self.find(roots), self.load(roots))
 
-    def prepare(self, roots: Roots, order: Order) -> Path:
+    def prepare(self, roots: DataPaths, order: DownloadRequest) -> Path:
         """Download the four files, or take them from a folder."""
         files = [
             RemoteFile(f"{file}.gz", tuple(f"{server}{file}.gz" for server in self.servers), self.archives[file])
@@ -92,10 +92,10 @@ class IdxSet:
         return prepare_files(self.name, files, roots, order, locate=self.locate)
 
 
-def look_at_idx(folder: Path, data: Dataset) -> Found:
+def look_at_idx(folder: Path, data: Dataset) -> DatasetStatus:
     """What `rbdml data status` tells of a set that was just loaded."""
     train, test = ((len(split), len(torch.unique(split.labels))) for split in (data.train, data.test))
-    return Found(folder, train, test, "in memory", data.hashes)
+    return DatasetStatus(folder, train, test, "in memory", data.hashes)
 
 
 def has_files(folder: Path) -> bool:

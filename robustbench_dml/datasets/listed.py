@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from robustbench_dml.datasets.base import Dataset, Found, Images, Roots, Split
+from robustbench_dml.datasets.base import DataPaths, Dataset, DatasetStatus, Images, Split
 from robustbench_dml.datasets.cache import PixelCache, check_room
 from robustbench_dml.datasets.images import ImageFiles, ImageList
 from robustbench_dml.spec.registry import DATASETS, DatasetInfo
@@ -28,8 +28,8 @@ class Listing:
 
 def load_listed(
     name: str,
-    read: Callable[[Roots], Listing],
-    roots: Roots,
+    read: Callable[[DataPaths], Listing],
+    roots: DataPaths,
     *,
     stored: int = STORED,
     seen: int = SEEN,
@@ -62,8 +62,8 @@ def load_listed(
 
 
 def look_at_listed(
-    name: str, read: Callable[[Roots], Listing], roots: Roots, *, stored: int = STORED, verify: bool = False
-) -> Found:
+    name: str, read: Callable[[DataPaths], Listing], roots: DataPaths, *, stored: int = STORED, verify: bool = False
+) -> DatasetStatus:
     """What `rbdml data status` tells of a listed set; with `verify` the kept pixels are read again.
 
     Raises:
@@ -84,7 +84,7 @@ def look_at_listed(
             states[-1] = "in part"
     decoded = states[0] if states[0] == states[1] else "in part"
     train, test = ((len(images), images.classes) for images in (listing.train, listing.test))
-    return Found(listing.train.root, train, test, decoded, hashes)
+    return DatasetStatus(listing.train.root, train, test, decoded, hashes)
 
 
 def check_counts(listing: Listing, info: DatasetInfo) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from robustbench_dml.datasets.base import Roots
+from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.utils.errors import MissingDataError, RbdmlError
 from robustbench_dml.utils.files import read_at_most
 
@@ -61,7 +61,7 @@ def inside(text: str, path: Path) -> str:
     return text
 
 
-def find_folder(roots: Roots, places: Iterable[str], needed: Sequence[str]) -> Path | None:
+def find_folder(roots: DataPaths, places: Iterable[str], needed: Sequence[str]) -> Path | None:
     """The first folder `root/place` that holds one of the needed files."""
     for root in roots.folders:
         for place in places:
@@ -70,7 +70,7 @@ def find_folder(roots: Roots, places: Iterable[str], needed: Sequence[str]) -> P
     return None
 
 
-def not_here(name: str, roots: Roots, file: str) -> MissingDataError:
+def not_here(name: str, roots: DataPaths, file: str) -> MissingDataError:
     """What to say of a set that is nowhere."""
     looked = ", ".join(str(folder) for folder in roots.folders)
     return MissingDataError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustbench_dml.datasets.archives import extract, is_archive
-from robustbench_dml.datasets.base import Order, Roots
+from robustbench_dml.datasets.base import DataPaths, DownloadRequest
 from robustbench_dml.utils.download import download
 from robustbench_dml.utils.errors import RbdmlError
 
@@ -27,7 +27,7 @@ class RemoteFile:
     urls: tuple[str, ...]
     digest: str
 
-    def urls_for(self, order: Order, *, alone: bool) -> Sequence[str]:
+    def urls_for(self, order: DownloadRequest, *, alone: bool) -> Sequence[str]:
         """Where to get it: the mirrors that the user named, else the known servers.
 
         A mirror is the address of the file itself, or of the folder that holds it (with a / at its end, or where
@@ -41,10 +41,10 @@ class RemoteFile:
 def prepare_files(
     name: str,
     files: Sequence[RemoteFile],
-    roots: Roots,
-    order: Order,
+    roots: DataPaths,
+    order: DownloadRequest,
     *,
-    locate: Callable[[Roots], Path | None],
+    locate: Callable[[DataPaths], Path | None],
 ) -> Path:
     """Put a data set below the first data folder, as `<folder>/<name>/`.
 
@@ -68,7 +68,7 @@ def prepare_files(
     if there is None and target.is_dir() and any(target.iterdir()):
         raise RbdmlError(f"{target}: holds something that is not '{name}': remove it, or name another --data-root")
     if there is not None:
-        if order != Order():
+        if order != DownloadRequest():
             roots.progress.say(f"'{name}' is in {there} already and is taken from there: remove it to replace it")
         return there
     try:
@@ -97,9 +97,9 @@ def prepare_files(
 _DOWNLOADS = ".downloads"
 
 
-def _below(folder: Path, locate: Callable[[Roots], Path | None]) -> Path | None:
+def _below(folder: Path, locate: Callable[[DataPaths], Path | None]) -> Path | None:
     """Where the set lies in this folder, whatever the other data folders hold."""
-    there = locate(Roots(folder))
+    there = locate(DataPaths(folder))
     return there if there is not None and there.is_relative_to(folder) else None
 
 
@@ -123,7 +123,7 @@ def _given(name: str, source: Path, files: Sequence[RemoteFile]) -> list[Path]:
     return [source]
 
 
-def _downloaded(name: str, files: Sequence[RemoteFile], roots: Roots, order: Order) -> list[Path]:
+def _downloaded(name: str, files: Sequence[RemoteFile], roots: DataPaths, order: DownloadRequest) -> list[Path]:
     folder = roots.folders[0] / _DOWNLOADS / name
     folder.mkdir(parents=True, exist_ok=True)
     return [
@@ -144,7 +144,7 @@ def _link(target: Path, there: Path) -> Path:
     return target
 
 
-def _unpack(paths: Sequence[Path], target: Path, roots: Roots) -> None:
+def _unpack(paths: Sequence[Path], target: Path, roots: DataPaths) -> None:
     """Unpack all archives beside each other, then put the folder in its place."""
     building = target.with_name(f".{target.name}.new")
     shutil.rmtree(building, ignore_errors=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from robustbench_dml.datasets.base import Dataset, Order, Roots
+from robustbench_dml.datasets.base import DataPaths, Dataset, DownloadRequest
 from robustbench_dml.datasets.images import ImageList
 from robustbench_dml.datasets.listed import Listing, image_list, load_listed, look_at_listed
 from robustbench_dml.datasets.lists import find_folder, inside, not_here, read_table, whole_number
@@ -28,12 +28,12 @@ FILES = (
 )
 
 
-def locate(roots: Roots) -> Path | None:
+def locate(roots: DataPaths) -> Path | None:
     """The folder that holds `Ebay_train.txt`."""
     return find_folder(roots, (".", FOLDER, "sop", f"sop/{FOLDER}"), (TRAIN_LIST,))
 
 
-def read(roots: Roots) -> Listing:
+def read(roots: DataPaths) -> Listing:
     """The official split, which is zero-shot.
 
     Raises:
@@ -52,12 +52,12 @@ def _read_list(folder: Path, name: str) -> ImageList:
     return image_list(folder, [(inside(row[3], path), whole_number(row[1], path)) for row in rows])
 
 
-def load(roots: Roots) -> Dataset:
+def load(roots: DataPaths) -> Dataset:
     """Stanford Online Products: 59,551 training and 60,502 test images."""
     return load_listed("sop", read, roots)
 
 
-def prepare(roots: Roots, order: Order) -> Path:
+def prepare(roots: DataPaths, order: DownloadRequest) -> Path:
     """Get the set."""
     return prepare_files("sop", FILES, roots, order, locate=locate)
 

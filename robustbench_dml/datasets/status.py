@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustbench_dml.datasets.base import Dataset, Found, Order, Roots
+from robustbench_dml.datasets.base import DataPaths, Dataset, DatasetStatus, DownloadRequest
 from robustbench_dml.spec.registry import DATASETS, DatasetInfo
 from robustbench_dml.utils.errors import MissingDataError, RbdmlError
 from robustbench_dml.utils.locks import alone
 
 
-def look_at_all(names: Sequence[str], roots: Roots, *, verify: bool = False) -> list[dict[str, str]]:
+def look_at_all(names: Sequence[str], roots: DataPaths, *, verify: bool = False) -> list[dict[str, str]]:
     """A row for each named data set, or for every registered one.
 
     Raises:
@@ -41,15 +41,15 @@ def look_at_all(names: Sequence[str], roots: Roots, *, verify: bool = False) -> 
     return rows
 
 
-def prepare_dataset(name: str, roots: Roots, order: Order) -> Found:
+def prepare_dataset(name: str, roots: DataPaths, order: DownloadRequest) -> DatasetStatus:
     """Get a data set where it is not here, check it, and decode it.
 
     Raises:
         RbdmlError: it cannot be had, or what there is is not whole.
     """
     info = DATASETS.get(name)
-    here = order == Order() and _is_here(name, roots)
-    if info.prepare is None and order != Order():
+    here = order == DownloadRequest() and _is_here(name, roots)
+    if info.prepare is None and order != DownloadRequest():
         raise RbdmlError(f"'{name}' is not to be had from elsewhere: leave --from and --url out")
     if info.prepare is not None and not here:
         get(info, roots, order)
@@ -58,7 +58,7 @@ def prepare_dataset(name: str, roots: Roots, order: Order) -> Found:
     return info.look(roots)
 
 
-def get(info: DatasetInfo, roots: Roots, order: Order) -> None:
+def get(info: DatasetInfo, roots: DataPaths, order: DownloadRequest) -> None:
     """Let a data set be got by this process alone; one that waited finds it there.
 
     Raises:
@@ -69,7 +69,7 @@ def get(info: DatasetInfo, roots: Roots, order: Order) -> None:
     lock = roots.folders[0] / f".{info.name.replace(':', '-')}.lock"
     try:
         with alone(lock, info.name, roots.progress):
-            if order == Order() and _is_here(info.name, roots):
+            if order == DownloadRequest() and _is_here(info.name, roots):
                 return
             info.prepare(roots, order)
     except OSError as error:
@@ -78,7 +78,7 @@ def get(info: DatasetInfo, roots: Roots, order: Order) -> None:
         ) from None
 
 
-def _is_here(name: str, roots: Roots) -> bool:
+def _is_here(name: str, roots: DataPaths) -> bool:
     try:
         DATASETS.get(name).look(roots)
     except MissingDataError:
@@ -90,14 +90,14 @@ def _count(part: tuple[int, int]) -> str:
     return f"{part[0]:,} of {part[1]:,}"
 
 
-def _hashes(found: Found) -> str:
+def _hashes(found: DatasetStatus) -> str:
     short = {"train-images-idx3-ubyte": "train", "t10k-images-idx3-ubyte": "test"}
     return " ".join(
         f"{short.get(part, part)}:{digest}" for part, digest in found.hashes.items() if "labels" not in part
     )
 
 
-def load_dataset(name: str, roots: Roots) -> Dataset:
+def load_dataset(name: str, roots: DataPaths) -> Dataset:
     """The data set of that name; what a user should know about this copy is said."""
     info = DATASETS.get(name)
     try:
@@ -105,7 +105,7 @@ def load_dataset(name: str, roots: Roots) -> Dataset:
     except MissingDataError:
         if not roots.download:
             raise
-        get(info, roots, Order())
+        get(info, roots, DownloadRequest())
         dataset = info.load(roots)
     for note in dataset.notes:
         roots.progress.say(f"{name}: {note}")

@@ -1,6 +1,6 @@
 """The contract of an attack: what a file under `attacks/` fills in, over embeddings and never over images.
 
-The optimiser is a parameter of the evaluation, so an attack has no line about steps or gradients.
+The solver is a parameter of the evaluation, so an attack has no line about steps or gradients.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from robustbench_dml.retrieval.gallery import Block, Gallery, Items
 from robustbench_dml.utils.errors import RbdmlError
 
 if TYPE_CHECKING:
-    from robustbench_dml.evaluation.context import Arena
+    from robustbench_dml.evaluation.context import AttackContext
 
 __all__ = ["Attack", "Block", "Column", "Draws", "Gallery", "Items", "random_near", "random_others", "recall_column"]
 
@@ -27,7 +27,7 @@ Draws = Callable[[int], Tensor]
 class Attack(ABC):
     """Moves the embedding of one image to where it does harm."""
 
-    searches_with: ClassVar[str | None] = None  # the one optimiser that it works with; None: any
+    requires_solver: ClassVar[str | None] = None  # the one solver that it works with; None: any
 
     of_candidate: ClassVar[bool] = False  # the image is a candidate in its targets' lists; otherwise a query
 
@@ -39,8 +39,8 @@ class Attack(ABC):
     def objective(self, embeddings: Tensor, block: Block) -> Tensor:
         """(B, D) attacked embeddings -> (B,), to be minimised by the attacker."""
 
-    def run(self, arena: Arena, name: str, items: Items) -> dict[str, Tensor]:
-        """(B,) scores of some images under the evaluation's optimiser; an ensemble of attacks does it its own way.
+    def run(self, arena: AttackContext, name: str, items: Items) -> dict[str, Tensor]:
+        """(B,) scores of some images under the evaluation's solver; an ensemble of attacks does it its own way.
 
         What is returned beside the columns is kept per query and stands in no table.
         """

@@ -16,10 +16,10 @@ from robustbench_dml.utils.tensors import read_tensors, tensors_hash, write_tens
 
 PARTS_FILE = "evaluation.safetensors"
 
-Found = dict[str, Tensor]
+DatasetStatus = dict[str, Tensor]
 
 
-class Parts:
+class AttackCache:
     """The values of every attack on every block of queries that is done; as a context, kept whatever happens."""
 
     def __init__(self, path: Path | None = None, *, of: str = "", every: float = 300) -> None:
@@ -32,7 +32,7 @@ class Parts:
         """
         self._path, self._every, self._written, self._more = _own(path), every, time.monotonic(), False
         self._key = hashlib.sha256(of.encode()).hexdigest()
-        self._tensors: Found = {}
+        self._tensors: DatasetStatus = {}
         for kept in [] if path is None else parts_files(path):
             self._take_up(kept)
 
@@ -42,13 +42,13 @@ class Parts:
     def __exit__(self, *_: object) -> None:
         self.write()  # whatever ends the work, and whatever becomes of what follows it
 
-    def get(self, attack: str, rows: Tensor) -> Found | None:
+    def get(self, attack: str, rows: Tensor) -> DatasetStatus | None:
         """(B,) values by column of an attack on these rows, if they are known."""
         prefix = _prefix(attack, rows)
         found = {name.removeprefix(prefix): one for name, one in self._tensors.items() if name.startswith(prefix)}
         return found or None
 
-    def add(self, attack: str, rows: Tensor, values: Mapping[str, Tensor]) -> Found:
+    def add(self, attack: str, rows: Tensor, values: Mapping[str, Tensor]) -> DatasetStatus:
         """Remember values, and write everything where the last writing is long ago; returns them on the CPU."""
         found = {column: one.to("cpu", copy=True) for column, one in values.items()}  # columns may share memory
         self._tensors |= {f"{_prefix(attack, rows)}{column}": one for column, one in found.items()}

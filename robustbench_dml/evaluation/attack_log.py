@@ -10,7 +10,7 @@ from time import monotonic
 import torch
 from torch import Tensor
 
-from robustbench_dml.evaluation.attack_cache import Found, Parts
+from robustbench_dml.evaluation.attack_cache import AttackCache, DatasetStatus
 from robustbench_dml.spec.registry import ATTACKS
 from robustbench_dml.utils import distributed as team
 from robustbench_dml.utils.runlog import RunLog
@@ -18,14 +18,14 @@ from robustbench_dml.utils.runlog import RunLog
 EVERY = 5.0  # seconds between two lines on how far the attacks are
 
 
-class LoggedParts(Parts):
+class LoggedCache(AttackCache):
     """What an evaluation has found, which tells the log of each attack and, in between, how far they are."""
 
     def __init__(self, log: RunLog, path: Path, *, of: str, every: float) -> None:
         """
         Args:
             log: where to.
-            path: as in `Parts`.
+            path: as in `AttackCache`.
             of: likewise.
             every: likewise.
         """
@@ -50,8 +50,8 @@ class LoggedParts(Parts):
                 values=_published(name, columns),
             )
 
-    def get(self, attack: str, rows: Tensor) -> Found | None:
-        """See `Parts`."""
+    def get(self, attack: str, rows: Tensor) -> DatasetStatus | None:
+        """See `AttackCache`."""
         found = super().get(attack, rows)
         self._asked = monotonic()
         if found is not None:
@@ -59,8 +59,8 @@ class LoggedParts(Parts):
             self._remember(attack, found)
         return found
 
-    def add(self, attack: str, rows: Tensor, values: Mapping[str, Tensor]) -> Found:
-        """See `Parts`. What lies between asking for values and adding them is the attack."""
+    def add(self, attack: str, rows: Tensor, values: Mapping[str, Tensor]) -> DatasetStatus:
+        """See `AttackCache`. What lies between asking for values and adding them is the attack."""
         found = super().add(attack, rows, values)
         now = monotonic()
         self._seconds[attack] += now - self._asked
@@ -70,7 +70,7 @@ class LoggedParts(Parts):
             self._log.write("attacking", attack=attack, queries=_count(self._values[attack]))
         return found
 
-    def _remember(self, attack: str, values: Found) -> None:
+    def _remember(self, attack: str, values: DatasetStatus) -> None:
         columns = self._values.setdefault(attack, {})
         for column, one in values.items():
             columns.setdefault(column, []).append(one)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustbench_dml.datasets.base import Dataset, Roots
+from robustbench_dml.datasets.base import DataPaths, Dataset
 from robustbench_dml.datasets.status import load_dataset
 from robustbench_dml.evaluation.context import embed
 from robustbench_dml.evaluation.evaluate import choose_queries
@@ -48,7 +48,7 @@ def untrained(
     queries: int | None = None,
     seed: int = 0,
     device: torch.device,
-    roots: Roots,
+    roots: DataPaths,
 ) -> list[Row]:
     """Benign retrieval on the test images by raw pixels, by random weights, and by published weights as they are.
 

@@ -15,8 +15,8 @@ from robustbench_dml.datasets.prefetch import expect, read_ahead
 from robustbench_dml.evaluation.attack import Attack
 from robustbench_dml.models.wrappers import InBfloat16, InOwnPrecision
 from robustbench_dml.retrieval.gallery import Block, Gallery, Items
-from robustbench_dml.solvers.base import Optimiser, Problem
-from robustbench_dml.spec.registry import OPTIMISERS
+from robustbench_dml.solvers.base import Problem, Solver
+from robustbench_dml.spec.registry import SOLVERS
 from robustbench_dml.spec.schema import Evaluation
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.memory import keep_freed_memory
@@ -27,7 +27,7 @@ GALLERY_BLOCK = 256  # fixed, so that the benign embeddings do not depend on --b
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arena:
+class AttackContext:
     """A model under one evaluation.
 
     Attributes:
@@ -44,20 +44,20 @@ class Arena:
     gallery: Gallery
     evaluation: Evaluation
     dataset: str
-    surrogate: Arena | None = None
+    surrogate: AttackContext | None = None
 
     @cached_property
-    def optimiser(self) -> Optimiser:
+    def solver(self) -> Solver:
         """The evaluation's own."""
-        search = self.evaluation.search
-        return OPTIMISERS.get(search.optimiser).cls(**search.params)
+        search = self.evaluation.solver
+        return SOLVERS.get(search.name).cls(**search.params)
 
     @cached_property
     def stepping(self) -> nn.Module:
         """The model in the precision of the attack steps."""
         return self.model if self.evaluation.precision == "fp32" else InBfloat16(self.model)
 
-    def changed(self, **evaluation: object) -> Arena:
+    def changed(self, **evaluation: object) -> AttackContext:
         """The same with other settings, for a surrogate, too."""
         surrogate = None if self.surrogate is None else self.surrogate.changed(**evaluation)
         return replace(self, evaluation=self.evaluation.model_copy(update=evaluation), surrogate=surrogate)
@@ -76,7 +76,7 @@ class Arena:
         *,
         watch: Callable[[Tensor, Tensor], None] | None = None,
     ) -> Problem:
-        """An attack on a block, as optimisers see it."""
+        """An attack on a block, as solvers see it."""
         surrogate = self.surrogate
         whole = torch.arange(len(block), device=block.items.device)
 
@@ -113,23 +113,23 @@ class Arena:
         return embeddings
 
     def attack(self, attack: Attack, name: str, items: Items) -> dict[str, Tensor]:
-        """(B,) score of each column of an attack under the evaluation's optimiser."""
+        """(B,) score of each column of an attack under the evaluation's solver."""
         block = self.block(attack, name, items)
         problem = self.problem(attack, name, block)
         with torch.no_grad():
-            moved = self.optimiser.run(problem)
+            moved = self.solver.run(problem)
         return attack.score(self.embed(moved, problem.images, block), block)
 
 
-def arena_of(
+def make_context(
     model: nn.Module,
     split: Split,
     *,
     evaluation: Evaluation,
     dataset: str,
     device: torch.device,
-    surrogate: Arena | None = None,
-) -> Arena:
+    surrogate: AttackContext | None = None,
+) -> AttackContext:
     """Embed the gallery and put everything together.
 
     Raises:
@@ -140,7 +140,9 @@ def arena_of(
     model = InOwnPrecision(model.to(device)).eval()
     gallery = Gallery(embed(model, split, device=device), split.labels)
     _check_unit(gallery.embeddings, tolerance=1e-3 if model.dtype.itemsize >= 4 else 2e-2)
-    return Arena(model=model, split=split, gallery=gallery, evaluation=evaluation, dataset=dataset, surrogate=surrogate)
+    return AttackContext(
+        model=model, split=split, gallery=gallery, evaluation=evaluation, dataset=dataset, surrogate=surrogate
+    )
 
 
 @torch.no_grad()

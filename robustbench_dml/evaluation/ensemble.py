@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from robustbench_dml.evaluation.attack import Attack, Block, Items
-from robustbench_dml.evaluation.context import Arena
-from robustbench_dml.solvers.base import Optimiser, Problem, Restarting
+from robustbench_dml.evaluation.context import AttackContext
+from robustbench_dml.solvers.base import Problem, Restarting, Solver
 from robustbench_dml.solvers.ensemble import Ensemble
 from robustbench_dml.utils.errors import RbdmlError
 
@@ -24,19 +24,19 @@ class Stage:
     Attributes:
         name: by which its targets and its randomness are drawn: those of the attack of that name run by itself.
         attack: what it wants.
-        optimiser: how it searches.
+        solver: how it searches.
         longer: with the ensemble's number of steps instead of the evaluation's.
     """
 
     name: str
     attack: Attack
-    optimiser: Optimiser
+    solver: Solver
     longer: bool = False
 
 
 @dataclass(kw_only=True)
-class Restart(Optimiser):
-    """One restart of an optimiser: its ends are judged one by one."""
+class Restart(Solver):
+    """One restart of a solver: its ends are judged one by one."""
 
     of: Restarting
     number: int
@@ -48,7 +48,7 @@ class Restart(Optimiser):
 class WorstCase(Attack):
     """An ensemble. The value of an item is the lowest that any stage reached; 0 cannot be made worse."""
 
-    searches_with = "ensemble"
+    requires_solver = "ensemble"
 
     value_column: ClassVar[str]
     drawn_as: ClassVar[str]  # its targets are those of the attack of this name
@@ -71,9 +71,9 @@ class WorstCase(Attack):
     def score(self, embeddings: Tensor, block: Block) -> dict[str, Tensor]:
         return self.columns_of(self.value(embeddings, block))
 
-    def run(self, arena: Arena, name: str, items: Items) -> dict[str, Tensor]:
+    def run(self, arena: AttackContext, name: str, items: Items) -> dict[str, Tensor]:
         """The columns, and for each item the number of the stage that reached its value (-1: none did)."""
-        ensemble = arena.optimiser
+        ensemble = arena.solver
         assert isinstance(ensemble, Ensemble)
         judged = arena.block(self, self.drawn_as, items)
         lowest = self.value(judged.own, judged)
@@ -86,7 +86,7 @@ class WorstCase(Attack):
             if stage.name not in blocks:
                 blocks[stage.name] = arena.block(stage.attack, stage.name, items)
             problem = arena.problem(stage.attack, stage.name, blocks[stage.name]).take(alive)
-            moved = stage.optimiser.run(ensemble.longer(problem) if stage.longer else problem)
+            moved = stage.solver.run(ensemble.longer(problem) if stage.longer else problem)
             left = judged.take(alive)
             values = self.value(arena.embed(moved, problem.images, left), left)
             broken_by[alive] = torch.where(values < lowest[alive], number, broken_by[alive])

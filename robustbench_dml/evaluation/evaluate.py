@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_dml.datasets.base import Dataset
-from robustbench_dml.evaluation.attack_cache import Parts
-from robustbench_dml.evaluation.context import Arena, arena_of
+from robustbench_dml.evaluation.attack_cache import AttackCache
+from robustbench_dml.evaluation.context import AttackContext, make_context
 from robustbench_dml.evaluation.diagnostics import Finding, Findings, check_model
 from robustbench_dml.retrieval.gallery import Items
 from robustbench_dml.retrieval.metrics import Clusters, class_clusters, retrieval_scores
@@ -59,7 +59,7 @@ def evaluate_model(
     batch_size: int = 128,
     surrogate: nn.Module | None = None,
     progress: Progress | None = None,
-    parts: Parts | None = None,
+    parts: AttackCache | None = None,
 ) -> Evaluated:
     """Benign metrics and every attack of the protocol on a model.
 
@@ -113,18 +113,18 @@ def enter(
     *,
     device: torch.device,
     surrogate: nn.Module | None = None,
-) -> Arena:
+) -> AttackContext:
     """A model and the gallery of a data set under an evaluation; arguments as in `evaluate_model`.
 
     Raises:
         RbdmlError: embeddings that are not finite unit vectors.
     """
     split = dataset.test.to(device)
-    place = partial(arena_of, split=split, evaluation=evaluation, dataset=dataset.name, device=device)
+    place = partial(make_context, split=split, evaluation=evaluation, dataset=dataset.name, device=device)
     return place(model, surrogate=None if surrogate is None else place(surrogate))
 
 
-def benign_values(arena: Arena, queries: Tensor) -> dict[str, Tensor]:
+def benign_values(arena: AttackContext, queries: Tensor) -> dict[str, Tensor]:
     """(Q,) R@1, R@2, mAP and mAP@R of these rows of the gallery, as fractions, on the CPU."""
     labels = arena.split.labels
     found = retrieval_scores(arena.gallery.embeddings, labels, queries.to(labels.device))
@@ -132,12 +132,12 @@ def benign_values(arena: Arena, queries: Tensor) -> dict[str, Tensor]:
 
 
 def attacked_values(
-    arena: Arena,
+    arena: AttackContext,
     queries: Tensor,
     *,
     batch_size: int = 128,
     progress: Progress | None = None,
-    parts: Parts | None = None,
+    parts: AttackCache | None = None,
 ) -> dict[str, Tensor]:
     """Attack some queries in every way of the evaluation; what attacks on the same images share is made once.
 
@@ -153,7 +153,7 @@ def attacked_values(
     Returns:
         (Q,) of every column, as fractions, and what attacks keep beside their columns; on the CPU.
     """
-    evaluation, parts = arena.evaluation, parts or Parts()
+    evaluation, parts = arena.evaluation, parts or AttackCache()
     names = (*protocol_named(evaluation.protocol).attacks, *evaluation.also)
     found: dict[tuple[int, str], dict[str, Tensor]] = {}
     total, unchanged = len(queries) * len(names) / team.size(), weights_unchanged(arena.split.labels.device)
@@ -182,7 +182,7 @@ def _bar(progress: Progress | None, total: float) -> AbstractContextManager[Bar]
     return (progress or Progress(quiet=True)).bar(total, "attack", "queries")
 
 
-def clusters_of(arena: Arena) -> Clusters:
+def clusters_of(arena: AttackContext) -> Clusters:
     """K-means clusters of the gallery, as many as classes."""
     seed = seed_of(arena.evaluation.seed, "k-means", arena.dataset)
     return class_clusters(arena.gallery.embeddings, arena.split.labels, seed=seed)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from robustbench_dml.evaluation.attack import Attack
-from robustbench_dml.evaluation.context import Arena
+from robustbench_dml.evaluation.context import AttackContext
 from robustbench_dml.retrieval.gallery import Gallery, Items
 from robustbench_dml.retrieval.geometry import LAST_KEY, distance
 from robustbench_dml.spec.registry import ATTACKS, AttackInfo
@@ -31,7 +31,7 @@ class Ranking:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CloseUp:
+class AttackTrace:
     """One attack on one image.
 
     Attributes:
@@ -77,7 +77,7 @@ class CloseUp:
         return self.labels[row] == self.labels[self.query]
 
 
-def look_closely(arena: Arena, name: str, row: int) -> CloseUp:
+def trace_attack(arena: AttackContext, name: str, row: int) -> AttackTrace:
     """Attack one image as the evaluation would.
 
     Args:
@@ -98,7 +98,7 @@ def look_closely(arena: Arena, name: str, row: int) -> CloseUp:
     block = arena.block(attack, name, items)
     problem = arena.problem(attack, name, block)
     with torch.no_grad():
-        moved = arena.optimiser.run(problem)
+        moved = arena.solver.run(problem)
     embedding = arena.embed(moved, problem.images, block)
     targets = tuple(block.targets[0].tolist())
     others = tuple(one for one in targets if one != row)  # a published attack may aim at the query itself
@@ -106,7 +106,7 @@ def look_closely(arena: Arena, name: str, row: int) -> CloseUp:
     before, after = (_ranking(gallery, row, one, query=query, followed=followed) for one in (block.own, embedding))
     named = {row, *targets, *before.top, *after.top}
     scores = [attack.score(one, block) for one in (block.own, embedding)]
-    return CloseUp(
+    return AttackTrace(
         info=info,
         row=row,
         targets=targets,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustbench_dml.datasets.base import Roots
+from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.leaderboard.board import Board, boards_of
 from robustbench_dml.leaderboard.build import read_reported, texts
 from robustbench_dml.leaderboard.entries import Listed, entry_folders, read_listed
@@ -32,7 +32,7 @@ class Checked:
     notes: tuple[str, ...]
 
 
-def check_all(leaderboards: Path, roots: Roots) -> Checked:
+def check_all(leaderboards: Path, roots: DataPaths) -> Checked:
     """Check every entry, all of them together, and that what is generated is of them.
 
     Args:

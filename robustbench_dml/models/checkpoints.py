@@ -12,7 +12,7 @@ from torch import nn
 from robustbench_dml.models.embedder import Embedder, build_embedder
 from robustbench_dml.spec.registry import BACKBONES, DEFENSES
 from robustbench_dml.spec.resolve import build_defense, resolve_params
-from robustbench_dml.spec.schema import RunSpec, Spent, TrainingEnd
+from robustbench_dml.spec.schema import ComputeUsed, RunSpec, TrainingEnd
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.tensors import read_tensors, tensors_hash, write_tensors
 
@@ -30,7 +30,7 @@ class Checkpoint:
 
     embedder: Embedder
     spec: RunSpec
-    spent: Spent
+    spent: ComputeUsed
     end: TrainingEnd
 
     @property
@@ -66,7 +66,7 @@ def load_checkpoint(path: Path, *, device: torch.device, backbone: str | None = 
     tensors, state = read_tensors(path)
     try:
         spec = RunSpec.model_validate_json(state["spec"])
-        spent = Spent.model_validate_json(state["spent"])
+        spent = ComputeUsed.model_validate_json(state["spent"])
         end = TrainingEnd.model_validate_json(state["end"])
         if spent.iterations == 0:
             raise KeyError("iterations")

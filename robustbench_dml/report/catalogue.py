@@ -9,7 +9,7 @@ from robustbench_dml.report.tables import short_passes
 from robustbench_dml.spec.budgets import UNITS, named_budget
 from robustbench_dml.spec.parameters import resolve
 from robustbench_dml.spec.published import BUDGETS, PROTOCOLS
-from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, OPTIMISERS, Info, Registry
+from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, SOLVERS, Info, Registry
 from robustbench_dml.spec.schema import Budget
 
 Row = dict[str, str]
@@ -17,7 +17,7 @@ SCHEDULES = "shares of the schedules of arXiv:2203.01439 and arXiv:2106.03614"
 
 
 def describe(kind: str) -> list[Row]:
-    """One row per entry of `defenses`, `attacks`, `datasets`, `backbones`, `budgets`, `optimisers` or `protocols`."""
+    """One row per entry of `defenses`, `attacks`, `datasets`, `backbones`, `budgets`, `solvers` or `protocols`."""
     return _KINDS[kind]()
 
 
@@ -43,9 +43,9 @@ def _attacks() -> list[Row]:
     return rows
 
 
-def _optimisers() -> list[Row]:
-    rows = _infos(OPTIMISERS)
-    for row, info in zip(rows, OPTIMISERS, strict=True):
+def _solvers() -> list[Row]:
+    rows = _infos(SOLVERS)
+    for row, info in zip(rows, SOLVERS, strict=True):
         needs = (("gradients", not info.cls.black_box), ("--surrogate", info.cls.needs_surrogate))
         row["needs"] = ", ".join(what for what, needed in needs if needed)
         row["parameters"] = ", ".join(f"{name}={value}" for name, value in resolve(info.cls, {}, owner="").items())
@@ -57,7 +57,7 @@ def _protocols() -> list[Row]:
         {
             "name": name,
             "summary": protocol.summary,
-            "optimiser": protocol.search.optimiser,
+            "solver": protocol.solver.name,
             "needs": "--surrogate" if protocol.surrogate else "",
             "attacks": ", ".join(protocol.attacks),
         }
@@ -87,6 +87,6 @@ _KINDS: dict[str, Callable[[], list[Row]]] = {
     "datasets": lambda: _with_schemes(DATASETS),
     "backbones": lambda: _with_schemes(BACKBONES),
     "budgets": _budgets,
-    "optimisers": _optimisers,
+    "solvers": _solvers,
     "protocols": _protocols,
 }

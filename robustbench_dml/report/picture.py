@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from robustbench_dml.datasets.base import Split
-from robustbench_dml.evaluation.trace import CloseUp, Ranking
+from robustbench_dml.evaluation.trace import AttackTrace, Ranking
 from robustbench_dml.report.figures.style import STYLES
 from robustbench_dml.report.tables import decimals, entries_table
-from robustbench_dml.runs.attack_one import Single
+from robustbench_dml.runs.attack_one import AttackedImage
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import write_atomically
 
@@ -66,7 +66,7 @@ def check_picture(path: Path) -> None:
         raise RbdmlError(f"{path}: cannot be written: name a file in a folder that exists")
 
 
-def write_picture(path: Path, close: CloseUp, split: Split, *, caption: str) -> None:
+def write_picture(path: Path, close: AttackTrace, split: Split, *, caption: str) -> None:
     """Draw one attack, as PNG or SVG by the suffix. The same values give the same bytes.
 
     Args:
@@ -92,7 +92,7 @@ def write_picture(path: Path, close: CloseUp, split: Split, *, caption: str) -> 
             raise RbdmlError(f"{path}: cannot be written ({error.strerror}): name another --out") from None
 
 
-def draw_picture(close: CloseUp, split: Split, *, caption: str) -> Figure:
+def draw_picture(close: AttackTrace, split: Split, *, caption: str) -> Figure:
     """The figure that `write_picture` writes."""
     figure = Figure(figsize=(WIDTH, HEIGHT))
     FigureCanvasAgg(figure)
@@ -109,12 +109,12 @@ def draw_picture(close: CloseUp, split: Split, *, caption: str) -> Figure:
     return figure
 
 
-def magnification(close: CloseUp) -> float:
+def magnification(close: AttackTrace) -> float:
     """By how much the perturbation is magnified so that its largest change just fits; 0 where there is none."""
     return 0.5 / close.largest_change if close.largest_change > 0 else 0.0
 
 
-def _title(page: Page, close: CloseUp) -> None:
+def _title(page: Page, close: AttackTrace) -> None:
     whose = "the candidate" if close.info.cls.of_candidate else "the query"
     columns = ", ".join(close.values)
     page.text(MARGIN, HEIGHT - 0.38, columns, fontsize=15, fontweight="bold")
@@ -122,7 +122,7 @@ def _title(page: Page, close: CloseUp) -> None:
     page.text(MARGIN, HEIGHT - 0.62, what, fontsize=9, color=QUIET)
 
 
-def _images(page: Page, close: CloseUp, split: Split) -> None:
+def _images(page: Page, close: AttackTrace, split: Split) -> None:
     before, after = close.images
     times = magnification(close)
     largest = f"largest change {close.largest_change * 255:.3g}/255"
@@ -149,7 +149,7 @@ def _images(page: Page, close: CloseUp, split: Split) -> None:
     _values(page, close, left + GAP)
 
 
-def _values(page: Page, close: CloseUp, left: float) -> None:
+def _values(page: Page, close: AttackTrace, left: float) -> None:
     """The columns, the place in the list and the distance, each before and after, with what it means."""
     meanings = {column.name: column.meaning for column in close.info.columns}
     lines = [(_change(name, *pair), meanings[name], "black") for name, pair in close.values.items()]
@@ -171,7 +171,7 @@ def _values(page: Page, close: CloseUp, left: float) -> None:
 
 
 def _list(
-    page: Page, close: CloseUp, ranking: Ranking, picture: Callable[[int], Tensor], bottom: float, name: str
+    page: Page, close: AttackTrace, ranking: Ranking, picture: Callable[[int], Tensor], bottom: float, name: str
 ) -> None:
     """The first places, and the first followed row where it is not among them."""
     whose = "the target's list" if close.info.cls.of_candidate else "the query's list"
@@ -187,7 +187,7 @@ def _list(
         _thumb(page, close, picture(row), row, ranking.places[row], left + 0.42, bottom)
 
 
-def _thumb(page: Page, close: CloseUp, image: Tensor, row: int, place: int, left: float, bottom: float) -> None:
+def _thumb(page: Page, close: AttackTrace, image: Tensor, row: int, place: int, left: float, bottom: float) -> None:
     axes = page.image(image, left, bottom, SMALL)
     right, followed = close.right(row), row in close.followed
     for spine in axes.spines.values():
@@ -211,7 +211,7 @@ def _pictures(split: Split, moved: int, image: Tensor) -> Callable[[int], Tensor
     return of
 
 
-def values_of(single: Single) -> dict[str, Any]:
+def values_of(single: AttackedImage) -> dict[str, Any]:
     """Everything that a program may want to know of it."""
     close = single.close
     return {
@@ -239,7 +239,7 @@ def values_of(single: Single) -> dict[str, Any]:
     }
 
 
-def values_text(single: Single) -> str:
+def values_text(single: AttackedImage) -> str:
     """The same for a person: a title, a small table, what it was made with."""
     close = single.close
     rows = [{"value": name, "before": f"{old:.3f}", "after": f"{new:.3f}"} for name, (old, new) in close.values.items()]

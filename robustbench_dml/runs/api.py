@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from robustbench_dml.datasets.base import Roots
+from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.datasets.status import load_dataset
 from robustbench_dml.evaluation.evaluate import Evaluated, evaluate_model
 from robustbench_dml.models.checkpoints import Checkpoint, load_checkpoint, weights_hash
 from robustbench_dml.models.pretrained import first_weights
-from robustbench_dml.runs.context import Place
+from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.record import Record
 from robustbench_dml.runs.run import run as run_spec
 from robustbench_dml.spec.make import DEFAULT_BUDGET, changed_evaluation, make_spec, published_evaluation
@@ -21,12 +21,12 @@ from robustbench_dml.spec.registry import (
     BACKBONES,
     DATASETS,
     DEFENSES,
-    OPTIMISERS,
+    SOLVERS,
     AttackInfo,
     BackboneInfo,
     DatasetInfo,
     DefenseInfo,
-    OptimiserInfo,
+    SolverInfo,
 )
 from robustbench_dml.training.trainer import Trainer
 from robustbench_dml.utils.device import pick_device
@@ -89,8 +89,8 @@ def run(
         training=resolved(settings.pop("training", None), here),
         **settings,
     )
-    roots = Roots(None if data_root is None else Path(data_root), download, cache, progress)
-    place = Place(Path(out), roots, here, batch_size, progress, file, surrogate, tensorboard=tensorboard)
+    roots = DataPaths(None if data_root is None else Path(data_root), download, cache, progress)
+    place = RunContext(Path(out), roots, here, batch_size, progress, file, surrogate, tensorboard=tensorboard)
     return run_spec(spec, place, force=force).record
 
 
@@ -109,7 +109,7 @@ def train(
     progress, file, here = Progress(quiet), None if weights is None else Path(weights), pick_device(device)
     training = resolved(settings.pop("training", None), here)
     spec = make_spec(defense=defense, dataset=dataset, budget=budget, weights=file, training=training, **settings)
-    data = load_dataset(dataset, Roots(None if data_root is None else Path(data_root), progress=progress))
+    data = load_dataset(dataset, DataPaths(None if data_root is None else Path(data_root), progress=progress))
     trainer = Trainer(spec, data, device=here, weights=first_weights(spec, file, progress))
     trainer.run(progress=progress)
     return Checkpoint(trainer.model.eval(), spec, trainer.spent, trainer.end)
@@ -136,7 +136,7 @@ def evaluate(
         data_root: a folder with data sets.
         surrogate: an undefended model that attacks transfer from: a checkpoint, or a module like `model`.
         quiet: no progress bars.
-        evaluation: any of protocol, norm, eps, alpha, steps, queries, seed, precision, optimiser, search, also, as in
+        evaluation: any of protocol, norm, eps, alpha, steps, queries, seed, precision, solver, search, also, as in
             `specs.changed_evaluation`; by default the published settings.
 
     Raises:
@@ -151,7 +151,7 @@ def evaluate(
     changes = {**resolved(evaluation, here), "surrogate": named}
     settings = changed_evaluation(published_evaluation(dataset), changes)
     progress = Progress(quiet)
-    data = load_dataset(dataset, Roots(None if data_root is None else Path(data_root), progress=progress))
+    data = load_dataset(dataset, DataPaths(None if data_root is None else Path(data_root), progress=progress))
     return evaluate_model(
         model,
         data,
@@ -182,9 +182,9 @@ def list_attacks() -> list[AttackInfo]:
     return list(ATTACKS)
 
 
-def list_optimisers() -> list[OptimiserInfo]:
-    """All registered optimisers, by name."""
-    return list(OPTIMISERS)
+def list_solvers() -> list[SolverInfo]:
+    """All registered solvers, by name."""
+    return list(SOLVERS)
 
 
 def list_datasets() -> list[DatasetInfo]:

@@ -11,14 +11,14 @@ from torch import nn
 
 from robustbench_dml.datasets.base import Dataset, Split
 from robustbench_dml.datasets.status import load_dataset
-from robustbench_dml.evaluation.context import arena_of
-from robustbench_dml.evaluation.trace import CloseUp, look_closely
+from robustbench_dml.evaluation.context import make_context
+from robustbench_dml.evaluation.trace import AttackTrace, trace_attack
 from robustbench_dml.models.checkpoints import load_checkpoint, weights_hash
 from robustbench_dml.models.embedder import check_fit
 from robustbench_dml.report.picture import write_picture
-from robustbench_dml.runs.context import Place
+from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.evaluate import load_surrogate
-from robustbench_dml.runs.external import load_foreign
+from robustbench_dml.runs.external import load_external
 from robustbench_dml.spec.describe import describe_attack
 from robustbench_dml.spec.lookup import find_attack
 from robustbench_dml.spec.make import changed_evaluation, published_evaluation
@@ -29,7 +29,7 @@ from robustbench_dml.utils.errors import RbdmlError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Single:
+class AttackedImage:
     """One attack on one image, and with what it was made.
 
     Attributes:
@@ -42,7 +42,7 @@ class Single:
         commit: of the project, where it is a checkout; with a `+` where that has uncommitted changes.
     """
 
-    close: CloseUp
+    close: AttackTrace
     split: Split
     dataset: str
     label: str
@@ -73,14 +73,14 @@ class Single:
 
 def attack_one(
     checkpoint: Path | None,
-    place: Place,
+    place: RunContext,
     *,
     row: int,
     attack: str,
     model: str | None = None,
     dataset: str | None = None,
     changes: Mapping[str, Any] | None = None,
-) -> Single:
+) -> AttackedImage:
     """Attack one test image of a data set, by default as the checkpoint was evaluated.
 
     Args:
@@ -102,7 +102,7 @@ def attack_one(
         raise RbdmlError("--model needs --dataset: give the name of a data set")
     network: nn.Module
     if model is not None and dataset is not None:
-        foreign = load_foreign(model, checkpoint)
+        foreign = load_external(model, checkpoint)
         evaluation = changed_evaluation(published_evaluation(dataset), changes or {})
         data = load_dataset(dataset, place.roots)
         network, label, weights = foreign.on_sphere(data, place), foreign.name, foreign.weights
@@ -127,22 +127,24 @@ def _attacked(
     model: nn.Module,
     data: Dataset,
     evaluation: Evaluation,
-    place: Place,
+    place: RunContext,
     *,
     name: str,
     row: int,
     label: str,
     weights: str,
-) -> Single:
+) -> AttackedImage:
     split = data.test.to(place.device)
     if not 0 <= row < len(split):
         raise RbdmlError(f"query {row} is none of '{data.name}': its test images are 0 to {len(split) - 1}")
     other = load_surrogate(evaluation, data, place)
     common: dict[str, Any] = {"evaluation": evaluation, "dataset": data.name, "device": place.device}
-    arena = arena_of(model, split, **common, surrogate=None if other is None else arena_of(other, split, **common))
+    arena = make_context(
+        model, split, **common, surrogate=None if other is None else make_context(other, split, **common)
+    )
     commit, dirty = provenance.source_commit()
-    return Single(
-        close=look_closely(arena, name, row),
+    return AttackedImage(
+        close=trace_attack(arena, name, row),
         split=split,
         dataset=data.name,
         label=label,

@@ -12,9 +12,9 @@ from robustbench_dml.spec.make import DEFAULT_BUDGET, published_evaluation
 from robustbench_dml.spec.parameters import resolve
 from robustbench_dml.spec.protocols import protocol_named
 from robustbench_dml.spec.published import FAMILIES
-from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, OPTIMISERS
+from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, SOLVERS
 from robustbench_dml.spec.resolve import usual_params
-from robustbench_dml.spec.schema import Budget, Evaluation, ForeignSpec, RunSpec, Search, Threat
+from robustbench_dml.spec.schema import Budget, Evaluation, ExternalSpec, RunSpec, SolverSpec, Threat
 
 FILE = "FILE.py"  # stands for the file of a defense or an attack that is not one of the project's
 SURROGATE, WEIGHTS = "SURROGATE-", "WEIGHTS-"  # stand for files; what follows is the start of their hash
@@ -24,13 +24,13 @@ PRECISIONS = ("precision", "weight_precision")
 IN_TRAINING = ("eta", *LENGTHS, "pairs", "lr", "weight_decay", "on_collapse", *PRECISIONS, "batchnorm")
 
 
-def command_for(spec: RunSpec | ForeignSpec) -> str:
+def command_for(spec: RunSpec | ExternalSpec) -> str:
     """The command that repeats what this spec says: `rbdml run ...`, or `rbdml evaluate --model ...`.
 
     A few settings of training have no option; a run with one of them is a line of Python. Files that only their hash
     is known of are named in capitals.
     """
-    if isinstance(spec, ForeignSpec):
+    if isinstance(spec, ExternalSpec):
         changes = _evaluation_changes(spec.evaluation, published_evaluation(spec.dataset))
         words = ["evaluate", "--model", spec.model, CHECKPOINT_FILE, "--dataset", spec.dataset]
         return shlex.join(["rbdml", *words, *_evaluation_options(changes)])
@@ -94,15 +94,15 @@ def _evaluation_changes(evaluation: Evaluation, usual: Evaluation) -> dict[str, 
         others["also"] = [name if name in ATTACKS else f"{FILE}:{name}" for name in evaluation.also]
     if evaluation.surrogate is not None:
         others["surrogate"] = SURROGATE + evaluation.surrogate
-    before = usual.search if evaluation.protocol == usual.protocol else protocol.search
-    return {**threat, **others, **_search_changes(evaluation.search, before)}
+    before = usual.solver if evaluation.protocol == usual.protocol else protocol.solver
+    return {**threat, **others, **_search_changes(evaluation.solver, before)}
 
 
-def _search_changes(search: Search, before: Search) -> dict[str, Any]:
-    other = search.optimiser != before.optimiser
-    usual = resolve(OPTIMISERS.get(search.optimiser).cls, {}, owner="") if other else before.params
+def _search_changes(search: SolverSpec, before: SolverSpec) -> dict[str, Any]:
+    other = search.name != before.solver
+    usual = resolve(SOLVERS.get(search.name).cls, {}, owner="") if other else before.params
     params = _changed(search.params, usual)
-    return {**({"optimiser": search.optimiser} if other else {}), **({"search": params} if params else {})}
+    return {**({"solver": search.name} if other else {}), **({"search": params} if params else {})}
 
 
 def _budget(budget: Budget, dataset: str) -> str:
@@ -132,7 +132,7 @@ def _evaluation_options(changes: Mapping[str, Any]) -> Iterator[str]:
     for name, value in changes.items():
         if name == "search":
             for param, chosen in value.items():
-                yield from ("--search", f"{param}={chosen}")
+                yield from ("--solver-param", f"{param}={chosen}")
         elif name == "also":
             for other in value:
                 yield from ("--also", other)

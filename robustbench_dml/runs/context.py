@@ -7,15 +7,15 @@ from pathlib import Path
 
 import torch
 
-from robustbench_dml.datasets.base import Roots
-from robustbench_dml.spec.schema import ForeignSpec, RunSpec
+from robustbench_dml.datasets.base import DataPaths
+from robustbench_dml.spec.schema import ExternalSpec, RunSpec
 from robustbench_dml.training.tensorboard import needed
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.progress import Progress
 
 
 @dataclass(frozen=True)
-class Place:
+class RunContext:
     """Where and on what a run happens; nothing here changes its result beyond rounding.
 
     Attributes:
@@ -31,7 +31,7 @@ class Place:
     """
 
     out: Path
-    roots: Roots
+    roots: DataPaths
     device: torch.device
     batch_size: int = 128
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
@@ -46,6 +46,6 @@ class Place:
         if self.tensorboard:
             needed()
 
-    def folder(self, spec: RunSpec | ForeignSpec) -> Path:
+    def folder(self, spec: RunSpec | ExternalSpec) -> Path:
         """Where the record of this spec is or will be."""
         return self.out / spec.place / spec.digest

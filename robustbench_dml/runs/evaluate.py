@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from robustbench_dml.datasets.base import Dataset
-from robustbench_dml.evaluation.attack_cache import PARTS_FILE, Parts
-from robustbench_dml.evaluation.attack_log import LoggedParts
+from robustbench_dml.evaluation.attack_cache import PARTS_FILE, AttackCache
+from robustbench_dml.evaluation.attack_log import LoggedCache
 from robustbench_dml.evaluation.evaluate import attacked_values, choose_queries, enter, evaluate_model
 from robustbench_dml.models.checkpoints import load_checkpoint, weights_hash
-from robustbench_dml.runs.context import Place
+from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.folder import _forget, _put_in_place
 from robustbench_dml.runs.record import (
     CHECKPOINT_FILE,
@@ -29,7 +29,7 @@ from robustbench_dml.runs.record import (
     write_record,
 )
 from robustbench_dml.spec.registry import BACKBONES, DEFENSES
-from robustbench_dml.spec.schema import Evaluation, ForeignSpec, RunSpec, TrainingEnd
+from robustbench_dml.spec.schema import Evaluation, ExternalSpec, RunSpec, TrainingEnd
 from robustbench_dml.utils import distributed as team
 from robustbench_dml.utils import provenance
 from robustbench_dml.utils.errors import RbdmlError
@@ -68,7 +68,7 @@ class Subject:
         training_end: likewise.
     """
 
-    spec: RunSpec | ForeignSpec
+    spec: RunSpec | ExternalSpec
     model: nn.Module
     source: str
     weights: str
@@ -77,18 +77,18 @@ class Subject:
     training_end: TrainingEnd | None = None
 
 
-def find_outcome(spec: RunSpec | ForeignSpec, place: Place) -> Outcome | None:
+def find_outcome(spec: RunSpec | ExternalSpec, place: RunContext) -> Outcome | None:
     """The record of this spec, where there is one."""
     folder = place.folder(spec)
     if not (folder / RECORD_FILE).is_file():
         return None
     record = read_record(folder)
     _forget(folder)
-    source = spec.source if isinstance(spec, ForeignSpec) else provenance.defense_source(DEFENSES.get(spec.defense))
+    source = spec.source if isinstance(spec, ExternalSpec) else provenance.defense_source(DEFENSES.get(spec.defense))
     return Outcome(record, folder, fresh=False, outdated=source != record.provenance.defense_source)
 
 
-def check_evaluation(spec: RunSpec | ForeignSpec, dataset: Dataset, place: Place) -> None:
+def check_evaluation(spec: RunSpec | ExternalSpec, dataset: Dataset, place: RunContext) -> None:
     """Refuse what would fail in the evaluation before anything is trained.
 
     Raises:
@@ -98,7 +98,7 @@ def check_evaluation(spec: RunSpec | ForeignSpec, dataset: Dataset, place: Place
     load_surrogate(spec.evaluation, dataset, place)
 
 
-def begin_log(spec: RunSpec | ForeignSpec, place: Place, work: Path) -> RunLog:
+def begin_log(spec: RunSpec | ExternalSpec, place: RunContext, work: Path) -> RunLog:
     """The log of a run, in its work folder, with what this process is about to do."""
     log = RunLog(work)
     commit, dirty = provenance.source_commit()
@@ -116,7 +116,7 @@ def begin_log(spec: RunSpec | ForeignSpec, place: Place, work: Path) -> RunLog:
     return log
 
 
-def finish(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Outcome:
+def finish(subject: Subject, dataset: Dataset, place: RunContext, work: Path) -> Outcome:
     """Evaluate, write everything into the work folder, the record last, and put the folder in its place."""
     spec = subject.spec
     found = evaluate_model(
@@ -170,7 +170,7 @@ def finish(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Outc
     return Outcome(record, folder, fresh=True)
 
 
-def share_attacks(subject: Subject, dataset: Dataset, place: Place, work: Path) -> None:
+def share_attacks(subject: Subject, dataset: Dataset, place: RunContext, work: Path) -> None:
     """The attacks of this process, for the one that is in `finish` with the same subject."""
     evaluation = subject.spec.evaluation
     surrogate = load_surrogate(evaluation, dataset, place)
@@ -182,7 +182,7 @@ def share_attacks(subject: Subject, dataset: Dataset, place: Place, work: Path) 
     )
 
 
-def load_surrogate(evaluation: Evaluation, dataset: Dataset, place: Place) -> nn.Module | None:
+def load_surrogate(evaluation: Evaluation, dataset: Dataset, place: RunContext) -> nn.Module | None:
     """The model that attacks transfer from, None where none is needed.
 
     Raises:
@@ -205,7 +205,7 @@ def load_surrogate(evaluation: Evaluation, dataset: Dataset, place: Place) -> nn
     return loaded.model
 
 
-def _parts(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Parts:
+def _parts(subject: Subject, dataset: Dataset, place: RunContext, work: Path) -> AttackCache:
     """Where the evaluation keeps what it has found, for whoever does the very same one again."""
     decides = (
         subject.spec.evaluation.model_dump_json(),
@@ -219,5 +219,5 @@ def _parts(subject: Subject, dataset: Dataset, place: Place, work: Path) -> Part
     )
     path, of, every = work / PARTS_FILE, "\n".join(decides), place.checkpoint_every
     if not team.leads():  # one process keeps the log
-        return Parts(path, of=of, every=every)
-    return LoggedParts(RunLog(work), path, of=of, every=every)
+        return AttackCache(path, of=of, every=every)
+    return LoggedCache(RunLog(work), path, of=of, every=every)

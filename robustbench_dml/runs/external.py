@@ -16,13 +16,13 @@ from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.datasets.status import load_dataset
 from robustbench_dml.models.checkpoints import weights_hash
 from robustbench_dml.models.wrappers import InOwnPrecision, OnSphere
-from robustbench_dml.runs.context import Place
+from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.evaluate import Outcome, Subject, begin_log, check_evaluation, find_outcome, finish
 from robustbench_dml.runs.folder import workplace
 from robustbench_dml.spec.lookup import IN_A_FILE, failure, load_module, short
 from robustbench_dml.spec.make import changed_evaluation, published_evaluation
 from robustbench_dml.spec.registry import DATASETS
-from robustbench_dml.spec.schema import ForeignSpec
+from robustbench_dml.spec.schema import ExternalSpec
 from robustbench_dml.utils.errors import RbdmlError, did_you_mean
 from robustbench_dml.utils.files import sha256
 from robustbench_dml.utils.randomness import seed_of
@@ -34,7 +34,7 @@ UNIT = 1e-3  # how far from 1 a length may be
 
 
 @dataclass(frozen=True)
-class Foreign:
+class ExternalModel:
     """A model from outside of the project.
 
     Attributes:
@@ -51,7 +51,7 @@ class Foreign:
     source: str
     weights: str
 
-    def on_sphere(self, dataset: Dataset, place: Place) -> nn.Module:
+    def on_sphere(self, dataset: Dataset, place: RunContext) -> nn.Module:
         """The model on the device, tried on a few test images; a wrapper scales embeddings that are not unit vectors.
 
         Raises:
@@ -82,7 +82,7 @@ class Foreign:
         return OnSphere(model).eval()
 
 
-def load_foreign(text: str, checkpoint: Path | None = None) -> Foreign:
+def load_external(text: str, checkpoint: Path | None = None) -> ExternalModel:
     """The model that a factory makes. Its random weights, if any are left, are the same each time.
 
     Args:
@@ -99,13 +99,13 @@ def load_foreign(text: str, checkpoint: Path | None = None) -> Foreign:
     model = _made(path, in_file[2], name)
     if checkpoint is not None:
         _fill(model, checkpoint, name)
-    return Foreign(model.eval(), path, name, sha256(path), weights_hash(model))
+    return ExternalModel(model.eval(), path, name, sha256(path), weights_hash(model))
 
 
-def evaluate_foreign(
+def evaluate_external(
     text: str,
     checkpoint: Path | None,
-    place: Place,
+    place: RunContext,
     *,
     dataset: str,
     changes: Mapping[str, Any] | None = None,
@@ -114,7 +114,7 @@ def evaluate_foreign(
     """Evaluate a model from outside of the project and record it, or find its record.
 
     Args:
-        text: as in `load_foreign`.
+        text: as in `load_external`.
         checkpoint: likewise.
         place: where.
         dataset: name of a data set; its test split is the gallery.
@@ -125,8 +125,8 @@ def evaluate_foreign(
         RbdmlError: bad input, in one line.
     """
     evaluation = changed_evaluation(published_evaluation(dataset), changes or {})
-    foreign = load_foreign(text, checkpoint)
-    spec = ForeignSpec(
+    foreign = load_external(text, checkpoint)
+    spec = ExternalSpec(
         dataset=DATASETS.get(dataset).name,
         model=foreign.name,
         source=foreign.source,

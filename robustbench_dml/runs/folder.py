@@ -9,14 +9,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from robustbench_dml.evaluation.attack_cache import PARTS_FILE, parts_files
-from robustbench_dml.runs.context import Place
-from robustbench_dml.spec.schema import ForeignSpec, RunSpec
+from robustbench_dml.runs.context import RunContext
+from robustbench_dml.spec.schema import ExternalSpec, RunSpec
 from robustbench_dml.training.resume import RESUME_FILE, resume_files
 from robustbench_dml.training.tensorboard import EVENTS
 from robustbench_dml.utils.errors import DivergedError, RbdmlError
 from robustbench_dml.utils.files import is_full, is_of_writing, sync_folder
 from robustbench_dml.utils.interrupts import deferred_interrupts
-from robustbench_dml.utils.locks import sole
+from robustbench_dml.utils.locks import exclusive_or_fail
 from robustbench_dml.utils.runlog import LOG_FILE, RunLog
 
 LOCKS = ".locks"  # below the folder of records
@@ -35,7 +35,7 @@ def part_of(folder: Path) -> Path:
 
 
 @contextmanager
-def workplace(spec: RunSpec | ForeignSpec, place: Place, purpose: str) -> Iterator[Path]:
+def workplace(spec: RunSpec | ExternalSpec, place: RunContext, purpose: str) -> Iterator[Path]:
     """A hidden folder beside the final one, put in its place when the work is done.
 
     Whatever happens, a checkpoint to go on from and the log are kept and nothing else that is unfinished; a training
@@ -64,21 +64,21 @@ def workplace(spec: RunSpec | ForeignSpec, place: Place, purpose: str) -> Iterat
 
 
 @contextmanager
-def _locked(lock: Path, refusal: str, place: Place) -> Iterator[None]:
+def _locked(lock: Path, refusal: str, place: RunContext) -> Iterator[None]:
     with ExitStack() as stack:
         try:
-            stack.enter_context(sole(lock, refusal))
+            stack.enter_context(exclusive_or_fail(lock, refusal))
         except OSError as error:
             raise _unwritable(place, error) from None
         yield
 
 
-def _unwritable(place: Place, error: OSError) -> RbdmlError:
+def _unwritable(place: RunContext, error: OSError) -> RbdmlError:
     remedy = "free some space, or " if is_full(error) else ""
     return RbdmlError(f"cannot write to {place.out} ({error.strerror}): {remedy}choose another folder with --out")
 
 
-def _prepare(work: Path, place: Place) -> None:
+def _prepare(work: Path, place: RunContext) -> None:
     """Make the work folder, without what a killed process left half-written, or say that there is no writing to it."""
     try:
         work.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from torch.distributed.elastic.multiprocessing import (
 )
 
 from robustbench_dml.runs import run as runs
-from robustbench_dml.runs.context import Place
+from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.evaluate import Outcome, find_outcome
 from robustbench_dml.runs.worker import (
     INTERRUPTED,
@@ -46,7 +46,7 @@ LOOPBACK = Path("/sys/class/net/lo")
 SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")  # those that torch's launcher handles
 
 
-def run_on_devices(spec: RunSpec, place: Place, devices: int, *, force: bool = False) -> Outcome:
+def run_on_devices(spec: RunSpec, place: RunContext, devices: int, *, force: bool = False) -> Outcome:
     """Do a run on several devices of this machine, each in a process that is given this process's own command.
 
     Args:
@@ -75,7 +75,7 @@ def run_on_devices(spec: RunSpec, place: Place, devices: int, *, force: bool = F
     return replace(found, fresh=True)
 
 
-def check_devices(spec: RunSpec, place: Place, devices: int) -> None:
+def check_devices(spec: RunSpec, place: RunContext, devices: int) -> None:
     """Refuse a number of devices that makes no sense.
 
     Raises:

@@ -12,7 +12,7 @@ from pydantic import Discriminator, Tag, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from robustbench_dml.runs.queries import Values, load_values
-from robustbench_dml.spec.schema import ForeignSpec, Frozen, RunSpec, Spent, TrainingEnd
+from robustbench_dml.spec.schema import ComputeUsed, ExternalSpec, Frozen, RunSpec, TrainingEnd
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import read_at_most, write_atomically
 
@@ -25,7 +25,7 @@ MAX_BYTES = 1_000_000  # a record is a few kB; anything larger is not one
 class Cost(Frozen):
     """What training cost."""
 
-    spent: Spent
+    spent: ComputeUsed
     passes: float  # image passes, from `spent`
     nominal_per_iteration: int  # the papers' eta + 1, in passes of the batch
     metered_per_iteration: float  # the same, as measured
@@ -59,11 +59,11 @@ class Provenance(Frozen):
 
 def _kind(spec: Any) -> str:
     """Which of the two specs this is, or is written as."""
-    foreign = isinstance(spec, ForeignSpec) or (isinstance(spec, dict) and "model" in spec)
+    foreign = isinstance(spec, ExternalSpec) or (isinstance(spec, dict) and "model" in spec)
     return "model" if foreign else "run"
 
 
-Spec = Annotated[Annotated[RunSpec, Tag("run")] | Annotated[ForeignSpec, Tag("model")], Discriminator(_kind)]
+Spec = Annotated[Annotated[RunSpec, Tag("run")] | Annotated[ExternalSpec, Tag("model")], Discriminator(_kind)]
 
 
 class Record(Frozen):

@@ -12,7 +12,7 @@ from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.datasets.status import load_dataset
 from robustbench_dml.models.checkpoints import Checkpoint, load_checkpoint, save_checkpoint, weights_hash
 from robustbench_dml.models.pretrained import first_weights
-from robustbench_dml.runs.context import Place
+from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.evaluate import (
     Outcome,
     Subject,
@@ -38,7 +38,7 @@ from robustbench_dml.utils.provenance import peak_memory
 from robustbench_dml.utils.runlog import Heard
 
 
-def run(spec: RunSpec, place: Place, *, force: bool = False) -> Outcome:
+def run(spec: RunSpec, place: RunContext, *, force: bool = False) -> Outcome:
     """Do a run, go on with an interrupted one, or find its record.
 
     Args:
@@ -64,7 +64,7 @@ def run(spec: RunSpec, place: Place, *, force: bool = False) -> Outcome:
         return finish(_trained(spec, dataset, weights, place, work), dataset, place, work)
 
 
-def assist(spec: RunSpec, place: Place, work: Path) -> None:
+def assist(spec: RunSpec, place: RunContext, work: Path) -> None:
     """Take a share of a run that another process leads from the work folder on; arguments as in `run`."""
     weights = first_weights(spec, place.weights, place.progress)
     dataset = load_dataset(spec.dataset, place.roots)
@@ -73,7 +73,7 @@ def assist(spec: RunSpec, place: Place, work: Path) -> None:
 
 def reevaluate(
     checkpoint: Path,
-    place: Place,
+    place: RunContext,
     *,
     backbone: str | None = None,
     dataset: str | None = None,
@@ -111,7 +111,7 @@ def reevaluate(
         return finish(_subject(replace(loaded, spec=spec), place), data, place, work)
 
 
-def _check_own_images(found: Outcome, place: Place) -> None:
+def _check_own_images(found: Outcome, place: RunContext) -> None:
     """A folder of the user can have changed since its record was made; published sets are checked by their counts."""
     name, before = found.record.spec.dataset, found.record.provenance.dataset_files
     if name.startswith("folder:") and load_dataset(name, place.roots).hashes != before:
@@ -132,7 +132,7 @@ def _moved(spec: RunSpec, dataset: str | None) -> RunSpec:
     return spec.model_copy(update={"dataset": DATASETS.get(dataset).name})
 
 
-def _trained(spec: RunSpec, dataset: Dataset, weights: Path | None, place: Place, work: Path) -> Subject:
+def _trained(spec: RunSpec, dataset: Dataset, weights: Path | None, place: RunContext, work: Path) -> Subject:
     trainer, progress = Trainer(spec, dataset, device=place.device, weights=weights), place.progress
     if team.leads():  # one process keeps the log
         log = begin_log(spec, place, work)
@@ -141,7 +141,7 @@ def _trained(spec: RunSpec, dataset: Dataset, weights: Path | None, place: Place
     return _subject(Checkpoint(trainer.model, spec, trainer.spent, trainer.end), place)
 
 
-def _subject(trained: Checkpoint, place: Place) -> Subject:
+def _subject(trained: Checkpoint, place: RunContext) -> Subject:
     """A model that was trained here, with what that cost."""
     spec, spent = trained.spec, trained.spent
     defense = build_defense(spec.defense, spec.params, spec.training.threat)

@@ -11,7 +11,7 @@ from typing import NoReturn
 import torch
 
 from robustbench_dml.runs import run as runs
-from robustbench_dml.runs.context import Place
+from robustbench_dml.runs.context import RunContext
 from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.utils import distributed as team
 from robustbench_dml.utils.errors import RbdmlError
@@ -26,7 +26,7 @@ def is_worker() -> bool:
     return RANK in os.environ
 
 
-def work(spec: RunSpec, place: Place, *, force: bool) -> NoReturn:
+def work(spec: RunSpec, place: RunContext, *, force: bool) -> NoReturn:
     """Do this process's part of a run, and end; arguments as in `runs.run`.
 
     Nothing is said here: `launch` says once what went wrong, whichever processes noticed.
@@ -56,7 +56,7 @@ def message_file(rendezvous: Path, number: int) -> Path:
     return rendezvous.with_name(f"message-{number}")
 
 
-def _take_part(spec: RunSpec, place: Place, *, force: bool) -> None:
+def _take_part(spec: RunSpec, place: RunContext, *, force: bool) -> None:
     if not team.leads():
         folder: Path | None = team.from_leader()
         if folder is not None:
@@ -65,7 +65,7 @@ def _take_part(spec: RunSpec, place: Place, *, force: bool) -> None:
         team.from_leader(None)  # the others wait for a folder to work in, and there is nothing to do
 
 
-def _own(place: Place, number: int) -> Place:
+def _own(place: RunContext, number: int) -> RunContext:
     if place.device.type == "cuda":
         place = replace(place, device=torch.device("cuda", number))
         torch.cuda.set_device(place.device)

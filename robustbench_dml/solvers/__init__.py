@@ -1,1 +1,1 @@
-"""Optimisers over images. One file each; importing it registers it. See `optimisers.base.Optimiser`."""
+"""Solvers over images. One file each; importing it registers it. See `solvers.base.Solver`."""

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from robustbench_dml.solvers.base import Problem, Restarting
-from robustbench_dml.spec.registry import register_optimiser
+from robustbench_dml.spec.registry import register_solver
 
 MOMENTUM = 0.75  # of the new step; the rest is the previous one's
 ENOUGH = 0.75  # of a window's steps that have to improve on the one before, or the step is halved
 
 
-@register_optimiser(
+@register_solver(
     "apgd",
     summary="Auto-PGD: momentum, a step that halves by itself, the best iterate kept; needs no alpha",
     paper="Croce and Hein, ICML 2020, arXiv:2003.01690",

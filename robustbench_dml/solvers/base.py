@@ -1,6 +1,6 @@
-"""The contract of an optimiser: what searches for a perturbation, whatever the attack wants of it.
+"""The contract of a solver: what searches for a perturbation, whatever the attack wants of it.
 
-An optimiser sees images, a ball that they may move in, and a value for each image that is to fall.
+A solver sees images, a ball that they may move in, and a value for each image that is to fall.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Problem:
 
 
 @dataclass(kw_only=True)
-class Optimiser(ABC):
+class Solver(ABC):
     """A way to search. Subclasses are dataclasses whose fields are their parameters (bool, int, float or str)."""
 
     black_box: ClassVar[bool] = False  # uses no gradient of the attacked model
@@ -122,8 +122,8 @@ class Optimiser(ABC):
 
 
 @dataclass(kw_only=True)
-class Restarting(Optimiser):
-    """An optimiser that can be started several times; the best end of each image is kept.
+class Restarting(Solver):
+    """A solver that can be started several times; the best end of each image is kept.
 
     Attributes:
         random_start: begin at a random place of the ball; otherwise the first start is at the benign image.

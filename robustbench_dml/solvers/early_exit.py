@@ -11,7 +11,7 @@ from torch import Tensor
 PARTS = 8  # of a batch: on a GPU it shrinks by an eighth of itself at once, so there are as many shapes at most
 
 
-class Leaving:
+class ActiveGroups:
     """Says which groups of a batch go on.
 
     On the CPU the unfinished ones do, at once. On a GPU the number of them is needed by the host, which would have to

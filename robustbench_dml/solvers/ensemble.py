@@ -9,20 +9,20 @@ import torch
 from torch import Tensor
 
 from robustbench_dml.solvers.apgd import AutoPGD
-from robustbench_dml.solvers.base import Optimiser, Problem
+from robustbench_dml.solvers.base import Problem, Solver
 from robustbench_dml.solvers.square import Square
 from robustbench_dml.solvers.transfer import Transfer
-from robustbench_dml.spec.registry import register_optimiser
+from robustbench_dml.spec.registry import register_solver
 from robustbench_dml.utils.errors import RbdmlError
 
 
-@register_optimiser(
+@register_solver(
     "ensemble",
     summary="APGD with restarts, Square and, in autorank, transfer; the best end of every image is kept",
     paper="after AutoAttack: Croce and Hein, ICML 2020, arXiv:2003.01690",
 )
 @dataclass(kw_only=True)
-class Ensemble(Optimiser):
+class Ensemble(Solver):
     """Several searches for one objective; `autorank` runs them on several objectives.
 
     Attributes:

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from robustbench_dml.solvers.base import Optimiser, Problem
-from robustbench_dml.spec.registry import register_optimiser
+from robustbench_dml.solvers.base import Problem, Solver
+from robustbench_dml.spec.registry import register_solver
 
 FROM_RANDOM = 1.25  # radii that the step is long from a random start, as in arXiv:2001.03994
 
 
-@register_optimiser(
+@register_solver(
     "fgsm",
     summary="one step of the full radius",
     paper="Goodfellow et al., ICLR 2015, arXiv:1412.6572; random start of Wong et al., ICLR 2020, arXiv:2001.03994",
 )
 @dataclass(kw_only=True)
-class FGSM(Optimiser):
+class FGSM(Solver):
     """One step along the sign of the gradient (L2: along the gradient). Uses neither `alpha` nor `steps`.
 
     Attributes:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_dml.solvers.ball import Ball
-from robustbench_dml.solvers.early_exit import Leaving
+from robustbench_dml.solvers.early_exit import ActiveGroups
 from robustbench_dml.solvers.groups import groups_of
 from robustbench_dml.spec.schema import Threat
 
@@ -52,7 +52,7 @@ def pgd(
         rows = rows[active]
     groups = groups_of(model, rows)
     current = result[rows[groups.own]]
-    ball, leaving = Ball(current, threat), Leaving(len(rows), images.device)
+    ball, leaving = Ball(current, threat), ActiveGroups(len(rows), images.device)
     for _ in range(threat.steps if len(rows) else 0):
         current.requires_grad_(True)
         with torch.enable_grad():

@@ -10,21 +10,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_dml.solvers.ball import norms
-from robustbench_dml.solvers.base import Optimiser, Problem
-from robustbench_dml.spec.registry import register_optimiser
+from robustbench_dml.solvers.base import Problem, Solver
+from robustbench_dml.spec.registry import register_solver
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.randomness import normal_of
 
 TRIALS_AT_ONCE = 1024  # images in one forward: bounds the memory and changes no noise
 
 
-@register_optimiser(
+@register_solver(
     "nes",
     summary="black box: signed steps along a gradient estimated from 100 trials each",
     paper="Ilyas et al., ICML 2018, arXiv:1804.08598; with the settings of arXiv:2106.03614",
 )
 @dataclass(kw_only=True)
-class NES(Optimiser):
+class NES(Solver):
     """`steps` steps of length `alpha` along the sign of the estimate (L2: along it), the last iterate kept.
 
     The paper lets trials leave [0, 1]. Here, as in the published code for rankings, whose deviation is larger than the

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from robustbench_dml.solvers.base import Problem, Restarting
-from robustbench_dml.spec.registry import register_optimiser
+from robustbench_dml.spec.registry import register_solver
 
 
-@register_optimiser(
+@register_solver(
     "pgd",
     summary="projected gradient descent with a constant step; without a random start as published",
     paper="Madry et al., ICLR 2018, arXiv:1706.06083",

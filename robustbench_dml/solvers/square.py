@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from robustbench_dml.solvers.ball import norms
-from robustbench_dml.solvers.base import Optimiser, Problem
-from robustbench_dml.spec.registry import register_optimiser
+from robustbench_dml.solvers.base import Problem, Solver
+from robustbench_dml.spec.registry import register_solver
 from robustbench_dml.utils.errors import RbdmlError
 
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # proposals out of LENGTH, as in the authors' code
@@ -22,13 +22,13 @@ TILES = 5  # along the shorter side: the first perturbation in L2
 Proposal = Callable[[Problem, Tensor, Tensor, int], Tensor]
 
 
-@register_optimiser(
+@register_solver(
     "square",
     summary="black box: random search that changes the image in square windows",
     paper="Andriushchenko et al., ECCV 2020, arXiv:1912.00049",
 )
 @dataclass(kw_only=True)
-class Square(Optimiser):
+class Square(Solver):
     """Proposals that are kept where the value falls. Uses neither `alpha` nor `steps`.
 
     Attributes:

@@ -7,29 +7,29 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from robustbench_dml.solvers.base import Optimiser, Problem
-from robustbench_dml.spec.registry import OPTIMISERS, register_optimiser
+from robustbench_dml.solvers.base import Problem, Solver
+from robustbench_dml.spec.registry import SOLVERS, register_solver
 from robustbench_dml.utils.errors import RbdmlError
 
 
-@register_optimiser(
+@register_solver(
     "transfer",
     summary="black box: attack a surrogate model and send what was found there",
     paper="Papernot et al., 2016, arXiv:1605.07277",
 )
 @dataclass(kw_only=True)
-class Transfer(Optimiser):
-    """Runs another optimiser on the same attack on the surrogate, and never asks the attacked model.
+class Transfer(Solver):
+    """Runs another solver on the same attack on the surrogate, and never asks the attacked model.
 
     Attributes:
-        optimiser: which one.
+        solver: which one.
         random_start, restarts: its own parameters of these names, where it has them.
     """
 
     black_box: ClassVar[bool] = True
     needs_surrogate: ClassVar[bool] = True
 
-    optimiser: str = "pgd"
+    solver: str = "pgd"
     random_start: bool = False
     restarts: int = 1
 
@@ -38,17 +38,17 @@ class Transfer(Optimiser):
 
     def run(self, problem: Problem) -> Tensor:
         if problem.surrogate is None:
-            raise RbdmlError("optimiser 'transfer' has no model to transfer from: give --surrogate CHECKPOINT")
+            raise RbdmlError("solver 'transfer' has no model to transfer from: give --surrogate CHECKPOINT")
         return self._inner().run(problem.surrogate())
 
-    def _inner(self) -> Optimiser:
-        """The optimiser that runs on the surrogate."""
-        cls = OPTIMISERS.get(self.optimiser).cls
+    def _inner(self) -> Solver:
+        """The solver that runs on the surrogate."""
+        cls = SOLVERS.get(self.solver).cls
         if cls.needs_surrogate:
-            raise RbdmlError(f"optimiser '{self.optimiser}' needs a surrogate itself: transfer from another one")
+            raise RbdmlError(f"solver '{self.solver}' needs a surrogate itself: transfer from another one")
         known = {field.name for field in fields(cls)}
         given = {"random_start": self.random_start, "restarts": self.restarts}
         for name, value in given.items():
             if name not in known and value != getattr(Transfer, name):
-                raise RbdmlError(f"optimiser '{self.optimiser}' has no parameter '{name}': leave it out of transfer")
+                raise RbdmlError(f"solver '{self.solver}' has no parameter '{name}': leave it out of transfer")
         return cls(**{name: value for name, value in given.items() if name in known})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robustbench_dml.spec.parameters import resolve
-from robustbench_dml.spec.registry import OPTIMISERS
+from robustbench_dml.spec.registry import SOLVERS
 from robustbench_dml.spec.schema import Evaluation, Threat
 
 
@@ -14,17 +14,17 @@ def describe_evaluation(evaluation: Evaluation) -> str:
 
 
 def describe_attack(evaluation: Evaluation) -> str:
-    """Optimiser, radius, step, and what attacks transfer from."""
+    """Solver, radius, step, and what attacks transfer from."""
     transferred = [] if evaluation.surrogate is None else [f"surrogate {evaluation.surrogate[:8]}"]
     return ", ".join([_searched(evaluation), _radius(evaluation.threat), *transferred])
 
 
 def _searched(evaluation: Evaluation) -> str:
-    """The optimiser, and what of its parameters is not as usual."""
-    search, steps = evaluation.search, evaluation.threat.steps
-    usual = resolve(OPTIMISERS.get(search.optimiser).cls, {}, owner="") if search.optimiser in OPTIMISERS else {}
+    """The solver, and what of its parameters is not as usual."""
+    search, steps = evaluation.solver, evaluation.threat.steps
+    usual = resolve(SOLVERS.get(search.name).cls, {}, owner="") if search.name in SOLVERS else {}
     changed = [f"{name}={value}" for name, value in search.params.items() if usual.get(name) != value]
-    return ", ".join([f"{search.optimiser.upper()}-{steps}", *changed])
+    return ", ".join([f"{search.name.upper()}-{steps}", *changed])
 
 
 def _radius(threat: Threat) -> str:

@@ -16,9 +16,9 @@ from robustbench_dml.spec.lookup import find_attack, find_defense, named_entry
 from robustbench_dml.spec.parameters import resolve
 from robustbench_dml.spec.protocols import BENIGN_COLUMNS, columns_of, protocol_columns, protocol_named
 from robustbench_dml.spec.published import FAMILIES, Protocol
-from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, OPTIMISERS
+from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, SOLVERS
 from robustbench_dml.spec.resolve import published_params, resolve_params
-from robustbench_dml.spec.schema import Evaluation, RunSpec, Search, Threat
+from robustbench_dml.spec.schema import Evaluation, RunSpec, SolverSpec, Threat
 from robustbench_dml.spec.scores import CHANCE, scores_of
 from robustbench_dml.spec.weights import start_of
 from robustbench_dml.utils.errors import RbdmlError
@@ -93,9 +93,9 @@ def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any]) -> Ev
 
     Args:
         evaluation: to start from.
-        changes: any of protocol, norm, eps, alpha, steps, queries, seed, precision; `optimiser` and `search`, its
+        changes: any of protocol, norm, eps, alpha, steps, queries, seed, precision; `solver` and `search`, its
             parameters; `also`, names of further attacks; `surrogate`, a checkpoint (or the first 16 digits of its
-            weights' hash). None values are left out. Another protocol comes with its own optimiser and surrogate.
+            weights' hash). None values are left out. Another protocol comes with its own solver and surrogate.
 
     Raises:
         RbdmlError: an unknown name, a value out of range, or settings that do not go together.
@@ -103,12 +103,12 @@ def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any]) -> Ev
     changed = _given(changes)
     threat = _threat_changes(changed)
     _check_norm(evaluation.threat, threat)
-    optimiser, search = changed.pop("optimiser", None), changed.pop("search", None) or {}
+    solver, search = changed.pop("solver", None), changed.pop("search", None) or {}
     name = changed.get("protocol", evaluation.protocol)
     protocol = protocol_named(name)
     if protocol != protocol_named(evaluation.protocol):  # with its own settings
-        evaluation = evaluation.model_copy(update={"search": protocol.search, "surrogate": None, "also": ()})
-    changed["search"] = _search(optimiser or evaluation.search.optimiser, evaluation.search, search)
+        evaluation = evaluation.model_copy(update={"search": protocol.solver, "surrogate": None, "also": ()})
+    changed["search"] = _search(solver or evaluation.solver.name, evaluation.solver, search)
     if "also" in changed:
         changed["also"] = tuple(_further_attacks(changed["also"], name))
     if isinstance(changed.get("surrogate"), Path):
@@ -133,18 +133,18 @@ def _check_norm(before: Threat, changes: Mapping[str, Any]) -> None:
 
 def _with_what_it_needs(evaluation: Evaluation, protocol: Protocol, *, asked: bool) -> Evaluation:
     """The evaluation, with a surrogate exactly where something transfers from one."""
-    own = protocol.search.optimiser
-    if protocol.surrogate and evaluation.search.optimiser != own:
-        raise RbdmlError(f"protocol '{evaluation.protocol}' searches with '{own}' alone: leave --optimiser out")
-    needed = protocol.surrogate or OPTIMISERS.get(evaluation.search.optimiser).cls.needs_surrogate
+    own = protocol.solver.name
+    if protocol.surrogate and evaluation.solver.name != own:
+        raise RbdmlError(f"protocol '{evaluation.protocol}' searches with '{own}' alone: leave --solver out")
+    needed = protocol.surrogate or SOLVERS.get(evaluation.solver.name).cls.needs_surrogate
     if needed and evaluation.surrogate is None:
-        what = f"protocol '{evaluation.protocol}'" if protocol.surrogate else f"'{evaluation.search.optimiser}'"
+        what = f"protocol '{evaluation.protocol}'" if protocol.surrogate else f"'{evaluation.solver.name}'"
         raise RbdmlError(
             f"{what} transfers from an undefended model: give --surrogate CHECKPOINT, for instance what "
             "`rbdml run --defense regular` wrote"
         )
     if evaluation.surrogate is not None and not needed and asked:
-        raise RbdmlError("nothing here transfers from a surrogate: leave --surrogate out, or add --optimiser transfer")
+        raise RbdmlError("nothing here transfers from a surrogate: leave --surrogate out, or add --solver transfer")
     return evaluation if needed else evaluation.model_copy(update={"surrogate": None})
 
 
@@ -159,14 +159,14 @@ def with_evaluation(spec: RunSpec, changes: Mapping[str, Any]) -> RunSpec:
     return spec.model_copy(update={"evaluation": changed_evaluation(spec.evaluation, changes)})
 
 
-def _search(name: str, before: Search, overrides: Mapping[str, Any]) -> Search:
-    """An optimiser with all its parameters; those of the same one before are kept."""
-    cls = OPTIMISERS.get(name).cls
-    owner = f"optimiser '{name}'"
-    kept = before.params if before.optimiser == name else {}  # of a file, maybe, which may say anything
+def _search(name: str, before: SolverSpec, overrides: Mapping[str, Any]) -> SolverSpec:
+    """A solver with all its parameters; those of the same one before are kept."""
+    cls = SOLVERS.get(name).cls
+    owner = f"solver '{name}'"
+    kept = before.params if before.solver == name else {}  # of a file, maybe, which may say anything
     params = resolve(cls, {**kept, **overrides}, owner=owner)
     cls(**params)  # a value can have the type and be refused
-    return Search(optimiser=name, params=params)
+    return SolverSpec(name=name, params=params)
 
 
 def _further_attacks(names: Iterable[str], of: str) -> list[str]:
@@ -177,8 +177,8 @@ def _further_attacks(names: Iterable[str], of: str) -> list[str]:
     filled = {*counting, *BENIGN_COLUMNS, CHANCE, "query", *scores}
     for name in names:
         for attack in protocol.further if name == "published" else [find_attack(name)]:
-            own = ATTACKS.get(attack).cls.searches_with
-            if own not in (None, protocol.search.optimiser):
+            own = ATTACKS.get(attack).cls.requires_solver
+            if own not in (None, protocol.solver.name):
                 raise RbdmlError(f"attack '{attack}' searches with '{own}' alone: use --protocol autorank")
             columns = set(columns_of([attack]))
             if attack not in found and columns & filled:

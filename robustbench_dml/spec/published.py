@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from robustbench_dml.spec.schema import Frozen, Search, Threat, Training
+from robustbench_dml.spec.schema import Frozen, SolverSpec, Threat, Training
 
 
 class Family(Frozen):
@@ -44,7 +44,7 @@ class Protocol(Frozen):
     summary: str
     attacks: tuple[str, ...]
     further: tuple[str, ...] = ()  # attacks with published columns that the score leaves out
-    search: Search = Search()  # unless another is asked for
+    search: SolverSpec = SolverSpec()  # unless another is asked for
     surrogate: bool = False  # whether it transfers attacks from an undefended model
 
 
@@ -68,7 +68,7 @@ PROTOCOLS = {
     "autorank": Protocol(
         summary="the worst case of every query over an ensemble of attacks",
         attacks=("worst-query", "worst-candidate"),
-        search=Search(optimiser="ensemble", params={"restarts": 5, "steps": 100, "square_queries": 1000, "classes": 3}),
+        search=SolverSpec(name="ensemble", params={"restarts": 5, "steps": 100, "square_queries": 1000, "classes": 3}),
         surrogate=True,
     ),
 }

@@ -20,9 +20,9 @@ from robustbench_dml.utils.errors import RbdmlError, did_you_mean
 if TYPE_CHECKING:
     from torch import nn
 
-    from robustbench_dml.datasets.base import Dataset, Found, Order, Roots
+    from robustbench_dml.datasets.base import DataPaths, Dataset, DatasetStatus, DownloadRequest
     from robustbench_dml.evaluation.attack import Attack
-    from robustbench_dml.solvers.base import Optimiser
+    from robustbench_dml.solvers.base import Solver
     from robustbench_dml.spec.columns import Column
     from robustbench_dml.training.defense import Defense
 
@@ -47,10 +47,10 @@ class DefenseInfo(Info):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimiserInfo(Info):
+class SolverInfo(Info):
     """A way to search for perturbations; the fields of its class are its parameters."""
 
-    cls: type[Optimiser]
+    cls: type[Solver]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class AttackInfo(Info):
 class Look(Protocol):
     """Looks at a data set."""
 
-    def __call__(self, roots: Roots, /, *, verify: bool = False) -> Found:
+    def __call__(self, roots: DataPaths, /, *, verify: bool = False) -> DatasetStatus:
         """What is here; with `verify`, decoded images are read again."""
 
 
@@ -83,9 +83,9 @@ class DatasetInfo(Info):
     test_images: int
     train_classes: int
     test_classes: int
-    load: Callable[[Roots], Dataset]
+    load: Callable[[DataPaths], Dataset]
     look: Look  # what is on this machine, without checking every image
-    prepare: Callable[[Roots, Order], Path] | None = None  # gets it; None where there is nothing to get
+    prepare: Callable[[DataPaths, DownloadRequest], Path] | None = None  # gets it; None where there is nothing to get
     # Of defenses, by the name of one of their class: the parameters that were published with other values for this set.
     params: Mapping[str, Mapping[str, ParamValue]] = field(default_factory=dict)
 
@@ -224,7 +224,7 @@ def _load(point: EntryPoint) -> None:
 
 DEFENSES: Registry[DefenseInfo] = Registry("defense", "robustbench_dml.defenses", "robustbench_dml.defenses")
 ATTACKS: Registry[AttackInfo] = Registry("attack", "robustbench_dml.attacks", "robustbench_dml.attacks")
-OPTIMISERS: Registry[OptimiserInfo] = Registry("optimiser", "robustbench_dml.solvers", "robustbench_dml.solvers")
+SOLVERS: Registry[SolverInfo] = Registry("solver", "robustbench_dml.solvers", "robustbench_dml.solvers")
 DATASETS: Registry[DatasetInfo] = Registry("data set", "robustbench_dml.datasets", "robustbench_dml.datasets")
 BACKBONES: Registry[BackboneInfo] = Registry(
     "backbone", "robustbench_dml.models.backbones", "robustbench_dml.models.backbones"
@@ -236,7 +236,7 @@ NOTATIONS: list[Notation] = []
 
 D = TypeVar("D", bound="type[Defense]")
 A = TypeVar("A", bound="type[Attack]")
-O = TypeVar("O", bound="type[Optimiser]")  # noqa: E741
+O = TypeVar("O", bound="type[Solver]")  # noqa: E741
 
 
 def register_defense(name: str, *, summary: str, paper: str, **defaults: ParamValue) -> Callable[[D], D]:
@@ -268,11 +268,11 @@ def register_attack(
     return register
 
 
-def register_optimiser(name: str, *, summary: str, paper: str) -> Callable[[O], O]:
-    """Class decorator: register an optimiser under `name`."""
+def register_solver(name: str, *, summary: str, paper: str) -> Callable[[O], O]:
+    """Class decorator: register a solver under `name`."""
 
     def register(cls: O) -> O:
-        OPTIMISERS.add(OptimiserInfo(name=name, summary=summary, paper=paper, cls=cls))
+        SOLVERS.add(SolverInfo(name=name, summary=summary, paper=paper, cls=cls))
         return cls
 
     return register

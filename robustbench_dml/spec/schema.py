@@ -70,10 +70,10 @@ class Training(Frozen):
         return {name: value for name, value in written.items() if name != "weight_precision" or value is not None}
 
 
-class Search(Frozen):
-    """How perturbations are searched for: an optimiser and its parameters, all of them."""
+class SolverSpec(Frozen):
+    """How perturbations are searched for: a solver and its parameters, all of them."""
 
-    optimiser: str = "pgd"
+    solver: str = "pgd"
     params: dict[str, Value] = {"random_start": False, "restarts": 1}
 
 
@@ -86,7 +86,7 @@ class Evaluation(Frozen):
     queries: Annotated[int, Field(ge=1)] | None  # None: every test image
     seed: Annotated[int, Field(ge=0)]
     precision: Precision = "fp32"  # of the attack steps; what they end with is always scored in fp32
-    search: Search = Search()
+    search: SolverSpec = SolverSpec()
     also: tuple[str, ...] = ()  # attacks beside the protocol's, which do not count for its score
     surrogate: Annotated[str, Field(pattern="^[0-9a-f]{16}$")] | None = None  # start of the weights' hash
 
@@ -136,7 +136,7 @@ class RunSpec(Frozen):
         return _digest(self.model_copy(update={"params": dict(sorted(self.params.items()))}))
 
 
-class ForeignSpec(Frozen):
+class ExternalSpec(Frozen):
     """A model from outside of the project under one evaluation. Nothing is known of how it was trained."""
 
     version: Literal[1] = 1
@@ -186,7 +186,7 @@ def _digest(spec: Frozen) -> str:
     return hashlib.sha256(spec.model_dump_json().encode()).hexdigest()[:16]
 
 
-class Spent(Frozen):
+class ComputeUsed(Frozen):
     """What training has cost so far."""
 
     forward_only: int = 0  # images through the network with no gradient

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from robustbench_dml.spec.lookup import FILE_MODULE
 from robustbench_dml.spec.published import PROTOCOLS
-from robustbench_dml.spec.registry import ATTACKS, OPTIMISERS, DefenseInfo
+from robustbench_dml.spec.registry import ATTACKS, SOLVERS, DefenseInfo
 from robustbench_dml.spec.schema import Evaluation
 
 
@@ -22,10 +22,10 @@ def defense_source(info: DefenseInfo) -> str:
 
 
 def attack_source(evaluation: Evaluation) -> str:
-    """SHA-256 of all code that decides what an evaluation finds: the package's, its attacks' and its optimiser's."""
+    """SHA-256 of all code that decides what an evaluation finds: the package's, its attacks' and its solver's."""
     package = Path(__file__).parent
     attacks = [ATTACKS.get(name).cls for name in (*PROTOCOLS[evaluation.protocol].attacks, *evaluation.also)]
-    own = {Path(inspect.getfile(cls)).resolve() for cls in (*attacks, OPTIMISERS.get(evaluation.search.optimiser).cls)}
+    own = {Path(inspect.getfile(cls)).resolve() for cls in (*attacks, SOLVERS.get(evaluation.solver.name).cls)}
     return source_hash([*sorted(package.rglob("*.py")), *sorted(own)])
 
 

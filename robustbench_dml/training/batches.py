@@ -39,7 +39,7 @@ class Batch:
         return len(self.labels) // 2
 
 
-class PairStream:
+class PairSampler:
     """The pairs of every iteration, as a function of the seed and the iteration alone.
 
     An epoch is a permutation of the anchors cut into batches; what does not fill a batch is left out of that

@@ -1,7 +1,7 @@
 """The contract of a defense: what a file under `defenses/` fills in.
 
 A defense makes adversarial examples out of a batch and says what is to be minimised on them. It never touches
-the optimiser, the meter or the training loop.
+the solver, the meter or the training loop.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from robustbench_dml.spec.schema import Threat
 from robustbench_dml.training.batches import Batch
-from robustbench_dml.training.miners import Triplets, sampler_by_name
+from robustbench_dml.training.miners import Triplets, miner_by_name
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Defense(ABC):
     sampler: str = "R"
 
     def __post_init__(self) -> None:
-        self._sampler = sampler_by_name(self.sampler)
+        self._sampler = miner_by_name(self.sampler)
         self.sampler = self._sampler.letter
 
     @property

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import torch
 
-from robustbench_dml.datasets.base import Roots
+from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.datasets.status import load_dataset
 from robustbench_dml.models.checkpoints import load_checkpoint
 from robustbench_dml.models.embedder import build_embedder, check_fit
 from robustbench_dml.spec.published import FAMILIES
 from robustbench_dml.spec.registry import DATASETS
-from robustbench_dml.training.batches import Batch, PairStream
+from robustbench_dml.training.batches import Batch, PairSampler
 from robustbench_dml.training.defense import embed_benign
 from robustbench_dml.training.losses import hardness
-from robustbench_dml.training.miners import SAMPLERS
+from robustbench_dml.training.miners import MINERS
 from robustbench_dml.utils.progress import Progress
 from robustbench_dml.utils.randomness import generator
 
@@ -38,19 +38,19 @@ def sampler_hardness(
         RbdmlError: unknown names, missing data, or a checkpoint of another backbone.
     """
     info, cpu = DATASETS.get(dataset), torch.device("cpu")
-    data = load_dataset(dataset, Roots(data_root, progress=Progress()))
+    data = load_dataset(dataset, DataPaths(data_root, progress=Progress()))
     entry = check_fit(backbone or info.backbone, data.image_shape, dataset)
     if checkpoint is None:
         model = build_embedder(entry, seed=seed, device=cpu).eval()
     else:
         model = load_checkpoint(checkpoint, device=cpu, backbone=entry.name).embedder
-    stream = PairStream(data.train.labels, pairs=pairs or FAMILIES[info.family].training.pairs, seed=seed)
-    found: dict[str, list[torch.Tensor]] = {sampler.letter: [] for sampler in SAMPLERS}
+    stream = PairSampler(data.train.labels, pairs=pairs or FAMILIES[info.family].training.pairs, seed=seed)
+    found: dict[str, list[torch.Tensor]] = {sampler.letter: [] for sampler in MINERS}
     for iteration in range(batches):
         rows = stream.indices(iteration)
         batch = Batch(data.train.batch(rows), data.train.labels[rows], rows, generator(seed, "triplets", iteration))
         embeddings = embed_benign(model, batch)
-        for sampler in SAMPLERS:
+        for sampler in MINERS:
             triplets = sampler.choose(embeddings, batch)
             found[sampler.letter].append(hardness(*embeddings[triplets.rows].unbind(1)))
     return [
@@ -60,5 +60,5 @@ def sampler_hardness(
             "mean hardness": round(float(torch.cat(found[sampler.letter]).mean()), 4),
             "variance": round(float(torch.cat(found[sampler.letter]).var()), 4),
         }
-        for sampler in SAMPLERS
+        for sampler in MINERS
     ]

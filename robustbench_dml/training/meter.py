@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from robustbench_dml.spec.schema import Spent
+from robustbench_dml.spec.schema import ComputeUsed
 from robustbench_dml.utils.errors import RbdmlError
 
 
@@ -22,13 +22,13 @@ class PropagationMeter:
     RbdmlError. Use as a context manager, or `attach` and `detach`.
     """
 
-    def __init__(self, network: nn.Module, *, start: Spent | None = None) -> None:
+    def __init__(self, network: nn.Module, *, start: ComputeUsed | None = None) -> None:
         """
         Args:
             network: the module whose forward calls count; its output has one row per image.
             start: what an earlier part of the same run has spent.
         """
-        start = start or Spent()
+        start = start or ComputeUsed()
         self._network = network
         self._forward, self._to_input, self._to_weights = start.forward_only, start.to_input, start.to_weights
         self._reached: list[int] = []  # images of the forwards that the backward now under way has reached

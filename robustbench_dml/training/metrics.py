@@ -29,7 +29,7 @@ def note(name: str, values: Tensor) -> None:
 
 
 @contextmanager
-def noting() -> Iterator[Notes]:
+def collecting() -> Iterator[Notes]:
     """Keep what is noted inside, in this thread."""
     kept: Notes = {}
     token = _KEPT.set(kept)

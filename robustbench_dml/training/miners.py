@@ -32,7 +32,7 @@ class Triplets:
 
 
 @dataclass(frozen=True)
-class Sampler:
+class TripletMiner:
     """Chooses one triplet per pair. `choose(embeddings, batch)` returns `Triplets`; the embeddings are benign,
     in eval mode and without gradient, or None for a sampler that does not look at them."""
 
@@ -42,17 +42,17 @@ class Sampler:
     needs_embeddings: bool = True
 
 
-def sampler_by_name(name: str) -> Sampler:
+def miner_by_name(name: str) -> TripletMiner:
     """The sampler with this name or letter.
 
     Raises:
         RbdmlError: there is none.
     """
-    for sampler in SAMPLERS:
+    for sampler in MINERS:
         if name in (sampler.name, sampler.letter):
             return sampler
-    known = ", ".join(f"{sampler.letter} ({sampler.name})" for sampler in SAMPLERS)
-    hint = did_you_mean(name, [sampler.name for sampler in SAMPLERS])
+    known = ", ".join(f"{sampler.letter} ({sampler.name})" for sampler in MINERS)
+    hint = did_you_mean(name, [sampler.name for sampler in MINERS])
     raise RbdmlError(f"unknown sampler '{name}': {hint}use one of {known}")
 
 
@@ -148,10 +148,10 @@ def _choose(allowed: Tensor, rng: torch.Generator) -> Tensor:
     return draw.masked_fill(~allowed, -1).argmax(1)
 
 
-SAMPLERS = (
-    Sampler("random", "R", random_triplets, needs_embeddings=False),
-    Sampler("semihard", "M", semihard_triplets),
-    Sampler("softhard", "S", softhard_triplets),
-    Sampler("distance", "D", distance_weighted_triplets),
-    Sampler("hardest", "H", hardest_triplets),
+MINERS = (
+    TripletMiner("random", "R", random_triplets, needs_embeddings=False),
+    TripletMiner("semihard", "M", semihard_triplets),
+    TripletMiner("softhard", "S", softhard_triplets),
+    TripletMiner("distance", "D", distance_weighted_triplets),
+    TripletMiner("hardest", "H", hardest_triplets),
 )

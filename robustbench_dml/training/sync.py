@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from robustbench_dml.spec.schema import Spent
+from robustbench_dml.spec.schema import ComputeUsed
 from robustbench_dml.utils.distributed import ROUNDING, _table, size
 from robustbench_dml.utils.errors import RbdmlError
 
@@ -23,7 +23,7 @@ def average_gradients(model: nn.Module) -> None:
         gradient.copy_(mean.view(gradient.shape))
 
 
-def spent_together(own: Spent, *, loss: float, chosen: torch.Tensor) -> Spent:
+def spent_together(own: ComputeUsed, *, loss: float, chosen: torch.Tensor) -> ComputeUsed:
     """What all processes have spent: the sum of their propagations, and the time of the slowest.
 
     Args:

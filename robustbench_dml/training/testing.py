@@ -14,7 +14,7 @@ from robustbench_dml.datasets.base import Dataset, Split
 from robustbench_dml.models.checkpoints import weights_hash
 from robustbench_dml.spec.make import make_spec
 from robustbench_dml.spec.registry import BackboneInfo, register_backbone
-from robustbench_dml.spec.schema import RunSpec, Spent
+from robustbench_dml.spec.schema import ComputeUsed, RunSpec
 from robustbench_dml.training.trainer import Trainer
 from robustbench_dml.utils.interrupts import Interrupts
 from robustbench_dml.utils.progress import Progress
@@ -112,5 +112,5 @@ def _interrupted(spec: RunSpec, data: Dataset, *, after: int) -> Trainer:
         return second
 
 
-def _counts(spent: Spent) -> Spent:
+def _counts(spent: ComputeUsed) -> ComputeUsed:
     return spent.model_copy(update={"seconds": 0.0})

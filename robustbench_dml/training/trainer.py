@@ -17,12 +17,12 @@ from robustbench_dml.models.sharded import shared
 from robustbench_dml.spec.budgets import UNITS
 from robustbench_dml.spec.registry import DEFENSES
 from robustbench_dml.spec.resolve import build_defense
-from robustbench_dml.spec.schema import RunSpec, Spent, TrainingEnd
+from robustbench_dml.spec.schema import ComputeUsed, RunSpec, TrainingEnd
 from robustbench_dml.spec.source import defense_source
-from robustbench_dml.training.batches import Batch, PairStream
+from robustbench_dml.training.batches import Batch, PairSampler
 from robustbench_dml.training.collapse import CollapseMonitor
 from robustbench_dml.training.meter import PropagationMeter
-from robustbench_dml.training.metrics import Notes, noting
+from robustbench_dml.training.metrics import Notes, collecting
 from robustbench_dml.training.resume import keep, take_up
 from robustbench_dml.utils import distributed as team
 from robustbench_dml.utils.errors import DivergedError, RbdmlError
@@ -39,7 +39,7 @@ class Trainer:
     """Runs iterations until the budget is spent.
 
     Every random choice is a function of the seed and the iteration, so the state that a checkpoint must hold is
-    the weights, the optimiser, the defense's own state and what has been spent. Several processes share the
+    the weights, the solver, the defense's own state and what has been spent. Several processes share the
     propagations and know the same of everything else; the leading one writes.
     """
 
@@ -72,8 +72,8 @@ class Trainer:
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=spec.training.lr, weight_decay=spec.training.weight_decay, fused=True
         )
-        self.pairs = PairStream(dataset.train.labels, pairs=spec.training.pairs, seed=spec.seed)
-        self.spent = Spent()
+        self.pairs = PairSampler(dataset.train.labels, pairs=spec.training.pairs, seed=spec.seed)
+        self.spent = ComputeUsed()
         self.loss = math.nan  # of the last iteration
         self._costliest = 0.0
         self.collapse = CollapseMonitor(self.model)
@@ -164,7 +164,7 @@ class Trainer:
             perturbed = self.defense.perturb(self.model, batch)
         self.model.train()
         self.collapse.begin()
-        with self.model.in_precision(self.spec.training.weight_precision or precision), noting() as self.notes:
+        with self.model.in_precision(self.spec.training.weight_precision or precision), collecting() as self.notes:
             loss = self.defense.loss(self.model, batch, perturbed)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -176,7 +176,7 @@ class Trainer:
                 f"{self.spent.iterations}: lower --lr (now {self.spec.training.lr:g}) or look at the defense"
             )
         self.optimizer.step()
-        own = Spent(
+        own = ComputeUsed(
             forward_only=meter.forward_only,
             to_input=meter.to_input,
             to_weights=meter.to_weights,
@@ -249,7 +249,7 @@ class Trainer:
             for index, weights in enumerate(self.model.parameters())
         }
         self.optimizer.load_state_dict(saved)
-        self.spent = Spent.model_validate_json(state["spent"])
+        self.spent = ComputeUsed.model_validate_json(state["spent"])
         remembered = _under("defense", tensors)
         self.defense.load_state({name: tensor.to(self.device) for name, tensor in remembered.items()})
         self.collapse.load_state(state["collapse"])

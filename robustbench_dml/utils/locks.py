@@ -43,7 +43,7 @@ def alone(lock: Path, what: str, progress: Progress) -> Iterator[None]:
 
 
 @contextmanager
-def sole(lock: Path, refusal: str) -> Iterator[None]:
+def exclusive_or_fail(lock: Path, refusal: str) -> Iterator[None]:
     """Be the one process that does something; refuse where another one does it, on any machine that sees the file.
 
     The system releases the lock of a process that dies, however it dies. The file stays: who removed it could let two

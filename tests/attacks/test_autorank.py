@@ -13,20 +13,20 @@ from torch import Tensor, nn
 
 from robustbench_dml.attacks.autorank import WorstCandidate, WorstQuery
 from robustbench_dml.datasets.base import Split
-from robustbench_dml.evaluation.context import Arena, arena_of
+from robustbench_dml.evaluation.context import AttackContext, make_context
 from robustbench_dml.evaluation.ensemble import Stage
 from robustbench_dml.models.embedder import Embedder
 from robustbench_dml.retrieval.gallery import Items
-from robustbench_dml.solvers.base import Optimiser, Problem
+from robustbench_dml.solvers.base import Problem, Solver
 from robustbench_dml.solvers.ensemble import Ensemble
 from robustbench_dml.spec.published import PROTOCOLS
-from robustbench_dml.spec.registry import ATTACKS, OPTIMISERS
-from robustbench_dml.spec.schema import Evaluation, Search, Threat
+from robustbench_dml.spec.registry import ATTACKS, SOLVERS
+from robustbench_dml.spec.schema import Evaluation, SolverSpec, Threat
 
 CPU = torch.device("cpu")
 IMAGES, CLASSES = 48, 4
 SMALL: dict[str, bool | int | float | str] = {"restarts": 2, "steps": 8, "square_queries": 30, "classes": 2}
-ENSEMBLE = Search(optimiser="ensemble", params=SMALL)
+ENSEMBLE = SolverSpec(name="ensemble", params=SMALL)
 THREAT = Threat(eps=0.06, alpha=0.02, steps=5)
 ALL = torch.arange(IMAGES)
 
@@ -45,15 +45,15 @@ def model(seed: int) -> Embedder:
         return Embedder(nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.Tanh(), nn.Linear(12, 6))).double()
 
 
-def arena(search: Search = ENSEMBLE, *, steps: int = THREAT.steps, seed: int = 0) -> Arena:
+def arena(search: SolverSpec = ENSEMBLE, *, steps: int = THREAT.steps, seed: int = 0) -> AttackContext:
     threat = THREAT.model_copy(update={"steps": steps})
     evaluation = Evaluation(protocol="autorank", threat=threat, queries=None, seed=seed, search=search)
-    surrogate = arena_of(model(1), split(), evaluation=evaluation, dataset="small", device=CPU)
-    return arena_of(model(0), split(), evaluation=evaluation, dataset="small", device=CPU, surrogate=surrogate)
+    surrogate = make_context(model(1), split(), evaluation=evaluation, dataset="small", device=CPU)
+    return make_context(model(0), split(), evaluation=evaluation, dataset="small", device=CPU, surrogate=surrogate)
 
 
 @torch.no_grad()
-def attack(name: str, place: Arena, rows: Tensor = ALL) -> dict[str, np.ndarray]:
+def attack(name: str, place: AttackContext, rows: Tensor = ALL) -> dict[str, np.ndarray]:
     found = ATTACKS.get(name).build().run(place, name, Items(place.gallery, rows))
     return {column: values.numpy() for column, values in found.items()}
 
@@ -65,10 +65,10 @@ def worst() -> dict[str, np.ndarray]:
 
 
 SINGLE = {
-    "as published": arena(Search()),
-    "apgd": arena(Search(optimiser="apgd", params={"random_start": False, "restarts": 2}), steps=8),
-    "square": arena(Search(optimiser="square", params={"queries": 30})),
-    "transfer": arena(Search(optimiser="transfer", params={})),
+    "as published": arena(SolverSpec()),
+    "apgd": arena(SolverSpec(name="apgd", params={"random_start": False, "restarts": 2}), steps=8),
+    "square": arena(SolverSpec(name="square", params={"queries": 30})),
+    "transfer": arena(SolverSpec(name="transfer", params={})),
 }
 QUERY_SIDE = {
     "as published": ("es", "ltm", "gtm"),
@@ -115,12 +115,12 @@ def test_another_seed_aims_at_other_queries() -> None:
     assert not np.array_equal(attack("worst-candidate", arena(seed=1))["AR:C"], worst()["AR:C"])
 
 
-class Counting(Optimiser):
+class Counting(Solver):
     """Notes how many images it is given."""
 
     sizes: list[int]
 
-    def __init__(self, inner: Optimiser, sizes: list[int]) -> None:
+    def __init__(self, inner: Solver, sizes: list[int]) -> None:
         self.inner, self.sizes = inner, sizes
 
     def run(self, problem: Problem) -> Tensor:
@@ -134,7 +134,7 @@ def test_only_survivors_are_attacked_further(monkeypatch: pytest.MonkeyPatch) ->
 
     def counted(self: WorstQuery, ensemble: Ensemble) -> Iterator[Stage]:
         for stage in stages(self, ensemble):
-            yield Stage(stage.name, stage.attack, Counting(stage.optimiser, sizes), stage.longer)
+            yield Stage(stage.name, stage.attack, Counting(stage.solver, sizes), stage.longer)
 
     monkeypatch.setattr(WorstQuery, "stages", counted)
     place = arena()
@@ -163,6 +163,6 @@ def test_a_candidate_in_the_first_percent_counts_as_planted() -> None:
 
 
 def test_the_protocol_names_every_parameter_of_its_search_in_their_order() -> None:
-    search = PROTOCOLS["autorank"].search
-    assert search.params == vars(OPTIMISERS.get(search.optimiser).cls())
+    search = PROTOCOLS["autorank"].solver
+    assert search.params == vars(SOLVERS.get(search.name).cls())
     assert list(search.params) == list(vars(Ensemble()))

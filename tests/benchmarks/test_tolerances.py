@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from submission_support import REGULAR, true_run
 
-from robustbench_dml.datasets.base import Roots
+from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.datasets.status import load_dataset
 from robustbench_dml.leaderboard.submission.recheck import compare, part_of
 from robustbench_dml.runs.record import read_queries, read_record
@@ -24,7 +24,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_nothing_moves_nothing_and_rounded_weights_move_single_values(run: Path) -> None:
     import tolerances  # type: ignore[import-not-found]
 
-    record, dataset = read_record(run), load_dataset("fashion-mini", Roots())
+    record, dataset = read_record(run), load_dataset("fashion-mini", DataPaths())
     others = {other.name: other for other in tolerances.OTHERS}
     found, benign = tolerances.gaps(run, record, dataset, others["nothing"])
     assert set(found) == set(protocol_columns("ers"))

@@ -75,16 +75,16 @@ def test_options_change_the_attack(made: Made, tmp_path: Path) -> None:
     still = told(made, tmp_path / "a.png", "--attack-steps", "0", name="es")
     assert still["values"]["ES:D"] == {"before": 0, "after": 0}
     assert still["largest change"] == 0
-    options = ("--attack-norm", "l2", "--attack-eps", "1.5", "--attack-alpha", "1", "--optimiser", "apgd")
-    euclid = told(made, tmp_path / "a.png", *options, "--attack-steps", "4", "--search", "restarts=2", name="es")
-    assert euclid["evaluation"]["search"] == {"optimiser": "apgd", "params": {"random_start": False, "restarts": 2}}
+    options = ("--attack-norm", "l2", "--attack-eps", "1.5", "--attack-alpha", "1", "--solver", "apgd")
+    euclid = told(made, tmp_path / "a.png", *options, "--attack-steps", "4", "--solver-param", "restarts=2", name="es")
+    assert euclid["evaluation"]["search"] == {"solver": "apgd", "params": {"random_start": False, "restarts": 2}}
     assert euclid["L2 length"] <= 1.5 + 1e-5
     seeded = [told(made, tmp_path / "a.png", "--attack-seed", seed, name="tma")["targets"] for seed in "0123"]
     assert len({str(targets) for targets in seeded}) > 1
 
 
 def test_it_transfers_from_a_surrogate(made: Made, tmp_path: Path) -> None:
-    found = told(made, tmp_path / "a.png", "--optimiser", "transfer", "--surrogate", made.checkpoint)
+    found = told(made, tmp_path / "a.png", "--solver", "transfer", "--surrogate", made.checkpoint)
     plain = told(made, tmp_path / "a.png")
     assert found["evaluation"]["surrogate"] == made.record.provenance.weights[:16]
     assert found["values"] == plain["values"]
@@ -126,7 +126,7 @@ BAD = {
     "no number": (("--query", "first"), "'first' is not a valid integer"),
     "unknown attack": (("--attack", "esx"), "unknown attack 'esx': did you mean 'es'?"),
     "an ensemble": (("--attack", "worst-query"), "is an ensemble of attacks"),
-    "unknown optimiser": (("--optimiser", "pdg"), "did you mean 'pgd'?"),
+    "unknown solver": (("--solver", "pdg"), "did you mean 'pgd'?"),
     "l2 without lengths": (("--attack-norm", "l2"), "give --attack-eps and --attack-alpha too"),
     "unknown data set": (("--dataset", "zzz"), "'zzz': `rbdml list datasets`"),
     "another kind of picture": (("--out", "a.jpg"), "a.jpg: pictures are written as .png or .svg"),

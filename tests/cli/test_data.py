@@ -23,7 +23,7 @@ from image_trees import (
 )
 from torch import nn
 
-from robustbench_dml.datasets.base import Roots
+from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.spec.registry import BACKBONES, DATASETS, BackboneInfo
 
 
@@ -98,7 +98,7 @@ def test_a_set_that_is_here_is_told_as_a_table_and_as_json(birds: Tree) -> None:
     line = lines_of(rbdml("data", "status", "cub", "--data-root", root))["cub"]
     for word in (*expected.values(), "not yet"):
         assert word in line
-    DATASETS.get("cub").load(Roots(root))
+    DATASETS.get("cub").load(DataPaths(root))
     hashes = row_of("cub", root)["SHA-256"].split()
     assert [part.split(":")[0] for part in hashes] == ["train", "test"]
     assert {len(part.split(":")[1]) for part in hashes} == {64}
@@ -154,7 +154,7 @@ def test_an_archive_is_prepared_and_its_folder_and_counts_are_told(tmp_path: Pat
     where, told = answer.out.splitlines()
     assert where == str(tmp_path / "data" / "sop" / "Stanford_Online_Products")
     assert told.startswith("6 training images of 3 classes, 4 test images of 2 classes; decoded: kept; SHA-256 train ")
-    hashes = DATASETS.get("sop").look(Roots(tmp_path / "data")).hashes
+    hashes = DATASETS.get("sop").look(DataPaths(tmp_path / "data")).hashes
     assert told.endswith(f"train {hashes['train'][:12]}, test {hashes['test'][:12]}")
     assert "decoding 6 images of 'sop' once" in answer.err and "decoding 4 images of 'sop' once" in answer.err
     assert row_of("sop", tmp_path / "data")["decoded"] == "kept"

@@ -12,7 +12,7 @@ import pytest
 from cli_support import HM, RUN, Made, cost_of, files_below, rbdml, refusal
 
 from robustbench_dml.runs.record import Record, find_records, read_queries
-from robustbench_dml.spec.schema import Spent
+from robustbench_dml.spec.schema import ComputeUsed
 from robustbench_dml.training.resume import RESUME_FILE, resume_files
 from robustbench_dml.utils.tensors import read_tensors
 
@@ -51,7 +51,7 @@ def test_an_interrupt_is_passed_on_and_the_state_is_kept(tmp_path: Path) -> None
     assert answer.err.strip() == "rbdml: interrupted; the same command goes on from here"
     assert signal.getsignal(signal.SIGINT) == handler
     [state] = [path for path in files_below(tmp_path) if path.name == RESUME_FILE]
-    assert Spent.model_validate_json(read_tensors(state)[1]["spent"]).iterations > 1
+    assert ComputeUsed.model_validate_json(read_tensors(state)[1]["spent"]).iterations > 1
     assert find_records(tmp_path) == []
 
 

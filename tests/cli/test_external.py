@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from robustbench_dml.runs import folder as recording
 from robustbench_dml.runs.record import CHECKPOINT_FILE, RECORD_FILE, Record, find_records, read_record
-from robustbench_dml.spec.schema import ForeignSpec
+from robustbench_dml.spec.schema import ExternalSpec
 from robustbench_dml.utils.runlog import LOG_FILE, read_log
 
 SMALL = ("--queries", "8", "--attack-steps", "1", "--device", "cpu")  # as in the run that the tests share
@@ -35,7 +35,7 @@ def test_a_record_is_made_of_it_in_the_same_layout(model: str, tmp_path: Path) -
     assert answer.code == 0
     [record] = find_records(out)
     spec = record.spec
-    assert isinstance(spec, ForeignSpec)
+    assert isinstance(spec, ExternalSpec)
     assert (spec.dataset, spec.model) == ("fashion-mini", "mine.py:build")
     assert spec.source == record.provenance.defense_source == hashlib.sha256(SOURCE.encode()).hexdigest()
     assert spec.weights == record.provenance.weights

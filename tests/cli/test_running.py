@@ -19,7 +19,7 @@ from torch import Tensor
 
 from robustbench_dml.evaluation.attack import Attack
 from robustbench_dml.evaluation.attack_cache import PARTS_FILE
-from robustbench_dml.evaluation.context import Arena
+from robustbench_dml.evaluation.context import AttackContext
 from robustbench_dml.retrieval.gallery import Items
 from robustbench_dml.runs import folder as recording
 from robustbench_dml.runs import run as runs
@@ -146,7 +146,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(
     attacked: list[str] = []
     attack = Attack.run
 
-    def interrupted(self: Attack, arena: Arena, name: str, items: Items) -> dict[str, Tensor]:
+    def interrupted(self: Attack, arena: AttackContext, name: str, items: Items) -> dict[str, Tensor]:
         attacked.append(name)
         if len(attacked) == 4:
             signal.raise_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Norms, optimisers, further attacks and surrogates, from the command line to the record."""
+"""Norms, solvers, further attacks and surrogates, from the command line to the record."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import pytest
 import torch
 from cli_support import RUN, Made, nothing_below, rbdml, refusal
 
-from robustbench_dml.datasets.base import Dataset, Roots, Split
+from robustbench_dml.datasets.base import DataPaths, Dataset, Split
 from robustbench_dml.models.checkpoints import load_checkpoint, weights_hash
 from robustbench_dml.runs import api
-from robustbench_dml.runs.context import Place
+from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.evaluate import load_surrogate
 from robustbench_dml.runs.record import Record, find_records, read_queries
 from robustbench_dml.spec.make import changed_evaluation
 from robustbench_dml.spec.published import PROTOCOLS
-from robustbench_dml.spec.registry import OPTIMISERS
+from robustbench_dml.spec.registry import SOLVERS
 from robustbench_dml.utils.errors import RbdmlError
 
 ATTACKED = ("CA+", "CA-", "QA+", "QA-", "TMA", "ES:D", "ES:R", "LTM", "GTM", "GTT")
@@ -31,15 +31,15 @@ def evaluated(made: Made, out: Path, *options: str | Path) -> Record:
     return Record.model_validate_json(answer.out)
 
 
-def test_every_optimiser_is_listed_with_its_parameters() -> None:
-    rows = json.loads(rbdml("list", "optimisers", "--json").out)
-    assert [row["name"] for row in rows] == [info.name for info in OPTIMISERS]
-    for row, info in zip(rows, OPTIMISERS, strict=True):
+def test_every_solver_is_listed_with_its_parameters() -> None:
+    rows = json.loads(rbdml("list", "solvers", "--json").out)
+    assert [row["name"] for row in rows] == [info.name for info in SOLVERS]
+    for row, info in zip(rows, SOLVERS, strict=True):
         listed = dict(pair.split("=") for pair in row["parameters"].split(", "))
         assert listed == {name: str(value) for name, value in vars(info.cls()).items()}
         assert ("gradients" in row["needs"]) is not info.cls.black_box
         assert ("--surrogate" in row["needs"]) is info.cls.needs_surrogate
-        assert row["name"] in rbdml("list", "optimisers").out
+        assert row["name"] in rbdml("list", "solvers").out
 
 
 def test_every_protocol_is_listed_with_its_attacks() -> None:
@@ -54,21 +54,21 @@ def test_the_options_are_the_evaluation_of_the_record(made: Made, tmp_path: Path
         made,
         tmp_path,
         *("--attack-norm", "l2", "--attack-eps", "2", "--attack-alpha", "1/2"),
-        *("--optimiser", "apgd", "--search", "restarts=2", "--search", "random_start=true"),
+        *("--solver", "apgd", "--solver-param", "restarts=2", "--solver-param", "random_start=true"),
     )
     evaluation = record.spec.evaluation
     assert (evaluation.threat.norm, evaluation.threat.eps, evaluation.threat.alpha) == ("l2", 2.0, 0.5)
-    assert (evaluation.search.optimiser, evaluation.search.params) == ("apgd", {"restarts": 2, "random_start": True})
+    assert (evaluation.solver.name, evaluation.solver.params) == ("apgd", {"restarts": 2, "random_start": True})
     assert evaluation.queries == 8
     assert record.attacked != made.record.attacked
     assert record.benign == made.record.benign
-    assert "apgd" in rbdml("evaluate", made.checkpoint, "--out", tmp_path, "--optimiser", "apgd").out.lower()
+    assert "apgd" in rbdml("evaluate", made.checkpoint, "--out", tmp_path, "--solver", "apgd").out.lower()
 
 
 def test_a_run_takes_the_same_options(tmp_path: Path) -> None:
-    answer = rbdml(*RUN, "--out", tmp_path, "--json", "--optimiser", "fgsm", "--also", "ranking-margin")
+    answer = rbdml(*RUN, "--out", tmp_path, "--json", "--solver", "fgsm", "--also", "ranking-margin")
     record = Record.model_validate_json(answer.out)
-    assert record.spec.evaluation.search.optimiser == "fgsm"
+    assert record.spec.evaluation.solver.name == "fgsm"
     assert record.spec.evaluation.also == ("ranking-margin",)
     assert list(record.attacked) == [*ATTACKED, "RM"]
 
@@ -86,7 +86,7 @@ def test_further_attacks_leave_the_others_and_the_score_alone(made: Made, tmp_pa
 
 
 def test_an_attack_found_on_the_model_itself_is_the_attack_on_it(made: Made, tmp_path: Path) -> None:
-    own = evaluated(made, tmp_path, "--optimiser", "transfer", "--surrogate", made.checkpoint)
+    own = evaluated(made, tmp_path, "--solver", "transfer", "--surrogate", made.checkpoint)
     assert own.attacked == pytest.approx(made.record.attacked, abs=1e-3)
     loaded = load_checkpoint(made.checkpoint, device=torch.device("cpu"))
     assert own.spec.evaluation.surrogate == weights_hash(loaded.embedder)[:16]
@@ -96,7 +96,7 @@ def test_an_attack_from_another_model_is_weaker_and_names_it(made: Made, tmp_pat
     """From Python, where settings have the same names; what was transferred cannot be repeated without it."""
     other = rbdml(*RUN, "--seed", "1", "--out", tmp_path / "other", "--quiet").out.strip()
     surrogate = Path(other) / "checkpoint.safetensors"
-    settings: Any = {"queries": 8, "steps": 1, "optimiser": "transfer", "surrogate": str(surrogate)}
+    settings: Any = {"queries": 8, "steps": 1, "solver": "transfer", "surrogate": str(surrogate)}
     common: Any = {"device": "cpu", "quiet": True}
     record = api.run(
         "regular",
@@ -120,8 +120,8 @@ def test_an_attack_from_another_model_is_weaker_and_names_it(made: Made, tmp_pat
 
 def test_only_the_surrogate_that_is_named_will_do_and_only_for_images_that_it_takes(made: Made) -> None:
     digits = made.record.provenance.weights[:16]
-    evaluation = changed_evaluation(made.record.spec.evaluation, {"optimiser": "transfer", "surrogate": digits})
-    place = Place(Path("runs"), Roots(), torch.device("cpu"), surrogate=made.checkpoint)
+    evaluation = changed_evaluation(made.record.spec.evaluation, {"solver": "transfer", "surrogate": digits})
+    place = RunContext(Path("runs"), DataPaths(), torch.device("cpu"), surrogate=made.checkpoint)
     shapes = (1, 28, 28), (3, 8, 8)
     splits = [Split(torch.zeros(2, *shape, dtype=torch.uint8), torch.arange(2)) for shape in shapes]
     ours, other = (Dataset("few", split, split, {}) for split in splits)
@@ -137,14 +137,14 @@ BAD = {
     "l2 without lengths": (("--attack-norm", "l2"), "give --attack-eps and --attack-alpha too"),
     "l2 without a step": (("--attack-norm", "l2", "--attack-eps", "2"), "give --attack-alpha too"),
     "unknown norm": (("--attack-norm", "l1"), "'l1' is not one of 'linf', 'l2'"),
-    "unknown optimiser": (("--optimiser", "pdg"), "optimiser 'pdg': did you mean 'pgd'?"),
-    "unknown parameter": (("--search", "restart=2"), "no parameter 'restart': did you mean 'restarts'?"),
-    "no value": (("--search", "restarts"), "'restarts' is not of the form name=value"),
+    "unknown solver": (("--solver", "pdg"), "solver 'pdg': did you mean 'pgd'?"),
+    "unknown parameter": (("--solver-param", "restart=2"), "no parameter 'restart': did you mean 'restarts'?"),
+    "no value": (("--solver-param", "restarts"), "'restarts' is not of the form name=value"),
     "unknown attack": (("--also", "esx"), "unknown attack 'esx': did you mean 'es'?"),
     "an attack twice": (("--also", "es"), "attack 'es' fills column ES:D"),
-    "no surrogate": (("--optimiser", "transfer"), "give --surrogate CHECKPOINT"),
+    "no surrogate": (("--solver", "transfer"), "give --surrogate CHECKPOINT"),
     "a surrogate for nothing": (("--surrogate", "{checkpoint}"), "leave --surrogate out"),
-    "a surrogate that is missing": (("--optimiser", "transfer", "--surrogate", "absent"), "absent: no such checkpoint"),
+    "a surrogate that is missing": (("--solver", "transfer", "--surrogate", "absent"), "absent: no such checkpoint"),
 }
 
 

@@ -13,7 +13,7 @@ import torch
 from support import pixels
 
 from robustbench_dml.datasets import fashion
-from robustbench_dml.datasets.base import Dataset, Roots, Split
+from robustbench_dml.datasets.base import DataPaths, Dataset, Split
 from robustbench_dml.datasets.fashion_mini import make_subset
 from robustbench_dml.datasets.idx import FILES, TEST_IMAGES
 from robustbench_dml.spec.registry import BACKBONES, DATASETS
@@ -24,7 +24,7 @@ MEGABYTE = 1_000_000
 
 @pytest.fixture(scope="module")
 def mini() -> Dataset:
-    return fashion.load_fashion_mini(Roots(Path("nowhere")))
+    return fashion.load_fashion_mini(DataPaths(Path("nowhere")))
 
 
 def test_every_class_has_600_and_150_images(mini: Dataset) -> None:
@@ -64,7 +64,7 @@ def test_an_altered_copy_asks_to_install_again(tmp_path: Path, monkeypatch: pyte
     (tmp_path / f"{TEST_IMAGES}.gz").write_bytes(whole[: len(whole) // 2])
     monkeypatch.setattr(fashion, "EMBEDDED", tmp_path)
     with pytest.raises(RbdmlError, match=f"{TEST_IMAGES}.*truncated.*installing the package again"):
-        fashion.load_fashion_mini(Roots())
+        fashion.load_fashion_mini(DataPaths())
 
 
 def test_the_subset_is_the_smallest_hashes_of_each_class() -> None:

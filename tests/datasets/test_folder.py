@@ -7,7 +7,7 @@ import torch
 from image_trees import Tree, bare_machine, check_dataset, write_folder, write_image
 
 from robustbench_dml.datasets import folder
-from robustbench_dml.datasets.base import Roots
+from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.spec.registry import DATASETS
 from robustbench_dml.utils.errors import RbdmlError
 
@@ -37,7 +37,7 @@ def test_the_first_half_of_the_classes_by_name_is_for_training(
     listing = folder.read(tree.root)
     assert {path.split("/")[0] for path in listing.train.paths} == train
     assert {path.split("/")[0] for path in listing.test.paths} == set(classes) - train
-    check_dataset(DATASETS.get(f"folder:{tree.root}").load(Roots()), tree)
+    check_dataset(DATASETS.get(f"folder:{tree.root}").load(DataPaths()), tree)
 
 
 def test_folders_train_and_test_are_the_split(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_folders_train_and_test_are_the_split(tmp_path: Path) -> None:
         [(f"test/{path}", label) for path, label in test.train + test.test],
     )
     assert counts(f"folder:{tmp_path}") == (6, 3, 6, 2)
-    check_dataset(DATASETS.get(f"folder:{tmp_path}").load(Roots()), tree)
+    check_dataset(DATASETS.get(f"folder:{tmp_path}").load(DataPaths()), tree)
 
 
 def test_beside_other_folders_train_and_test_are_classes(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_images_of_all_kinds_and_depths_belong_to_the_class_at_the_top(tmp_path:
     train = folder.read(tmp_path).train
     assert set(train.paths) == {f"{label}/{name}" for label in ("a", "b") for name in names}
     assert [path[0] for path in train.paths] == ["ab"[label] for label in train.labels.tolist()]
-    loaded = DATASETS.get(f"folder:{tmp_path}").load(Roots())
+    loaded = DATASETS.get(f"folder:{tmp_path}").load(DataPaths())
     assert loaded.train.batch(torch.arange(16)).shape == (16, 3, 224, 224)
 
 
@@ -138,9 +138,9 @@ def test_the_entry_tells_what_is_in_the_folder(tmp_path: Path) -> None:
 def test_what_is_here_is_told(tmp_path: Path) -> None:
     write_folder(tmp_path)
     info = DATASETS.get(f"folder:{tmp_path}")
-    assert info.look(Roots()).decoded == "not yet"
-    dataset = info.load(Roots())
-    found = info.look(Roots(), verify=True)
+    assert info.look(DataPaths()).decoded == "not yet"
+    dataset = info.load(DataPaths())
+    found = info.look(DataPaths(), verify=True)
     assert (found.where, found.train, found.test, found.decoded) == (tmp_path, (4, 2), (4, 2), "kept")
     assert found.hashes == dataset.hashes
     assert (dataset.name, dataset.image_shape, dataset.notes) == (f"folder:{tmp_path}", (3, 224, 224), ())
@@ -161,7 +161,7 @@ def test_training_and_test_classes_share_no_image(tmp_path: Path) -> None:
 def test_a_class_of_one_image_is_noted(tmp_path: Path) -> None:
     write_folder(tmp_path)
     (tmp_path / "bee" / "1.jpg").unlink()
-    [note] = DATASETS.get(f"folder:{tmp_path}").load(Roots()).notes
+    [note] = DATASETS.get(f"folder:{tmp_path}").load(DataPaths()).notes
     assert note == "1 training classes have one image and are left out of training, for instance bee/0.jpg"
 
 
@@ -169,4 +169,4 @@ def test_a_corrupt_image_is_named(tmp_path: Path) -> None:
     write_folder(tmp_path)
     (tmp_path / "cow" / "1.jpg").write_text("no image")
     with pytest.raises(RbdmlError, match=r"/cow/1\.jpg: cannot be read as an image"):
-        DATASETS.get(f"folder:{tmp_path}").load(Roots())
+        DATASETS.get(f"folder:{tmp_path}").load(DataPaths())

@@ -24,7 +24,7 @@ from image_trees import (
 from torch import Tensor
 
 from robustbench_dml.datasets import cache as cache_module
-from robustbench_dml.datasets.base import Dataset, Images, Roots, Split
+from robustbench_dml.datasets.base import DataPaths, Dataset, Images, Split
 from robustbench_dml.datasets.cache import PixelCache
 from robustbench_dml.datasets.images import Decoded, ImageFiles, ImageList, decode
 from robustbench_dml.datasets.listed import Listing, image_list, lonely_classes
@@ -50,7 +50,7 @@ def written(monkeypatch: pytest.MonkeyPatch, name: str, root: Path) -> Tree:
 
 
 def load(name: str, root: Path | None, *, cache: bool = True) -> Dataset:
-    return DATASETS.get(name).load(Roots(root, cache=cache))
+    return DATASETS.get(name).load(DataPaths(root, cache=cache))
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_a_network_sees_the_centre_of_the_resized_image(tmp_path: Path, monkeypa
 @each_set
 def test_what_is_here_is_told_without_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     tree = written(monkeypatch, name, tmp_path / "data")
-    look = partial(DATASETS.get(name).look, Roots(tmp_path / "data"))
+    look = partial(DATASETS.get(name).look, DataPaths(tmp_path / "data"))
     found = look()
     assert found.where.samefile(tree.root)
     assert (found.train, found.test) == (
@@ -224,7 +224,7 @@ def test_what_is_here_is_told_without_decoding(tmp_path: Path, monkeypatch: pyte
 
 def test_an_interrupted_set_is_there_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = written(monkeypatch, "cub", tmp_path / "data")
-    look = partial(DATASETS.get("cub").look, Roots(tmp_path / "data"))
+    look = partial(DATASETS.get("cub").look, DataPaths(tmp_path / "data"))
     with monkeypatch.context() as patch:
         patch.setattr(cache_module, "decode", failing_at(tree.root / tree.train[2][0]))
         with pytest.raises(KeyboardInterrupt):
@@ -245,7 +245,7 @@ def test_kept_pixels_that_changed_are_found_when_they_are_read_again(
 ) -> None:
     written(monkeypatch, "cub", tmp_path / "data")
     load("cub", tmp_path / "data")
-    look = partial(DATASETS.get("cub").look, Roots(tmp_path / "data"))
+    look = partial(DATASETS.get("cub").look, DataPaths(tmp_path / "data"))
     for path in (tmp_path / "cache").rglob("pixels.u8"):
         whole = path.read_bytes()
         path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 255]))
@@ -352,7 +352,7 @@ def test_images_give_the_same_batches_wherever_they_are(tmp_path: Path, kind: st
     listed = ImageList(tree.root, tuple(path for path, _ in tree.train), torch.arange(len(tree.train)))
     memory = torch.from_numpy(np.stack([naive_pixels(tree.root / path, 12) for path in listed.paths]))
     cache = PixelCache(tmp_path / "cache", listed, 12)
-    cache.prepare("cub", progress=Roots().progress)
+    cache.prepare("cub", progress=DataPaths().progress)
     kinds: dict[str, Images] = {"memory": memory, "files": ImageFiles(listed, 12), "mapped": cache.open()}
     split, plain = Split(kinds[kind], listed.labels, crop=8), Split(memory, listed.labels, crop=8)
     rows = torch.tensor([2, 2, 0, 3])

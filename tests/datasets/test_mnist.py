@@ -11,7 +11,7 @@ import torch
 from image_trees import bare_machine
 
 from robustbench_dml.datasets import prepare
-from robustbench_dml.datasets.base import Order, Roots
+from robustbench_dml.datasets.base import DataPaths, DownloadRequest
 from robustbench_dml.datasets.mnist import MNIST
 from robustbench_dml.spec.registry import DATASETS
 from robustbench_dml.utils.errors import MissingDataError, RbdmlError
@@ -69,7 +69,7 @@ def test_the_entry_has_the_counts_of_the_paper_and_the_settings_of_grey_digits()
 @pytest.mark.parametrize("place", [".", "mnist", "MNIST/raw"])
 def test_the_files_are_read_packed_or_not_where_torchvision_puts_them(tmp_path: Path, packed: bool, place: str) -> None:
     write_small(tmp_path / "data" / place, packed=packed)
-    dataset = DATASETS.get("mnist").load(Roots(tmp_path / "data"))
+    dataset = DATASETS.get("mnist").load(DataPaths(tmp_path / "data"))
     rows = torch.tensor([5, 0, 2])
     assert np.array_equal(dataset.train.batch(rows).numpy(), TRAIN[[5, 0, 2], None].astype(np.float32) / 255)
     assert np.array_equal(dataset.test.batch(torch.arange(4)).numpy(), TEST[:, None].astype(np.float32) / 255)
@@ -82,7 +82,7 @@ def test_the_files_are_read_packed_or_not_where_torchvision_puts_them(tmp_path: 
 @pytest.mark.usefixtures("small_is_mnist")
 def test_what_is_here_is_told(tmp_path: Path) -> None:
     write_small(tmp_path / "data" / "mnist")
-    found = DATASETS.get("mnist").look(Roots(tmp_path / "data"))
+    found = DATASETS.get("mnist").look(DataPaths(tmp_path / "data"))
     assert (found.where, found.train, found.test) == (tmp_path / "data" / "mnist", (6, 4), (4, 2))
     assert (found.decoded, found.hashes) == ("in memory", MNIST.hashes)
 
@@ -92,7 +92,7 @@ def test_a_missing_set_or_file_tells_how_to_get_it(tmp_path: Path, missing: str 
     if missing is not None:
         (write_small(tmp_path / "data") / f"{missing}.gz").unlink()
     with pytest.raises(MissingDataError) as caught:
-        DATASETS.get("mnist").load(Roots(tmp_path / "data"))
+        DATASETS.get("mnist").load(DataPaths(tmp_path / "data"))
     for part in ("'mnist'", "four .gz files", "--data-root", "$RBDML_DATA", "`rbdml data prepare mnist`"):
         assert part in str(caught.value)
     assert "apt-get" not in str(caught.value)
@@ -100,7 +100,7 @@ def test_a_missing_set_or_file_tells_how_to_get_it(tmp_path: Path, missing: str 
 
 def test_files_of_another_content_are_named(tmp_path: Path) -> None:
     with pytest.raises(RbdmlError, match=r"/train-images-idx3-ubyte\.gz: .*another SHA-256.*rbdml data prepare mnist"):
-        DATASETS.get("mnist").load(Roots(write_small(tmp_path / "data")))
+        DATASETS.get("mnist").load(DataPaths(write_small(tmp_path / "data")))
 
 
 @pytest.mark.usefixtures("small_is_mnist")
@@ -108,16 +108,16 @@ def test_a_torn_file_is_named(tmp_path: Path) -> None:
     path = write_small(tmp_path / "data") / "t10k-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(RbdmlError, match=r"/t10k-images-idx3-ubyte\.gz: truncated or unreadable"):
-        DATASETS.get("mnist").load(Roots(tmp_path / "data"))
+        DATASETS.get("mnist").load(DataPaths(tmp_path / "data"))
 
 
 @pytest.mark.usefixtures("small_is_mnist")
 def test_packed_files_are_copied_from_a_folder(tmp_path: Path) -> None:
     given, root = write_small(tmp_path / "given"), tmp_path / "data"
-    assert MNIST.prepare(Roots(root), Order(source=given)) == root / "mnist"
+    assert MNIST.prepare(DataPaths(root), DownloadRequest(source=given)) == root / "mnist"
     assert sorted(path.name for path in (root / "mnist").iterdir()) == sorted(f"{name}.gz" for name in SMALL)
     assert not (root / "mnist").is_symlink()
-    assert len(MNIST.load(Roots(root)).train) == 6
+    assert len(MNIST.load(DataPaths(root)).train) == 6
 
 
 @pytest.mark.usefixtures("small_is_mnist")
@@ -127,20 +127,20 @@ def test_a_folder_with_unpacked_files_is_linked(tmp_path: Path, unpacked: int) -
     for name in list(SMALL)[:unpacked]:
         (given / f"{name}.gz").unlink()
         (given / name).write_bytes(SMALL[name])
-    assert MNIST.prepare(Roots(root), Order(source=given)) == root / "mnist"
+    assert MNIST.prepare(DataPaths(root), DownloadRequest(source=given)) == root / "mnist"
     assert (root / "mnist").readlink() == given
-    assert len(MNIST.load(Roots(root)).train) == 6
+    assert len(MNIST.load(DataPaths(root)).train) == 6
 
 
 def test_a_folder_with_some_of_the_files_is_refused_by_the_first_that_is_missing(tmp_path: Path) -> None:
     (write_small(tmp_path / "given") / "t10k-images-idx3-ubyte.gz").unlink()
     with pytest.raises(RbdmlError, match=r"/t10k-images-idx3-ubyte\.gz: missing: 'mnist' is made of train-images"):
-        MNIST.prepare(Roots(tmp_path / "data"), Order(source=tmp_path / "given"))
+        MNIST.prepare(DataPaths(tmp_path / "data"), DownloadRequest(source=tmp_path / "given"))
     assert not (tmp_path / "data" / "mnist").exists()
 
 
 @pytest.mark.usefixtures("small_is_mnist")
 def test_files_that_are_there_are_not_fetched(tmp_path: Path) -> None:
     write_small(tmp_path / "data")
-    assert MNIST.prepare(Roots(tmp_path / "data"), Order()) == tmp_path / "data"
-    assert len(MNIST.load(Roots(tmp_path / "data", download=True)).test) == 4
+    assert MNIST.prepare(DataPaths(tmp_path / "data"), DownloadRequest()) == tmp_path / "data"
+    assert len(MNIST.load(DataPaths(tmp_path / "data", download=True)).test) == 4

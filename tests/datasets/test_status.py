@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from image_trees import bare_machine, register_tree, write_cub, write_folder
 
-from robustbench_dml.datasets.base import Order, Roots
+from robustbench_dml.datasets.base import DataPaths, DownloadRequest
 from robustbench_dml.datasets.status import get, load_dataset, prepare_dataset
 from robustbench_dml.spec.make import make_spec
 from robustbench_dml.spec.registry import BACKBONES, DATASETS
@@ -33,36 +33,36 @@ def test_a_missing_set_is_got_only_where_it_may_be_downloaded(tmp_path: Path, mo
 
     tree = write_cub(tmp_path / "here")
     register_tree(monkeypatch, "cub", tree)
-    asked: list[Order] = []
+    asked: list[DownloadRequest] = []
 
-    def fetch(name: str, files: object, roots: Roots, order: Order, *, locate: object) -> Path:
+    def fetch(name: str, files: object, roots: DataPaths, order: DownloadRequest, *, locate: object) -> Path:
         asked.append(order)
         return Path(shutil.copytree(tmp_path / "here", roots.folders[0] / name))
 
     monkeypatch.setattr(cub, "prepare_files", fetch)
     with pytest.raises(MissingDataError):
-        load_dataset("cub", Roots(tmp_path / "data"))
-    assert len(load_dataset("cub", Roots(tmp_path / "data", download=True)).train) == len(tree.train)
-    load_dataset("cub", Roots(tmp_path / "data", download=True))
-    assert asked == [Order()]
+        load_dataset("cub", DataPaths(tmp_path / "data"))
+    assert len(load_dataset("cub", DataPaths(tmp_path / "data", download=True)).train) == len(tree.train)
+    load_dataset("cub", DataPaths(tmp_path / "data", download=True))
+    assert asked == [DownloadRequest()]
 
 
 def test_a_process_that_waited_finds_the_set_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     register_tree(monkeypatch, "cub", write_cub(tmp_path / "data" / "cub"))
-    get(DATASETS.get("cub"), Roots(tmp_path / "data"), Order())  # would need the network otherwise
+    get(DATASETS.get("cub"), DataPaths(tmp_path / "data"), DownloadRequest())  # would need the network otherwise
 
 
 def test_what_cannot_be_got_says_so(tmp_path: Path) -> None:
     write_folder(tmp_path / "mine")
     with pytest.raises(RbdmlError, match="leave --from and --url out"):
-        prepare_dataset(f"folder:{tmp_path / 'mine'}", Roots(), Order(urls=("http://127.0.0.1/",)))
+        prepare_dataset(f"folder:{tmp_path / 'mine'}", DataPaths(), DownloadRequest(urls=("http://127.0.0.1/",)))
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "data" / "sop").mkdir(parents=True)
     (tmp_path / "data" / "sop" / "mine").touch()
     with pytest.raises(RbdmlError, match="holds something that is not 'sop'"):
-        prepare_dataset("sop", Roots(tmp_path / "data"), Order(source=tmp_path))
+        prepare_dataset("sop", DataPaths(tmp_path / "data"), DownloadRequest(source=tmp_path))
     assert (tmp_path / "data" / "sop" / "mine").exists()
 
 
@@ -73,10 +73,10 @@ def test_room_is_looked_for_for_both_splits_together(tmp_path: Path, monkeypatch
     one = max(len(tree.train), len(tree.test)) * size
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=one))
     with pytest.raises(RbdmlError, match=r"has 0\.00 GB left"):
-        load_dataset("cub", Roots(tmp_path / "data"))
+        load_dataset("cub", DataPaths(tmp_path / "data"))
     assert not list((tmp_path / "cache").rglob("*.u8"))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=(len(tree.train) + len(tree.test)) * size))
-    load_dataset("cub", Roots(tmp_path / "data"))
+    load_dataset("cub", DataPaths(tmp_path / "data"))
 
 
 def test_one_thing_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def test_a_home_that_is_none_is_named() -> None:
     with pytest.raises(RbdmlError, match="no such home folder"):
         DATASETS.get("folder:~nobody-here/photographs")
     with pytest.raises(RbdmlError, match="no such home folder"):
-        load_dataset("cub", Roots(Path("~nobody-here/data")))
+        load_dataset("cub", DataPaths(Path("~nobody-here/data")))
 
 
 def test_a_lock_is_waited_for_only_by_the_second(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from robustbench_dml.evaluation import attack_log as attacks
 from robustbench_dml.evaluation.attack_cache import PARTS_FILE
-from robustbench_dml.evaluation.attack_log import LoggedParts
+from robustbench_dml.evaluation.attack_log import LoggedCache
 from robustbench_dml.utils.runlog import RunLog, read_log
 
 FIRST, SECOND = torch.arange(3), torch.arange(3, 5)
@@ -24,8 +24,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def parts_in(folder: Path) -> LoggedParts:
-    return LoggedParts(RunLog(folder), folder / PARTS_FILE, of="this", every=1e9)
+def parts_in(folder: Path) -> LoggedCache:
+    return LoggedCache(RunLog(folder), folder / PARTS_FILE, of="this", every=1e9)
 
 
 def events(folder: Path) -> list[dict[str, Any]]:

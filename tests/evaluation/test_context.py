@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from robustbench_dml.datasets.base import Split
 from robustbench_dml.evaluation.attack import Attack, Block, Draws, Items, random_others
-from robustbench_dml.evaluation.context import Arena, arena_of, embed
+from robustbench_dml.evaluation.context import AttackContext, embed, make_context
 from robustbench_dml.models.embedder import Embedder
 from robustbench_dml.models.wrappers import InBfloat16
 from robustbench_dml.spec.registry import ATTACKS
-from robustbench_dml.spec.schema import Evaluation, Search, Threat
+from robustbench_dml.spec.schema import Evaluation, SolverSpec, Threat
 from robustbench_dml.utils.errors import RbdmlError
 
 CPU = torch.device("cpu")
@@ -32,8 +32,10 @@ def network(seed: int, dtype: torch.dtype = torch.float64) -> Embedder:
         return Embedder(nn.Sequential(nn.Flatten(), nn.Linear(16, 6))).to(dtype)
 
 
-def arena(evaluation: Evaluation = EVALUATION, *, seed: int = 0, surrogate: Arena | None = None) -> Arena:
-    return arena_of(network(seed), split(), evaluation=evaluation, dataset="small", device=CPU, surrogate=surrogate)
+def arena(
+    evaluation: Evaluation = EVALUATION, *, seed: int = 0, surrogate: AttackContext | None = None
+) -> AttackContext:
+    return make_context(network(seed), split(), evaluation=evaluation, dataset="small", device=CPU, surrogate=surrogate)
 
 
 @dataclass(kw_only=True)
@@ -74,7 +76,7 @@ def test_targets_depend_on_the_seed_the_attack_and_the_image_alone() -> None:
     assert torch.equal(another_model.block(attack, "towards", Items(another_model.gallery, ROWS)).targets, whole)
 
 
-def test_an_optimiser_may_ask_for_any_rows_of_a_problem() -> None:
+def test_an_solver_may_ask_for_any_rows_of_a_problem() -> None:
     here, attack = arena(), Towards()
     block = here.block(attack, "towards", Items(here.gallery, ROWS))
     problem = here.problem(attack, "towards", block)
@@ -119,7 +121,7 @@ def test_an_attack_ends_within_the_radius_and_scores_where_it_ends() -> None:
     items = Items(here.gallery, ROWS)
     block = here.block(attack, "towards", items)
     problem = here.problem(attack, "towards", block)
-    moved = here.optimiser.run(problem)
+    moved = here.solver.run(problem)
     assert (moved - problem.images).abs().max() <= 0.3 + 1e-6
     found = here.attack(attack, "towards", items)["T"]
     assert torch.allclose(found, attack.score(here.model(moved), block)["T"])
@@ -128,8 +130,8 @@ def test_an_attack_ends_within_the_radius_and_scores_where_it_ends() -> None:
 
 @pytest.mark.parametrize("random_start", [False, True])
 def test_the_search_is_the_evaluations(random_start: bool) -> None:
-    search = Search(optimiser="pgd", params={"random_start": random_start, "restarts": 2})
-    chosen = arena(EVALUATION.model_copy(update={"search": search})).optimiser
+    search = SolverSpec(name="pgd", params={"random_start": random_start, "restarts": 2})
+    chosen = arena(EVALUATION.model_copy(update={"search": search})).solver
     assert type(chosen).__name__ == "PGD"
     assert vars(chosen) == search.params
 
@@ -149,7 +151,7 @@ def test_an_image_that_did_not_move_keeps_its_benign_embedding() -> None:
             angle = images.flatten(1).mean(1) + self.calls
             return torch.stack([angle.cos(), angle.sin()], 1)
 
-    here = arena_of(Restless(), split(), evaluation=EVALUATION, dataset="small", device=CPU)
+    here = make_context(Restless(), split(), evaluation=EVALUATION, dataset="small", device=CPU)
     block = here.block(Towards(), "towards", Items(here.gallery, ROWS))
     images = here.split.batch(ROWS)
     moved = images.clone()
@@ -194,12 +196,12 @@ def test_lengths_other_than_one_are_refused(length: float) -> None:
             return length * nn.functional.normalize(images.flatten(1), dim=1)
 
     with pytest.raises(RbdmlError, match="normalise them"):
-        arena_of(Scaled(), split(), evaluation=EVALUATION, dataset="small", device=CPU)
+        make_context(Scaled(), split(), evaluation=EVALUATION, dataset="small", device=CPU)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_models_of_any_precision_are_attacked_in_their_own(dtype: torch.dtype) -> None:
-    here = arena_of(network(0, dtype), split(), evaluation=EVALUATION, dataset="small", device=CPU)
+    here = make_context(network(0, dtype), split(), evaluation=EVALUATION, dataset="small", device=CPU)
     assert here.gallery.embeddings.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     for values in here.attack(ATTACKS.get("es").build(), "es", Items(here.gallery, ROWS)).values():
         assert values.dtype == torch.float64

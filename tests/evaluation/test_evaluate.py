@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from robustbench_dml.datasets.base import Dataset, Split
 from robustbench_dml.evaluation.attack import Block, Gallery, Items
-from robustbench_dml.evaluation.context import arena_of, embed
+from robustbench_dml.evaluation.context import embed, make_context
 from robustbench_dml.evaluation.evaluate import attacked_values, choose_queries, enter, evaluate_model
 from robustbench_dml.models.backbones.c2f2 import c2f2
 from robustbench_dml.models.embedder import Embedder
@@ -237,7 +237,7 @@ def test_attack_steps_in_bfloat16_are_scored_in_full_precision() -> None:
     )
     data = small_dataset()
     half = settings(queries=20).model_copy(update={"precision": "bf16"})
-    arena = arena_of(network, data.test, evaluation=half, dataset="small", device=CPU)
+    arena = make_context(network, data.test, evaluation=half, dataset="small", device=CPU)
     assert set(seen) == {(torch.float32, False)}
     seen.clear()
     arena.attack(ATTACKS.get("es").build(), "es", Items(arena.gallery, torch.arange(8)))

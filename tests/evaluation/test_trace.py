@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_dml.datasets.base import Split
-from robustbench_dml.evaluation.context import Arena, arena_of
-from robustbench_dml.evaluation.trace import TOP, CloseUp, look_closely
+from robustbench_dml.evaluation.context import AttackContext, make_context
+from robustbench_dml.evaluation.trace import TOP, AttackTrace, trace_attack
 from robustbench_dml.retrieval.gallery import Items
 from robustbench_dml.spec.registry import ATTACKS
 from robustbench_dml.spec.schema import Evaluation, Threat
@@ -29,21 +29,21 @@ class Projected(nn.Module):
         return F.normalize((images.flatten(1).double() - 0.5) @ self.directions, dim=1)
 
 
-def arena(*, steps: int = 4, twins: bool = False) -> Arena:
+def arena(*, steps: int = 4, twins: bool = False) -> AttackContext:
     images = torch.randint(0, 256, (24, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     if twins:
         images[12:] = images[:12]
     evaluation = Evaluation(protocol="ers", threat=Threat(eps=0.25, alpha=0.1, steps=steps), queries=None, seed=0)
-    return arena_of(
+    return make_context(
         Projected(), Split(images, LABELS), evaluation=evaluation, dataset="few", device=torch.device("cpu")
     )
 
 
-def embedded(where: Arena, images: Tensor) -> list[list[float]]:
+def embedded(where: AttackContext, images: Tensor) -> list[list[float]]:
     return [[round(value, 12) for value in row] for row in where.model(images).tolist()]
 
 
-def naive_list(where: Arena, close: CloseUp, image: Tensor) -> list[int]:
+def naive_list(where: AttackContext, close: AttackTrace, image: Tensor) -> list[int]:
     """The rows of the list, nearest first, ties by row, with the attacked image as this one."""
     everything = where.split.batch(torch.arange(24)).clone()
     everything[close.row] = image
@@ -62,7 +62,7 @@ def naive_list(where: Arena, close: CloseUp, image: Tensor) -> list[int]:
 def test_lists_and_places_are_those_of_a_loop(name: str, twins: bool) -> None:
     where = arena(twins=twins)
     for row in (0, 13, 23):
-        close = look_closely(where, name, row)
+        close = trace_attack(where, name, row)
         for ranking, image in zip((close.before, close.after), close.images, strict=True):
             order = naive_list(where, close, image)
             assert list(ranking.top) == order[:TOP]
@@ -77,7 +77,7 @@ def test_the_query_is_not_looked_for_in_its_own_list() -> None:
     """The published code's GTM can aim at the query itself."""
     where, aimed = arena(), []
     for row in range(24):
-        close = look_closely(where, "gtm-published", row)
+        close = trace_attack(where, "gtm-published", row)
         assert set(close.before.places) == set(close.after.places) == set(close.targets) - {row}
         aimed += [row] * (row in close.targets)
     assert aimed
@@ -91,7 +91,7 @@ def test_values_are_those_of_the_evaluation(name: str) -> None:
     after = info.build().run(where, name, Items(where.gallery, rows))
     before = info.build().run(untouched, name, Items(untouched.gallery, rows))
     for place, row in enumerate(rows.tolist()):
-        close = look_closely(where, name, row)
+        close = trace_attack(where, name, row)
         assert list(close.values) == [column.name for column in info.columns]
         for column in info.columns:
             expected = [column.published(float(values[column.name][place])) for values in (before, after)]
@@ -99,10 +99,10 @@ def test_values_are_those_of_the_evaluation(name: str) -> None:
 
 
 def test_the_list_is_the_querys_own_or_that_of_the_target_where_candidates_are_attacked() -> None:
-    query, candidate = look_closely(arena(), "qa+", 4), look_closely(arena(), "ca+", 4)
+    query, candidate = trace_attack(arena(), "qa+", 4), trace_attack(arena(), "ca+", 4)
     assert (query.query, query.followed) == (4, query.targets)
     assert (candidate.query, candidate.followed) == (candidate.targets[0], (4,))
-    assert look_closely(arena(), "es", 4).followed == ()
+    assert trace_attack(arena(), "es", 4).followed == ()
     for close in (query, candidate):
         assert close.right(close.query)
         assert [close.right(row) for row in close.before.top] == [
@@ -111,14 +111,14 @@ def test_the_list_is_the_querys_own_or_that_of_the_target_where_candidates_are_a
 
 
 def test_the_perturbation_is_measured() -> None:
-    close = look_closely(arena(), "es", 4)
+    close = trace_attack(arena(), "es", 4)
     away = (close.images[1] - close.images[0]).flatten().tolist()
     assert torch.equal(close.images[0], arena().split.batch(torch.tensor([4]))[0])
     assert close.largest_change == pytest.approx(max(abs(value) for value in away))
     assert close.length == pytest.approx(sum(value * value for value in away) ** 0.5)
     assert 0.2 < close.largest_change <= 0.25 + 1e-6
     assert close.moved == pytest.approx(close.values["ES:D"][1])
-    still = look_closely(arena(steps=0), "es", 4)
+    still = trace_attack(arena(steps=0), "es", 4)
     assert (still.largest_change, still.length, still.moved) == (0, 0, 0)
     assert still.before == still.after
 
@@ -126,9 +126,9 @@ def test_the_perturbation_is_measured() -> None:
 @pytest.mark.parametrize("row", [-1, 24])
 def test_a_row_that_is_none_is_refused(row: int) -> None:
     with pytest.raises(RbdmlError, match=f"query {row} is none of 'few': its test images are 0 to 23"):
-        look_closely(arena(), "es", row)
+        trace_attack(arena(), "es", row)
 
 
 def test_an_ensemble_is_refused() -> None:
     with pytest.raises(RbdmlError, match="'worst-query' is an ensemble of attacks: choose one of them"):
-        look_closely(arena(), "worst-query", 0)
+        trace_attack(arena(), "worst-query", 0)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from robustbench_dml.cli import main as cli
 from robustbench_dml.evaluation.attack import Attack
-from robustbench_dml.evaluation.context import Arena
+from robustbench_dml.evaluation.context import AttackContext
 from robustbench_dml.evaluation.evaluate import evaluate_model
 from robustbench_dml.report import grouping as board
 from robustbench_dml.retrieval.gallery import Items
@@ -191,7 +191,7 @@ def _mark_work(journal: Journal) -> None:
         journal.work("iteration")
         return batch(trainer, iteration)
 
-    def attacked(attack: Attack, arena: Arena, name: str, items: Items) -> dict[str, Tensor]:
+    def attacked(attack: Attack, arena: AttackContext, name: str, items: Items) -> dict[str, Tensor]:
         journal.work("attack")
         return run(attack, arena, name, items)
 

@@ -14,4 +14,4 @@ LOADED = (victim, board, foreign, registry)
 
 torch.set_num_threads(1)  # small batches lose more by threads that wait for each other than they gain
 tqdm.get_lock()  # type: ignore[no-untyped-call]  # a semaphore: a killed process would leave its own
-torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # imports what optimisers need at their first use
+torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # imports what solvers need at their first use

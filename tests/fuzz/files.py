@@ -21,14 +21,14 @@ from PIL import Image
 from safetensors.torch import save
 
 from robustbench_dml.datasets import archives, cars, cub, idx, sop
-from robustbench_dml.datasets.base import Roots
+from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.datasets.images import decode
 from robustbench_dml.models.checkpoints import load_checkpoint
 from robustbench_dml.models.embedder import build_embedder
 from robustbench_dml.runs.external import read_state
 from robustbench_dml.spec.make import make_spec
 from robustbench_dml.spec.registry import BACKBONES
-from robustbench_dml.spec.schema import Spent, TrainingEnd
+from robustbench_dml.spec.schema import ComputeUsed, TrainingEnd
 from robustbench_dml.utils.tensors import read_tensors, write_tensors
 
 CPU = torch.device("cpu")
@@ -45,21 +45,21 @@ def _gz(data: bytes, folder: Path) -> None:
     idx.load_idx("fashion", folder, dict.fromkeys(idx.FILES, "0" * 64), remedy="by hand")
 
 
-def _two(read: Callable[[Roots], object], first: str, second: str) -> Callable[[bytes, Path], None]:
+def _two(read: Callable[[DataPaths], object], first: str, second: str) -> Callable[[bytes, Path], None]:
     """Two lists, parted by a zero byte."""
 
     def feed(data: bytes, folder: Path) -> None:
         one, _, other = data.partition(b"\0")
         (folder / first).write_bytes(one)
         (folder / second).write_bytes(other)
-        read(Roots(folder))
+        read(DataPaths(folder))
 
     return feed
 
 
 def _mat(data: bytes, folder: Path) -> None:
     (folder / cars.ANNOTATIONS).write_bytes(data)
-    cars.read(Roots(folder))
+    cars.read(DataPaths(folder))
 
 
 def _archive(data: bytes, folder: Path) -> None:
@@ -84,7 +84,11 @@ def _safetensors(data: bytes, folder: Path) -> None:
 def _trained() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The weights of a small network, and the run they came from."""
     end = TrainingEnd(last_loss=0.1, collapsed_at=None, collapse_cause=None, stopped=False, device="cpu")
-    parts = {"spec": make_spec(defense="regular", dataset="fashion-mini"), "spent": Spent(iterations=1), "end": end}
+    parts = {
+        "spec": make_spec(defense="regular", dataset="fashion-mini"),
+        "spent": ComputeUsed(iterations=1),
+        "end": end,
+    }
     model = build_embedder(BACKBONES.get("c2f2"), seed=0, device=CPU)
     return model.state_dict(), {name: part.model_dump(mode="json") for name, part in parts.items()}
 

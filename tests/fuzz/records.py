@@ -14,7 +14,7 @@ from fuzz.edits import edited
 from fuzz.target import Target, shown
 from pydantic import TypeAdapter, ValidationError
 
-from robustbench_dml.datasets.base import Roots
+from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.leaderboard.board import boards_of
 from robustbench_dml.leaderboard.build import texts
 from robustbench_dml.leaderboard.entries import ENTRY_FILE, Listed, read_entry
@@ -133,7 +133,7 @@ def _audit(data: bytes, folder: Path) -> None:
     record = _altered(data, folder)
     tree = edited(json.loads(ENTRY.model_dump_json()), data[::-1])
     (folder / ENTRY_FILE).write_text(json.dumps(tree))
-    found = audit_entry(Listed(record, read_entry(folder), folder), Roots(folder))
+    found = audit_entry(Listed(record, read_entry(folder), folder), DataPaths(folder))
     assert all(isinstance(line, str) for line in (*found.problems, *found.notes))
 
 

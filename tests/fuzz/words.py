@@ -32,7 +32,7 @@ EVALUATION: dict[str, Any] = {
     "attack_eps": Fraction(),
     "attack_steps": int,
     "protocol": str,
-    "optimiser": str,
+    "solver": str,
     "queries": int,
 }
 SWEEP = b"""\

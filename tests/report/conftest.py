@@ -11,7 +11,7 @@ import pytest
 from robustbench_dml.runs.record import Cost, Diagnostics, Provenance, Record, write_record
 from robustbench_dml.spec.make import make_spec
 from robustbench_dml.spec.protocols import BENIGN_COLUMNS, protocol_columns
-from robustbench_dml.spec.schema import RunSpec, Spent, TrainingEnd
+from robustbench_dml.spec.schema import ComputeUsed, RunSpec, TrainingEnd
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def make_record() -> Callable[..., Record]:
         attacked = {name: ers + place for place, name in enumerate(protocol_columns("ers"))}
         around = {**benign, **attacked, "ERS": ers}
         del around["NMI"]
-        spent = Spent(forward_only=300, to_input=2_000_000, to_weights=999_900, seconds=90.0, iterations=1234)
+        spent = ComputeUsed(forward_only=300, to_input=2_000_000, to_weights=999_900, seconds=90.0, iterations=1234)
         return Record(
             digest=spec.digest,
             spec=spec,

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from robustbench_dml.datasets.base import Split
-from robustbench_dml.evaluation.trace import CloseUp, Ranking
+from robustbench_dml.evaluation.trace import AttackTrace, Ranking
 from robustbench_dml.report.picture import (
     HEIGHT,
     RIGHT,
@@ -36,7 +36,7 @@ def split(channels: int) -> Split:
     return Split(images, torch.arange(40) % 4)
 
 
-def closeup(name: str = "qa-", *, channels: int = 1, change: float = 0.25, place: int = 3) -> CloseUp:
+def closeup(name: str = "qa-", *, channels: int = 1, change: float = 0.25, place: int = 3) -> AttackTrace:
     """An attack that is made up: image 0, target 9, which falls from `place` to 31."""
     info = ATTACKS.get(name)
     before = split(channels).batch(torch.tensor([0]))[0] * 0.5
@@ -45,7 +45,7 @@ def closeup(name: str = "qa-", *, channels: int = 1, change: float = 0.25, place
     targets = () if name == "es" else (9,)
     followed = (0,) if candidate else targets
     first = tuple(followed[0] if one == place else row for one, row in enumerate(top, 1)) if followed else top
-    return CloseUp(
+    return AttackTrace(
         info=info,
         row=0,
         targets=targets,
@@ -65,7 +65,7 @@ def texts(path: Path) -> list[str]:
     return ["".join(text.itertext()) for text in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")]
 
 
-def drawn(close: CloseUp, channels: int = 1) -> Figure:
+def drawn(close: AttackTrace, channels: int = 1) -> Figure:
     return draw_picture(close, split(channels), caption=CAPTION)
 
 

@@ -9,7 +9,7 @@ from robustbench_dml.report.sweeps import Teller, names_of, rows_of, speeds_of, 
 from robustbench_dml.runs.sweeps.plan import Job, plan_tree
 from robustbench_dml.runs.sweeps.state import Kept, Look, State
 from robustbench_dml.runs.sweeps.trial import Trials
-from robustbench_dml.spec.schema import Spent
+from robustbench_dml.spec.schema import ComputeUsed
 
 TREE = {
     "dataset": "fashion-mini",
@@ -30,7 +30,7 @@ def looked_at(jobs: list[Job]) -> list[Look]:
     record = made_record(jobs[0].spec, made_values(jobs[0].spec), flags=["random"])
     return [
         Look(jobs[0], State.DONE, record),
-        Look(jobs[1], State.FAILED, kept=Kept(Spent(), 0.25, 0.0), why="no room"),
+        Look(jobs[1], State.FAILED, kept=Kept(ComputeUsed(), 0.25, 0.0), why="no room"),
         Look(jobs[2], State.WAITING),
     ]
 

@@ -10,7 +10,7 @@ from robustbench_dml.report.tables import entries_table, record_tables, short_pa
 from robustbench_dml.runs.record import Record
 from robustbench_dml.spec.describe import describe_evaluation
 from robustbench_dml.spec.protocols import BENIGN_COLUMNS, protocol_columns
-from robustbench_dml.spec.schema import Evaluation, ForeignSpec, Threat
+from robustbench_dml.spec.schema import Evaluation, ExternalSpec, Threat
 from robustbench_dml.spec.scores import CHANCE
 
 COLUMNS = protocol_columns("ers")
@@ -106,7 +106,7 @@ def test_chance_is_in_the_title_and_no_column(make_record: Callable[..., Record]
 
 def test_a_model_from_elsewhere_has_no_cost_and_no_seed(make_record: Callable[..., Record]) -> None:
     ours = make_record(ers=20.0)
-    spec = ForeignSpec(
+    spec = ExternalSpec(
         dataset="fashion-mini", model="my.py:net", source="0" * 64, weights="ab" * 32, evaluation=ours.spec.evaluation
     )
     theirs = make_record(ers=40.0).model_copy(

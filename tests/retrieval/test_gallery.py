@@ -120,7 +120,7 @@ def test_what_a_block_knows_of_its_images() -> None:
 
 
 def test_parts_of_a_block_share_its_lists() -> None:
-    """They are sorted once, whatever part an optimiser still works on."""
+    """They are sorted once, whatever part a solver still works on."""
     block = some_block()
     part = block.take(torch.tensor([2, 0, 0]))
     again = part.take(torch.tensor([2, 0]))

@@ -17,10 +17,10 @@ from robustbench_dml.runs import api
 from robustbench_dml.runs import external as foreign
 from robustbench_dml.runs import run as runs
 from robustbench_dml.runs.command import FILE, SURROGATE, WEIGHTS, command_for
-from robustbench_dml.runs.context import Place
+from robustbench_dml.runs.context import RunContext
 from robustbench_dml.spec.make import changed_evaluation, make_spec, published_evaluation
-from robustbench_dml.spec.registry import DEFENSES, OPTIMISERS
-from robustbench_dml.spec.schema import ForeignSpec, RunSpec
+from robustbench_dml.spec.registry import DEFENSES, SOLVERS
+from robustbench_dml.spec.schema import ExternalSpec, RunSpec
 from robustbench_dml.utils.errors import RbdmlError
 
 DIGITS = "0123456789abcdef"
@@ -35,11 +35,13 @@ def parsed() -> Iterator[list[Any]]:
     """What the command line makes of a command, instead of doing it; surrogates are known by the name of their file."""
     caught: list[Any] = []
 
-    def catch(spec: RunSpec, place: Place, *, force: bool = False) -> None:
+    def catch(spec: RunSpec, place: RunContext, *, force: bool = False) -> None:
         caught.append(spec)
         raise ReachedError("done")
 
-    def catch_foreign(text: str, checkpoint: Path, place: Place, *, dataset: str, changes: Any, force: bool) -> None:
+    def catch_foreign(
+        text: str, checkpoint: Path, place: RunContext, *, dataset: str, changes: Any, force: bool
+    ) -> None:
         caught.append((text, dataset, changed_evaluation(published_evaluation(dataset), changes)))
         raise ReachedError("done")
 
@@ -49,7 +51,7 @@ def parsed() -> Iterator[list[Any]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "run", catch)
         patch.setattr(api, "run_spec", catch)
-        patch.setattr(foreign, "evaluate_foreign", catch_foreign)
+        patch.setattr(foreign, "evaluate_external", catch_foreign)
         patch.setattr("robustbench_dml.utils.precision.best_precision", lambda _: "bf16")  # else commands call it slow
         patch.setattr("robustbench_dml.spec.make.load_checkpoint", known)
         patch.setattr("robustbench_dml.spec.make.weights_hash", lambda embedder: embedder + "0" * 48)
@@ -83,7 +85,7 @@ SEARCHES = {
     "nes": {"sigma": 0.3, "population": 50},
     "pgd": {"random_start": True},
     "square": {"queries": 77, "p_init": 0.1},
-    "transfer": {"optimiser": "apgd"},
+    "transfer": {"solver": "apgd"},
 }
 TRAINING = st.fixed_dictionaries(
     {
@@ -113,15 +115,15 @@ def evaluations(draw: st.DrawFn) -> dict[str, Any]:
                 "precision": PRECISION,
                 "protocol": some(st.sampled_from(["ers", "ers-published"])),
                 "also": some(st.sampled_from([["published"], ["ca+w2", "qa-m10"]])),
-                "optimiser": some(st.sampled_from(sorted(SEARCHES))),
+                "solver": some(st.sampled_from(sorted(SEARCHES))),
             }
         )
     )
     if chosen["protocol"] == "ers-published":
         chosen["also"] = None
-    if chosen["optimiser"]:
-        chosen["search"] = draw(st.sampled_from([None, SEARCHES[chosen["optimiser"]]]))
-    if chosen["optimiser"] == "transfer":
+    if chosen["solver"]:
+        chosen["search"] = draw(st.sampled_from([None, SEARCHES[chosen["solver"]]]))
+    if chosen["solver"] == "transfer":
         chosen["surrogate"] = DIGITS
     if draw(st.booleans()):
         chosen |= {"norm": "l2", "eps": draw(st.floats(0, 100)), "alpha": draw(LENGTH)}
@@ -173,8 +175,8 @@ def test_the_command_of_every_defense_comes_to_its_spec(name: str, parsed: list[
     assert spec_of(command_for(spec), parsed) == spec
 
 
-def test_every_optimiser_is_among_the_tried() -> None:
-    assert set(SEARCHES) | {"ensemble", "fgsm"} == {info.name for info in OPTIMISERS}
+def test_every_solver_is_among_the_tried() -> None:
+    assert set(SEARCHES) | {"ensemble", "fgsm"} == {info.name for info in SOLVERS}
 
 
 @pytest.mark.parametrize("changes", [{}, {"search": {"restarts": 2}}, {"queries": 9, "seed": 4}])
@@ -215,7 +217,7 @@ def test_a_model_from_elsewhere_is_evaluated_again(evaluation: Any, dataset: str
     command = command_for(spec)
     assert re.match(rf"rbdml evaluate --model mine.py:factory checkpoint.safetensors --dataset {dataset}\b", command)
     text, where, evaluated = spec_of(command, parsed)
-    assert ForeignSpec(**{**dict(spec), "model": text, "dataset": where, "evaluation": evaluated}) == spec
+    assert ExternalSpec(**{**dict(spec), "model": text, "dataset": where, "evaluation": evaluated}) == spec
 
 
 def test_a_name_cannot_leave_its_word() -> None:

@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustbench_dml.datasets.base import Dataset, Roots, Split
+from robustbench_dml.datasets.base import DataPaths, Dataset, Split
 from robustbench_dml.models.checkpoints import weights_hash
 from robustbench_dml.models.wrappers import OnSphere
-from robustbench_dml.runs.context import Place
-from robustbench_dml.runs.external import evaluate_foreign, load_foreign, read_state
+from robustbench_dml.runs.context import RunContext
+from robustbench_dml.runs.external import evaluate_external, load_external, read_state
 from robustbench_dml.runs.record import CHECKPOINT_FILE
 from robustbench_dml.utils.errors import RbdmlError
 
@@ -27,8 +27,8 @@ DATASET = Dataset("few", SPLIT, SPLIT, {})
 SMALL: Any = {"queries": 3, "steps": 1}
 
 
-def place(out: Path) -> Place:
-    return Place(out, Roots(), torch.device("cpu"))
+def place(out: Path) -> RunContext:
+    return RunContext(out, DataPaths(), torch.device("cpu"))
 
 
 @pytest.fixture
@@ -48,9 +48,9 @@ def test_a_factory_makes_the_same_model_each_time_and_leaves_the_randomness_of_o
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    first = load_foreign(f"{source}:build")
+    first = load_external(f"{source}:build")
     assert torch.equal(torch.rand(3), expected)
-    second = load_foreign(f"{source}:build")
+    second = load_external(f"{source}:build")
     assert first.weights == second.weights == weights_hash(first.model)
     assert first.model is not second.model
     assert not first.model.training
@@ -71,7 +71,7 @@ def test_a_factory_makes_the_same_model_each_time_and_leaves_the_randomness_of_o
 )
 def test_what_is_no_factory_is_told_in_one_line(source: Path, text: str, part: str) -> None:
     with pytest.raises(RbdmlError) as caught:
-        load_foreign(text.format(source=source, absent=source.with_name("absent.py")))
+        load_external(text.format(source=source, absent=source.with_name("absent.py")))
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -97,7 +97,7 @@ def test_weights_are_read_from_every_form(
     source: Path, tmp_path: Path, name: str, write: Callable[[Path, dict[str, Tensor]], object]
 ) -> None:
     write(tmp_path / name, state())
-    model = load_foreign(f"{source}:build", tmp_path / name).model
+    model = load_external(f"{source}:build", tmp_path / name).model
     assert {key: value.tolist() for key, value in model.state_dict().items()} == {
         key: value.tolist() for key, value in state().items()
     }
@@ -146,27 +146,27 @@ def test_weights_that_do_not_fit_are_told_by_name(
     held = {key: value for key, value in {**state(), **changed}.items() if value is not None}
     torch.save(held, tmp_path / "weights.pt")
     with pytest.raises(RbdmlError) as caught:
-        load_foreign(f"{source}:build", tmp_path / "weights.pt")
+        load_external(f"{source}:build", tmp_path / "weights.pt")
     assert part in str(caught.value)
     assert "does not fit mine.py:build" in str(caught.value)
 
 
 def test_missing_weights_are_named(source: Path, tmp_path: Path) -> None:
     with pytest.raises(RbdmlError, match=r"absent.pt: no such checkpoint"):
-        load_foreign(f"{source}:build", tmp_path / "absent.pt")
+        load_external(f"{source}:build", tmp_path / "absent.pt")
 
 
 # The sphere
 
 
 def test_embeddings_that_are_unit_vectors_are_left_as_they_are(source: Path, tmp_path: Path) -> None:
-    foreign = load_foreign(f"{source}:unit")
+    foreign = load_external(f"{source}:unit")
     assert foreign.on_sphere(DATASET, place(tmp_path)) is foreign.model
 
 
 @pytest.mark.parametrize("factory", ["build", "pixels"])
 def test_others_are_scaled_to_length_1(source: Path, tmp_path: Path, factory: str) -> None:
-    foreign = load_foreign(f"{source}:{factory}")
+    foreign = load_external(f"{source}:{factory}")
     model = foreign.on_sphere(DATASET, place(tmp_path))
     images = SPLIT.batch(torch.arange(5))
     assert isinstance(model, OnSphere)
@@ -195,7 +195,7 @@ def test_half_precision_comes_out_as_float32(dtype: torch.dtype, result: torch.d
 )
 def test_a_model_that_does_not_embed_is_told_in_one_line(source: Path, tmp_path: Path, factory: str, part: str) -> None:
     with pytest.raises(RbdmlError) as caught:
-        load_foreign(f"{source}:{factory}").on_sphere(DATASET, place(tmp_path))
+        load_external(f"{source}:{factory}").on_sphere(DATASET, place(tmp_path))
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -205,10 +205,10 @@ def test_a_model_that_does_not_embed_is_told_in_one_line(source: Path, tmp_path:
 
 def test_what_is_kept_beside_a_record_makes_the_same_model_again(source: Path, tmp_path: Path) -> None:
     text = f"{source}:half"
-    outcome = evaluate_foreign(text, None, place(tmp_path / "a"), dataset="fashion-mini", changes=SMALL)
+    outcome = evaluate_external(text, None, place(tmp_path / "a"), dataset="fashion-mini", changes=SMALL)
     kept = outcome.folder / CHECKPOINT_FILE
     assert {value.dtype for value in load_file(kept).values()} == {torch.bfloat16}
-    again = evaluate_foreign(text, kept, place(tmp_path / "b"), dataset="fashion-mini", changes=SMALL)
+    again = evaluate_external(text, kept, place(tmp_path / "b"), dataset="fashion-mini", changes=SMALL)
     assert again.record.digest == outcome.record.digest
     assert again.record.values == outcome.record.values
 
@@ -222,7 +222,7 @@ def test_tied_weights_can_be_kept(tmp_path: Path) -> None:
         "    second.weight = first.weight\n"
         "    return nn.Sequential(nn.Flatten(), first, second)\n"
     )
-    outcome = evaluate_foreign(f"{path}:build", None, place(tmp_path / "a"), dataset="fashion-mini", changes=SMALL)
+    outcome = evaluate_external(f"{path}:build", None, place(tmp_path / "a"), dataset="fashion-mini", changes=SMALL)
     kept = load_file(outcome.folder / CHECKPOINT_FILE)
     assert torch.equal(kept["1.weight"], kept["2.weight"])
-    load_foreign(f"{path}:build", outcome.folder / CHECKPOINT_FILE)
+    load_external(f"{path}:build", outcome.folder / CHECKPOINT_FILE)

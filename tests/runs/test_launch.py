@@ -10,16 +10,16 @@ import torch
 from devices_support import Job
 from torch.distributed.elastic.multiprocessing import ProcessFailure, RunProcsResult
 
-from robustbench_dml.datasets.base import Roots
+from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.runs import launch
-from robustbench_dml.runs.context import Place
+from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.launch import _judge, check_devices
 from robustbench_dml.runs.worker import INTERRUPTED, LEFT_ALONE, message_file
 from robustbench_dml.utils.errors import RbdmlError
 
 
-def place(device: str) -> Place:
-    return Place(out=Path("runs"), roots=Roots(), device=torch.device(device))
+def place(device: str) -> RunContext:
+    return RunContext(out=Path("runs"), roots=DataPaths(), device=torch.device(device))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,16 @@ from robustbench_dml.runs.record import (
     write_queries,
     write_record,
 )
-from robustbench_dml.spec.schema import Budget, Evaluation, ForeignSpec, RunSpec, Spent, Threat, Training, TrainingEnd
+from robustbench_dml.spec.schema import (
+    Budget,
+    ComputeUsed,
+    Evaluation,
+    ExternalSpec,
+    RunSpec,
+    Threat,
+    Training,
+    TrainingEnd,
+)
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import sha256, write_atomically
 
@@ -51,7 +60,7 @@ RECORD = Record(
     digest=SPEC.digest,
     spec=SPEC,
     cost=Cost(
-        spent=Spent(forward_only=30, to_input=400, to_weights=500, seconds=1.5, iterations=4),
+        spent=ComputeUsed(forward_only=30, to_input=400, to_weights=500, seconds=1.5, iterations=4),
         passes=910.0,
         nominal_per_iteration=33,
         metered_per_iteration=0.9,
@@ -79,11 +88,11 @@ RECORD = Record(
     ),
 )
 
-Place = tuple[str, ...]
+RunContext = tuple[str, ...]
 AB = ("a" * 64, "b" * 64)
 
 
-def leaves(values: dict[str, Any], above: Place = ()) -> list[Place]:
+def leaves(values: dict[str, Any], above: RunContext = ()) -> list[RunContext]:
     """Where every single value of a spec is, but for its version."""
     return [
         leaf
@@ -93,7 +102,7 @@ def leaves(values: dict[str, Any], above: Place = ()) -> list[Place]:
     ]
 
 
-def changed(values: dict[str, Any], place: Place, change: Callable[[Any], Any]) -> dict[str, Any]:
+def changed(values: dict[str, Any], place: RunContext, change: Callable[[Any], Any]) -> dict[str, Any]:
     """A copy with one value changed."""
     values = copy.deepcopy(values)
     inner = values
@@ -128,7 +137,7 @@ def other(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("place", leaves(SPEC.model_dump()), ids=".".join)
-def test_the_digest_changes_with_every_field(place: Place) -> None:
+def test_the_digest_changes_with_every_field(place: RunContext) -> None:
     assert RunSpec.model_validate(changed(SPEC.model_dump(), place, other)).digest != SPEC.digest
 
 
@@ -180,7 +189,7 @@ def refusal(folder: Path, text: str | bytes) -> str:
 
 
 @pytest.mark.parametrize("place", leaves(SPEC.model_dump()), ids=".".join)
-def test_a_record_whose_spec_was_altered_is_refused(tmp_path: Path, place: Place) -> None:
+def test_a_record_whose_spec_was_altered_is_refused(tmp_path: Path, place: RunContext) -> None:
     altered = changed(RECORD.model_dump(mode="json"), ("spec", *place), other)
     assert "altered" in refusal(tmp_path, json.dumps(altered))
 
@@ -202,7 +211,7 @@ def test_a_record_cut_anywhere_is_refused(tmp_path: Path) -> None:
     [("scores", "ERS"), ("benign", "R@1"), ("cost", "passes"), ("diagnostics", "measured", "mean_cosine")],
     ids=".".join,
 )
-def test_what_is_not_a_finite_number_is_refused(tmp_path: Path, place: Place, value: str) -> None:
+def test_what_is_not_a_finite_number_is_refused(tmp_path: Path, place: RunContext, value: str) -> None:
     text = json.dumps(changed(RECORD.model_dump(mode="json"), place, lambda _: "VALUE"))
     assert ".".join(place) in refusal(tmp_path, text.replace('"VALUE"', value))
 
@@ -213,7 +222,7 @@ def test_a_record_cannot_be_made_of_nan() -> None:
 
 
 @pytest.mark.parametrize("place", [(), ("spec",), ("spec", "evaluation", "threat"), ("provenance",)], ids=".".join)
-def test_an_unknown_field_is_refused(tmp_path: Path, place: Place) -> None:
+def test_an_unknown_field_is_refused(tmp_path: Path, place: RunContext) -> None:
     record = {"record": RECORD.model_dump(mode="json")}
     more = changed(record, ("record", *place), lambda values: {**values, "more": 1})
     assert ".".join((*place, "more")) in refusal(tmp_path, json.dumps(more["record"]))
@@ -248,7 +257,7 @@ def test_another_version_of_records_is_refused_and_said_to_be_made_again(tmp_pat
 # Models from elsewhere
 
 
-FOREIGN = ForeignSpec(
+FOREIGN = ExternalSpec(
     dataset="fashion-mini", model="mine.py:build", source="a" * 64, weights="b" * 64, evaluation=SPEC.evaluation
 )
 UNKNOWN = RECORD.model_copy(update={"digest": FOREIGN.digest, "spec": FOREIGN, "cost": None, "training_end": None})
@@ -258,7 +267,7 @@ def test_a_record_of_a_foreign_model_comes_back_as_it_was_written(tmp_path: Path
     write_record(tmp_path, UNKNOWN)
     read = read_record(tmp_path)
     assert read == UNKNOWN
-    assert isinstance(read.spec, ForeignSpec)
+    assert isinstance(read.spec, ExternalSpec)
     assert read.flags == []
 
 
@@ -268,9 +277,9 @@ def test_only_a_foreign_model_may_have_an_unknown_training(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("place", leaves(FOREIGN.model_dump()), ids=".".join)
-def test_the_digest_of_a_foreign_spec_changes_with_every_field(tmp_path: Path, place: Place) -> None:
+def test_the_digest_of_a_foreign_spec_changes_with_every_field(tmp_path: Path, place: RunContext) -> None:
     swapped = changed(FOREIGN.model_dump(), place, lambda value: "c" * 64 if value in AB else other(value))
-    altered = ForeignSpec.model_validate(swapped)
+    altered = ExternalSpec.model_validate(swapped)
     assert altered.digest != FOREIGN.digest
     assert "altered" in refusal(tmp_path, UNKNOWN.model_copy(update={"spec": altered}).model_dump_json())
 

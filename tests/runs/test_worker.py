@@ -11,10 +11,10 @@ import pytest
 import torch
 from devices_support import Job
 
-from robustbench_dml.datasets.base import Roots
+from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.runs import run as runs
 from robustbench_dml.runs import worker
-from robustbench_dml.runs.context import Place
+from robustbench_dml.runs.context import RunContext
 from robustbench_dml.utils import distributed as team
 from robustbench_dml.utils.errors import DivergedError
 from robustbench_dml.utils.progress import Progress
@@ -28,7 +28,7 @@ class Found:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunContext:
     """A process that leads, without others."""
     for name, value in {
         worker.RANK: "0",
@@ -38,10 +38,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(team, "joined", lambda *_, **__: nullcontext())
     assert worker.is_worker()
-    return Place(out=tmp_path, roots=Roots(), device=torch.device("cpu"), progress=Progress())
+    return RunContext(out=tmp_path, roots=DataPaths(), device=torch.device("cpu"), progress=Progress())
 
 
-def work(here: Place) -> object:
+def work(here: RunContext) -> object:
     """The exit code."""
     with pytest.raises(SystemExit) as stop:
         worker.work(Job("regular").spec(), here, force=False)
@@ -59,7 +59,7 @@ def work(here: Place) -> object:
 def test_the_exit_code_says_why_and_the_user_gets_the_message_from_the_launcher(
     error: BaseException,
     code: int,
-    here: Place,
+    here: RunContext,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -74,7 +74,7 @@ def test_the_exit_code_says_why_and_the_user_gets_the_message_from_the_launcher(
     assert capsys.readouterr() == ("", "")
 
 
-def test_other_errors_keep_their_traceback(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_keep_their_traceback(here: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> NoReturn:
         raise RuntimeError("shapes do not fit")
 
@@ -85,7 +85,7 @@ def test_other_errors_keep_their_traceback(here: Place, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("fresh", [True, False])
 def test_the_others_are_told_where_there_is_nothing_to_do(
-    fresh: bool, here: Place, monkeypatch: pytest.MonkeyPatch
+    fresh: bool, here: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[object] = []
     monkeypatch.setattr(runs, "run", lambda *_, **__: Found(fresh))
@@ -96,7 +96,7 @@ def test_the_others_are_told_where_there_is_nothing_to_do(
 
 @pytest.mark.parametrize("folder", [Path("work"), None])
 def test_who_does_not_lead_works_in_silence_where_the_leader_says(
-    folder: Path | None, here: Place, monkeypatch: pytest.MonkeyPatch
+    folder: Path | None, here: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[Path, bool]] = []
     monkeypatch.setenv(worker.RANK, "1")

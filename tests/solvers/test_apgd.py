@@ -11,7 +11,7 @@ import torch
 import torchattacks
 from hypothesis import given
 from hypothesis import strategies as st
-from optimiser_support import NORMS, Logits, classes, network, problem
+from solver_support import NORMS, Logits, classes, network, problem
 from torch import Tensor
 
 from robustbench_dml.solvers.apgd import AutoPGD, checkpoints

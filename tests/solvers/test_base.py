@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from optimiser_support import lengths, network, problem
+from solver_support import lengths, network, problem
 from torch import Tensor
 
 from robustbench_dml.solvers import base

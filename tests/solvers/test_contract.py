@@ -8,19 +8,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from optimiser_support import NORMS, RADIUS, lengths, network, problem
+from solver_support import NORMS, RADIUS, lengths, network, problem
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from robustbench_dml.solvers.apgd import AutoPGD
-from robustbench_dml.solvers.base import Optimiser, Problem, Restarting
+from robustbench_dml.solvers.base import Problem, Restarting, Solver
 from robustbench_dml.solvers.ensemble import Ensemble
 from robustbench_dml.solvers.fgsm import FGSM
 from robustbench_dml.solvers.nes import NES
 from robustbench_dml.solvers.pgd import PGD
 from robustbench_dml.solvers.square import Square
 from robustbench_dml.solvers.transfer import Transfer
-from robustbench_dml.spec.registry import OPTIMISERS
+from robustbench_dml.spec.registry import SOLVERS
 from robustbench_dml.spec.schema import Norm
 from robustbench_dml.training.meter import PropagationMeter
 
@@ -29,10 +29,10 @@ STEPS = 6
 
 @dataclass(frozen=True)
 class Case:
-    """An optimiser, and what it costs each image in forwards and in passes to the input."""
+    """A solver, and what it costs each image in forwards and in passes to the input."""
 
     name: str
-    optimiser: Optimiser
+    solver: Solver
     forwards: int
     passes: int
 
@@ -50,9 +50,9 @@ CASES = [
     Case("transfer", Transfer(), 0, 0),
     # The benign values, two starts of APGD and its end, Square and its end, what transferred.
     Case("ensemble", Ensemble(restarts=2, steps=STEPS, square_queries=10), 1 + 2 + 1 + 10 + 1 + 1, 2 * STEPS),
-    Case("transfer", Transfer(optimiser="apgd", random_start=True, restarts=2), 0, 0),
+    Case("transfer", Transfer(solver="apgd", random_start=True, restarts=2), 0, 0),
 ]
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: repr(case.optimiser))
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: repr(case.solver))
 both_norms = pytest.mark.parametrize("norm", NORMS)
 
 
@@ -62,14 +62,14 @@ def attacked(norm: Norm, *, eps: float | None = None) -> Problem:
     )
 
 
-def run(optimiser: Optimiser, case: Problem) -> Tensor:
+def run(solver: Solver, case: Problem) -> Tensor:
     with torch.no_grad():
-        return optimiser.run(case)
+        return solver.run(case)
 
 
 @every_case
 def test_is_registered_under_its_name(case: Case) -> None:
-    assert OPTIMISERS.get(case.name).cls is type(case.optimiser)
+    assert SOLVERS.get(case.name).cls is type(case.solver)
 
 
 @every_case
@@ -77,7 +77,7 @@ def test_is_registered_under_its_name(case: Case) -> None:
 def test_stays_in_the_ball_and_in_the_range_and_lowers_the_value(case: Case, norm: Norm) -> None:
     benign = attacked(norm)
     kept = benign.images.clone()
-    moved = run(case.optimiser, benign)
+    moved = run(case.solver, benign)
     assert moved.shape == kept.shape and moved.dtype == kept.dtype and not moved.requires_grad
     assert float(lengths(moved - kept, norm).max()) <= RADIUS[norm] + 1e-9
     assert 0 <= float(moved.min()) and float(moved.max()) <= 1
@@ -91,13 +91,13 @@ def test_stays_in_the_ball_and_in_the_range_and_lowers_the_value(case: Case, nor
 @both_norms
 def test_no_radius_gives_the_benign_images_bit_for_bit(case: Case, norm: Norm) -> None:
     benign = attacked(norm, eps=0.0)
-    assert torch.equal(run(case.optimiser, benign), benign.images)
+    assert torch.equal(run(case.solver, benign), benign.images)
 
 
-@pytest.mark.parametrize("optimiser", [PGD(), AutoPGD(), NES()], ids=repr)
-def test_no_steps_move_nothing(optimiser: Optimiser) -> None:
+@pytest.mark.parametrize("solver", [PGD(), AutoPGD(), NES()], ids=repr)
+def test_no_steps_move_nothing(solver: Solver) -> None:
     benign = problem(steps=0)
-    assert torch.equal(run(optimiser, benign), benign.images)
+    assert torch.equal(run(solver, benign), benign.images)
 
 
 @every_case
@@ -106,12 +106,12 @@ def test_costs_what_it_should_and_leaves_the_weights_alone(case: Case, norm: Nor
     seen: list[tuple[Tensor, Tensor]] = []
     benign = replace(attacked(norm), watch=lambda values, rows: seen.append((values, rows)))
     with PropagationMeter(benign.model) as meter:
-        run(case.optimiser, benign)
+        run(case.solver, benign)
     count = len(benign)
     assert (meter.forward_only, meter.to_input) == (count * case.forwards, count * case.passes)
     assert meter.to_weights == 0
     assert all(parameter.grad is None for parameter in benign.model.parameters())
-    assert not (case.optimiser.black_box and meter.to_input)
+    assert not (case.solver.black_box and meter.to_input)
     rows = torch.cat([benign.rows[:0], *(rows for _, rows in seen)])
     assert torch.equal(rows.bincount(minlength=count), torch.full((count,), case.forwards + case.passes))
     assert not any(values.requires_grad for values, _ in seen)
@@ -135,7 +135,7 @@ class OnDevice(TorchDispatchMode):
 @both_norms
 def test_does_not_wait_for_the_host(case: Case, norm: Norm) -> None:
     with OnDevice():
-        run(case.optimiser, attacked(norm))
+        run(case.solver, attacked(norm))
 
 
 def test_waiting_for_the_host_would_be_seen() -> None:
@@ -154,21 +154,21 @@ def test_waiting_for_the_host_would_be_seen() -> None:
 @every_case
 @both_norms
 def test_runs_again_alike(case: Case, norm: Norm) -> None:
-    first = run(case.optimiser, attacked(norm))
+    first = run(case.solver, attacked(norm))
     torch.rand(3)  # what else was drawn does not count
-    assert torch.equal(run(case.optimiser, attacked(norm)), first)
+    assert torch.equal(run(case.solver, attacked(norm)), first)
 
 
 @every_case
 @both_norms
 def test_an_image_does_not_depend_on_the_others(case: Case, norm: Norm) -> None:
-    whole = run(case.optimiser, attacked(norm))
+    whole = run(case.solver, attacked(norm))
 
     @settings(max_examples=5, deadline=None, database=None)
     @given(st.lists(st.integers(0, len(whole) - 1), min_size=1, max_size=7))
     def check(chosen: list[int]) -> None:
         rows = torch.tensor(chosen)
-        part = run(case.optimiser, attacked(norm).take(rows))
+        part = run(case.solver, attacked(norm).take(rows))
         assert torch.allclose(part, whole[rows], atol=1e-9, rtol=0)
 
     check()
@@ -184,7 +184,7 @@ def test_an_image_does_not_depend_on_the_others(case: Case, norm: Norm) -> None:
     ],
 )
 @both_norms
-def test_more_restarts_make_it_no_worse(make: Callable[[int], Optimiser], norm: Norm) -> None:
+def test_more_restarts_make_it_no_worse(make: Callable[[int], Solver], norm: Norm) -> None:
     def bumpy() -> Problem:
         plain = problem(norm, steps=2, model=network(hidden=8))
         return replace(plain, objective=lambda e, rows: plain.objective(e, rows) + (40 * e).sin().sum(1))

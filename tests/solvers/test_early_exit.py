@@ -12,7 +12,7 @@ from torch import Tensor
 from robustbench_dml.models.embedder import Embedder
 from robustbench_dml.solvers import early_exit as leaving
 from robustbench_dml.solvers import group_pgd as perturb
-from robustbench_dml.solvers.early_exit import PARTS, Leaving
+from robustbench_dml.solvers.early_exit import PARTS, ActiveGroups
 from robustbench_dml.solvers.group_pgd import pgd
 from robustbench_dml.spec.schema import Threat
 from robustbench_dml.training.meter import PropagationMeter
@@ -23,7 +23,7 @@ FLAGS = st.lists(st.booleans(), min_size=1, max_size=60)
 
 @given(FLAGS)
 def test_on_the_cpu_the_unfinished_go_on_at_once(done: list[bool]) -> None:
-    staying = Leaving(len(done), CPU).staying(torch.tensor(done))
+    staying = ActiveGroups(len(done), CPU).staying(torch.tensor(done))
     unfinished = [place for place, flag in enumerate(done) if not flag]
     assert (staying is None) == (not any(done))
     assert staying is None or staying.tolist() == unfinished
@@ -34,7 +34,7 @@ def test_on_a_gpu_what_was_asked_a_step_ago_decides_and_the_batch_has_few_sizes(
     done: list[bool], data: st.DataObject
 ) -> None:
     """The flags lie on the CPU here; what is tested is which groups go on, and when."""
-    unit, late = -(-len(done) // PARTS), Leaving(len(done), CUDA)
+    unit, late = -(-len(done) // PARTS), ActiveGroups(len(done), CUDA)
     assert late.staying(torch.tensor(done)) is None
     more = [flag or data.draw(st.booleans()) for flag in done]  # who is finished stays so
     staying = late.staying(torch.tensor(more))
@@ -71,7 +71,7 @@ def test_the_perturbations_are_those_of_the_cpu_and_few_images_more_are_paid_for
         return moved, meter.to_input
 
     expected, least = attacked()
-    monkeypatch.setattr(perturb, "Leaving", lambda groups, _: Leaving(groups, CUDA))
+    monkeypatch.setattr(perturb, "Leaving", lambda groups, _: ActiveGroups(groups, CUDA))
     moved, paid = attacked()
     assert torch.allclose(moved, expected, atol=1e-12, rtol=0)
     assert least <= paid <= 40 * steps
@@ -93,7 +93,7 @@ def test_nobody_waits_for_what_was_asked_last(monkeypatch: pytest.MonkeyPatch) -
         return ask
 
     monkeypatch.setattr(leaving, "_count", count)
-    late = Leaving(16, CUDA)
+    late = ActiveGroups(16, CUDA)
     for finished in (1, 3, 6):
         late.staying(torch.arange(16) < finished)
     assert read == [15, 13]

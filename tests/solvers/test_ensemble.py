@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from optimiser_support import NORMS, network, problem
+from solver_support import NORMS, network, problem
 from torch import Tensor
 
 from robustbench_dml.solvers.apgd import AutoPGD
-from robustbench_dml.solvers.base import Optimiser, Problem
+from robustbench_dml.solvers.base import Problem, Solver
 from robustbench_dml.solvers.ensemble import Ensemble
 from robustbench_dml.solvers.square import Square
 from robustbench_dml.solvers.transfer import Transfer
@@ -21,8 +21,8 @@ def attacked(norm: Norm, steps: int) -> Problem:
 
 
 @torch.no_grad()
-def ends(optimiser: Optimiser, case: Problem) -> Tensor:
-    return case.values(optimiser.run(case), case.rows)
+def ends(solver: Solver, case: Problem) -> Tensor:
+    return case.values(solver.run(case), case.rows)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -41,7 +41,7 @@ def test_the_best_of_its_searches_for_every_image(norm: Norm) -> None:
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_longer_problem_is_longer_on_its_surrogate_too(norm: Norm) -> None:
     few, many = attacked(norm, 3), attacked(norm, 9)
-    search = Transfer(optimiser="apgd")
+    search = Transfer(solver="apgd")
     found = search.run(Ensemble(steps=9).longer(few))
     assert torch.equal(found, search.run(many))
     assert not torch.equal(found, search.run(few))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torchattacks
-from optimiser_support import NORMS, Logits, classes, network, problem
+from solver_support import NORMS, Logits, classes, network, problem
 from torch import Tensor
 
 from robustbench_dml.solvers.base import Problem

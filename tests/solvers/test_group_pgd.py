@@ -7,7 +7,7 @@ from torch import Tensor
 
 from robustbench_dml.models.embedder import Embedder
 from robustbench_dml.solvers import group_pgd as perturb
-from robustbench_dml.solvers.early_exit import Leaving
+from robustbench_dml.solvers.early_exit import ActiveGroups
 from robustbench_dml.solvers.group_pgd import pgd
 from robustbench_dml.spec.schema import Threat
 from robustbench_dml.training.meter import PropagationMeter
@@ -108,7 +108,7 @@ def test_finished_groups_stay_though_they_still_have_a_gradient(
 ) -> None:
     """A GPU is asked one step late: what is finished is moved no further meanwhile."""
     start = images(6)
-    monkeypatch.setattr(perturb, "Leaving", lambda groups, _: Leaving(groups, torch.device("cuda")))
+    monkeypatch.setattr(perturb, "Leaving", lambda groups, _: ActiveGroups(groups, torch.device("cuda")))
     moved = pgd(
         linear_model,
         start,

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from optimiser_support import NORMS, SHAPE, lengths, network, problem
 from scipy.stats import norm as normal
+from solver_support import NORMS, SHAPE, lengths, network, problem
 from torch import Tensor, nn
 
 from robustbench_dml.solvers import nes
@@ -16,10 +16,10 @@ from robustbench_dml.spec.schema import Norm
 from robustbench_dml.utils.errors import RbdmlError
 
 
-def noise_of(optimiser: NES, attacked: Problem, row: int, step: int, pair: int) -> Tensor:
+def noise_of(solver: NES, attacked: Problem, row: int, step: int, pair: int) -> Tensor:
     """The noise of one pair of trials, pixel by pixel."""
     channels, height, width = attacked.images.shape[1:]
-    small = (channels, min(height, optimiser.noise_side), min(width, optimiser.noise_side))
+    small = (channels, min(height, solver.noise_side), min(width, solver.noise_side))
     size = int(np.prod(small))
     uniform = attacked.uniform(size * (pair + 1), "noise", step)[row, -size:]
     drawn = normal.ppf(uniform.numpy()).reshape(small)
@@ -29,19 +29,19 @@ def noise_of(optimiser: NES, attacked: Problem, row: int, step: int, pair: int) 
             for x in range(width):
                 full[c, y, x] = float(drawn[c, y * small[1] // height, x * small[2] // width])
     eps = attacked.threat.eps
-    full = optimiser.sigma * eps * full
+    full = solver.sigma * eps * full
     if attacked.threat.norm == "linf":
         return full.clamp(-eps, eps)
     return full * min(1.0, eps / float(full.norm()))
 
 
-def loop(optimiser: NES, attacked: Problem, row: int) -> Tensor:
+def loop(solver: NES, attacked: Problem, row: int) -> Tensor:
     image, own = attacked.images[row], torch.tensor([row])
     ball = attacked.ball.take(own)
     for step in range(attacked.threat.steps):
         total = torch.zeros_like(image)
-        for pair in range(optimiser.population // 2):
-            noise = noise_of(optimiser, attacked, row, step, pair)
+        for pair in range(solver.population // 2):
+            noise = noise_of(solver, attacked, row, step, pair)
             for sign in (1, -1):
                 trial = ball.project((image + sign * noise)[None])
                 total += sign * float(attacked.values(trial, own)) * noise
@@ -52,11 +52,11 @@ def loop(optimiser: NES, attacked: Problem, row: int) -> Tensor:
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("optimiser", [NES(population=6), NES(population=8, sigma=0.05, noise_side=3)], ids=repr)
-def test_equals_a_loop(norm: Norm, optimiser: NES) -> None:
+@pytest.mark.parametrize("solver", [NES(population=6), NES(population=8, sigma=0.05, noise_side=3)], ids=repr)
+def test_equals_a_loop(norm: Norm, solver: NES) -> None:
     attacked = problem(norm, steps=3, model=network(hidden=6))
-    found = optimiser.run(attacked)
-    expected = torch.stack([loop(optimiser, attacked, row) for row in range(len(attacked))])
+    found = solver.run(attacked)
+    expected = torch.stack([loop(solver, attacked, row) for row in range(len(attacked))])
     assert torch.allclose(found, expected, atol=1e-9)
 
 

@@ -8,7 +8,7 @@ from math import sqrt
 import pytest
 import torch
 import torchattacks
-from optimiser_support import NORMS, Logits, classes, lengths, network, problem
+from solver_support import NORMS, Logits, classes, lengths, network, problem
 from torch import Tensor
 
 from robustbench_dml.solvers.base import Problem
@@ -45,13 +45,13 @@ def window(draw: Tensor, image: Tensor, h: int) -> tuple[slice, slice]:
     return slice(r, r + h), slice(s, s + h)
 
 
-def side(attacked: Problem, optimiser: Square, proposal: int) -> int:
+def side(attacked: Problem, solver: Square, proposal: int) -> int:
     """By the table of the authors' code, for 10000 proposals."""
-    i, halvings = int(proposal / optimiser.queries * 10000), 0
+    i, halvings = int(proposal / solver.queries * 10000), 0
     for last in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000):
         halvings += i > last
     height, width = attacked.images.shape[-2:]
-    wanted = round(sqrt(optimiser.p_init / 2**halvings * height * width))
+    wanted = round(sqrt(solver.p_init / 2**halvings * height * width))
     if attacked.threat.norm == "linf":
         return max(1, min(wanted, height, width))
     wanted = max(wanted, 3)
@@ -104,14 +104,14 @@ def proposed(attacked: Problem, away: Tensor, draws: Tensor, h: int) -> Tensor:
     return result
 
 
-def loop(optimiser: Square, attacked: Problem, row: int) -> Tensor:
+def loop(solver: Square, attacked: Problem, row: int) -> Tensor:
     own = torch.tensor([row])
     ball, benign = attacked.ball.take(own), attacked.images[row]
     best = ball.project((benign + first(attacked, row))[None])
     lowest = float(attacked.values(best, own))
-    for proposal in range(optimiser.queries - 1):
+    for proposal in range(solver.queries - 1):
         draws = attacked.uniform(5 + len(benign), "proposal", proposal)[row]
-        away = proposed(attacked, best[0] - benign, draws, side(attacked, optimiser, proposal))
+        away = proposed(attacked, best[0] - benign, draws, side(attacked, solver, proposal))
         trial = ball.project((benign + away)[None])
         value = float(attacked.values(trial, own))
         if value < lowest:
@@ -123,9 +123,9 @@ def loop(optimiser: Square, attacked: Problem, row: int) -> Tensor:
 @pytest.mark.parametrize("shape", [COLOUR, (1, 4, 4), (2, 17, 20)])
 def test_equals_a_loop(norm: Norm, shape: tuple[int, ...]) -> None:
     attacked = problem(norm, count=3, shape=shape, model=network(hidden=6, shape=shape))
-    optimiser = Square(queries=60)
-    found = optimiser.run(attacked)
-    expected = torch.stack([loop(optimiser, attacked, row) for row in range(len(attacked))])
+    solver = Square(queries=60)
+    found = solver.run(attacked)
+    expected = torch.stack([loop(solver, attacked, row) for row in range(len(attacked))])
     assert torch.allclose(found, expected, atol=1e-9)
 
 
@@ -152,9 +152,9 @@ def test_bumps_are_those_of_torchattacks(side: int) -> None:
 def test_windows_shrink_as_published_whatever_the_budget() -> None:
     attacked = problem(shape=(1, 28, 28), model=network(shape=(1, 28, 28)))
     for queries in (10000, 1000, 100):
-        optimiser = Square(queries=queries)
-        sides = [optimiser.side(attacked, k) for k in range(queries - 1)]
-        assert sides == [side(attacked, optimiser, k) for k in range(queries - 1)]
+        solver = Square(queries=queries)
+        sides = [solver.side(attacked, k) for k in range(queries - 1)]
+        assert sides == [side(attacked, solver, k) for k in range(queries - 1)]
         assert sides == sorted(sides, reverse=True) and sides[0] == 25 and sides[-1] == 1
 
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from optimiser_support import network, problem
+from solver_support import network, problem
 
 from robustbench_dml.solvers.apgd import AutoPGD
-from robustbench_dml.solvers.base import Optimiser, Problem
+from robustbench_dml.solvers.base import Problem, Solver
 from robustbench_dml.solvers.fgsm import FGSM
 from robustbench_dml.solvers.pgd import PGD
 from robustbench_dml.solvers.transfer import Transfer
@@ -21,12 +21,12 @@ def other() -> Problem:
     [
         (Transfer(), PGD()),
         (Transfer(random_start=True, restarts=2), PGD(random_start=True, restarts=2)),
-        (Transfer(optimiser="apgd", restarts=3), AutoPGD(restarts=3)),
-        (Transfer(optimiser="fgsm", random_start=True), FGSM(random_start=True)),
+        (Transfer(solver="apgd", restarts=3), AutoPGD(restarts=3)),
+        (Transfer(solver="fgsm", random_start=True), FGSM(random_start=True)),
     ],
     ids=repr,
 )
-def test_gives_what_the_optimiser_finds_on_the_surrogate(transfer: Transfer, inner: Optimiser) -> None:
+def test_gives_what_the_solver_finds_on_the_surrogate(transfer: Transfer, inner: Solver) -> None:
     found = transfer.run(problem(surrogate=other))
     assert torch.equal(found, inner.run(other()))
     assert not torch.allclose(found, inner.run(problem()), atol=1e-3)
@@ -40,10 +40,10 @@ def test_there_has_to_be_a_surrogate() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"optimiser": "transfer"}, "needs a surrogate itself"),
-        ({"optimiser": "pgdd"}, "unknown optimiser 'pgdd'"),
-        ({"optimiser": "fgsm", "restarts": 2}, "no parameter 'restarts'"),
-        ({"optimiser": "square", "random_start": True}, "no parameter 'random_start'"),
+        ({"solver": "transfer"}, "needs a surrogate itself"),
+        ({"solver": "pgdd"}, "unknown solver 'pgdd'"),
+        ({"solver": "fgsm", "restarts": 2}, "no parameter 'restarts'"),
+        ({"solver": "square", "random_start": True}, "no parameter 'random_start'"),
         ({"restarts": 0}, "restarts = 0"),
     ],
 )

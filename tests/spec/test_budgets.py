@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from robustbench_dml.spec.budgets import parse_budget, parse_seconds
 from robustbench_dml.spec.registry import DATASETS
-from robustbench_dml.spec.schema import Spent
+from robustbench_dml.spec.schema import ComputeUsed
 from robustbench_dml.training.meter import PropagationMeter
 from robustbench_dml.utils.errors import RbdmlError
 
@@ -145,13 +145,13 @@ def test_any_sequence_adds_up(steps: list[tuple[str, int]]) -> None:
 
 
 def test_a_meter_goes_on_from_what_was_spent(network: nn.Module) -> None:
-    with PropagationMeter(network, start=Spent(forward_only=1, to_input=2, to_weights=3)) as meter:
+    with PropagationMeter(network, start=ComputeUsed(forward_only=1, to_input=2, to_weights=3)) as meter:
         network(torch.rand(4, 4)).sum().backward()
     assert counts(meter) == (1, 2, 7)
 
 
 def test_a_forward_alone_is_a_third_of_a_pass() -> None:
-    assert Spent(forward_only=9, to_input=4, to_weights=2).passes == 9
+    assert ComputeUsed(forward_only=9, to_input=4, to_weights=2).passes == 9
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from robustbench_dml.runs import api
 from robustbench_dml.spec.make import changed_evaluation, make_spec, published_evaluation, with_evaluation
 from robustbench_dml.spec.protocols import columns_of
 from robustbench_dml.spec.published import PROTOCOLS
-from robustbench_dml.spec.registry import ATTACKS, OPTIMISERS
-from robustbench_dml.spec.schema import Evaluation, RunSpec, Search, Threat
+from robustbench_dml.spec.registry import ATTACKS, SOLVERS
+from robustbench_dml.spec.schema import Evaluation, RunSpec, SolverSpec, Threat
 from robustbench_dml.utils.errors import RbdmlError
 
 PUBLISHED = Evaluation(protocol="ers", threat=Threat(eps=77 / 255, alpha=3 / 255, steps=32), queries=None, seed=0)
@@ -21,7 +21,7 @@ DIGITS = "0123456789abcdef"
 TRANSFERRED = PUBLISHED.model_copy(
     update={
         "surrogate": DIGITS,
-        "search": changed_evaluation(PUBLISHED, {"optimiser": "transfer", "surrogate": DIGITS}).search,
+        "search": changed_evaluation(PUBLISHED, {"solver": "transfer", "surrogate": DIGITS}).solver,
     }
 )
 RANKED = changed_evaluation(PUBLISHED, {"protocol": "autorank", "surrogate": DIGITS})
@@ -30,9 +30,9 @@ RANKED = changed_evaluation(PUBLISHED, {"protocol": "autorank", "surrogate": DIG
 def test_nothing_asked_for_is_what_was_published() -> None:
     assert published_evaluation("fashion-mini") == PUBLISHED
     assert changed_evaluation(PUBLISHED, {}) == PUBLISHED
-    assert changed_evaluation(PUBLISHED, {"eps": None, "optimiser": None, "search": None, "also": None}) == PUBLISHED
+    assert changed_evaluation(PUBLISHED, {"eps": None, "solver": None, "search": None, "also": None}) == PUBLISHED
     assert make_spec(defense="regular", dataset="fashion-mini").evaluation == PUBLISHED
-    assert PUBLISHED.search == changed_evaluation(PUBLISHED, {"optimiser": "pgd"}).search
+    assert PUBLISHED.solver == changed_evaluation(PUBLISHED, {"solver": "pgd"}).solver
 
 
 @pytest.mark.parametrize(
@@ -85,35 +85,35 @@ def test_a_radius_above_1_is_for_l2_alone() -> None:
         changed_evaluation(PUBLISHED, {"eps": 2.0})
 
 
-# The optimiser
+# The solver
 
 
-@pytest.mark.parametrize("name", [info.name for info in OPTIMISERS if not info.cls.needs_surrogate])
-def test_an_optimiser_comes_with_all_its_parameters(name: str) -> None:
-    search = changed_evaluation(PUBLISHED, {"optimiser": name}).search
-    assert search.optimiser == name
-    assert OPTIMISERS.get(name).cls(**search.params) == OPTIMISERS.get(name).cls()
+@pytest.mark.parametrize("name", [info.name for info in SOLVERS if not info.cls.needs_surrogate])
+def test_an_solver_comes_with_all_its_parameters(name: str) -> None:
+    search = changed_evaluation(PUBLISHED, {"solver": name}).solver
+    assert search.name == name
+    assert SOLVERS.get(name).cls(**search.params) == SOLVERS.get(name).cls()
 
 
 def test_parameters_are_read_as_their_types_and_others_are_kept() -> None:
     changed = changed_evaluation(PUBLISHED, {"search": {"restarts": "5"}})
-    assert changed.search == Search(optimiser="pgd", params={"random_start": False, "restarts": 5})
-    again = changed_evaluation(changed, {"optimiser": "pgd", "search": {"random_start": "true"}})
-    assert again.search.params == {"random_start": True, "restarts": 5}
-    # another optimiser begins with its own defaults
-    assert changed_evaluation(again, {"optimiser": "apgd"}).search.params == OPTIMISERS.get("apgd").cls().__dict__
+    assert changed.solver == SolverSpec(name="pgd", params={"random_start": False, "restarts": 5})
+    again = changed_evaluation(changed, {"solver": "pgd", "search": {"random_start": "true"}})
+    assert again.solver.params == {"random_start": True, "restarts": 5}
+    # another solver begins with its own defaults
+    assert changed_evaluation(again, {"solver": "apgd"}).solver.params == SOLVERS.get("apgd").cls().__dict__
 
 
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"optimiser": "pdg"}, "optimiser 'pdg': did you mean 'pgd'"),
-        ({"search": {"restart": "2"}}, "optimiser 'pgd' has no parameter 'restart': did you mean 'restarts'"),
+        ({"solver": "pdg"}, "solver 'pdg': did you mean 'pgd'"),
+        ({"search": {"restart": "2"}}, "solver 'pgd' has no parameter 'restart': did you mean 'restarts'"),
         ({"search": {"restarts": "many"}}, "parameter 'restarts' cannot be 'many'"),
         ({"search": {"restarts": "0"}}, "restarts = 0"),
-        ({"optimiser": "transfer"}, "'transfer' transfers from an undefended model: give --surrogate"),
+        ({"solver": "transfer"}, "'transfer' transfers from an undefended model: give --surrogate"),
         ({"protocol": "autorank"}, "protocol 'autorank' transfers from an undefended model: give --surrogate"),
-        ({"protocol": "autorank", "surrogate": DIGITS, "optimiser": "pgd"}, "searches with 'ensemble' alone"),
+        ({"protocol": "autorank", "surrogate": DIGITS, "solver": "pgd"}, "searches with 'ensemble' alone"),
         ({"surrogate": DIGITS}, "nothing here transfers"),
         ({"surrogate": Path("absent.safetensors")}, "absent.safetensors: no such checkpoint"),
         ({"also": ["ca"]}, "unknown attack 'ca'"),
@@ -135,7 +135,7 @@ def test_what_does_not_go_together_is_told_in_one_line(changes: dict[str, Any], 
 def test_a_surrogate_is_named_by_its_weights(tmp_path: Path) -> None:
     trained = api.train("regular", "fashion-mini", budget="40", device="cpu", quiet=True, training={"pairs": 16})
     save_checkpoint(tmp_path / "there.safetensors", trained)
-    changes = {"optimiser": "transfer", "surrogate": tmp_path / "there.safetensors"}
+    changes = {"solver": "transfer", "surrogate": tmp_path / "there.safetensors"}
     found = changed_evaluation(PUBLISHED, changes)
     assert found.surrogate == weights_hash(trained.embedder)[:16]
     assert with_evaluation(trained.spec, changes).evaluation == found
@@ -144,9 +144,9 @@ def test_a_surrogate_is_named_by_its_weights(tmp_path: Path) -> None:
 def test_a_surrogate_is_forgotten_when_nothing_transfers_any_more() -> None:
     assert TRANSFERRED.surrogate == DIGITS
     assert changed_evaluation(TRANSFERRED, {"steps": 3}).surrogate == DIGITS
-    assert changed_evaluation(TRANSFERRED, {"optimiser": "pgd"}) == PUBLISHED
+    assert changed_evaluation(TRANSFERRED, {"solver": "pgd"}) == PUBLISHED
     with pytest.raises(RbdmlError, match="nothing here transfers"):
-        changed_evaluation(TRANSFERRED, {"optimiser": "pgd", "surrogate": DIGITS})
+        changed_evaluation(TRANSFERRED, {"solver": "pgd", "surrogate": DIGITS})
 
 
 # Protocols
@@ -158,13 +158,13 @@ def test_another_protocol_has_its_own_search_and_nothing_of_the_one_before() -> 
     assert changed_evaluation(more, {"protocol": "ers-published"}) == PUBLISHED.model_copy(
         update={"protocol": "ers-published"}
     )
-    assert RANKED.search == PROTOCOLS["autorank"].search
+    assert RANKED.solver == PROTOCOLS["autorank"].solver
     assert changed_evaluation(RANKED, {"protocol": "ers"}) == PUBLISHED
 
 
 def test_an_ensemble_can_be_made_smaller() -> None:
     small = changed_evaluation(RANKED, {"search": {"restarts": "1", "steps": "2"}})
-    assert small.search.params == {**PROTOCOLS["autorank"].search.params, "restarts": 1, "steps": 2}
+    assert small.solver.params == {**PROTOCOLS["autorank"].solver.params, "restarts": 1, "steps": 2}
 
 
 # Further attacks
@@ -216,13 +216,13 @@ def test_an_attack_fills_no_column_that_is_something_else(column: str, attack_fi
 @pytest.mark.parametrize(
     ("params", "part"),
     [
-        ({"restarts": 1, "foo": 2}, "optimiser 'pgd' has no parameter 'foo'"),
+        ({"restarts": 1, "foo": 2}, "solver 'pgd' has no parameter 'foo'"),
         ({"random_start": False, "restarts": "x"}, "parameter 'restarts' cannot be 'x'"),
     ],
 )
 def test_what_a_file_says_of_a_search_is_looked_at(params: dict[str, Any], part: str) -> None:
-    """Those of a checkpoint may be from a version whose optimiser had others."""
-    before = PUBLISHED.model_copy(update={"search": Search(optimiser="pgd", params=params)})
+    """Those of a checkpoint may be from a version whose solver had others."""
+    before = PUBLISHED.model_copy(update={"search": SolverSpec(name="pgd", params=params)})
     with pytest.raises(RbdmlError, match=part):
         changed_evaluation(before, {})
 

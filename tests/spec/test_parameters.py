@@ -89,4 +89,4 @@ def test_a_class_without_parameters_says_so() -> None:
         pass
 
     with pytest.raises(RbdmlError, match="it has none"):
-        resolve(Nothing, {"a": 1}, owner="optimiser 'x'")
+        resolve(Nothing, {"a": 1}, owner="solver 'x'")

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from robustbench_dml.datasets.base import Roots
+from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.models.embedder import build_embedder
 from robustbench_dml.spec.registry import BACKBONES, DATASETS
-from robustbench_dml.training.batches import Batch, PairStream
+from robustbench_dml.training.batches import Batch, PairSampler
 from robustbench_dml.training.hardness import sampler_hardness
 from robustbench_dml.training.miners import hardest_triplets
 from robustbench_dml.utils.randomness import generator
@@ -19,9 +19,9 @@ def test_hardness_by_sampler_equals_a_loop_and_has_the_papers_order() -> None:
     assert mean["R"] < mean["M"] < mean["H"]
     assert mean["R"] < mean["S"] < mean["H"]
 
-    data = DATASETS.get("fashion-mini").load(Roots()).train
+    data = DATASETS.get("fashion-mini").load(DataPaths()).train
     model = build_embedder(BACKBONES.get("c2f2"), seed=2, device=torch.device("cpu"))
-    stream, found = PairStream(data.labels, pairs=24, seed=2), []
+    stream, found = PairSampler(data.labels, pairs=24, seed=2), []
     for iteration in range(3):
         indices = stream.indices(iteration)
         batch = Batch(data.batch(indices), data.labels[indices], indices, generator(0))

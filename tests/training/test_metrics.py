@@ -3,12 +3,12 @@ from __future__ import annotations
 import torch
 
 from robustbench_dml.training.losses import hardness, triplet_loss
-from robustbench_dml.training.metrics import note, noting
+from robustbench_dml.training.metrics import collecting, note
 
 
 def test_the_first_values_of_a_name_count_and_carry_no_gradient() -> None:
     values = torch.arange(3.0, requires_grad=True)
-    with noting() as kept:
+    with collecting() as kept:
         note("x", values)
         note("x", 2 * values)
         note("y", 3 * values)
@@ -18,8 +18,8 @@ def test_the_first_values_of_a_name_count_and_carry_no_gradient() -> None:
 
 def test_nothing_is_kept_outside() -> None:
     note("x", torch.zeros(1))
-    with noting() as outer:
-        with noting() as inner:
+    with collecting() as outer:
+        with collecting() as inner:
             note("x", torch.ones(1))
         note("y", torch.ones(1))
     note("z", torch.ones(1))
@@ -28,7 +28,7 @@ def test_nothing_is_kept_outside() -> None:
 
 def test_a_triplet_loss_notes_its_hardness() -> None:
     a, p, n = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0)).unbind(0)
-    with noting() as kept:
+    with collecting() as kept:
         loss = triplet_loss(a, p, n, margin=0.2)
     assert torch.equal(kept["hardness"], hardness(a, p, n))
     assert torch.equal(loss, (hardness(a, p, n) + 0.2).relu().mean())

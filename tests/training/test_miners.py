@@ -13,14 +13,14 @@ from torch import Tensor
 from robustbench_dml.training.batches import Batch
 from robustbench_dml.training.losses import MARGIN
 from robustbench_dml.training.miners import (
-    SAMPLERS,
-    Sampler,
+    MINERS,
+    TripletMiner,
     Triplets,
     distance_weighted_triplets,
     hardest_triplets,
     log_inverse_density,
+    miner_by_name,
     random_triplets,
-    sampler_by_name,
     semihard_triplets,
     softhard_triplets,
 )
@@ -90,9 +90,9 @@ def test_a_batch_of_one_class_is_refused(make_batch: Callable[..., Batch]) -> No
 
 
 def test_samplers_go_by_letter_and_name() -> None:
-    assert sampler_by_name("S") == sampler_by_name("softhard")
+    assert miner_by_name("S") == miner_by_name("softhard")
     with pytest.raises(RbdmlError, match=r"unknown sampler 'x'.*R \(random\)"):
-        sampler_by_name("x")
+        miner_by_name("x")
 
 
 def embeddings_of(batch: Batch, dimension: int, *, separation: float = 0.0) -> Tensor:
@@ -158,8 +158,8 @@ def test_the_density_is_finite_for_equal_and_opposite_vectors_in_512_dimensions(
     assert weights[0] > weights[1]
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: sampler.letter)
-def test_every_sampler_is_a_function_of_the_generator(make_batch: Callable[..., Batch], sampler: Sampler) -> None:
+@pytest.mark.parametrize("sampler", MINERS, ids=lambda sampler: sampler.letter)
+def test_every_sampler_is_a_function_of_the_generator(make_batch: Callable[..., Batch], sampler: TripletMiner) -> None:
     first, second = (sampler.choose(embeddings_of(make_batch(), 6), make_batch()) for _ in range(2))
     assert torch.equal(first.rows, second.rows)
     assert (first.anchor != first.positive).all()
@@ -168,7 +168,7 @@ def test_every_sampler_is_a_function_of_the_generator(make_batch: Callable[..., 
     assert (batch.labels[first.anchor] != batch.labels[first.negative]).all()
 
 
-@pytest.mark.parametrize("sampler", [s for s in SAMPLERS if s.needs_embeddings], ids=lambda sampler: sampler.letter)
-def test_a_sampler_that_looks_at_embeddings_says_so(make_batch: Callable[..., Batch], sampler: Sampler) -> None:
+@pytest.mark.parametrize("sampler", [s for s in MINERS if s.needs_embeddings], ids=lambda sampler: sampler.letter)
+def test_a_sampler_that_looks_at_embeddings_says_so(make_batch: Callable[..., Batch], sampler: TripletMiner) -> None:
     with pytest.raises(ValueError, match="looks at embeddings"):
         sampler.choose(None, make_batch())

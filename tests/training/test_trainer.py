@@ -218,7 +218,7 @@ def test_weights_that_are_not_finite_stop_training(dataset: Dataset, monkeypatch
         trainer.run(progress=QUIET)
 
 
-def test_every_setting_of_the_optimiser_counts(dataset: Dataset) -> None:
+def test_every_setting_of_the_solver_counts(dataset: Dataset) -> None:
     settings: list[dict[str, float]] = [{}, {"weight_decay": 0.1}, {"lr": 2e-3}]
     assert len({weights_hash(trained(spec("regular", "64", **changes), dataset).model) for changes in settings}) == 3
 

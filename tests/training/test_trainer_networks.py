@@ -178,7 +178,7 @@ def test_weights_cast_once_are_cast_anew_when_they_have_changed(dataset: Dataset
     assert weights_hash(kept.model) == weights_hash(plain.model)
 
 
-def test_a_resumed_optimiser_is_laid_out_as_its_weights(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_resumed_solver_is_laid_out_as_its_weights(dataset: Dataset, tmp_path: Path) -> None:
     trained(spec(), dataset, tmp_path / "state", stop=2)
     resumed = trained(spec(), dataset, tmp_path / "state", stop=3)
     for weights, state in resumed.optimizer.state.items():

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from robustbench_dml.runs.worker import is_worker
-from robustbench_dml.spec.schema import Spent
+from robustbench_dml.spec.schema import ComputeUsed
 from robustbench_dml.utils import distributed as team
 
 
@@ -22,7 +22,7 @@ def test_shares_are_as_even_as_can_be(rows: int, processes: int, monkeypatch: py
 
 def test_one_process_is_a_team_of_its_own() -> None:
     """Nothing is exchanged and nothing is changed."""
-    model, own, triplets = nn.Linear(2, 1), Spent(forward_only=3, seconds=1.5, iterations=1), torch.zeros(1, 3)
+    model, own, triplets = nn.Linear(2, 1), ComputeUsed(forward_only=3, seconds=1.5, iterations=1), torch.zeros(1, 3)
     model(torch.ones(1, 2)).sum().backward()
     assert model.weight.grad is not None
     before = model.weight.grad.clone()

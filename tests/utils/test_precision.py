@@ -43,7 +43,7 @@ def test_a_gpu_that_emulates_bfloat16_uses_float32(
 
 
 def test_only_precisions_that_are_auto_are_resolved(processor: str) -> None:
-    given = {"precision": "auto", "weight_precision": "fp32", "optimiser": "auto", "eta": None}
+    given = {"precision": "auto", "weight_precision": "fp32", "solver": "auto", "eta": None}
     assert resolved(given, CPU) == {**given, "precision": best_precision(CPU)}
     assert resolved(None, CPU) == {}
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from robustbench_dml.datasets.base import Roots, Split
+from robustbench_dml.datasets.base import DataPaths, Split
 from robustbench_dml.datasets.fashion import FASHION_MNIST
 from robustbench_dml.datasets.idx import FILES, format_idx
 
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     arguments = parser.parse_args()
-    fashion = FASHION_MNIST.load(Roots(arguments.data_root))
+    fashion = FASHION_MNIST.load(DataPaths(arguments.data_root))
     arrays = []
     for name, split in (("train", fashion.train), ("test", fashion.test)):
         rows = choose(split, PER_CLASS[name])

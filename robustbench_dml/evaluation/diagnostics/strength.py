@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustbench_dml.evaluation.context import Arena, check_finite
+from robustbench_dml.evaluation.context import AttackContext, check_finite
 from robustbench_dml.evaluation.diagnostics.findings import Finding
 from robustbench_dml.retrieval.gallery import Items
 from robustbench_dml.solvers.apgd import AutoPGD
-from robustbench_dml.solvers.base import Optimiser
+from robustbench_dml.solvers.base import Solver
 from robustbench_dml.solvers.pgd import PGD
 from robustbench_dml.solvers.square import Square
 from robustbench_dml.solvers.transfer import Transfer
@@ -29,7 +29,7 @@ MASKED = 0.1  # distance by which a search without gradients may pass one with t
 TRIALS = 8, 200  # of Square: for each step of the evaluation, and at most
 
 
-def check_strength(arena: Arena, items: Items) -> list[Finding]:
+def check_strength(arena: AttackContext, items: Items) -> list[Finding]:
     """Attack a sample in ways that the evaluation did not.
 
     Args:
@@ -63,7 +63,7 @@ def check_strength(arena: Arena, items: Items) -> list[Finding]:
     return findings
 
 
-def _large_radius(arena: Arena, items: Items) -> Finding:
+def _large_radius(arena: AttackContext, items: Items) -> Finding:
     """With any image allowed every honest model loses every query."""
     pixels = arena.split.batch(items.rows[:1]).numel()
     radius = 1.0 if arena.evaluation.threat.norm == "linf" else float(pixels) ** 0.5
@@ -75,11 +75,11 @@ def _large_radius(arena: Arena, items: Items) -> Finding:
     return Finding("large eps resisted", {"recall at 1 with any image allowed": recall}, recall > LARGE)
 
 
-def _with(arena: Arena, **threat: float) -> Arena:
+def _with(arena: AttackContext, **threat: float) -> AttackContext:
     return arena.changed(threat=arena.evaluation.threat.model_copy(update=threat), precision="fp32")
 
 
-def _curve(arena: Arena, name: str, items: Items) -> list[float]:
+def _curve(arena: AttackContext, name: str, items: Items) -> list[float]:
     """Mean objective after 0, 1, ... steps of PGD."""
     means: list[Tensor] = []
     attack = ATTACKS.get(name).build()
@@ -107,7 +107,7 @@ def _share(gain: float, whole: float) -> float:
     return gain / whole if whole > STRONGER else 0.0
 
 
-def _end(arena: Arena, name: str, items: Items, search: Optimiser) -> float:
+def _end(arena: AttackContext, name: str, items: Items, search: Solver) -> float:
     attack = ATTACKS.get(name).build()
     problem = arena.problem(attack, name, arena.block(attack, name, items))
     mean = problem.values(search.run(problem), problem.rows).mean()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustbench_dml.evaluation.context import Arena
+from robustbench_dml.evaluation.context import AttackContext
 from robustbench_dml.evaluation.diagnostics.findings import Finding, Findings
 from robustbench_dml.evaluation.diagnostics.gradients import check_gradients
 from robustbench_dml.evaluation.diagnostics.strength import check_strength
@@ -19,7 +19,7 @@ ATTACKED = 32  # of them, that are attacked
 
 
 @torch.no_grad()
-def check_model(arena: Arena, queries: Tensor) -> Findings:
+def check_model(arena: AttackContext, queries: Tensor) -> Findings:
     """Run every check on a seeded sample of the (Q,) queries; a smaller number of queries is checked whole."""
     order = uniform_per_item(queries, 1, key=(arena.evaluation.seed, "checks", arena.dataset)).squeeze(1).argsort()
     rows = queries[order[:SAMPLE].to(queries.device)].sort().values

@@ -22,7 +22,7 @@ from robustbench_dml.spec.columns import Column
 from robustbench_dml.spec.describe import describe_evaluation
 from robustbench_dml.spec.protocols import BENIGN_COLUMNS, protocol_columns
 from robustbench_dml.spec.published import BUDGETS
-from robustbench_dml.spec.schema import Evaluation, ForeignSpec, RunSpec
+from robustbench_dml.spec.schema import Evaluation, ExternalSpec, RunSpec
 from robustbench_dml.spec.scores import CHANCE, scores_of
 
 Data = dict[str, Any]
@@ -123,7 +123,7 @@ def _row(board: Board, row: Row, names: Sequence[str], looks: Looks, shared: Sha
     }
 
 
-def _budget(spec: RunSpec | ForeignSpec) -> str | None:
+def _budget(spec: RunSpec | ExternalSpec) -> str | None:
     """As tables write it; None where training was not ours."""
     if not isinstance(spec, RunSpec):
         return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from robustbench_dml.datasets.base import Dataset, Roots
+from robustbench_dml.datasets.base import DataPaths, Dataset
 from robustbench_dml.leaderboard.entries import ENTRY_FILE, RERUNS, Listed
 from robustbench_dml.leaderboard.submission.claims import (
     cost_problems,
@@ -44,7 +44,7 @@ class Audit:
         return Audit(self.problems + other.problems, self.notes + other.notes)
 
 
-def audit(record: Record, folder: Path, roots: Roots, *, submitting: bool = False) -> Audit:
+def audit(record: Record, folder: Path, roots: DataPaths, *, submitting: bool = False) -> Audit:
     """Check a record by itself.
 
     Args:
@@ -76,7 +76,7 @@ def audit(record: Record, folder: Path, roots: Roots, *, submitting: bool = Fals
     return Audit(tuple(problems), tuple(notes))
 
 
-def audit_entry(listed: Listed, roots: Roots) -> Audit:
+def audit_entry(listed: Listed, roots: DataPaths) -> Audit:
     """Check an entry where it lies: its place, its texts, its record and those of its reruns."""
     record, folder = listed.record, listed.folder
     place = [f"lies in {folder}, where it does not belong: submit it again"] if _misplaced(record, folder) else []
@@ -108,7 +108,7 @@ def _misplaced(record: Record, folder: Path) -> bool:
 
 
 @lru_cache(maxsize=8)
-def _loaded(name: str, roots: Roots) -> Dataset:
+def _loaded(name: str, roots: DataPaths) -> Dataset:
     """A data set that is here and decoded.
 
     Raises:
@@ -121,7 +121,7 @@ def _loaded(name: str, roots: Roots) -> Dataset:
     return info.load(replace(roots, cache=found.decoded == "kept"))
 
 
-def _at_hand(name: str, roots: Roots) -> tuple[Dataset | None, list[str]]:
+def _at_hand(name: str, roots: DataPaths) -> tuple[Dataset | None, list[str]]:
     """The data set, or why it is not compared with."""
     try:
         return _loaded(name, roots), []

@@ -13,7 +13,7 @@ from robustbench_dml.runs.record import Cost, Record
 from robustbench_dml.spec.make import changed_evaluation, published_evaluation
 from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES
 from robustbench_dml.spec.resolve import build_defense, resolve_params
-from robustbench_dml.spec.schema import Evaluation, ForeignSpec, Frozen, RunSpec
+from robustbench_dml.spec.schema import Evaluation, ExternalSpec, Frozen, RunSpec
 from robustbench_dml.training.collapse import collapse_cause
 from robustbench_dml.training.defense import Defense
 from robustbench_dml.utils.errors import RbdmlError
@@ -73,7 +73,7 @@ def text_problems(record: Record) -> Iterator[str]:
     """Names and free text that no page should have to show, and hashes that are none."""
     yield from plain_problems(record)
     found = record.provenance
-    if isinstance(record.spec, ForeignSpec) and not MODEL.fullmatch(record.spec.model):
+    if isinstance(record.spec, ExternalSpec) and not MODEL.fullmatch(record.spec.model):
         yield f"spec.model {record.spec.model[:60]!r} is not of the form file.py:factory: rename either"
     hashes = {"defense_source": found.defense_source, "weights": found.weights, "queries": found.queries}
     for where, text in {
@@ -170,7 +170,7 @@ def flag_problems(record: Record) -> Iterator[str]:
             yield f"diagnostics: {name} is {found.measured[name]:.3g}, and the flag '{flag}' is missing: evaluate again"
 
 
-def _evaluated_as_trained(spec: RunSpec | ForeignSpec) -> bool:
+def _evaluated_as_trained(spec: RunSpec | ExternalSpec) -> bool:
     """Whether the weights that were attacked are those that were trained, which are in float32."""
     if not isinstance(spec, RunSpec) or spec.defense not in DEFENSES:
         return False
@@ -200,7 +200,7 @@ def _texts(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _evaluation_problems(dataset: str, evaluation: Evaluation) -> Iterator[str]:
-    threat, search = evaluation.threat, evaluation.search
+    threat, search = evaluation.threat, evaluation.solver
     if threat.steps > STEPS:
         yield f"evaluation: {threat.steps} steps, and at most {STEPS} are taken"
     images = DATASETS.get(dataset).test_images
@@ -214,7 +214,7 @@ def _evaluation_problems(dataset: str, evaluation: Evaluation) -> Iterator[str]:
         **threat.model_dump(),
         **evaluation.model_dump(include={"protocol", "queries", "seed", "precision", "surrogate"}),
         "also": evaluation.also,
-        "optimiser": search.optimiser,
+        "solver": search.name,
         "search": search.params,
     }
     try:
@@ -247,7 +247,7 @@ def _run_problems(spec: RunSpec) -> Iterator[str]:
         yield f"parameters of '{spec.defense}' missing or not as it keeps them: {', '.join(differing)}; run again"
 
 
-def _model_problems(record: Record, spec: ForeignSpec) -> Iterator[str]:
+def _model_problems(record: Record, spec: ExternalSpec) -> Iterator[str]:
     found = record.provenance
     if (spec.source, spec.weights) != (found.defense_source, found.weights):
         yield "provenance: not of the source and the weights that the spec names: it was altered; evaluate again"

@@ -15,7 +15,7 @@ from robustbench_dml.evaluation.evaluate import attacked_values, benign_values, 
 from robustbench_dml.leaderboard.entries import Verification
 from robustbench_dml.report.per_query import ranking_values
 from robustbench_dml.retrieval.metrics import effective_rank, mean_cosine
-from robustbench_dml.runs.context import Place
+from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.evaluate import load_surrogate
 from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import Record
@@ -76,7 +76,7 @@ def part_of(record: Record, queries: int, count: int) -> np.ndarray:
 
 
 def recheck(
-    record: Record, values: Values, model: nn.Module, dataset: Dataset, place: Place, *, queries: int = QUERIES
+    record: Record, values: Values, model: nn.Module, dataset: Dataset, place: RunContext, *, queries: int = QUERIES
 ) -> Verification:
     """Evaluate a model on a part of the claimed queries and compare; on more of them where values are not the same.
 

@@ -27,7 +27,7 @@ from robustbench_dml.leaderboard.submission.transaction import Change, carry_out
 from robustbench_dml.leaderboard.submission.trust import check_discoverable, trusted_defense, trusted_model
 from robustbench_dml.leaderboard.submission.weights import claimed_model
 from robustbench_dml.leaderboard.submission.withdraw import find_entry
-from robustbench_dml.runs.context import Place
+from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.queries import MAX_BYTES, load_values
 from robustbench_dml.runs.record import QUERIES_FILE
 from robustbench_dml.spec.registry import DATASETS
@@ -127,7 +127,7 @@ class Prepared:
 
 
 @contextmanager
-def prepared(given: Path, leaderboards: Path, place: Place, terms: Terms) -> Iterator[Prepared]:
+def prepared(given: Path, leaderboards: Path, place: RunContext, terms: Terms) -> Iterator[Prepared]:
     """Check a submission and evaluate it again; nothing is written before `Prepared.write`.
 
     Args:
@@ -207,7 +207,7 @@ def _defense_changes(terms: Terms, candidates: Sequence[Candidate], leaderboards
     return [] if target.exists() else [Change(target, partial(shutil.copyfile, path))]
 
 
-def _audited(candidates: Sequence[Candidate], place: Place) -> list[str]:
+def _audited(candidates: Sequence[Candidate], place: RunContext) -> list[str]:
     """Notes on all candidates.
 
     Raises:
@@ -291,7 +291,7 @@ def _after(steps: Sequence[Step], entries: Sequence[Listed]) -> list[Listed]:
     return list(after.values())
 
 
-def _verified(step: Step, place: Place, terms: Terms) -> Step:
+def _verified(step: Step, place: RunContext, terms: Terms) -> Step:
     """The step with its second evaluation, unless none was asked for."""
     if terms.self_reported:
         return step
@@ -303,7 +303,7 @@ def _verified(step: Step, place: Place, terms: Terms) -> Step:
     return replace(step, entry=step.entry.model_copy(update={"verification": found}))
 
 
-def _second_evaluation(one: Candidate, place: Place, terms: Terms) -> Verification:
+def _second_evaluation(one: Candidate, place: RunContext, terms: Terms) -> Verification:
     record, checkpoint = one.record, one.checkpoint
     if checkpoint is None:
         raise RbdmlError("no checkpoint beside the record: give --checkpoint FILE, or enter it with --self-reported")

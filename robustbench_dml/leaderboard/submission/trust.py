@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from robustbench_dml.runs.external import Foreign, load_foreign
+from robustbench_dml.runs.external import ExternalModel, load_external
 from robustbench_dml.runs.record import Record
 from robustbench_dml.spec.lookup import IN_A_FILE, load_file
 from robustbench_dml.spec.registry import DEFENSES
-from robustbench_dml.spec.schema import ForeignSpec, RunSpec
+from robustbench_dml.spec.schema import ExternalSpec, RunSpec
 from robustbench_dml.utils import provenance
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import sha256
@@ -51,7 +51,7 @@ def trusted_defense(text: str, records: Sequence[Record], *, trust: bool) -> Pat
     return path
 
 
-def trusted_model(text: str, spec: ForeignSpec, checkpoint: Path, *, trust: bool) -> Foreign:
+def trusted_model(text: str, spec: ExternalSpec, checkpoint: Path, *, trust: bool) -> ExternalModel:
     """The model of a file from outside of the project, once both are known to be the record's and it is trusted.
 
     Args:
@@ -73,7 +73,7 @@ def trusted_model(text: str, spec: ForeignSpec, checkpoint: Path, *, trust: bool
             "that one, or evaluate again"
         )
     _ask(path, own, trust=trust)
-    foreign = load_foreign(text, checkpoint)
+    foreign = load_external(text, checkpoint)
     if foreign.weights != spec.weights:
         raise RbdmlError(f"{checkpoint}: not the weights of the record ({spec.weights[:16]}): give those")
     return foreign

@@ -14,7 +14,7 @@ from robustbench_dml.report.rows import Row
 from robustbench_dml.report.tables import title
 from robustbench_dml.spec.columns import Column
 from robustbench_dml.spec.protocols import protocol_columns
-from robustbench_dml.spec.schema import ForeignSpec, RunSpec
+from robustbench_dml.spec.schema import ExternalSpec, RunSpec
 from robustbench_dml.spec.scores import scores_of
 
 Interval = tuple[float, float]
@@ -192,12 +192,12 @@ def _names(rows: Sequence[Row]) -> list[str]:
     return [name if found[name] == 1 else _told(spec, name) for name, spec in zip(plain, specs, strict=True)]
 
 
-def _told(spec: RunSpec | ForeignSpec, name: str) -> str:
+def _told(spec: RunSpec | ExternalSpec, name: str) -> str:
     """A name that several share, with what sets this one apart."""
     return ", ".join([name, *changed_training(spec)]) if isinstance(spec, RunSpec) else spec.label
 
 
-def _kind(spec: RunSpec | ForeignSpec) -> str:
+def _kind(spec: RunSpec | ExternalSpec) -> str:
     """What is the same in a series beside its name."""
     if not isinstance(spec, RunSpec):
         return spec.weights

@@ -1,7 +1,7 @@
 """What an evaluation costs in passes, before anything is trained.
 
 Every search of it is run once, on one small image and a network of one layer: what it asks for does not depend on
-either, and so is known of every optimiser, whoever wrote it.
+either, and so is known of every solver, whoever wrote it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_dml.datasets.base import Split
-from robustbench_dml.evaluation.context import arena_of
+from robustbench_dml.evaluation.context import make_context
 from robustbench_dml.evaluation.diagnostics.suite import SAMPLE, check_model
 from robustbench_dml.evaluation.ensemble import WorstCase
-from robustbench_dml.solvers.base import Optimiser, Problem
+from robustbench_dml.solvers.base import Problem, Solver
 from robustbench_dml.solvers.ensemble import Ensemble
 from robustbench_dml.spec.protocols import protocol_named
-from robustbench_dml.spec.registry import ATTACKS, DATASETS, OPTIMISERS
+from robustbench_dml.spec.registry import ATTACKS, DATASETS, SOLVERS
 from robustbench_dml.spec.schema import Evaluation, RunSpec, Threat
 from robustbench_dml.training.meter import PropagationMeter
 
@@ -61,13 +61,13 @@ def evaluation_passes(spec: RunSpec) -> float:
 def attack_passes(written: str) -> float:
     """Passes that all attacks on one query come to; an evaluation is given as its JSON."""
     evaluation = Evaluation.model_validate_json(written)
-    search = evaluation.search
-    optimiser = OPTIMISERS.get(search.optimiser).cls(**search.params)
+    search = evaluation.solver
+    solver = SOLVERS.get(search.name).cls(**search.params)
     names = (*protocol_named(evaluation.protocol).attacks, *evaluation.also)
     known: dict[str, float] = {}
     total = 0.0
     for name in names:
-        for one, threat in _searches(name, optimiser, evaluation.threat):
+        for one, threat in _searches(name, solver, evaluation.threat):
             key = f"{one} {threat}"
             if key not in known:
                 known[key] = search_passes(one, threat)
@@ -75,7 +75,7 @@ def attack_passes(written: str) -> float:
     return total
 
 
-def search_passes(optimiser: Optimiser, threat: Threat) -> float:
+def search_passes(solver: Solver, threat: Threat) -> float:
     """Passes that one search for one image costs, those through a surrogate included."""
     model = Small()
     images = torch.full((1, *SHAPE), 0.5)
@@ -93,7 +93,7 @@ def search_passes(optimiser: Optimiser, threat: Threat) -> float:
         )
 
     with PropagationMeter(model) as meter, torch.no_grad():
-        optimiser.run(problem())
+        solver.run(problem())
     return _passes(meter)
 
 
@@ -104,22 +104,22 @@ def check_passes(written: str, queries: int) -> float:
     images = torch.randint(0, 256, (queries + 2, *SHAPE), generator=torch.Generator().manual_seed(0))
     split = Split(images.to(torch.uint8), torch.arange(queries + 2) % 2)
     cpu = torch.device("cpu")
-    small = functools.partial(arena_of, split=split, evaluation=evaluation, dataset="count", device=cpu)
+    small = functools.partial(make_context, split=split, evaluation=evaluation, dataset="count", device=cpu)
     arena = small(model, surrogate=None if evaluation.surrogate is None else small(model))
     with PropagationMeter(model) as meter:
         check_model(arena, torch.arange(queries))
     return _passes(meter)
 
 
-def _searches(name: str, optimiser: Optimiser, threat: Threat) -> Iterator[tuple[Optimiser, Threat]]:
+def _searches(name: str, solver: Solver, threat: Threat) -> Iterator[tuple[Solver, Threat]]:
     """The searches of an attack: its own stages, if it is an ensemble, else the evaluation's."""
     attack = ATTACKS.get(name).build()
-    if isinstance(attack, WorstCase) and isinstance(optimiser, Ensemble):
-        longer = threat.model_copy(update={"steps": optimiser.steps})
-        for stage in attack.stages(optimiser):
-            yield stage.optimiser, longer if stage.longer else threat
+    if isinstance(attack, WorstCase) and isinstance(solver, Ensemble):
+        longer = threat.model_copy(update={"steps": solver.steps})
+        for stage in attack.stages(solver):
+            yield stage.solver, longer if stage.longer else threat
     else:
-        yield optimiser, threat
+        yield solver, threat
 
 
 def _passes(meter: PropagationMeter) -> float:

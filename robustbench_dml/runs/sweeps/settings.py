@@ -118,7 +118,7 @@ class Settings(Options):
     attack_steps: int | None = None
     attack_seed: int | None = None
     attack_precision: Precision | None = None
-    optimiser: str | None = None
+    solver: str | None = None
     search: dict[str, Value] = {}
     surrogate: str | None = None
 
@@ -143,7 +143,7 @@ class Settings(Options):
                 "queries": self.queries,
                 "protocol": self.protocol,
                 "also": self.also or None,
-                "optimiser": self.optimiser,
+                "solver": self.solver,
                 "search": self.search or None,
                 "surrogate": None if self.surrogate is None else _surrogate_digits(_absolute(self.surrogate)),
             },

@@ -17,7 +17,7 @@ from robustbench_dml.runs.sweeps.logs import last_attempt
 from robustbench_dml.runs.sweeps.plan import Job
 from robustbench_dml.spec.protocols import protocol_named
 from robustbench_dml.spec.registry import DATASETS
-from robustbench_dml.spec.schema import RunSpec, Spent
+from robustbench_dml.spec.schema import ComputeUsed, RunSpec
 from robustbench_dml.training.resume import RESUME_FILE, resume_files
 from robustbench_dml.utils.errors import RbdmlError
 
@@ -42,7 +42,7 @@ class Kept:
         evaluated: share of its attacks that is done.
     """
 
-    spent: Spent
+    spent: ComputeUsed
     trained: float
     evaluated: float
 
@@ -116,7 +116,7 @@ def kept_of(job: Job) -> Kept | None:
         try:
             with safe_open(path, framework="np") as file:
                 state = file.metadata() or {}
-            spent = Spent.model_validate_json(state["spent"])
+            spent = ComputeUsed.model_validate_json(state["spent"])
             costliest = float(json.loads(state["progress"])["costliest"])
         except (OSError, SafetensorError, KeyError, ValueError, ValidationError):
             continue

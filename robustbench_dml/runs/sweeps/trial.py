@@ -12,12 +12,12 @@ import torch
 from torch.nn import functional as F
 
 from robustbench_dml.datasets.base import Dataset
-from robustbench_dml.evaluation.context import Arena
+from robustbench_dml.evaluation.context import AttackContext
 from robustbench_dml.evaluation.evaluate import attacked_values
 from robustbench_dml.models.embedder import Embedder, build_embedder, check_fit
 from robustbench_dml.models.wrappers import InOwnPrecision
 from robustbench_dml.retrieval.gallery import Gallery
-from robustbench_dml.spec.schema import Budget, RunSpec, Search, Spent
+from robustbench_dml.spec.schema import Budget, ComputeUsed, RunSpec, SolverSpec
 from robustbench_dml.training.meter import PropagationMeter
 from robustbench_dml.training.trainer import Trainer
 from robustbench_dml.utils.progress import Progress
@@ -102,7 +102,7 @@ def _rate_of(trainer: Trainer) -> tuple[float, float]:
     return passes / (last.seconds - first.seconds), passes / (last.iterations - first.iterations)
 
 
-def _spent_after(trainer: Trainer, seconds: int) -> Spent:
+def _spent_after(trainer: Trainer, seconds: int) -> ComputeUsed:
     trainer.spec = trainer.spec.model_copy(update={"budget": Budget(kind="seconds", amount=seconds)})
     trainer.run(progress=Progress(quiet=True))
     return trainer.spent
@@ -136,7 +136,7 @@ def evaluation_rate(spec: RunSpec, dataset: Dataset, device: torch.device, batch
         queries = min(2 * queries, batch_size)
 
 
-def _arena(model: Embedder, spec: RunSpec, dataset: Dataset, device: torch.device) -> Arena:
+def _arena(model: Embedder, spec: RunSpec, dataset: Dataset, device: torch.device) -> AttackContext:
     """The model in a gallery of random places: what its attacks cost does not depend on them."""
     split, wrapped = dataset.test.to(device), InOwnPrecision(model).eval()
     with torch.no_grad():
@@ -146,12 +146,12 @@ def _arena(model: Embedder, spec: RunSpec, dataset: Dataset, device: torch.devic
         update={
             "protocol": "ers",
             "also": (),
-            "search": Search(),
+            "search": SolverSpec(),
             "surrogate": None,
             "threat": spec.evaluation.threat.model_copy(update={"steps": STEPS}),
         }
     )
-    return Arena(
+    return AttackContext(
         model=wrapped,
         split=split,
         gallery=Gallery(F.normalize(places, dim=1).to(device), split.labels),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_dml.datasets.base import Split
-from robustbench_dml.evaluation.context import Arena, arena_of
+from robustbench_dml.evaluation.context import AttackContext, make_context
 from robustbench_dml.evaluation.diagnostics import Findings, strength
 from robustbench_dml.evaluation.diagnostics.strength import MASKED, check_strength
 from robustbench_dml.retrieval.gallery import Items
@@ -67,8 +67,8 @@ class Constant(Honest):
 def check(model: nn.Module, threat: Threat = THREAT, surrogate: nn.Module | None = None) -> Findings:
     evaluation = Evaluation(protocol="ers", threat=threat, queries=None, seed=0)
     device = torch.device("cpu")
-    other = surrogate and arena_of(surrogate, split(), evaluation=evaluation, dataset="small", device=device)
-    arena = arena_of(model, split(), evaluation=evaluation, dataset="small", device=device, surrogate=other or None)
+    other = surrogate and make_context(surrogate, split(), evaluation=evaluation, dataset="small", device=device)
+    arena = make_context(model, split(), evaluation=evaluation, dataset="small", device=device, surrogate=other or None)
     with torch.no_grad():
         return Findings(tuple(check_strength(arena, Items(arena.gallery, ROWS))))
 
@@ -122,17 +122,17 @@ def test_a_model_without_a_value_where_an_attack_leads_is_refused() -> None:
 def test_every_search_is_compared_in_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lead of one over another is not to be the rounding of half precision."""
     seen: list[str] = []
-    problem_of = Arena.problem
+    problem_of = AttackContext.problem
 
-    def watched(self: Arena, *given: Any, **named: Any) -> Problem:
+    def watched(self: AttackContext, *given: Any, **named: Any) -> Problem:
         seen.append(self.evaluation.precision)
         return problem_of(self, *given, **named)
 
-    monkeypatch.setattr(Arena, "problem", watched)
+    monkeypatch.setattr(AttackContext, "problem", watched)
     evaluation = Evaluation(protocol="ers", threat=THREAT, queries=None, seed=0, precision="bf16")
     device = torch.device("cpu")
-    other = arena_of(Honest(seed=3), split(), evaluation=evaluation, dataset="small", device=device)
-    arena = arena_of(Honest(), split(), evaluation=evaluation, dataset="small", device=device, surrogate=other)
+    other = make_context(Honest(seed=3), split(), evaluation=evaluation, dataset="small", device=device)
+    arena = make_context(Honest(), split(), evaluation=evaluation, dataset="small", device=device, surrogate=other)
     check_strength(arena, Items(arena.gallery, ROWS[:4]))
     assert set(seen) == {"fp32"}
     assert len(seen) >= 9  # a large radius; two objectives: a curve, APGD, Square, and transfer with its surrogate's

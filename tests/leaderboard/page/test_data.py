@@ -15,7 +15,7 @@ from robustbench_dml.leaderboard.page.data import page_data, protocol_line
 from robustbench_dml.report.figures.style import family_of
 from robustbench_dml.report.published import NAMES, read_published
 from robustbench_dml.runs.record import find_records, read_record
-from robustbench_dml.spec.schema import ForeignSpec, RunSpec
+from robustbench_dml.spec.schema import ExternalSpec, RunSpec
 
 DIGITS = "0123456789abcdef"
 
@@ -51,7 +51,7 @@ def test_the_spec_can_be_put_together_again(leaderboards: Path, shown: dict[str,
     for board, row, run in runs_of(shown):
         seed = {} if run["seed"] is None else {"seed": run["seed"]}
         told = {**shown["shared"][row["spec"]], **seed, "evaluation": board["evaluation"]}
-        kind = ForeignSpec if "model" in told else RunSpec
+        kind = ExternalSpec if "model" in told else RunSpec
         assert kind.model_validate_json(json.dumps(told)).digest == run["digest"]
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from submission_support import Edit, at, audited, copied, edit, enter, renamed, revalued
 
-from robustbench_dml.datasets.base import Roots
+from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.datasets.status import load_dataset
 from robustbench_dml.evaluation.diagnostics import check_model
 from robustbench_dml.evaluation.evaluate import choose_queries
@@ -36,7 +36,7 @@ def test_an_honest_record_has_neither_problem_nor_note(run: Path, second: Path, 
 
 
 def test_the_flags_that_do_not_disqualify_are_those_that_the_checks_call_so(run: Path) -> None:
-    record, dataset = read_record(run), load_dataset("fashion-mini", Roots())
+    record, dataset = read_record(run), load_dataset("fashion-mini", DataPaths())
     checkpoint = load_checkpoint(run / CHECKPOINT_FILE, device=CPU)
     arena = enter_arena(checkpoint.model, dataset, record.spec.evaluation, device=CPU)
     rows = choose_queries(dataset.test.labels, record.spec.evaluation, dataset.name)[:32]
@@ -153,11 +153,11 @@ def test_what_is_not_on_any_board_is_named(copy: Path, spec: dict[str, Any], mes
 
 EVALUATIONS: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown protocol": ({"protocol": "erss"}, "evaluation: unknown protocol 'erss': did you mean 'ers'"),
-    "an unknown optimiser": (
-        {"search": {"optimiser": "pdg", "params": {}}},
-        "evaluation: unknown optimiser 'pdg'",
+    "an unknown solver": (
+        {"search": {"solver": "pdg", "params": {}}},
+        "evaluation: unknown solver 'pdg'",
     ),
-    "settings that are not all there": ({"search": {"optimiser": "pgd", "params": {}}}, "not all its settings are"),
+    "settings that are not all there": ({"search": {"solver": "pgd", "params": {}}}, "not all its settings are"),
     "an attack from a file": ({"also": ("x.py:EVIL",)}, "attack 'x.py:EVIL' is not one of this project"),
     "too many queries": ({"queries": 1501}, "1501 queries, and 'fashion-mini' has 1500"),
     "endless steps": ({"threat": {"steps": 10**9}}, "1000000000 steps, and at most 10000"),
@@ -170,7 +170,7 @@ def test_an_evaluation_that_is_not_one_of_ours_is_named(copy: Path, evaluation: 
     own = read_record(copy).spec.evaluation
     changes = {name: value for name, value in evaluation.items() if name != "threat"}
     threat = own.threat.model_copy(update=evaluation.get("threat", {}))
-    search = type(own.search)(**evaluation["search"]) if "search" in evaluation else own.search
+    search = type(own.solver)(**evaluation["search"]) if "search" in evaluation else own.solver
     changed = own.model_copy(update={**changes, "threat": threat, "search": search})
     problems = audited(renamed(copy, evaluation=changed)).problems
     assert any(message in problem for problem in problems), problems
@@ -280,7 +280,7 @@ def test_without_the_data_all_queries_are_all_images(copy: Path, no_data: None) 
 
 def test_a_defense_that_has_changed_since_is_a_note_on_the_board(copy: Path) -> None:
     edit(copy, at("provenance", "defense_source", value="0" * 64))
-    found = audit(read_record(copy), copy, Roots())
+    found = audit(read_record(copy), copy, DataPaths())
     assert found.problems == ()
     assert "the source of 'regular' is not the one" in found.notes[0]
 
@@ -293,24 +293,24 @@ def listed(board: Path, run: Path, entry: Entry | None = None) -> Listed:
 
 
 def test_an_entry_where_it_belongs_has_no_problem(board: Path, run: Path) -> None:
-    assert audit_entry(listed(board, run), Roots()) == Audit()
+    assert audit_entry(listed(board, run), DataPaths()) == Audit()
 
 
 def test_an_entry_that_is_misplaced_or_holds_more_is_named(board: Path, run: Path) -> None:
     folder = enter(board, run)
     (folder / "run.py").touch()
-    problems = audit_entry(read_listed(folder), Roots()).problems
+    problems = audit_entry(read_listed(folder), DataPaths()).problems
     assert problems == (f"{run.name}: run.py does not belong to an entry: remove it",)
     (folder / "run.py").unlink()
     elsewhere = folder.rename(folder.with_name("0" * 16))
-    problems = audit_entry(read_listed(elsewhere), Roots()).problems
+    problems = audit_entry(read_listed(elsewhere), DataPaths()).problems
     assert len(problems) == 1
     assert "where it does not belong" in problems[0]
 
 
 def test_texts_of_an_entry_are_looked_at(board: Path, run: Path) -> None:
     entry = Entry(submitted="2026-02-03T04:05:06+00:00", by="<b>me</b>", declared_passes=1.0)
-    problems = audit_entry(listed(board, run, entry), Roots()).problems
+    problems = audit_entry(listed(board, run, entry), DataPaths()).problems
     assert len(problems) == 2
     assert "by '<b>me</b>' holds HTML" in problems[0]
     assert "declares a cost that was metered" in problems[1]
@@ -330,7 +330,7 @@ def test_texts_of_a_verification_are_looked_at_too(board: Path, run: Path) -> No
         dirty=None,
     )
     entry = Entry(submitted="2026-02-03T04:05:06+00:00", verification=verification)
-    problems = audit_entry(listed(board, run, entry), Roots()).problems
+    problems = audit_entry(listed(board, run, entry), DataPaths()).problems
     assert len(problems) == 2
     assert "verification.flags '<script>alert(1)</script>' holds HTML" in problems[0]
     assert "verification: disqualifying flags that are not among its flags" in problems[1]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from submission_support import copied, edit, place, remade, revalued
 
-from robustbench_dml.datasets.base import Roots
+from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.datasets.status import load_dataset
 from robustbench_dml.evaluation.diagnostics.findings import Finding, Findings
 from robustbench_dml.leaderboard.entries import Verification
@@ -28,7 +28,7 @@ from robustbench_dml.leaderboard.submission.recheck import (
     recheck,
 )
 from robustbench_dml.leaderboard.submission.weights import claimed_model
-from robustbench_dml.runs.external import load_foreign
+from robustbench_dml.runs.external import load_external
 from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import CHECKPOINT_FILE, Record, read_queries, read_record
 from robustbench_dml.spec.protocols import protocol_columns
@@ -42,11 +42,11 @@ SHARES = ("R@1", "R@2", "mAP", "mAP@R")
 def rechecked(run: Path, source: Path | None = None, *, queries: int = 64, batch_size: int = 128) -> Verification:
     """Of a run, or of a record of the model `exact` in this file."""
     record, where = read_record(run), place(run, batch_size=batch_size)
-    dataset = load_dataset("fashion-mini", Roots())
+    dataset = load_dataset("fashion-mini", DataPaths())
     if source is None:
         model = claimed_model(record, run / CHECKPOINT_FILE, CPU)
     else:
-        model = load_foreign(f"{source}:exact").on_sphere(dataset, where)
+        model = load_external(f"{source}:exact").on_sphere(dataset, where)
     return recheck(record, read_queries(run), model, dataset, where, queries=queries)
 
 
@@ -118,7 +118,7 @@ def test_a_column_that_is_moved_by_five_with_all_hashes_redone_is_caught(
     copy = copied(run, tmp_path)
     honest = read_queries(run)
     record = revalued(copy, how(name))
-    assert audit(record, copy, Roots()).problems == ()
+    assert audit(record, copy, DataPaths()).problems == ()
     found = compared(record, read_queries(copy), honest, part_of(record, 64, 64))
     points = abs(found.points[name])
     assert points == pytest.approx(5, abs=1e-6)

@@ -11,7 +11,7 @@ from submission_support import defense_file, of_defense
 from robustbench_dml.leaderboard.submission.trust import check_discoverable, trusted_defense, trusted_model
 from robustbench_dml.runs.record import CHECKPOINT_FILE, read_record
 from robustbench_dml.spec.registry import DEFENSES
-from robustbench_dml.spec.schema import ForeignSpec
+from robustbench_dml.spec.schema import ExternalSpec
 from robustbench_dml.spec.source import source_hash
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import sha256
@@ -48,7 +48,7 @@ def test_a_defense_that_is_not_that_of_the_record_never_runs(run: Path, tmp_path
 def test_a_model_runs_once_it_is_trusted(model: tuple[Path, Path], tmp_path: Path) -> None:
     source, run = model
     spec = read_record(run).spec
-    assert isinstance(spec, ForeignSpec)
+    assert isinstance(spec, ExternalSpec)
     text, weights = f"{source}:build", run / CHECKPOINT_FILE
     with pytest.raises(RbdmlError, match=re.escape(sha256(source))):
         trusted_model(text, spec, weights, trust=False)
@@ -58,7 +58,7 @@ def test_a_model_runs_once_it_is_trusted(model: tuple[Path, Path], tmp_path: Pat
 def test_a_model_that_is_not_that_of_the_record_never_runs(model: tuple[Path, Path], tmp_path: Path) -> None:
     source, run = model
     spec, trace = read_record(run).spec, tmp_path / "ran"
-    assert isinstance(spec, ForeignSpec)
+    assert isinstance(spec, ExternalSpec)
     other = tmp_path / source.name
     other.write_text(f"from pathlib import Path\nPath({str(trace)!r}).touch()\n{source.read_text()}")
     with pytest.raises(RbdmlError, match="not the file that the record was made with"):
@@ -74,7 +74,7 @@ def test_a_model_with_other_weights(model: tuple[Path, Path], tmp_path: Path) ->
 
     source, run = model
     spec = read_record(run).spec
-    assert isinstance(spec, ForeignSpec)
+    assert isinstance(spec, ExternalSpec)
     tensors = load_file(run / CHECKPOINT_FILE)
     save_file({name: value + 1e-3 for name, value in tensors.items()}, tmp_path / "other.safetensors")
     with pytest.raises(RbdmlError, match="not the weights of the record"):
@@ -86,7 +86,7 @@ def test_a_model_with_other_weights(model: tuple[Path, Path], tmp_path: Path) ->
 @pytest.mark.parametrize("text", ["mine.py", "mine:build", "absent.py:build"])
 def test_what_names_no_file(text: str, model: tuple[Path, Path]) -> None:
     spec = read_record(model[1]).spec
-    assert isinstance(spec, ForeignSpec)
+    assert isinstance(spec, ExternalSpec)
     with pytest.raises(RbdmlError, match=r"path/to/file\.py:NAME"):
         trusted_model(text, spec, model[1] / CHECKPOINT_FILE, trust=True)
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from board_support import made_spec
 
-from robustbench_dml.datasets.base import Dataset, Roots, Split
+from robustbench_dml.datasets.base import DataPaths, Dataset, Split
 from robustbench_dml.evaluation.evaluate import evaluate_model
 from robustbench_dml.models.embedder import Embedder, build_embedder
 from robustbench_dml.runs.sweeps.counting import evaluation_passes, search_passes
-from robustbench_dml.solvers.base import Optimiser, Problem
+from robustbench_dml.solvers.base import Problem, Solver
 from robustbench_dml.spec.registry import BACKBONES, DATASETS
 from robustbench_dml.spec.schema import Threat
 from robustbench_dml.training.meter import PropagationMeter
@@ -26,7 +26,7 @@ def model(seed: int) -> Embedder:
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
     """The first images of the embedded set: a small gallery."""
-    whole = DATASETS.get("fashion-mini").load(Roots())
+    whole = DATASETS.get("fashion-mini").load(DataPaths())
     rows = torch.arange(100)
     split = Split(whole.test.images[rows], whole.test.labels[rows])
     return Dataset("fashion-mini", split, split, {})
@@ -52,11 +52,11 @@ def metered(dataset: Dataset, evaluation: dict[str, Any]) -> tuple[float, float]
         {"queries": 40, "steps": 1},  # the checks attack a sample of 32
         {"queries": 5, "steps": 0},
         {"queries": 6, "steps": 2, "search": {"restarts": 3}},
-        {"queries": 6, "steps": 4, "optimiser": "apgd", "search": {"restarts": 2}},
-        {"queries": 6, "steps": 1, "optimiser": "fgsm"},
-        {"queries": 4, "steps": 1, "optimiser": "square", "search": {"queries": 7}},
-        {"queries": 4, "steps": 2, "optimiser": "nes", "search": {"population": 6}},
-        {"queries": 5, "steps": 2, "optimiser": "transfer", "surrogate": "0" * 16},
+        {"queries": 6, "steps": 4, "solver": "apgd", "search": {"restarts": 2}},
+        {"queries": 6, "steps": 1, "solver": "fgsm"},
+        {"queries": 4, "steps": 1, "solver": "square", "search": {"queries": 7}},
+        {"queries": 4, "steps": 2, "solver": "nes", "search": {"population": 6}},
+        {"queries": 5, "steps": 2, "solver": "transfer", "surrogate": "0" * 16},
     ],
     ids=str,
 )
@@ -80,9 +80,9 @@ def test_all_queries_are_all_test_images() -> None:
     )
 
 
-def test_an_optimiser_of_somebody_else_is_counted_too() -> None:
+def test_an_solver_of_somebody_else_is_counted_too() -> None:
     @dataclass(kw_only=True)
-    class Own(Optimiser):
+    class Own(Solver):
         times: int = 3
 
         def run(self, problem: Problem) -> torch.Tensor:

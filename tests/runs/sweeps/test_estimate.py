@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from robustbench_dml.datasets.base import Dataset, Roots
+from robustbench_dml.datasets.base import DataPaths, Dataset
 from robustbench_dml.report.sweeps import estimate_table
 from robustbench_dml.report.tables import short_passes
 from robustbench_dml.runs.sweeps import trial
@@ -15,7 +15,7 @@ from robustbench_dml.runs.sweeps.plan import plan_tree
 from robustbench_dml.runs.sweeps.state import Kept, Look, State
 from robustbench_dml.runs.sweeps.trial import Rate, Trials
 from robustbench_dml.spec.registry import DATASETS
-from robustbench_dml.spec.schema import RunSpec, Spent
+from robustbench_dml.spec.schema import ComputeUsed, RunSpec
 
 CPU = torch.device("cpu")
 TREE = {"defense": "regular", "dataset": "fashion-mini", "queries": 8, "attack-steps": 1}
@@ -51,10 +51,10 @@ def test_iterations_cost_eta_and_one_for_each_image_of_their_batches() -> None:
 
 def test_of_an_interrupted_run_only_what_is_left_is_counted() -> None:
     [job] = plan_tree({**TREE, "budget": 1000}, source="test").jobs
-    kept = Look(job, State.INTERRUPTED, kept=Kept(Spent(to_weights=750), trained=0.75, evaluated=0.0))
+    kept = Look(job, State.INTERRUPTED, kept=Kept(ComputeUsed(to_weights=750), trained=0.75, evaluated=0.0))
     [part] = estimate([kept], lambda _: Rate(1, 1)).values()
     assert part.training == pytest.approx(250)
-    kept = Look(job, State.INTERRUPTED, kept=Kept(Spent(to_weights=1000), trained=1.0, evaluated=0.5))
+    kept = Look(job, State.INTERRUPTED, kept=Kept(ComputeUsed(to_weights=1000), trained=1.0, evaluated=0.5))
     [part] = estimate([kept], lambda _: Rate(1, 1)).values()
     assert part.training == 0
     assert part.evaluation == pytest.approx(evaluation_passes(job.spec) / 2)
@@ -97,7 +97,7 @@ def test_a_trial_measures_once_what_is_equally_fast() -> None:
 
     def load(name: str) -> Dataset:
         loaded.append(name)
-        return DATASETS.get(name).load(Roots())
+        return DATASETS.get(name).load(DataPaths())
 
     trials = Trials(load, device=torch.device("cpu"), batch_size=8)
     tree = {**TREE, "defense": ["regular", "act"], "eta": 1, "pairs": 8, "seed": [0, 1]}
@@ -114,7 +114,7 @@ def test_the_rate_of_a_training_is_its_passes_by_its_seconds(monkeypatch: pytest
     ticks = iter(range(10**6))
     monkeypatch.setattr("robustbench_dml.training.trainer.time.perf_counter", lambda: float(next(ticks)))
     [job] = plan_tree({**TREE, "pairs": 8}, source="test").jobs
-    dataset = DATASETS.get("fashion-mini").load(Roots())
+    dataset = DATASETS.get("fashion-mini").load(DataPaths())
     rate, iteration = trial.training_rate(job.spec, dataset, CPU)
     assert rate == pytest.approx(16)  # images of an iteration
     assert iteration is None  # one of eta 32 takes longer than the trial may
@@ -123,7 +123,7 @@ def test_the_rate_of_a_training_is_its_passes_by_its_seconds(monkeypatch: pytest
 @pytest.mark.usefixtures("quickly")
 def test_a_defense_that_stops_early_is_estimated_by_what_its_iterations_took() -> None:
     """Of HM[S,S] no triplet ever moves: an iteration is a pass of the batch, and a third for the samplers."""
-    dataset = DATASETS.get("fashion-mini").load(Roots())
+    dataset = DATASETS.get("fashion-mini").load(DataPaths())
     settings = {"defense": "hm-s-s", "budget": "10it", "eta": 4, "pairs": 8}
     [found] = looks(State.WAITING, **settings)
     training, iteration = trial.training_rate(found.job.spec, dataset, CPU)
@@ -136,6 +136,6 @@ def test_a_defense_that_stops_early_is_estimated_by_what_its_iterations_took() -
 def test_nothing_of_a_trial_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(trial, "SECONDS", 0.1)
-    trials = Trials(lambda name: DATASETS.get(name).load(Roots()), device=torch.device("cpu"), batch_size=2)
+    trials = Trials(lambda name: DATASETS.get(name).load(DataPaths()), device=torch.device("cpu"), batch_size=2)
     trials.rate_of(plan_tree({**TREE, "pairs": 8, "eta": 1}, source="test").jobs[0].spec)
     assert not list(tmp_path.rglob("*"))

@@ -8,21 +8,21 @@ import torch
 from board_support import made_spec
 from cli_support import rbdml
 
-from robustbench_dml.datasets.base import Roots
+from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.models.checkpoints import Checkpoint, save_checkpoint, weights_hash
 from robustbench_dml.models.embedder import build_embedder
 from robustbench_dml.runs import folder as recording
-from robustbench_dml.runs.context import Place
+from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.folder import workplace
 from robustbench_dml.runs.sweeps.plan import Job, plan, plan_tree
 from robustbench_dml.spec.registry import BACKBONES
-from robustbench_dml.spec.schema import RunSpec, Spent, TrainingEnd
+from robustbench_dml.spec.schema import ComputeUsed, RunSpec, TrainingEnd
 from robustbench_dml.utils.errors import RbdmlError
 
 TREE = {"defense": "regular", "dataset": "fashion-mini"}
 
 
-def checked(job: Job, parsed: list[tuple[RunSpec, Place]]) -> None:
+def checked(job: Job, parsed: list[tuple[RunSpec, RunContext]]) -> None:
     """The command comes to the very run, and its record to where it is looked for."""
     answer = rbdml(*job.words)
     assert answer.err == "rbdml: reached\n"
@@ -31,7 +31,7 @@ def checked(job: Job, parsed: list[tuple[RunSpec, Place]]) -> None:
     assert place.folder(spec) == job.folder
 
 
-def test_every_command_comes_to_its_run(parsed: list[tuple[RunSpec, Place]], tmp_path: Path) -> None:
+def test_every_command_comes_to_its_run(parsed: list[tuple[RunSpec, RunContext]], tmp_path: Path) -> None:
     tree = {
         "dataset": "fashion-mini",
         "out": str(tmp_path / "a folder"),
@@ -48,20 +48,20 @@ def test_every_command_comes_to_its_run(parsed: list[tuple[RunSpec, Place]], tmp
 
 
 def test_files_stand_in_commands_by_paths_that_hold_everywhere(
-    parsed: list[tuple[RunSpec, Place]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    parsed: list[tuple[RunSpec, RunContext]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rbdml("new", "defense", "sweep-made", "--folder", tmp_path)
     source = Path(__file__).parents[2] / "README.md"
     (tmp_path / "swap.py").write_text(_attack_of(source))
     model = build_embedder(BACKBONES.get("c2f2"), seed=3, device=torch.device("cpu"))
     end = TrainingEnd(last_loss=0.1, collapsed_at=None, collapse_cause=None, stopped=False, device="cpu")
-    save_checkpoint(tmp_path / "other.safetensors", Checkpoint(model, made_spec(), Spent(iterations=1), end))
+    save_checkpoint(tmp_path / "other.safetensors", Checkpoint(model, made_spec(), ComputeUsed(iterations=1), end))
     monkeypatch.chdir(tmp_path)
     tree = {
         **TREE,
         "defense": "sweep_made.py:sweep-made",
         "also": ["swap.py:swept"],
-        "optimiser": "transfer",
+        "solver": "transfer",
         "surrogate": "other.safetensors",
     }
     [job] = plan_tree(tree, source="test").jobs
@@ -107,7 +107,7 @@ def test_options_replace_what_the_file_says(tmp_path: Path) -> None:
         ({"device": "tpu"}, "device = 'tpu': input should be 'auto', 'cpu' or 'cuda'"),
         ({"set": {"magrin": 1}}, "has no parameter 'magrin'"),
         ({"weights": "none.pth"}, "no such file of weights"),
-        ({"surrogate": "none.safetensors", "optimiser": "transfer"}, "no such checkpoint"),
+        ({"surrogate": "none.safetensors", "solver": "transfer"}, "no such checkpoint"),
         ({"defense": "x" * 300 + ".py:y"}, "no such Python file"),
         ({"weights": "x" * 300}, "cannot be read"),
         ({"exclude": [{"seed": 0}], "seed": 0}, "every combination is excluded"),
@@ -128,7 +128,7 @@ def test_what_every_run_needs_is_asked_for(missing: str) -> None:
 
 def test_a_job_looks_where_a_run_writes(tmp_path: Path) -> None:
     [job] = plan_tree({**TREE, "out": str(tmp_path)}, source="test").jobs
-    place = Place(tmp_path, Roots(), torch.device("cpu"))
+    place = RunContext(tmp_path, DataPaths(), torch.device("cpu"))
     with workplace(job.spec, place, recording.PART) as work:
         assert work == job.part
         assert job.lock.is_file()

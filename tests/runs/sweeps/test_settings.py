@@ -9,7 +9,7 @@ from board_support import made_spec
 from cli_support import rbdml
 
 from robustbench_dml.cli.main import cli
-from robustbench_dml.runs.context import Place
+from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.sweeps.plan import plan_tree
 from robustbench_dml.runs.sweeps.settings import Settings, Where
 from robustbench_dml.spec.schema import RunSpec
@@ -58,11 +58,11 @@ BOTH = {"defense": "act", "dataset": "fashion-mini"}
          "--attack-steps 2 --attack-seed 5 --attack-precision bf16 --queries 7"),
         ({"protocol": "ers-published", "also": ["ca+w2", "ca-w2"]},
          "--protocol ers-published --also ca+w2 --also ca-w2"),
-        ({"optimiser": "apgd", "search": {"restarts": 5}}, "--optimiser apgd --search restarts=5"),
+        ({"solver": "apgd", "search": {"restarts": 5}}, "--solver apgd --solver-param restarts=5"),
     ],
 )  # fmt: skip
 def test_settings_come_to_what_the_same_options_come_to(
-    parsed: list[tuple[RunSpec, Place]], given: dict[str, Any], words: str
+    parsed: list[tuple[RunSpec, RunContext]], given: dict[str, Any], words: str
 ) -> None:
     rbdml("run", "--defense", "act", "--dataset", "fashion-mini", *words.split())
     assert parsed[-1][0] == Settings.model_validate({**BOTH, **given}).spec()
@@ -74,7 +74,7 @@ def test_parameters_of_a_defense_are_a_table() -> None:
 
 
 def test_where_comes_to_what_the_same_options_come_to(
-    parsed: list[tuple[RunSpec, Place]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    parsed: list[tuple[RunSpec, RunContext]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     given = {"out": "here", "data-root": "there", "device": "cpu", "batch-size": 4, "checkpoint-every": "2min"}
