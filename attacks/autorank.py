@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from robustbench_dml import Block, Column, Draws, Items, Stage, WorstCase, random_others, register_attack
 from robustbench_dml.attacks.candidate import CandidateAttack
 from robustbench_dml.attacks.margin import WrongClass
-from robustbench_dml.evaluation.attack import Block, Draws, Items, random_others
-from robustbench_dml.evaluation.ensemble import Restart, Stage, WorstCase
+from robustbench_dml.evaluation.ensemble import Restart
 from robustbench_dml.solvers.ensemble import Ensemble
 from robustbench_dml.solvers.pgd import PGD
 from robustbench_dml.solvers.transfer import Transfer
-from robustbench_dml.spec.columns import Column
-from robustbench_dml.spec.registry import ATTACKS, register_attack
+from robustbench_dml.spec.registry import ATTACKS
 
 if TYPE_CHECKING:
     pass

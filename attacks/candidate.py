@@ -10,9 +10,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from robustbench_dml import Attack, Block, Draws, Items, random_near, random_others, register_attack
 from robustbench_dml.attacks.query import LOWER, PAPER, RAISE, WIDTHS, named
-from robustbench_dml.evaluation.attack import Attack, Block, Draws, Items, random_near, random_others
-from robustbench_dml.spec.registry import register_attack
 
 
 @dataclass(kw_only=True)

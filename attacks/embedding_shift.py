@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from robustbench_dml.evaluation.attack import Attack, Block
-from robustbench_dml.retrieval.geometry import distance, shift
-from robustbench_dml.spec.columns import Column, recall_column
-from robustbench_dml.spec.registry import register_attack
+from robustbench_dml import Attack, Block, Column, distance, recall_column, register_attack, shift
 
 
 @register_attack(

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from robustbench_dml import Attack, Block, Column, Draws, Items, recall_column, register_attack
 from robustbench_dml.attacks.query import QueryAttack
-from robustbench_dml.evaluation.attack import Attack, Block, Draws, Items
 from robustbench_dml.retrieval.gallery import in_chunks
-from robustbench_dml.spec.columns import Column, recall_column
-from robustbench_dml.spec.registry import register_attack
 
 PAPER = "Zhou et al., T-PAMI 2024, arXiv:2106.03614"
 KEPT = 4  # GTT succeeds where it pushes the first candidate out of the top 4

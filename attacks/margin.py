@@ -12,12 +12,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from robustbench_dml.evaluation.attack import Attack, Block, Draws, Gallery, Items
+from robustbench_dml import Attack, Block, Draws, Gallery, Items, recall_column, register_attack
 from robustbench_dml.retrieval.gallery import in_chunks
 from robustbench_dml.retrieval.geometry import LAST_KEY
 from robustbench_dml.retrieval.nearest import Extremes, Wanted, extreme_rows
-from robustbench_dml.spec.columns import recall_column
-from robustbench_dml.spec.registry import register_attack
 
 PAPER = "of this project, after Carlini and Wagner, S&P 2017, arXiv:1608.04644"
 TEMPERATURE = 0.05  # of the smooth recall, in units of distance

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from robustbench_dml.evaluation.attack import Attack, Block, Draws, Items, random_others
-from robustbench_dml.retrieval.geometry import cosine
-from robustbench_dml.spec.columns import Column
-from robustbench_dml.spec.registry import register_attack
+from robustbench_dml import Attack, Block, Column, Draws, Items, cosine, random_others, register_attack
 
 
 @register_attack(

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from robustbench_dml.evaluation.attack import Attack, Block
+from robustbench_dml import Attack, Block, recall_column, register_attack
 from robustbench_dml.retrieval.nearest import Wanted, extreme_rows
-from robustbench_dml.spec.columns import recall_column
-from robustbench_dml.spec.registry import register_attack
 
 PAPER = "Wang et al., CVPR 2020, arXiv:2004.04199; as scored in arXiv:2106.03614"
 

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustbench_dml.evaluation.attack import Attack, Block, Draws, Items, random_near, random_others
+from robustbench_dml import Attack, Block, Column, Draws, Items, random_near, random_others, register_attack
 from robustbench_dml.retrieval.rank_hinge import mean_overtaking
-from robustbench_dml.spec.columns import Column
-from robustbench_dml.spec.registry import register_attack
 
 PAPER = "Zhou et al., ECCV 2020, arXiv:2002.11293"
 WIDTHS = (1, 2, 5, 10)  # published numbers of targets

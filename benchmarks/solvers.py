@@ -22,7 +22,7 @@ from robustbench_dml.utils import provenance
 QUICK = 16  # queries of NES, which asks the model 101 times for each step
 SEARCHES: dict[str, dict[str, Any]] = {
     "PGD-32 (published)": {},
-    "APGD-100 x 5": {"solver": "apgd", "steps": 100, "search": {"restarts": 5}},
+    "APGD-100 x 5": {"solver": "apgd", "steps": 100, "solver_params": {"restarts": 5}},
     "NES": {"solver": "nes", "queries": QUICK},
     "Square-1000": {"solver": "square"},
     "transfer of PGD-32": {"solver": "transfer"},

@@ -9,12 +9,17 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from robustbench_dml.retrieval.geometry import distance
-from robustbench_dml.solvers.group_pgd import pgd
-from robustbench_dml.spec.registry import register_defense
-from robustbench_dml.training.batches import Batch
-from robustbench_dml.training.defense import Defense, Perturbed, embed_groups
-from robustbench_dml.training.losses import MARGIN, triplet_loss
+from robustbench_dml import (
+    MARGIN,
+    Batch,
+    Defense,
+    Perturbed,
+    distance,
+    embed_groups,
+    pgd,
+    register_defense,
+    triplet_loss,
+)
 
 PAPER = "Zhou et al., T-PAMI 2024, arXiv:2106.03614"
 

@@ -9,12 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from robustbench_dml.retrieval.geometry import distance, shift
-from robustbench_dml.solvers.group_pgd import pgd
-from robustbench_dml.spec.registry import register_defense
-from robustbench_dml.training.batches import Batch
-from robustbench_dml.training.defense import Defense, Perturbed
-from robustbench_dml.training.losses import MARGIN, triplet_loss
+from robustbench_dml import MARGIN, Batch, Defense, Perturbed, distance, pgd, register_defense, shift, triplet_loss
 
 
 class ShiftedBatch(Defense):

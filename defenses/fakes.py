@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustbench_dml import RbdmlError, register_defense
 from robustbench_dml.defenses.regular import Regular
-from robustbench_dml.spec.registry import register_defense
-from robustbench_dml.utils.errors import RbdmlError
 
 PAPER = "a fake, after Athalye et al., ICML 2018, arXiv:1802.00420"
 

@@ -6,8 +6,8 @@ known to collapse.
 
 from __future__ import annotations
 
+from robustbench_dml import register_defense
 from robustbench_dml.defenses.hm import HardnessManipulation
-from robustbench_dml.spec.registry import register_defense
 
 register_defense(
     "madry",

@@ -6,10 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from robustbench_dml.spec.registry import register_defense
-from robustbench_dml.training.batches import Batch
-from robustbench_dml.training.defense import Defense, Perturbed
-from robustbench_dml.training.losses import MARGIN, triplet_loss
+from robustbench_dml import MARGIN, Batch, Defense, Perturbed, register_defense, triplet_loss
 
 
 @register_defense(

@@ -11,12 +11,19 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from robustbench_dml.retrieval.geometry import distance, shift
-from robustbench_dml.solvers.group_pgd import pgd
-from robustbench_dml.spec.registry import register_defense
-from robustbench_dml.training.batches import Batch
-from robustbench_dml.training.defense import Defense, Perturbed, State, embed_groups
-from robustbench_dml.training.losses import MARGIN, triplet_loss
+from robustbench_dml import (
+    MARGIN,
+    Batch,
+    Defense,
+    Perturbed,
+    State,
+    distance,
+    embed_groups,
+    pgd,
+    register_defense,
+    shift,
+    triplet_loss,
+)
 
 CLOSED = 1e-5  # the adversary's loss below which it stops
 ANCHOR, CANDIDATES = [0], [1, 2]  # columns of a triplet

@@ -1,39 +1,9 @@
-"""RobustBench-DML: a benchmark of adversarial robustness in deep metric learning."""
+"""RobustBench-DML: a benchmark of adversarial robustness in deep metric learning.
 
-from robustbench_dml.runs.api import (
-    evaluate,
-    list_attacks,
-    list_backbones,
-    list_datasets,
-    list_defenses,
-    list_solvers,
-    load_model,
-    run,
-    train,
-)
-from robustbench_dml.spec.registry import (
-    register_attack,
-    register_backbone,
-    register_dataset,
-    register_defense,
-    register_solver,
-)
-from robustbench_dml.utils.errors import RbdmlError
+Every public name is listed in `__init__.pyi` and loaded when it is first used, so that `rbdml --help` does not wait
+for PyTorch.
+"""
 
-__all__ = [
-    "RbdmlError",
-    "evaluate",
-    "list_attacks",
-    "list_backbones",
-    "list_datasets",
-    "list_defenses",
-    "list_solvers",
-    "load_model",
-    "register_attack",
-    "register_backbone",
-    "register_dataset",
-    "register_defense",
-    "register_solver",
-    "run",
-    "train",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustbench_dml.training.batches import Batch
-from robustbench_dml.training.losses import MARGIN, hardness
-from robustbench_dml.training.miners import TripletMiner, Triplets, miner_by_name
-from robustbench_dml.utils.errors import RbdmlError, did_you_mean
+from robustbench_dml import MARGIN, Batch, RbdmlError, TripletMiner, Triplets, hardness, miner_by_name
+from robustbench_dml.utils.errors import did_you_mean
 
 INITIAL_LOSS = 2.0  # stands for the loss before the first iteration, so that training starts benign
 POWERS = {"lga": 1.0, "g_2": 2.0, "g_1/2": 0.5}  # of the level, by the name of the gradual adversary

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from robustbench_dml import MARGIN, MINERS, register_defense
 from robustbench_dml.defenses.hm.manipulation import HardnessManipulation
-from robustbench_dml.spec.registry import ParamValue, register_defense
-from robustbench_dml.training.losses import MARGIN
-from robustbench_dml.training.miners import MINERS
+from robustbench_dml.spec.registry import ParamValue
 
 PAPER = "Zhou and Patel, CVPR 2022, arXiv:2203.01439"
 ICS = 0.5  # the published weight, 0.05 on SOP

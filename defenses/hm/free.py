@@ -10,14 +10,20 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from robustbench_dml import (
+    MARGIN,
+    Ball,
+    Batch,
+    Perturbed,
+    RbdmlError,
+    State,
+    Triplets,
+    embed_groups,
+    hardness,
+    register_defense,
+    triplet_loss,
+)
 from robustbench_dml.defenses.hm.manipulation import HardnessManipulation
-from robustbench_dml.solvers.ball import Ball
-from robustbench_dml.spec.registry import register_defense
-from robustbench_dml.training.batches import Batch
-from robustbench_dml.training.defense import Perturbed, State, embed_groups
-from robustbench_dml.training.losses import MARGIN, hardness, triplet_loss
-from robustbench_dml.training.miners import Triplets
-from robustbench_dml.utils.errors import RbdmlError
 
 
 @register_defense(

@@ -7,13 +7,20 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from robustbench_dml import (
+    MARGIN,
+    Batch,
+    Defense,
+    Perturbed,
+    RbdmlError,
+    State,
+    embed_groups,
+    hardness,
+    pgd,
+    triplet_loss,
+)
 from robustbench_dml.defenses.hm.destinations import INITIAL_LOSS, destination_by_name
 from robustbench_dml.defenses.hm.structure import intra_class_structure
-from robustbench_dml.solvers.group_pgd import pgd
-from robustbench_dml.training.batches import Batch
-from robustbench_dml.training.defense import Defense, Perturbed, State, embed_groups
-from robustbench_dml.training.losses import MARGIN, hardness, triplet_loss
-from robustbench_dml.utils.errors import RbdmlError
 
 
 @dataclass(kw_only=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from robustbench_dml import MARGIN, register_notation
 from robustbench_dml.defenses.hm.entries import ICS
-from robustbench_dml.spec.registry import ParamValue, register_notation
-from robustbench_dml.training.losses import MARGIN
+from robustbench_dml.spec.registry import ParamValue
 
 FORM = re.compile(r"HM\[([A-Z]),(.+?)\](&ICS(?:\(([^()]*)\))?)?")
 SPELLINGS = {

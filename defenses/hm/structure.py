@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from robustbench_dml.training.losses import triplet_loss
+from robustbench_dml import triplet_loss
 
 
 def intra_class_structure(anchor: Tensor, perturbed_anchor: Tensor, positive: Tensor, *, margin: float = 0.0) -> Tensor:

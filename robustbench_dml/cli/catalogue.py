@@ -1,4 +1,4 @@
-"""TODO"""
+"""`rbdml list` and `rbdml new`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from pathlib import Path
 
 import click
 
-from robustbench_dml.cli.main import cli
-
 KINDS = ["defenses", "attacks", "datasets", "backbones", "budgets", "solvers", "protocols"]
 
 
-@cli.command("list")
+@click.command("list")
 @click.argument("kind", type=click.Choice(KINDS))
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_entries(kind: str, as_json: bool) -> None:
@@ -25,7 +23,7 @@ def list_entries(kind: str, as_json: bool) -> None:
     click.echo(json.dumps(rows, indent=1) if as_json else entries_table(rows))
 
 
-@cli.group()
+@click.group()
 def new() -> None:
     """Write a template to start from."""
 

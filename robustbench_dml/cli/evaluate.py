@@ -1,4 +1,4 @@
-"""TODO"""
+"""`rbdml evaluate`: evaluate a checkpoint or an external model."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 
-from robustbench_dml.cli.main import cli
 from robustbench_dml.cli.options import evaluation_changes, evaluation_options, output_options, place_of, place_options
-from robustbench_dml.cli.output import _show
+from robustbench_dml.cli.output import show_outcome
 from robustbench_dml.utils.errors import RbdmlError
 
 
-@cli.command()
+@click.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path), required=False)
 @click.option("--model", help="file.py:factory, for a model that is not of this project; CHECKPOINT fills it.")
 @click.option("--backbone", help="Refuse a checkpoint of another backbone.")
@@ -44,7 +43,7 @@ def evaluate(
         if dataset is None or backbone is not None or defense is not None:
             raise RbdmlError("--model needs --dataset, and has no --backbone or --defense of this project: change that")
         outcome = evaluate_external(model, checkpoint, place, dataset=dataset, changes=changes, force=shared["force"])
-        _show(outcome, shared)
+        show_outcome(outcome, shared)
         return
     if checkpoint is None:
         raise RbdmlError("nothing to evaluate: give a CHECKPOINT that `rbdml run` wrote, or --model file.py:factory")
@@ -53,4 +52,4 @@ def evaluate(
     outcome = runs.reevaluate(
         checkpoint, place, backbone=backbone, dataset=dataset, changes=changes, force=shared["force"]
     )
-    _show(outcome, shared)
+    show_outcome(outcome, shared)

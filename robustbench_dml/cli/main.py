@@ -8,11 +8,14 @@ import sys
 import click
 
 from robustbench_dml.cli.attack import attack
+from robustbench_dml.cli.catalogue import list_entries, new
 from robustbench_dml.cli.compare import compare
 from robustbench_dml.cli.data import data
+from robustbench_dml.cli.evaluate import evaluate
 from robustbench_dml.cli.inspect import inspect
 from robustbench_dml.cli.leaderboard import leaderboard
 from robustbench_dml.cli.plot import plot
+from robustbench_dml.cli.run import run
 from robustbench_dml.cli.submit import submit
 from robustbench_dml.cli.sweep import sweep
 from robustbench_dml.utils.errors import RbdmlError
@@ -29,14 +32,8 @@ def cli() -> None:
     """RobustBench-DML: adversarial robustness in deep metric learning."""
 
 
-cli.add_command(compare)
-cli.add_command(attack)
-cli.add_command(data)
-cli.add_command(inspect)
-cli.add_command(plot)
-cli.add_command(leaderboard)
-cli.add_command(submit)
-cli.add_command(sweep)
+for _command in (run, evaluate, list_entries, new, compare, attack, data, inspect, plot, leaderboard, submit, sweep):
+    cli.add_command(_command)
 
 
 def main() -> None:

@@ -112,7 +112,7 @@ def attack_changes(given: dict[str, Any]) -> dict[str, Any]:
         "seed": given["attack_seed"],
         "precision": precision_here(given["attack_precision"], given["device"]),
         "solver": given["solver"],
-        "search": dict(given["search"]) or None,
+        "solver_params": dict(given["solver_param"]) or None,
         "surrogate": given["surrogate"],
     }
 

@@ -1,4 +1,4 @@
-"""TODO"""
+"""What commands print."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import click
 from robustbench_dml.utils.terminal import echo
 
 
-def _show(outcome: Any, shared: dict[str, Any]) -> None:
+def show_outcome(outcome: Any, shared: dict[str, Any]) -> None:
+    """Print the record of a run, its table and where it is; draw its figures."""
     from robustbench_dml.report.grouping import comparable_records
     from robustbench_dml.report.run_report import draw, show
 
@@ -18,7 +19,7 @@ def _show(outcome: Any, shared: dict[str, Any]) -> None:
     elif shared["quiet"]:
         click.echo(outcome.folder)
     records, damaged = comparable_records(outcome.record, outcome.folder.parent)
-    _warn(damaged)
+    warn_left_out(damaged)
     plots = draw(records, outcome.folder.parent, above=outcome.folder.parent)
     if not (shared["as_json"] or shared["quiet"]):
         if not outcome.fresh:
@@ -29,6 +30,7 @@ def _show(outcome: Any, shared: dict[str, Any]) -> None:
         click.echo(f"\nrecord: {outcome.folder}\nplots:  " + "\n        ".join(map(str, plots)))
 
 
-def _warn(damaged: list[str]) -> None:
+def warn_left_out(damaged: list[str]) -> None:
+    """Print the records that could not be read."""
     for message in damaged:
         echo(f"rbdml: left out: {message}", err=True)

@@ -1,4 +1,4 @@
-"""TODO"""
+"""`rbdml run`: train a defense, evaluate it, write its record."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from robustbench_dml.cli.main import cli
 from robustbench_dml.cli.options import (
     PRECISIONS_HERE,
     Fraction,
@@ -20,10 +19,10 @@ from robustbench_dml.cli.options import (
     place_options,
     precision_here,
 )
-from robustbench_dml.cli.output import _show
+from robustbench_dml.cli.output import show_outcome
 
 
-@cli.command()
+@click.command()
 @click.option("--defense", required=True, help="A name (`rbdml list defenses`), HM[S,M], or file.py:NAME.")
 @click.option("--dataset", required=True, help="`rbdml list datasets`.")
 @click.option("--backbone", help="`rbdml list backbones`.  [default: the data set's]")
@@ -111,4 +110,4 @@ def run(
     place = replace(
         place_of(shared, weights), checkpoint_every=parse_seconds(checkpoint_every), tensorboard=tensorboard
     )
-    _show(run_on_devices(spec, place, devices, force=shared["force"]), shared)
+    show_outcome(run_on_devices(spec, place, devices, force=shared["force"]), shared)

@@ -33,7 +33,7 @@ TYPES: dict[str, Any] = {
     "attack-norm": NORMS,
     "on-collapse": click.Choice(["stop", "continue"]),
     "batchnorm": click.Choice(["frozen", "train"]),
-    **dict.fromkeys(("set", "search"), Setting()),
+    **dict.fromkeys(("set", "solver-param"), Setting()),
 }
 WHERE = ("out", "data-root", "device", "batch-size", "checkpoint-every", "no-cache", "download", "tensorboard")
 
@@ -170,7 +170,7 @@ def _planned(file: Path | None, given: dict[str, Any]) -> Sweep:
     instead: dict[str, Any] = {}
     for name in TYPES:
         values = given[name.replace("-", "_")]
-        if name in ("set", "search"):
+        if name in ("set", "solver-param"):
             tables = dict[str, list[str]]()
             for inner, text in values:
                 tables.setdefault(inner, []).append(text)

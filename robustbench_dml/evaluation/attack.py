@@ -18,7 +18,7 @@ from robustbench_dml.utils.errors import RbdmlError
 if TYPE_CHECKING:
     from robustbench_dml.evaluation.context import AttackContext
 
-__all__ = ["Attack", "Block", "Column", "Draws", "Gallery", "Items", "random_near", "random_others", "recall_column"]
+__all__ = ["Attack", "Block", "Draws", "Gallery", "Items", "random_near", "random_others"]
 
 # draws(n) -> (B, n) uniform numbers in [0, 1) that belong to each attacked item
 Draws = Callable[[int], Tensor]

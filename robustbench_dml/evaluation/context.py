@@ -49,8 +49,8 @@ class AttackContext:
     @cached_property
     def solver(self) -> Solver:
         """The evaluation's own."""
-        search = self.evaluation.solver
-        return SOLVERS.get(search.name).cls(**search.params)
+        solver = self.evaluation.solver
+        return SOLVERS.get(solver.name).cls(**solver.params)
 
     @cached_property
     def stepping(self) -> nn.Module:

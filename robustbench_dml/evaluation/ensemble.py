@@ -1,4 +1,4 @@
-"""TODO"""
+"""Ensembles of attacks: stages that see what the ones before them did not break."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Models behind another precision or normalisation."""
 
 from __future__ import annotations
 

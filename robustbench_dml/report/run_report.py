@@ -1,4 +1,4 @@
-"""TODO"""
+"""Tables and figures of finished runs."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def _options(job: Job) -> list[str]:
         else:
             found[-1] += f"={word}"
     own = [option for option in found if option.partition("=")[0] not in COLUMNS]
-    return [option.removeprefix("--").removeprefix("set=").removeprefix("search=") for option in own]
+    return [option.removeprefix("--").removeprefix("set=").removeprefix("solver-param=") for option in own]
 
 
 def score_of(record: Record) -> str:

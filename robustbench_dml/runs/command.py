@@ -88,21 +88,21 @@ def _evaluation_changes(evaluation: Evaluation, usual: Evaluation) -> dict[str, 
     if "norm" in threat:  # radius and step mean something else in another norm, and are asked for
         threat |= {name: getattr(evaluation.threat, name) for name in LENGTHS}
     others = {
-        name: value for name, value in evaluation if name not in ("threat", "search") and value != getattr(usual, name)
+        name: value for name, value in evaluation if name not in ("threat", "solver") and value != getattr(usual, name)
     }
     if "also" in others:
         others["also"] = [name if name in ATTACKS else f"{FILE}:{name}" for name in evaluation.also]
     if evaluation.surrogate is not None:
         others["surrogate"] = SURROGATE + evaluation.surrogate
     before = usual.solver if evaluation.protocol == usual.protocol else protocol.solver
-    return {**threat, **others, **_search_changes(evaluation.solver, before)}
+    return {**threat, **others, **_solver_changes(evaluation.solver, before)}
 
 
-def _search_changes(search: SolverSpec, before: SolverSpec) -> dict[str, Any]:
-    other = search.name != before.solver
-    usual = resolve(SOLVERS.get(search.name).cls, {}, owner="") if other else before.params
-    params = _changed(search.params, usual)
-    return {**({"solver": search.name} if other else {}), **({"search": params} if params else {})}
+def _solver_changes(solver: SolverSpec, before: SolverSpec) -> dict[str, Any]:
+    other = solver.name != before.name
+    usual = resolve(SOLVERS.get(solver.name).cls, {}, owner="") if other else before.params
+    params = _changed(solver.params, usual)
+    return {**({"solver": solver.name} if other else {}), **({"solver_params": params} if params else {})}
 
 
 def _budget(budget: Budget, dataset: str) -> str:
@@ -130,7 +130,7 @@ def _run_options(settings: dict[str, Any]) -> Iterator[str]:
 def _evaluation_options(changes: Mapping[str, Any]) -> Iterator[str]:
     attack = {*Threat.model_fields, "seed", "precision"}
     for name, value in changes.items():
-        if name == "search":
+        if name == "solver_params":
             for param, chosen in value.items():
                 yield from ("--solver-param", f"{param}={chosen}")
         elif name == "also":

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Where and on what a run happens."""
 
 from __future__ import annotations
 

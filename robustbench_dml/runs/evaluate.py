@@ -1,4 +1,4 @@
-"""TODO"""
+"""Evaluation of a trained model into a record."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from robustbench_dml.runs.record import (
 )
 from robustbench_dml.spec.registry import BACKBONES, DEFENSES
 from robustbench_dml.spec.schema import Evaluation, ExternalSpec, RunSpec, TrainingEnd
+from robustbench_dml.spec.source import attack_source, defense_source
 from robustbench_dml.utils import distributed as team
 from robustbench_dml.utils import provenance
 from robustbench_dml.utils.errors import RbdmlError
@@ -84,7 +85,7 @@ def find_outcome(spec: RunSpec | ExternalSpec, place: RunContext) -> Outcome | N
         return None
     record = read_record(folder)
     _forget(folder)
-    source = spec.source if isinstance(spec, ExternalSpec) else provenance.defense_source(DEFENSES.get(spec.defense))
+    source = spec.source if isinstance(spec, ExternalSpec) else defense_source(DEFENSES.get(spec.defense))
     return Outcome(record, folder, fresh=False, outdated=source != record.provenance.defense_source)
 
 
@@ -211,7 +212,7 @@ def _parts(subject: Subject, dataset: Dataset, place: RunContext, work: Path) ->
         subject.spec.evaluation.model_dump_json(),
         subject.weights,
         subject.source,
-        provenance.attack_source(subject.spec.evaluation),
+        attack_source(subject.spec.evaluation),
         *(f"{name} {found}" for name, found in sorted(dataset.hashes.items())),
         *(f"{name} {found}" for name, found in provenance.versions().items()),
         place.device.type,

@@ -102,7 +102,7 @@ def _launch(devices: int, folder: Path) -> None:
         processes = start_processes(
             "rbdml",
             sys.executable,
-            args=dict.fromkeys(ranks, ("-P", "-m", __package__, *sys.argv[1:])),
+            args=dict.fromkeys(ranks, ("-P", "-m", "robustbench_dml", *sys.argv[1:])),
             envs={rank: {**_environment(devices, rendezvous), RANK: str(rank)} for rank in ranks},
             logs_specs=DefaultLogsSpecs(str(folder), redirects={rank: Std.ALL if rank else Std.NONE for rank in ranks}),
         )

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Columns of the score table."""
 
 from __future__ import annotations
 

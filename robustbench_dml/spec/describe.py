@@ -1,4 +1,4 @@
-"""TODO"""
+"""Evaluations in a few words."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any]) -> Ev
 
     Args:
         evaluation: to start from.
-        changes: any of protocol, norm, eps, alpha, steps, queries, seed, precision; `solver` and `search`, its
+        changes: any of protocol, norm, eps, alpha, steps, queries, seed, precision; `solver` and `solver_params`, its
             parameters; `also`, names of further attacks; `surrogate`, a checkpoint (or the first 16 digits of its
             weights' hash). None values are left out. Another protocol comes with its own solver and surrogate.
 
@@ -103,12 +103,12 @@ def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any]) -> Ev
     changed = _given(changes)
     threat = _threat_changes(changed)
     _check_norm(evaluation.threat, threat)
-    solver, search = changed.pop("solver", None), changed.pop("search", None) or {}
+    solver, params = changed.pop("solver", None), changed.pop("solver_params", None) or {}
     name = changed.get("protocol", evaluation.protocol)
     protocol = protocol_named(name)
     if protocol != protocol_named(evaluation.protocol):  # with its own settings
-        evaluation = evaluation.model_copy(update={"search": protocol.solver, "surrogate": None, "also": ()})
-    changed["search"] = _search(solver or evaluation.solver.name, evaluation.solver, search)
+        evaluation = evaluation.model_copy(update={"solver": protocol.solver, "surrogate": None, "also": ()})
+    changed["solver"] = _solver(solver or evaluation.solver.name, evaluation.solver, params)
     if "also" in changed:
         changed["also"] = tuple(_further_attacks(changed["also"], name))
     if isinstance(changed.get("surrogate"), Path):
@@ -159,11 +159,11 @@ def with_evaluation(spec: RunSpec, changes: Mapping[str, Any]) -> RunSpec:
     return spec.model_copy(update={"evaluation": changed_evaluation(spec.evaluation, changes)})
 
 
-def _search(name: str, before: SolverSpec, overrides: Mapping[str, Any]) -> SolverSpec:
+def _solver(name: str, before: SolverSpec, overrides: Mapping[str, Any]) -> SolverSpec:
     """A solver with all its parameters; those of the same one before are kept."""
     cls = SOLVERS.get(name).cls
     owner = f"solver '{name}'"
-    kept = before.params if before.solver == name else {}  # of a file, maybe, which may say anything
+    kept = before.params if before.name == name else {}  # of a file, maybe, which may say anything
     params = resolve(cls, {**kept, **overrides}, owner=owner)
     cls(**params)  # a value can have the type and be refused
     return SolverSpec(name=name, params=params)

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Protocols by name, and the columns they fill."""
 
 from __future__ import annotations
 

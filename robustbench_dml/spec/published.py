@@ -1,4 +1,7 @@
-"""TODO"""
+"""Published settings: families of data sets, protocols and named budgets.
+
+M. Zhou and V. M. Patel, CVPR 2022, arXiv:2203.01439; M. Zhou et al., T-PAMI 2024, arXiv:2106.03614.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ class Protocol(Frozen):
     summary: str
     attacks: tuple[str, ...]
     further: tuple[str, ...] = ()  # attacks with published columns that the score leaves out
-    search: SolverSpec = SolverSpec()  # unless another is asked for
+    solver: SolverSpec = SolverSpec()  # unless another is asked for
     surrogate: bool = False  # whether it transfers attacks from an undefended model
 
 
@@ -68,7 +71,7 @@ PROTOCOLS = {
     "autorank": Protocol(
         summary="the worst case of every query over an ensemble of attacks",
         attacks=("worst-query", "worst-candidate"),
-        search=SolverSpec(name="ensemble", params={"restarts": 5, "steps": 100, "square_queries": 1000, "classes": 3}),
+        solver=SolverSpec(name="ensemble", params={"restarts": 5, "steps": 100, "square_queries": 1000, "classes": 3}),
         surrogate=True,
     ),
 }

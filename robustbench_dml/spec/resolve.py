@@ -1,4 +1,4 @@
-"""TODO"""
+"""Parameters of defenses: defaults, published values, the user's."""
 
 from __future__ import annotations
 

@@ -25,13 +25,20 @@ from pydantic_core import PydanticCustomError
 class Frozen(BaseModel):
     """Immutable, strict data: no unknown field, no coercion, no NaN."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, serialize_by_alias=True, validate_by_name=True
+    )
 
 
 Length = Annotated[float, Field(ge=0, le=1000)]  # of a perturbation; no two images are farther apart
 Norm = Literal["linf", "l2"]
 Value = bool | int | float | str  # of a parameter
 Precision = Literal["fp32", "bf16"]
+
+
+def _stored_as(alias: str, default: Any) -> Any:
+    """Declare a field that files name `alias`. The hash of a stored spec names its record, so names in files stay."""
+    return Field(default=default, alias=alias)
 
 
 class Threat(Frozen):
@@ -73,7 +80,7 @@ class Training(Frozen):
 class SolverSpec(Frozen):
     """How perturbations are searched for: a solver and its parameters, all of them."""
 
-    solver: str = "pgd"
+    name: str = _stored_as("optimiser", "pgd")
     params: dict[str, Value] = {"random_start": False, "restarts": 1}
 
 
@@ -86,7 +93,7 @@ class Evaluation(Frozen):
     queries: Annotated[int, Field(ge=1)] | None  # None: every test image
     seed: Annotated[int, Field(ge=0)]
     precision: Precision = "fp32"  # of the attack steps; what they end with is always scored in fp32
-    search: SolverSpec = SolverSpec()
+    solver: SolverSpec = _stored_as("search", SolverSpec())
     also: tuple[str, ...] = ()  # attacks beside the protocol's, which do not count for its score
     surrogate: Annotated[str, Field(pattern="^[0-9a-f]{16}$")] | None = None  # start of the weights' hash
 

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Hashes of the source that a result depends on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def defense_source(info: DefenseInfo) -> str:
 
 def attack_source(evaluation: Evaluation) -> str:
     """SHA-256 of all code that decides what an evaluation finds: the package's, its attacks' and its solver's."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     attacks = [ATTACKS.get(name).cls for name in (*PROTOCOLS[evaluation.protocol].attacks, *evaluation.also)]
     own = {Path(inspect.getfile(cls)).resolve() for cls in (*attacks, SOLVERS.get(evaluation.solver.name).cls)}
     return source_hash([*sorted(package.rglob("*.py")), *sorted(own)])

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Names of first weights in a spec."""
 
 from __future__ import annotations
 

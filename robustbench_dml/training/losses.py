@@ -1,4 +1,4 @@
-"""TODO"""
+"""Hardness and the triplet loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Gradients and costs shared between the processes of a run."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from robustbench_dml.training.collapse import CollapseMonitor
 from robustbench_dml.training.meter import PropagationMeter
 from robustbench_dml.training.metrics import Notes, collecting
 from robustbench_dml.training.resume import keep, take_up
+from robustbench_dml.training.sync import average_gradients, spent_together
 from robustbench_dml.utils import distributed as team
 from robustbench_dml.utils.errors import DivergedError, RbdmlError
 from robustbench_dml.utils.interrupts import Interrupts, deferred_interrupts
@@ -168,7 +169,7 @@ class Trainer:
             loss = self.defense.loss(self.model, batch, perturbed)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        team.average_gradients(self.model)
+        average_gradients(self.model)
         self.loss = loss.item()
         if not math.isfinite(self.loss):
             raise DivergedError(
@@ -183,7 +184,7 @@ class Trainer:
             seconds=self.spent.seconds + time.perf_counter() - start,
             iterations=self.spent.iterations + 1,
         )
-        self.spent = team.spent_together(own, loss=self.loss, chosen=perturbed.triplets.rows)
+        self.spent = spent_together(own, loss=self.loss, chosen=perturbed.triplets.rows)
         self._costliest = max(self._costliest, self.spent.of(self.spec.budget) - before)
         self.collapse.look(self.spent.iterations - 1, self.loss)  # after the clock was read
 

@@ -1,4 +1,4 @@
-"""TODO"""
+"""The device of a run."""
 
 from __future__ import annotations
 

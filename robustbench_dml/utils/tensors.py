@@ -1,4 +1,4 @@
-"""TODO"""
+"""Tensors on disk: safetensors and content hashes."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def model(seed: int) -> Embedder:
 
 def arena(search: SolverSpec = ENSEMBLE, *, steps: int = THREAT.steps, seed: int = 0) -> AttackContext:
     threat = THREAT.model_copy(update={"steps": steps})
-    evaluation = Evaluation(protocol="autorank", threat=threat, queries=None, seed=seed, search=search)
+    evaluation = Evaluation(protocol="autorank", threat=threat, queries=None, seed=seed, solver=search)
     surrogate = make_context(model(1), split(), evaluation=evaluation, dataset="small", device=CPU)
     return make_context(model(0), split(), evaluation=evaluation, dataset="small", device=CPU, surrogate=surrogate)
 

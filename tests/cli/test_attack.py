@@ -77,7 +77,7 @@ def test_options_change_the_attack(made: Made, tmp_path: Path) -> None:
     assert still["largest change"] == 0
     options = ("--attack-norm", "l2", "--attack-eps", "1.5", "--attack-alpha", "1", "--solver", "apgd")
     euclid = told(made, tmp_path / "a.png", *options, "--attack-steps", "4", "--solver-param", "restarts=2", name="es")
-    assert euclid["evaluation"]["search"] == {"solver": "apgd", "params": {"random_start": False, "restarts": 2}}
+    assert euclid["evaluation"]["search"] == {"optimiser": "apgd", "params": {"random_start": False, "restarts": 2}}
     assert euclid["L2 length"] <= 1.5 + 1e-5
     seeded = [told(made, tmp_path / "a.png", "--attack-seed", seed, name="tma")["targets"] for seed in "0123"]
     assert len({str(targets) for targets in seeded}) > 1

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import pytest
 from cli_support import HM, RUN, Made, cost_of, files_below, nothing_below, rbdml, refusal
 
-from robustbench_dml.runs import folder as recording
+from robustbench_dml.runs import evaluate as evaluating
 from robustbench_dml.runs.folder import part_of
 from robustbench_dml.runs.record import Record, find_records
 from robustbench_dml.spec.published import PROTOCOLS
@@ -91,7 +91,7 @@ def test_a_failure_is_told_with_its_error(made: Made, tmp_path: Path, monkeypatc
     def fail(*_: Any, **__: Any) -> NoReturn:
         raise ZeroDivisionError("of our own")
 
-    monkeypatch.setattr(recording, "evaluate_model", fail)
+    monkeypatch.setattr(evaluating, "evaluate_model", fail)
     with pytest.raises(ZeroDivisionError):
         rbdml(*RUN, "--out", tmp_path)
     part = part_of(tmp_path / "fashion-mini" / made.record.digest)

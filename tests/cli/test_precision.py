@@ -11,6 +11,7 @@ from robustbench_dml.cli.options import _tell_of_emulation
 from robustbench_dml.runs import api
 from robustbench_dml.runs.record import Record
 from robustbench_dml.utils import precision
+from robustbench_dml.utils.device import pick_device
 from robustbench_dml.utils.precision import best_precision
 
 TRAINED, ATTACKED = ("--precision", "auto"), ("--attack-precision", "auto")
@@ -60,4 +61,4 @@ def test_a_sweep_names_its_precision() -> None:
 
 
 def test_auto_is_what_the_device_does_best() -> None:
-    assert best_precision(api.pick_device("cpu")) in ("fp32", "bf16")
+    assert best_precision(pick_device("cpu")) in ("fp32", "bf16")

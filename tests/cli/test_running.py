@@ -21,6 +21,7 @@ from robustbench_dml.evaluation.attack import Attack
 from robustbench_dml.evaluation.attack_cache import PARTS_FILE
 from robustbench_dml.evaluation.context import AttackContext
 from robustbench_dml.retrieval.gallery import Items
+from robustbench_dml.runs import evaluate as evaluating
 from robustbench_dml.runs import folder as recording
 from robustbench_dml.runs import run as runs
 from robustbench_dml.runs.record import CHECKPOINT_FILE, RECORD_FILE, Record, find_records, read_queries, read_record
@@ -183,7 +184,7 @@ def test_two_processes_never_do_the_same_run(made: Made, tmp_path: Path) -> None
 def test_a_run_that_another_process_has_just_done_is_found(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made_meanwhile = recording.Outcome(made.record, made.folder, fresh=False)
+    made_meanwhile = evaluating.Outcome(made.record, made.folder, fresh=False)
     found = [None, made_meanwhile]
     monkeypatch.setattr(runs, "find_outcome", lambda *_: found.pop(0))
     monkeypatch.setattr(Trainer, "batch", None)
@@ -199,7 +200,7 @@ def test_a_run_that_diverges_after_an_interrupt_leaves_its_log_alone(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(recording, "evaluate_model", interrupt)
+        patch.setattr(evaluating, "evaluate_model", interrupt)
         assert rbdml(*RUN, "--out", tmp_path).code == 130
     assert [path.name for path in files_below(tmp_path)] == [LOG_FILE, RESUME_FILE]
 
@@ -224,15 +225,15 @@ def test_a_file_that_a_defense_misses_is_not_taken_for_a_full_disk(
 
 def test_an_attack_that_was_edited_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What an interrupted evaluation has kept is of the code that found it."""
-    from robustbench_dml.utils import provenance
+    from robustbench_dml.spec import source
 
-    decided = provenance.attack_source
+    decided = source.attack_source
 
     def full(*_: Any) -> NoReturn:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(recording, "write_record", full)
+        patch.setattr(evaluating, "write_record", full)
         rbdml(*RUN, "--out", tmp_path)
     ran: list[str] = []
     run = Attack.run
@@ -243,7 +244,7 @@ def test_an_attack_that_was_edited_is_run_again(tmp_path: Path, monkeypatch: pyt
 
     with monkeypatch.context() as patch:
         patch.setattr(Attack, "run", watched)
-        patch.setattr(provenance, "attack_source", lambda evaluation: decided(evaluation) + " edited")
+        patch.setattr(evaluating, "attack_source", lambda evaluation: decided(evaluation) + " edited")
         assert rbdml(*RUN, "--out", tmp_path, "--quiet").code == 0
     assert ran
 
@@ -255,7 +256,7 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(recording, "write_record", full)  # the last thing that is written
+        patch.setattr(evaluating, "write_record", full)  # the last thing that is written
         assert "free some space" in refusal(rbdml(*RUN, "--out", tmp_path))
     assert {path.name for path in files_below(tmp_path)} == KEPT
     monkeypatch.setattr(Trainer, "batch", None)  # there is nothing left to train
@@ -328,7 +329,7 @@ def test_other_weights_of_the_same_run_do_not_pass_for_its_record(
 
 @pytest.mark.usefixtures("no_training")
 def test_an_evaluation_that_has_a_record_is_not_repeated(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "evaluate_model", None)
+    monkeypatch.setattr(evaluating, "evaluate_model", None)
     answer = rbdml("evaluate", made.checkpoint, "--out", made.out, "--device", "cpu")
     assert answer.out.startswith("already recorded")
 

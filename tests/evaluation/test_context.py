@@ -131,7 +131,7 @@ def test_an_attack_ends_within_the_radius_and_scores_where_it_ends() -> None:
 @pytest.mark.parametrize("random_start", [False, True])
 def test_the_search_is_the_evaluations(random_start: bool) -> None:
     search = SolverSpec(name="pgd", params={"random_start": random_start, "restarts": 2})
-    chosen = arena(EVALUATION.model_copy(update={"search": search})).solver
+    chosen = arena(EVALUATION.model_copy(update={"solver": search})).solver
     assert type(chosen).__name__ == "PGD"
     assert vars(chosen) == search.params
 

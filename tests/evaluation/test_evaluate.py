@@ -31,7 +31,7 @@ from robustbench_dml.utils.randomness import uniform_per_item
 
 CPU = torch.device("cpu")
 THREAT = Threat(eps=0.3, alpha=0.1, steps=3)
-PUBLISHED = Path(__file__).parents[1] / "leaderboards" / "published" / "published.csv"
+PUBLISHED = Path(__file__).parents[2] / "leaderboards" / "published" / "published.csv"
 PUBLISHED_NAMES = {
     "CA+": "ca_plus",
     "CA-": "ca_minus",

@@ -24,7 +24,7 @@ from robustbench_dml.cli import main as cli
 from robustbench_dml.evaluation.attack import Attack
 from robustbench_dml.evaluation.context import AttackContext
 from robustbench_dml.evaluation.evaluate import evaluate_model
-from robustbench_dml.report import grouping as board
+from robustbench_dml.report import run_report as board
 from robustbench_dml.retrieval.gallery import Items
 from robustbench_dml.runs import folder as recording
 from robustbench_dml.runs import run as runs

@@ -67,19 +67,22 @@ def _seconds(data: bytes, folder: Path) -> None:
 
 def _settings(data: bytes, folder: Path) -> None:
     """Lines of option=value, as the command line would be given them."""
-    given: dict[str, dict[str, object]] = {"": {}, "params": {}, "training": {}, "evaluation": {}, "search": {}}
+    given: dict[str, dict[str, object]] = {"": {}, "params": {}, "training": {}, "evaluation": {}, "solver_params": {}}
     for line in data.decode(errors="replace").splitlines():
         name, text = Setting().convert(line, None, None)
         kind, _, rest = name.partition(":")
-        if rest and kind in ("set", "search"):
-            given["params" if kind == "set" else "search"][rest] = text
+        if rest and kind in ("set", "solver-param"):
+            given["params" if kind == "set" else "solver_params"][rest] = text
         elif name in ("defense", "dataset", "budget", "seed", "backbone"):
             given[""][name] = _typed(name, text)
         elif name in OPTIONS:
             given["training"][name] = _typed(name, text)
         elif name in EVALUATION:
             given["evaluation"][name.removeprefix("attack_")] = _typed(name, text)
-    evaluation = {**given["evaluation"], **({"search": given["search"]} if given["search"] else {})}
+    evaluation = {
+        **given["evaluation"],
+        **({"solver_params": given["solver_params"]} if given["solver_params"] else {}),
+    }
     words = {"defense": "regular", "dataset": "fashion-mini", **given[""]}
     spec = make_spec(**words, params=given["params"], training=given["training"], evaluation=evaluation)  # type: ignore[arg-type]
     command_for(spec)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_dml.retrieval import geometry
+from robustbench_dml.training import losses
 
 
 def unit(rows: int, dimension: int = 5, seed: int = 0) -> Tensor:
@@ -25,13 +26,13 @@ def test_pairwise_distance_equals_scipy() -> None:
 def test_triplet_loss_equals_the_library_one() -> None:
     a, p, n = unit(20), unit(20, seed=1), unit(20, seed=2)
     expected = F.triplet_margin_loss(a, p, n, margin=0.2, eps=0)
-    assert math.isclose(geometry.triplet_loss(a, p, n, margin=0.2).item(), expected.item(), abs_tol=1e-12)
+    assert math.isclose(losses.triplet_loss(a, p, n, margin=0.2).item(), expected.item(), abs_tol=1e-12)
 
 
 def test_triplet_loss_takes_margin_zero() -> None:
     a, p, n = unit(20), unit(20, seed=1), unit(20, seed=2)
     naive = [max(0.0, math.dist(x, y) - math.dist(x, z)) for x, y, z in zip(a, p, n, strict=True)]
-    assert math.isclose(geometry.triplet_loss(a, p, n, margin=0.0).item(), sum(naive) / 20, abs_tol=1e-12)
+    assert math.isclose(losses.triplet_loss(a, p, n, margin=0.0).item(), sum(naive) / 20, abs_tol=1e-12)
 
 
 def test_distances_have_finite_gradients_at_zero() -> None:

@@ -122,7 +122,7 @@ def evaluations(draw: st.DrawFn) -> dict[str, Any]:
     if chosen["protocol"] == "ers-published":
         chosen["also"] = None
     if chosen["solver"]:
-        chosen["search"] = draw(st.sampled_from([None, SEARCHES[chosen["solver"]]]))
+        chosen["solver_params"] = draw(st.sampled_from([None, SEARCHES[chosen["solver"]]]))
     if chosen["solver"] == "transfer":
         chosen["surrogate"] = DIGITS
     if draw(st.booleans()):
@@ -179,7 +179,7 @@ def test_every_solver_is_among_the_tried() -> None:
     assert set(SEARCHES) | {"ensemble", "fgsm"} == {info.name for info in SOLVERS}
 
 
-@pytest.mark.parametrize("changes", [{}, {"search": {"restarts": 2}}, {"queries": 9, "seed": 4}])
+@pytest.mark.parametrize("changes", [{}, {"solver_params": {"restarts": 2}}, {"queries": 9, "seed": 4}])
 def test_the_worst_case_names_the_surrogate_by_its_hash(changes: dict[str, Any], parsed: list[Any]) -> None:
     spec = made_spec("regular", evaluation={"protocol": "autorank", "surrogate": DIGITS, **changes})
     command = command_for(spec)

@@ -71,7 +71,7 @@ def test_the_perturbations_are_those_of_the_cpu_and_few_images_more_are_paid_for
         return moved, meter.to_input
 
     expected, least = attacked()
-    monkeypatch.setattr(perturb, "Leaving", lambda groups, _: ActiveGroups(groups, CUDA))
+    monkeypatch.setattr(perturb, "ActiveGroups", lambda groups, _: ActiveGroups(groups, CUDA))
     moved, paid = attacked()
     assert torch.allclose(moved, expected, atol=1e-12, rtol=0)
     assert least <= paid <= 40 * steps

@@ -108,7 +108,7 @@ def test_finished_groups_stay_though_they_still_have_a_gradient(
 ) -> None:
     """A GPU is asked one step late: what is finished is moved no further meanwhile."""
     start = images(6)
-    monkeypatch.setattr(perturb, "Leaving", lambda groups, _: ActiveGroups(groups, torch.device("cuda")))
+    monkeypatch.setattr(perturb, "ActiveGroups", lambda groups, _: ActiveGroups(groups, torch.device("cuda")))
     moved = pgd(
         linear_model,
         start,

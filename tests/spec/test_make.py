@@ -21,7 +21,7 @@ DIGITS = "0123456789abcdef"
 TRANSFERRED = PUBLISHED.model_copy(
     update={
         "surrogate": DIGITS,
-        "search": changed_evaluation(PUBLISHED, {"solver": "transfer", "surrogate": DIGITS}).solver,
+        "solver": changed_evaluation(PUBLISHED, {"solver": "transfer", "surrogate": DIGITS}).solver,
     }
 )
 RANKED = changed_evaluation(PUBLISHED, {"protocol": "autorank", "surrogate": DIGITS})
@@ -30,7 +30,9 @@ RANKED = changed_evaluation(PUBLISHED, {"protocol": "autorank", "surrogate": DIG
 def test_nothing_asked_for_is_what_was_published() -> None:
     assert published_evaluation("fashion-mini") == PUBLISHED
     assert changed_evaluation(PUBLISHED, {}) == PUBLISHED
-    assert changed_evaluation(PUBLISHED, {"eps": None, "solver": None, "search": None, "also": None}) == PUBLISHED
+    assert (
+        changed_evaluation(PUBLISHED, {"eps": None, "solver": None, "solver_params": None, "also": None}) == PUBLISHED
+    )
     assert make_spec(defense="regular", dataset="fashion-mini").evaluation == PUBLISHED
     assert PUBLISHED.solver == changed_evaluation(PUBLISHED, {"solver": "pgd"}).solver
 
@@ -96,9 +98,9 @@ def test_an_solver_comes_with_all_its_parameters(name: str) -> None:
 
 
 def test_parameters_are_read_as_their_types_and_others_are_kept() -> None:
-    changed = changed_evaluation(PUBLISHED, {"search": {"restarts": "5"}})
+    changed = changed_evaluation(PUBLISHED, {"solver_params": {"restarts": "5"}})
     assert changed.solver == SolverSpec(name="pgd", params={"random_start": False, "restarts": 5})
-    again = changed_evaluation(changed, {"solver": "pgd", "search": {"random_start": "true"}})
+    again = changed_evaluation(changed, {"solver": "pgd", "solver_params": {"random_start": "true"}})
     assert again.solver.params == {"random_start": True, "restarts": 5}
     # another solver begins with its own defaults
     assert changed_evaluation(again, {"solver": "apgd"}).solver.params == SOLVERS.get("apgd").cls().__dict__
@@ -108,9 +110,9 @@ def test_parameters_are_read_as_their_types_and_others_are_kept() -> None:
     ("changes", "part"),
     [
         ({"solver": "pdg"}, "solver 'pdg': did you mean 'pgd'"),
-        ({"search": {"restart": "2"}}, "solver 'pgd' has no parameter 'restart': did you mean 'restarts'"),
-        ({"search": {"restarts": "many"}}, "parameter 'restarts' cannot be 'many'"),
-        ({"search": {"restarts": "0"}}, "restarts = 0"),
+        ({"solver_params": {"restart": "2"}}, "solver 'pgd' has no parameter 'restart': did you mean 'restarts'"),
+        ({"solver_params": {"restarts": "many"}}, "parameter 'restarts' cannot be 'many'"),
+        ({"solver_params": {"restarts": "0"}}, "restarts = 0"),
         ({"solver": "transfer"}, "'transfer' transfers from an undefended model: give --surrogate"),
         ({"protocol": "autorank"}, "protocol 'autorank' transfers from an undefended model: give --surrogate"),
         ({"protocol": "autorank", "surrogate": DIGITS, "solver": "pgd"}, "searches with 'ensemble' alone"),
@@ -153,7 +155,7 @@ def test_a_surrogate_is_forgotten_when_nothing_transfers_any_more() -> None:
 
 
 def test_another_protocol_has_its_own_search_and_nothing_of_the_one_before() -> None:
-    more = changed_evaluation(PUBLISHED, {"also": ["ranking-margin"], "search": {"restarts": "3"}})
+    more = changed_evaluation(PUBLISHED, {"also": ["ranking-margin"], "solver_params": {"restarts": "3"}})
     assert changed_evaluation(more, {"protocol": "ers"}) == more
     assert changed_evaluation(more, {"protocol": "ers-published"}) == PUBLISHED.model_copy(
         update={"protocol": "ers-published"}
@@ -163,7 +165,7 @@ def test_another_protocol_has_its_own_search_and_nothing_of_the_one_before() -> 
 
 
 def test_an_ensemble_can_be_made_smaller() -> None:
-    small = changed_evaluation(RANKED, {"search": {"restarts": "1", "steps": "2"}})
+    small = changed_evaluation(RANKED, {"solver_params": {"restarts": "1", "steps": "2"}})
     assert small.solver.params == {**PROTOCOLS["autorank"].solver.params, "restarts": 1, "steps": 2}
 
 
@@ -222,7 +224,7 @@ def test_an_attack_fills_no_column_that_is_something_else(column: str, attack_fi
 )
 def test_what_a_file_says_of_a_search_is_looked_at(params: dict[str, Any], part: str) -> None:
     """Those of a checkpoint may be from a version whose solver had others."""
-    before = PUBLISHED.model_copy(update={"search": SolverSpec(name="pgd", params=params)})
+    before = PUBLISHED.model_copy(update={"solver": SolverSpec(name="pgd", params=params)})
     with pytest.raises(RbdmlError, match=part):
         changed_evaluation(before, {})
 
@@ -246,7 +248,7 @@ def test_a_precision_that_is_not_set_leaves_no_trace_in_a_spec() -> None:
 
 
 def test_records_on_the_board_keep_their_names() -> None:
-    records = sorted((Path(__file__).parents[1] / "leaderboards" / "fashion-mini" / "records").glob("*/record.json"))
+    records = sorted((Path(__file__).parents[2] / "leaderboards" / "fashion-mini" / "records").glob("*/record.json"))
     assert records
     for path in records:
         assert RunSpec.model_validate_json(json.dumps(json.loads(path.read_text())["spec"])).digest == path.parent.name

@@ -8,6 +8,7 @@ from torch import nn
 
 from robustbench_dml.runs.worker import is_worker
 from robustbench_dml.spec.schema import ComputeUsed
+from robustbench_dml.training.sync import average_gradients, spent_together
 from robustbench_dml.utils import distributed as team
 
 
@@ -26,9 +27,9 @@ def test_one_process_is_a_team_of_its_own() -> None:
     model(torch.ones(1, 2)).sum().backward()
     assert model.weight.grad is not None
     before = model.weight.grad.clone()
-    team.average_gradients(model)
+    average_gradients(model)
     assert torch.equal(model.weight.grad, before)
-    assert team.spent_together(own, loss=0.5, chosen=triplets) is own
+    assert spent_together(own, loss=0.5, chosen=triplets) is own
     assert (team.size(), team.rank(), team.leads(), is_worker()) == (1, 0, True, False)
     assert team.from_leader(Path("x")) == Path("x")
     assert team.merged({"a": 1}) == {"a": 1}

@@ -11,7 +11,7 @@ from robustbench_dml.spec.registry import DEFENSES
 from robustbench_dml.spec.source import defense_source, source_hash
 from robustbench_dml.utils.files import sha256
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 OWN = """
 from dataclasses import dataclass
 from robustbench_dml.defenses.regular import Regular

@@ -20,7 +20,7 @@ from robustbench_dml.runs.queries import MAX_BYTES, load_values
 from robustbench_dml.runs.record import QUERIES_FILE, RECORD_FILE, Record
 from robustbench_dml.spec.registry import BACKBONES, DATASETS, DEFENSES
 from robustbench_dml.spec.schema import RunSpec
-from robustbench_dml.utils import provenance
+from robustbench_dml.spec.source import defense_source
 from robustbench_dml.utils.errors import MissingDataError, RbdmlError
 from robustbench_dml.utils.files import sha256
 
@@ -146,7 +146,7 @@ def _data_problems(record: Record, dataset: Dataset | None) -> list[str]:
 def _source_problem(record: Record) -> list[str]:
     """Whether the defense is another one than that of the record."""
     spec, claimed = record.spec, record.provenance.defense_source
-    if not isinstance(spec, RunSpec) or provenance.defense_source(DEFENSES.get(spec.defense)) == claimed:
+    if not isinstance(spec, RunSpec) or defense_source(DEFENSES.get(spec.defense)) == claimed:
         return []
     return [
         f"the source of '{spec.defense}' is not the one that the record was made with ({claimed[:SHORT]}): run again "

@@ -200,7 +200,7 @@ def _texts(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _evaluation_problems(dataset: str, evaluation: Evaluation) -> Iterator[str]:
-    threat, search = evaluation.threat, evaluation.solver
+    threat, solver = evaluation.threat, evaluation.solver
     if threat.steps > STEPS:
         yield f"evaluation: {threat.steps} steps, and at most {STEPS} are taken"
     images = DATASETS.get(dataset).test_images
@@ -214,8 +214,8 @@ def _evaluation_problems(dataset: str, evaluation: Evaluation) -> Iterator[str]:
         **threat.model_dump(),
         **evaluation.model_dump(include={"protocol", "queries", "seed", "precision", "surrogate"}),
         "also": evaluation.also,
-        "solver": search.name,
-        "search": search.params,
+        "solver": solver.name,
+        "solver_params": solver.params,
     }
     try:
         resolved = changed_evaluation(published_evaluation(dataset), given)

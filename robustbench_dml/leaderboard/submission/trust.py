@@ -11,7 +11,7 @@ from robustbench_dml.runs.record import Record
 from robustbench_dml.spec.lookup import IN_A_FILE, load_file
 from robustbench_dml.spec.registry import DEFENSES
 from robustbench_dml.spec.schema import ExternalSpec, RunSpec
-from robustbench_dml.utils import provenance
+from robustbench_dml.spec.source import defense_source, source_hash
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import sha256
 
@@ -38,14 +38,14 @@ def trusted_defense(text: str, records: Sequence[Record], *, trust: bool) -> Pat
     }
     if not claimed:
         raise RbdmlError(f"--defense: no record here is of '{name}': name the defense as the records do")
-    own = provenance.source_hash([path])
+    own = source_hash([path])
     if claimed != {own}:
         raise RbdmlError(
             f"{path}: not the source that the records were made with (SHA-256 {own[:16]}, theirs "
             f"{', '.join(sorted(one[:16] for one in claimed))}): give that file, or run again"
         )
     _ask(path, own, trust=trust)
-    if name not in DEFENSES or provenance.defense_source(DEFENSES.get(name)) != own:
+    if name not in DEFENSES or defense_source(DEFENSES.get(name)) != own:
         load_file(path)
     DEFENSES.get(name)
     return path

@@ -16,7 +16,7 @@ from robustbench_dml.utils.files import read_at_most
 
 MAX_BYTES = 1_000_000
 MAX_RUNS = 10_000
-TABLES = ("set", "search")  # settings that are tables of settings
+TABLES = ("set", "solver-param")  # settings that are tables of settings
 BLOCKS, EXCLUDE = "runs", "exclude"
 
 Key = tuple[str, ...]  # of a setting: its name, and within a table the name there

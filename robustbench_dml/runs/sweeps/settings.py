@@ -119,7 +119,7 @@ class Settings(Options):
     attack_seed: int | None = None
     attack_precision: Precision | None = None
     solver: str | None = None
-    search: dict[str, Value] = {}
+    solver_param: dict[str, Value] = {}
     surrogate: str | None = None
 
     def spec(self) -> RunSpec:
@@ -144,7 +144,7 @@ class Settings(Options):
                 "protocol": self.protocol,
                 "also": self.also or None,
                 "solver": self.solver,
-                "search": self.search or None,
+                "solver_params": self.solver_param or None,
                 "surrogate": None if self.surrogate is None else _surrogate_digits(_absolute(self.surrogate)),
             },
         )

@@ -146,7 +146,7 @@ def _arena(model: Embedder, spec: RunSpec, dataset: Dataset, device: torch.devic
         update={
             "protocol": "ers",
             "also": (),
-            "search": SolverSpec(),
+            "solver": SolverSpec(),
             "surrogate": None,
             "threat": spec.evaluation.threat.model_copy(update={"steps": STEPS}),
         }

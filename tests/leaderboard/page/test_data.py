@@ -132,7 +132,14 @@ def test_attacked_columns_carry_the_scale_of_the_score(shown: dict[str, Any]) ->
 
 
 def test_the_protocol_line_leaves_nothing_out() -> None:
-    changes = {"queries": 64, "seed": 3, "precision": "bf16", "also": ["ca+w2"], "steps": 9, "search": {"restarts": 4}}
+    changes = {
+        "queries": 64,
+        "seed": 3,
+        "precision": "bf16",
+        "also": ["ca+w2"],
+        "steps": 9,
+        "solver_params": {"restarts": 4},
+    }
     line = protocol_line(made_spec("act", evaluation=changes).evaluation)
     assert line == (
         "protocol ers: PGD-9, restarts=4, eps 77/255, alpha 3/255, 64 queries, draws from seed 3, steps in bf16, "

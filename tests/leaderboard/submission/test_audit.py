@@ -154,10 +154,10 @@ def test_what_is_not_on_any_board_is_named(copy: Path, spec: dict[str, Any], mes
 EVALUATIONS: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown protocol": ({"protocol": "erss"}, "evaluation: unknown protocol 'erss': did you mean 'ers'"),
     "an unknown solver": (
-        {"search": {"solver": "pdg", "params": {}}},
+        {"search": {"optimiser": "pdg", "params": {}}},
         "evaluation: unknown solver 'pdg'",
     ),
-    "settings that are not all there": ({"search": {"solver": "pgd", "params": {}}}, "not all its settings are"),
+    "settings that are not all there": ({"search": {"optimiser": "pgd", "params": {}}}, "not all its settings are"),
     "an attack from a file": ({"also": ("x.py:EVIL",)}, "attack 'x.py:EVIL' is not one of this project"),
     "too many queries": ({"queries": 1501}, "1501 queries, and 'fashion-mini' has 1500"),
     "endless steps": ({"threat": {"steps": 10**9}}, "1000000000 steps, and at most 10000"),
@@ -171,7 +171,7 @@ def test_an_evaluation_that_is_not_one_of_ours_is_named(copy: Path, evaluation: 
     changes = {name: value for name, value in evaluation.items() if name != "threat"}
     threat = own.threat.model_copy(update=evaluation.get("threat", {}))
     search = type(own.solver)(**evaluation["search"]) if "search" in evaluation else own.solver
-    changed = own.model_copy(update={**changes, "threat": threat, "search": search})
+    changed = own.model_copy(update={**changes, "threat": threat, "solver": search})
     problems = audited(renamed(copy, evaluation=changed)).problems
     assert any(message in problem for problem in problems), problems
 

@@ -51,11 +51,11 @@ def metered(dataset: Dataset, evaluation: dict[str, Any]) -> tuple[float, float]
         {"queries": 12, "steps": 3, "also": ["ca+w2", "ranking-margin"]},
         {"queries": 40, "steps": 1},  # the checks attack a sample of 32
         {"queries": 5, "steps": 0},
-        {"queries": 6, "steps": 2, "search": {"restarts": 3}},
-        {"queries": 6, "steps": 4, "solver": "apgd", "search": {"restarts": 2}},
+        {"queries": 6, "steps": 2, "solver_params": {"restarts": 3}},
+        {"queries": 6, "steps": 4, "solver": "apgd", "solver_params": {"restarts": 2}},
         {"queries": 6, "steps": 1, "solver": "fgsm"},
-        {"queries": 4, "steps": 1, "solver": "square", "search": {"queries": 7}},
-        {"queries": 4, "steps": 2, "solver": "nes", "search": {"population": 6}},
+        {"queries": 4, "steps": 1, "solver": "square", "solver_params": {"queries": 7}},
+        {"queries": 4, "steps": 2, "solver": "nes", "solver_params": {"population": 6}},
         {"queries": 5, "steps": 2, "solver": "transfer", "surrogate": "0" * 16},
     ],
     ids=str,
@@ -67,7 +67,7 @@ def test_an_evaluation_costs_what_it_was_estimated_to(dataset: Dataset, evaluati
 
 def test_autorank_costs_no_more_than_estimated(dataset: Dataset) -> None:
     search = {"restarts": 2, "steps": 3, "square_queries": 4, "classes": 2}
-    evaluation = {"protocol": "autorank", "queries": 10, "steps": 2, "search": search, "surrogate": "0" * 16}
+    evaluation = {"protocol": "autorank", "queries": 10, "steps": 2, "solver_params": search, "surrogate": "0" * 16}
     real, estimated = metered(dataset, evaluation)
     assert 0.2 * estimated < real <= estimated
 

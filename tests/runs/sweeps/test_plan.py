@@ -51,7 +51,7 @@ def test_files_stand_in_commands_by_paths_that_hold_everywhere(
     parsed: list[tuple[RunSpec, RunContext]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rbdml("new", "defense", "sweep-made", "--folder", tmp_path)
-    source = Path(__file__).parents[2] / "README.md"
+    source = Path(__file__).parents[3] / "README.md"
     (tmp_path / "swap.py").write_text(_attack_of(source))
     model = build_embedder(BACKBONES.get("c2f2"), seed=3, device=torch.device("cpu"))
     end = TrainingEnd(last_loss=0.1, collapsed_at=None, collapse_cause=None, stopped=False, device="cpu")

@@ -58,7 +58,7 @@ BOTH = {"defense": "act", "dataset": "fashion-mini"}
          "--attack-steps 2 --attack-seed 5 --attack-precision bf16 --queries 7"),
         ({"protocol": "ers-published", "also": ["ca+w2", "ca-w2"]},
          "--protocol ers-published --also ca+w2 --also ca-w2"),
-        ({"solver": "apgd", "search": {"restarts": 5}}, "--solver apgd --solver-param restarts=5"),
+        ({"solver": "apgd", "solver_params": {"restarts": 5}}, "--solver apgd --solver-param restarts=5"),
     ],
 )  # fmt: skip
 def test_settings_come_to_what_the_same_options_come_to(
