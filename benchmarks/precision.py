@@ -33,7 +33,10 @@ def grouped(folder: Path) -> Runs:
 def cells(runs: list[tuple[Record, RunSpec]]) -> list[str]:
     """Each seed, and mean and standard deviation over them, of R@1 and ERS."""
     row = []
-    for values in ([record.benign["R@1"] for record, _ in runs], [float(record.ers or 0) for record, _ in runs]):
+    for values in (
+        [record.benign["R@1"] for record, _ in runs],
+        [float(record.primary_score or 0) for record, _ in runs],
+    ):
         spread = f" +- {stdev(values):.1f}" if len(values) > 1 else ""
         row += [", ".join(f"{value:.1f}" for value in values), f"{mean(values):.1f}{spread}"]
     return row

@@ -177,7 +177,7 @@ def _seed_links(row: Row, address: str) -> str:
 
 def _by_seed(row: Row) -> str:
     """What the interval over the queries says nothing of: how far one training is from another."""
-    return ", ".join(f"{record.ers:.1f}" for record in row.records) if len(row.records) > 1 else "-"
+    return ", ".join(f"{record.primary_score:.1f}" for record in row.records) if len(row.records) > 1 else "-"
 
 
 def _half(row: Row, name: str) -> float:

@@ -88,7 +88,7 @@ def ranked(records: Sequence[Record], values: Mapping[str, np.ndarray | None] | 
     order, ranks, tested = places(
         [
             Contestant(
-                score=record.ers,
+                score=record.primary_score,
                 interval=record.intervals[record.score],
                 values=(values or {}).get(record.digest),
                 disqualified=bool(record.disqualifying),

@@ -101,7 +101,7 @@ def _options(job: Job) -> list[str]:
 def score_of(record: Record) -> str:
     """The score that ranks, with its interval."""
     low, high = record.intervals[record.score]
-    return f"{record.score} {record.ers:.1f} +- {(high - low) / 2:.1f}"
+    return f"{record.score} {record.primary_score:.1f} +- {(high - low) / 2:.1f}"
 
 
 def rows_of(looks: Sequence[Look]) -> list[dict[str, Any]]:

@@ -107,7 +107,7 @@ class Record(Frozen):
         return next(iter(self.scores))
 
     @property
-    def ers(self) -> float:
+    def primary_score(self) -> float:
         """The score that ranks; for the protocols that are named after it, the Empirical Robustness Score."""
         return self.scores[self.score]
 

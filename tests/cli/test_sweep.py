@@ -104,7 +104,7 @@ def test_the_status_of_a_sweep(swept: tuple[Answer, Path, Path]) -> None:
         ("regular", "done", ""),
         ("raising", "failed", "ValueError: not today"),
     ]
-    assert rows[0]["scores"]["ERS"] == read_record(Path(rows[0]["folder"])).ers
+    assert rows[0]["scores"]["ERS"] == read_record(Path(rows[0]["folder"])).primary_score
 
 
 def test_an_estimate_leaves_out_what_is_recorded(swept: tuple[Answer, Path, Path]) -> None:

@@ -44,7 +44,7 @@ def test_other_trainings_stand_in_one_table(
 ) -> None:
     record, other = make_record(seed=5), make_record(**{"ers": 40.0, **change})
     folder = save(record, other)
-    assert sorted(found.ers for found in comparable_records(record, folder)[0]) == [30.0, 40.0]
+    assert sorted(found.primary_score for found in comparable_records(record, folder)[0]) == [30.0, 40.0]
     assert [len(group) for group in groups_of_records(folder)[0]] == [2]
 
 

@@ -56,7 +56,7 @@ def test_the_table_and_the_rows_say_the_same(jobs: list[Job]) -> None:
     record = looks[0].record
     assert record is not None and rows[0]["scores"] == record.scores
     low, high = record.intervals["ERS"]
-    assert f"{record.ers:.1f} +- {(high - low) / 2:.1f}" in table
+    assert f"{record.primary_score:.1f} +- {(high - low) / 2:.1f}" in table
 
 
 def test_a_run_that_is_done_elsewhere_is_told_once(jobs: list[Job]) -> None:

@@ -190,7 +190,7 @@ def test_flags_of_the_second_evaluation_count_and_reruns_are_shown(tmp_path: Pat
     assert (data["shared"][names], differences) == (["ERS"], [0.123])
     [rerun] = run["reruns"]
     place = [column["name"] for column in board["columns"]].index("ERS")
-    assert rerun["values"][place] == pytest.approx(again.ers, rel=1e-4)
+    assert rerun["values"][place] == pytest.approx(again.primary_score, rel=1e-4)
 
 
 def test_commands_are_there_for_every_run(shown: dict[str, Any]) -> None:

@@ -73,7 +73,7 @@ def test_a_true_run_is_verified_and_entered(run: Path, board: Path, built: list[
     [row] = [line for line in report.splitlines() if line.startswith("new ")]
     assert "regular" in row
     assert "verified" in row
-    assert f"ERS {listed.record.ers:.1f}" in row
+    assert f"ERS {listed.record.primary_score:.1f}" in row
     assert not list(board.glob(".*"))
 
 

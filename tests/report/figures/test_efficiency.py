@@ -46,7 +46,9 @@ def test_bars_are_the_intervals_and_small_marks_the_seeds(tmp_path: Path) -> Non
     low, high = act.intervals["ERS"]
     assert any(np.allclose(bar, [[9, low], [9, high]]) for bar in bars(axes))
     lines = [np.ravel(line.get_xydata()) for line in axes.get_lines()]
-    assert all(any(np.allclose(line, [9, record.ers]) for line in lines if len(line) == 2) for record in act.records)
+    assert all(
+        any(np.allclose(line, [9, record.primary_score]) for line in lines if len(line) == 2) for record in act.records
+    )
     assert "means over 1 to 2 seeds, small marks: single seeds" in small_print(figure)
 
 
