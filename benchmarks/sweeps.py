@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from robustbench_dml.report.sweeps import Teller
+from robustbench_dml.report.sweeps import SweepReporter
 from robustbench_dml.runs.record import find_records
 from robustbench_dml.runs.sweeps.carry_out import Sweeping
 from robustbench_dml.runs.sweeps.engine import Engine
@@ -94,7 +94,7 @@ def carry_out(sweep: Sweep, engine: Engine, fail: Callable[[], object], *, state
 
     threading.Thread(target=watch, daemon=True).start()
     begun = time.monotonic()
-    Sweeping(sweep.jobs, engine, Teller(sweep.jobs, say=print), retries=1).carry_out()
+    Sweeping(sweep.jobs, engine, SweepReporter(sweep.jobs, say=print), retries=1).carry_out()
     print(f"done in {time.monotonic() - begun:.0f} s")
 
 

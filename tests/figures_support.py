@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 
 from robustbench_dml.leaderboard.board import Board, read_boards
 from robustbench_dml.report.figures.series import Layer, Point, Series, layer_of_rows
-from robustbench_dml.report.figures.style import STYLES, Style, StyleName
-from robustbench_dml.report.figures.write import drawn_in
+from robustbench_dml.report.figures.style import STYLES, FigureStyle, StyleName
+from robustbench_dml.report.figures.write import drawn_in, write_figures
 
 SVG = "{http://www.w3.org/2000/svg}"
-RunContext = tuple[float, float]
+Position = tuple[float, float]
 
 
 def texts(svg: Path) -> list[str]:
@@ -30,13 +30,13 @@ def written_in(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.texts]
 
 
-def small_print(figure: Figure, style: Style = STYLES["screen"]) -> str:
+def small_print(figure: Figure, style: FigureStyle = STYLES["screen"]) -> str:
     """The lines in the smallest letters, joined."""
     lines = [text for text in figure.texts if text.get_fontsize() == style.print_size]
     return " ".join(text.get_text() for text in sorted(lines, key=lambda text: -text.get_position()[1]))
 
 
-def marks(axes: Axes, gid: str) -> set[RunContext]:
+def marks(axes: Axes, gid: str) -> set[Position]:
     """Where the marks of a defense are in a panel, by its registered name."""
     return {
         (float(np.ravel(line.get_xdata())[0]), float(np.ravel(line.get_ydata())[0]))
@@ -51,7 +51,7 @@ def bars(axes: Axes) -> list[np.ndarray]:
     return [np.asarray(segment) for collection in lines for segment in collection.get_segments()]
 
 
-def drawn(layer: Layer, draw: Callable[[Layer, Style], Figure | None], style: StyleName = "screen") -> Figure:
+def drawn(layer: Layer, draw: Callable[[Layer, FigureStyle], Figure | None], style: StyleName = "screen") -> Figure:
     """A figure of a layer, in its style."""
     with drawn_in(STYLES[style]):
         figure = draw(layer, STYLES[style])
@@ -61,7 +61,12 @@ def drawn(layer: Layer, draw: Callable[[Layer, Style], Figure | None], style: St
 
 def layer_of_board(board: Board) -> Layer:
     """All of a board."""
-    return layer_of_rows(board.rows, board.columns, board.passes)
+    return layer_of_rows(board.rows, board.passes)
+
+
+def write_board(board: Board, style: StyleName = "screen", folder: Path | None = None) -> list[Path]:
+    """Write all figures of a board, by default into the board's folder."""
+    return write_figures(board.rows, folder or board.folder, style, passes=board.passes)
 
 
 def main_board(leaderboards: Path) -> Board:

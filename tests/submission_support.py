@@ -17,7 +17,7 @@ from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.leaderboard.entries import RECORDS, Entry, write_entry
 from robustbench_dml.leaderboard.submission.audit import Audit, audit
 from robustbench_dml.leaderboard.submission.submit import Terms, prepared
-from robustbench_dml.report.per_query import shown_only, summary_for
+from robustbench_dml.report.per_query import shown_values, summary_for
 from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import (
@@ -122,7 +122,7 @@ def revalued(run: Path, change: Callable[[Values], object], *, again: bool = Tru
 
 def remade(record: Record, values: Values, queries: str) -> Record:
     """The record with the means, scores and intervals of these values."""
-    shown, summary = shown_only(record, values), summary_for(record)
+    shown, summary = shown_values(record, values), summary_for(record)
     means = {name: float(value) for name, value in summary({n: np.asarray(v.mean()) for n, v in shown.items()}).items()}
     seed = seed_of(record.spec.evaluation.seed, "bootstrap", record.spec.dataset)
     return record.model_copy(

@@ -26,16 +26,15 @@ def compare(first: Path, second: Path | None, published: bool, as_json: bool) ->
     """
     import json
 
-    from robustbench_dml.report import comparison
-    from robustbench_dml.report import vs_published as beside
+    from robustbench_dml.report import comparison, vs_published
 
     if published == (second is not None):
         raise RbdmlError("give two records, A and B, or --published with one folder of records")
     if second is None:
-        rows, damaged = beside.beside_published(first)
+        rows, damaged = vs_published.match_published(first)
         for message in damaged:
             echo(f"rbdml: left out: {message}", err=True)
-        echo(json.dumps(beside.beside_data(rows), indent=1) if as_json else beside.beside_text(rows))
+        echo(json.dumps(vs_published.matches_data(rows), indent=1) if as_json else vs_published.matches_text(rows))
         return
     found = comparison.compare(first, second)
     if as_json:

@@ -92,7 +92,7 @@ def run(file: Path | None, retries: int, dry_run: bool, quiet: bool, as_json: bo
     Options of `rbdml run` can be given several times, and replace what FILE says. With FILE or without, all runs are
     worked out and checked before the first starts.
     """
-    from robustbench_dml.report.sweeps import Teller, counts_of, table_of
+    from robustbench_dml.report.sweeps import SweepReporter, state_counts, sweep_table
     from robustbench_dml.runs.sweeps.carry_out import Sweeping
     from robustbench_dml.runs.sweeps.state import State, look
 
@@ -103,12 +103,12 @@ def run(file: Path | None, retries: int, dry_run: bool, quiet: bool, as_json: bo
         return
     silent, engine = quiet or as_json, _engine(planned, given)
     if not silent:
-        click.echo(f"{counts_of(before)}{_left_out(planned)}; records below {planned.jobs[0].out}")
-    teller = Teller(planned.jobs, say=_nothing if silent else echo)
+        click.echo(f"{state_counts(before)}{_left_out(planned)}; records below {planned.jobs[0].out}")
+    teller = SweepReporter(planned.jobs, say=_nothing if silent else echo)
     Sweeping(planned.jobs, engine, teller, retries=retries).carry_out()
     found = [teller.found[job.spec.digest] for job in planned.jobs]
     if not silent:
-        echo(f"\n{table_of(found)}")
+        echo(f"\n{sweep_table(found)}")
     _show_json(found, as_json=as_json)
     failed = [one for one in found if one.state is State.FAILED]
     for one in failed if quiet else ():
@@ -123,13 +123,13 @@ def run(file: Path | None, retries: int, dry_run: bool, quiet: bool, as_json: bo
 @matrix_options
 def status(file: Path | None, as_json: bool, **given: Any) -> None:
     """Every run of a sweep: done, running, interrupted (and how far), failed or waiting."""
-    from robustbench_dml.report.sweeps import table_of
+    from robustbench_dml.report.sweeps import sweep_table
     from robustbench_dml.runs.sweeps.state import look
 
     found = [look(job) for job in _planned(file, given).jobs]
     _show_json(found, as_json=as_json)
     if not as_json:
-        echo(table_of(found))
+        echo(sweep_table(found))
 
 
 @sweep.command()
@@ -144,7 +144,7 @@ def estimate(file: Path | None, passes_per_second: float | None, as_json: bool, 
     """
     from dataclasses import asdict
 
-    from robustbench_dml.report.sweeps import estimate_table, speeds_of
+    from robustbench_dml.report.sweeps import estimate_table, measured_speeds
     from robustbench_dml.runs.sweeps.estimate import estimate as estimated
     from robustbench_dml.runs.sweeps.state import look
     from robustbench_dml.runs.sweeps.trial import Rate
@@ -159,7 +159,7 @@ def estimate(file: Path | None, passes_per_second: float | None, as_json: bool, 
         return
     click.echo(estimate_table(parts))
     click.echo("\nPasses of what is not recorded; hours of one run after another, without starting and loading.")
-    for line in speeds_of(trials):
+    for line in measured_speeds(trials):
         click.echo(f"Measured here: {line}.")
 
 
@@ -222,13 +222,13 @@ def _trials(planned: Sweep) -> Trials:
 
 
 def _list(found: list[Look], planned: Sweep, *, as_json: bool) -> None:
-    from robustbench_dml.report.sweeps import counts_of
+    from robustbench_dml.report.sweeps import state_counts
 
     _show_json(found, as_json=as_json)
     if not as_json:
         for one in found:
             click.echo(f"{one.state:<12} {one.job.command}")
-        click.echo(f"\n{counts_of(found)}{_left_out(planned)}")
+        click.echo(f"\n{state_counts(found)}{_left_out(planned)}")
 
 
 def _left_out(planned: Sweep) -> str:
@@ -237,10 +237,10 @@ def _left_out(planned: Sweep) -> str:
 
 
 def _show_json(found: list[Look], *, as_json: bool) -> None:
-    from robustbench_dml.report.sweeps import rows_of
+    from robustbench_dml.report.sweeps import sweep_rows
 
     if as_json:
-        click.echo(json.dumps(rows_of(found), indent=1))
+        click.echo(json.dumps(sweep_rows(found), indent=1))
 
 
 def _nothing(_: str) -> None:

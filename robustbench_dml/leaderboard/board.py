@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustbench_dml.leaderboard.entries import Listed, read_all
-from robustbench_dml.report.completeness import require_whole
+from robustbench_dml.report.completeness import require_complete
 from robustbench_dml.report.grouping import grouped, short_name
-from robustbench_dml.report.per_query import known_values
+from robustbench_dml.report.per_query import readable_values
 from robustbench_dml.report.rows import Row, rows_of
 from robustbench_dml.report.tables import title
 from robustbench_dml.runs.record import Record
@@ -87,7 +87,7 @@ def boards_of(entries: Sequence[Listed], leaderboards: Path) -> list[Board]:
         RbdmlError: a record that has not all values of its evaluation.
     """
     for one in entries:
-        require_whole(one.record, one.folder)
+        require_complete(one.record, one.folder)
     listed = {one.record.digest: one for one in entries}
     boards = [
         _board(records, {record.digest: listed[record.digest] for record in records}, leaderboards)
@@ -108,6 +108,6 @@ def _board(records: list[Record], listed: dict[str, Listed], leaderboards: Path)
         evaluation=spec.evaluation,
         main=own,
         folder=folder if own else folder / f"{network or 'models'}-{protocol}-{short_name(records)}",
-        rows=tuple(rows_of(records, known_values(records, {name: one.folder for name, one in listed.items()}))),
+        rows=tuple(rows_of(records, readable_values(records, {name: one.folder for name, one in listed.items()}))),
         listed=listed,
     )

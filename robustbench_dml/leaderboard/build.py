@@ -39,7 +39,7 @@ def build(leaderboards: Path) -> list[Path]:
     try:
         written = [_write(path, text) for path, text in texts(boards, reported, leaderboards).items()]
         for board in boards:
-            written += write_figures(board)
+            written += write_figures(board.rows, board.folder, passes=board.passes)
         written += write_published(reported, leaderboards / PUBLISHED)
         for stale in _generated(leaderboards) - set(written):
             stale.unlink()

@@ -27,7 +27,11 @@ def redraw_boards(leaderboards: Path | None, out: Path | None, style: StyleName)
     boards = read_boards(place)
     if not boards:
         raise RbdmlError(f"no entries below {place}: draw a folder of runs with --records, or name another --boards")
-    return [path for board in boards for path in write_figures(board, style, out and out / board.name)]
+    return [
+        path
+        for board in boards
+        for path in write_figures(board.rows, out / board.name if out else board.folder, style, passes=board.passes)
+    ]
 
 
 def redraw_published(leaderboards: Path | None, out: Path | None, style: StyleName) -> list[Path]:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from robustbench_dml.report.completeness import require_whole
-from robustbench_dml.report.per_query import shown_only, summary_for, values_of
+from robustbench_dml.report.completeness import require_complete
+from robustbench_dml.report.per_query import read_values, shown_values, summary_for
 from robustbench_dml.report.tables import decimals, entries_table, model_name
 from robustbench_dml.runs.record import RECORD_FILE, Record, read_record
 from robustbench_dml.spec.describe import describe_evaluation
@@ -84,12 +84,12 @@ def compare(first: Path, second: Path) -> Comparison:
     folders = [path.parent if path.name == RECORD_FILE else path for path in (first, second)]
     a, b = (read_record(folder) for folder in folders)
     for record, folder in zip((a, b), folders, strict=True):
-        require_whole(record, folder)
+        require_complete(record, folder)
     _check_comparable(a, b)
-    values = [values_of(record, folder) for record, folder in zip((a, b), folders, strict=True)]
+    values = [read_values(record, folder) for record, folder in zip((a, b), folders, strict=True)]
     if not np.array_equal(values[0].get("query", []), values[1].get("query", [])):
         raise RbdmlError(f"{folders[0]} and {folders[1]} are of other queries: evaluate both with one version")
-    ours, theirs = (shown_only(record, one) for record, one in zip((a, b), values, strict=True))
+    ours, theirs = (shown_values(record, one) for record, one in zip((a, b), values, strict=True))
     names = [name for name in ours if name in theirs]
     directions = _directions(a)
     missing = [name for name in ("R@1", *directions) if name not in names]

@@ -11,7 +11,7 @@ from robustbench_dml.spec.scores import CHANCE
 from robustbench_dml.utils.errors import RbdmlError
 
 
-def require_whole(record: Record, folder: Path | None = None) -> None:
+def require_complete(record: Record, folder: Path | None = None) -> None:
     """Refuse a record that says less than its evaluation finds: it was altered, or written by another version.
 
     Args:
@@ -32,12 +32,12 @@ def require_whole(record: Record, folder: Path | None = None) -> None:
         raise RbdmlError(f"{what}: its record has no {missing[0]}: it was altered, or evaluate its checkpoint again")
 
 
-def whole_ones(records: Iterable[Record], folders: Mapping[str, Path]) -> tuple[list[Record], list[str]]:
+def complete_records(records: Iterable[Record], folders: Mapping[str, Path]) -> tuple[list[Record], list[str]]:
     """The records that have all their values, and what is wrong with the others; `folders` are by digest."""
     found, damaged = [], []
     for record in records:
         try:
-            require_whole(record, folders.get(record.digest))
+            require_complete(record, folders.get(record.digest))
         except RbdmlError as error:
             damaged.append(str(error))
         else:

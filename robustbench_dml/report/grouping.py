@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from robustbench_dml.report.completeness import require_whole, whole_ones
+from robustbench_dml.report.completeness import complete_records, require_complete
 from robustbench_dml.runs.record import Record, read_record, record_folders
 from robustbench_dml.spec.registry import DEFENSES
 from robustbench_dml.utils.errors import RbdmlError
@@ -21,7 +21,7 @@ def comparable_records(record: Record, folder: Path) -> tuple[list[Record], list
     Raises:
         RbdmlError: this one has not all its values.
     """
-    require_whole(record)
+    require_complete(record)
     found, damaged = readable_records(folder)
     comparable, partial = _whole([other for other in found if _may_be_compared(other, record)], folder)
     damaged += partial
@@ -29,7 +29,7 @@ def comparable_records(record: Record, folder: Path) -> tuple[list[Record], list
 
 
 def _whole(records: Sequence[Record], folder: Path) -> tuple[list[Record], list[str]]:
-    return whole_ones(records, {path.name: path for path in record_folders(folder)})
+    return complete_records(records, {path.name: path for path in record_folders(folder)})
 
 
 def is_fake(record: Record) -> bool:

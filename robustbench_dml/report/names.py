@@ -17,7 +17,7 @@ LONGEST = 28  # characters of a name
 SUBSCRIPTS = {"g_LGA": r"$g_{\mathrm{LGA}}$", "g_B": r"$g_{\mathrm{B}}$", "g_1/2": "$g_{1/2}$", "g_2": "$g_2$"}
 
 
-def written(label: str, params: Mapping[str, Value], dataset: str) -> str:
+def paper_name(label: str, params: Mapping[str, Value], dataset: str) -> str:
     """A defense as papers write it, HM[S,g_LGA]&ICS, with those parameters that are neither usual nor written so.
 
     Args:

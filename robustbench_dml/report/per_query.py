@@ -17,7 +17,7 @@ from robustbench_dml.utils.files import sha256
 from robustbench_dml.utils.statistics import Summary
 
 
-def values_of(record: Record, folder: Path) -> Values:
+def read_values(record: Record, folder: Path) -> Values:
     """(Q,) arrays as fractions, and `query`, the rows; from the folder of the record.
 
     Raises:
@@ -47,7 +47,7 @@ def summary_for(record: Record, scores: Iterable[Score] | None = None) -> Summar
     return summary_of(evaluated_columns(evaluation), list(scores), known)
 
 
-def known_values(records: Iterable[Record], folders: Mapping[str, Path]) -> dict[str, Values]:
+def readable_values(records: Iterable[Record], folders: Mapping[str, Path]) -> dict[str, Values]:
     """The per-query values of records by their digests; a record without readable ones is left out.
 
     Args:
@@ -57,7 +57,7 @@ def known_values(records: Iterable[Record], folders: Mapping[str, Path]) -> dict
     found = {}
     for record in records:
         with suppress(RbdmlError, KeyError):
-            found[record.digest] = values_of(record, folders[record.digest])
+            found[record.digest] = read_values(record, folders[record.digest])
     return found
 
 
@@ -68,11 +68,11 @@ def ranking_values(record: Record, values: Values) -> np.ndarray | None:
     if not score.linear:
         return None
     try:
-        return summary_for(record, [score])(shown_only(record, values))[score.name]
+        return summary_for(record, [score])(shown_values(record, values))[score.name]
     except KeyError:
         return None
 
 
-def shown_only(record: Record, values: Values) -> Values:
+def shown_values(record: Record, values: Values) -> Values:
     """Those that the record shows a mean of: not the rows, nor what attacks keep beside their columns."""
     return {name: values[name] for name in values if name in record.benign or name in record.attacked}

@@ -46,7 +46,7 @@ class Ranked:
     tested: bool
 
 
-def places(contestants: Sequence[Contestant]) -> tuple[list[int], list[int | None], bool]:
+def rank_order(contestants: Sequence[Contestant]) -> tuple[list[int], list[int | None], bool]:
     """The order and the ranks of what was measured on the same queries.
 
     One is significantly better than another if its score is higher and the paired test of the score over the queries
@@ -78,14 +78,14 @@ def places(contestants: Sequence[Contestant]) -> tuple[list[int], list[int | Non
     return order, ranks, len(known) == len(honest)
 
 
-def ranked(records: Sequence[Record], values: Mapping[str, np.ndarray | None] | None = None) -> list[Ranked]:
+def ranked_records(records: Sequence[Record], values: Mapping[str, np.ndarray | None] | None = None) -> list[Ranked]:
     """Comparable records, the best score first; the disqualified come after all others and have no rank.
 
     Args:
         records: of one data set and evaluation, so that they share their queries and the score that ranks.
         values: (Q,) of that score by digest, for those records where they are known.
     """
-    order, ranks, tested = places(
+    order, ranks, tested = rank_order(
         [
             Contestant(
                 score=record.primary_score,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robustbench_dml.report.per_query import ranking_values, shown_only, summary_for
-from robustbench_dml.report.ranking import Contestant, places
+from robustbench_dml.report.per_query import ranking_values, shown_values, summary_for
+from robustbench_dml.report.ranking import Contestant, rank_order
 from robustbench_dml.report.tables import model_name
 from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import Record
@@ -96,14 +96,14 @@ def rows_of(records: Sequence[Record], values: Mapping[str, Values] | None = Non
 
     Args:
         records: of one data set, backbone and evaluation.
-        values: per-query values by digest (`per_query.values_of`), for those records where they are at hand. Without
+        values: per-query values by digest (`per_query.read_values`), for those records where they are at hand. Without
             them, intervals of several seeds are means of theirs, and ranks ask whether intervals overlap.
     """
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(configuration(record.spec), []).append(record)
     rows = [_row(key, group, values or {}) for key, group in groups.items()]
-    order, ranks, tested = places(
+    order, ranks, tested = rank_order(
         [
             Contestant(
                 score=row.values[row.score],
@@ -141,7 +141,7 @@ def _row(key: str, group: Sequence[Record], values: Mapping[str, Values]) -> Row
 def _intervals(records: Sequence[Record], values: Mapping[str, Values]) -> dict[str, Interval]:
     if len(records) == 1:
         return dict(records[0].intervals)
-    known = [shown_only(record, values[record.digest]) for record in records if record.digest in values]
+    known = [shown_values(record, values[record.digest]) for record in records if record.digest in values]
     needed = {"R@1", *evaluated_columns(records[0].spec.evaluation)}
     known = [one for one in known if needed <= set(one)]  # another version may have kept less
     if len(known) < len(records) or len({len(next(iter(one.values()))) for one in known}) > 1:

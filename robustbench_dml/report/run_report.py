@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robustbench_dml.report.figures.style import StyleName
-from robustbench_dml.report.figures.write import write_row_figures
+from robustbench_dml.report.figures.write import write_figures
 from robustbench_dml.report.grouping import groups_of_records, short_name
-from robustbench_dml.report.per_query import known_values, ranking_values
+from robustbench_dml.report.per_query import ranking_values, readable_values
 from robustbench_dml.report.rows import rows_of
 from robustbench_dml.report.tables import record_tables
 from robustbench_dml.runs.queries import Values
@@ -43,7 +43,7 @@ def draw(
     Raises:
         RbdmlError: it cannot be written to.
     """
-    return write_row_figures(rows_of(records, _known(records, above)), folder, style)
+    return write_figures(rows_of(records, _known(records, above)), folder, style)
 
 
 def show(records: list[Record], *, marked: str | None = None, folder: Path | None = None) -> str:
@@ -63,4 +63,4 @@ def show(records: list[Record], *, marked: str | None = None, folder: Path | Non
 def _known(records: Sequence[Record], above: Path | None) -> dict[str, Values]:
     """The per-query values of records by digest, where they are below this folder."""
     folders = {} if above is None else {path.name: path for path in record_folders(above)}
-    return known_values(records, folders)
+    return readable_values(records, folders)

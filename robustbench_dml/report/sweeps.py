@@ -19,7 +19,7 @@ from robustbench_dml.runs.sweeps.trial import Trials
 COLUMNS = ("--defense", "--dataset", "--seed")  # what has a column of its own
 
 
-class Teller:
+class SweepReporter:
     """Says how a sweep goes, a line at a time, and remembers it."""
 
     def __init__(self, jobs: Sequence[Job], *, say: Callable[[str], object]) -> None:
@@ -29,7 +29,7 @@ class Teller:
             say: is given every line.
         """
         self.found: dict[str, Look] = {}
-        self._names, self._say = names_of(jobs), say
+        self._names, self._say = short_names(jobs), say
         self._told: set[str] = set()
         self._begun = time.time()
 
@@ -41,11 +41,11 @@ class Teller:
         if found.record is None:
             self._say(f"{place}failed: {found.why}; log: {found.job.log}")
         elif found.job.record.stat().st_mtime < self._begun:
-            self._say(f"{place}{score_of(found.record)}, recorded before")
+            self._say(f"{place}{score_with_interval(found.record)}, recorded before")
         else:
             attempt = last_attempt(found.job.log)
             minutes = f", {attempt.seconds / 60:.1f} min" if attempt and attempt.code is not None else ""
-            self._say(f"{place}{score_of(found.record)}{minutes}")
+            self._say(f"{place}{score_with_interval(found.record)}{minutes}")
 
     def stopping(self, running: int) -> None:
         """An interrupt has come."""
@@ -65,9 +65,9 @@ class Teller:
             self._say(f"{self._names[job.spec.digest]}: another process is doing it; it is looked at again")
 
 
-def names_of(jobs: Sequence[Job]) -> dict[str, str]:
+def short_names(jobs: Sequence[Job]) -> dict[str, str]:
     """Every run by its digest, in a few words: what is not the same in all of them."""
-    settings = settings_of(jobs)
+    settings = varying_options(jobs)
     return {
         job.spec.digest: ", ".join(
             filter(None, (job.spec.defense, job.spec.dataset, settings[job.spec.digest], f"seed {job.spec.seed}"))
@@ -76,7 +76,7 @@ def names_of(jobs: Sequence[Job]) -> dict[str, str]:
     }
 
 
-def settings_of(jobs: Sequence[Job]) -> dict[str, str]:
+def varying_options(jobs: Sequence[Job]) -> dict[str, str]:
     """By digest, the options of every run that not all have and that have no column of their own."""
     given = {job.spec.digest: _options(job) for job in jobs}
     many = Counter(option for options in given.values() for option in options)
@@ -98,15 +98,15 @@ def _options(job: Job) -> list[str]:
     return [option.removeprefix("--").removeprefix("set=").removeprefix("solver-param=") for option in own]
 
 
-def score_of(record: Record) -> str:
+def score_with_interval(record: Record) -> str:
     """The score that ranks, with its interval."""
     low, high = record.intervals[record.score]
     return f"{record.score} {record.primary_score:.1f} +- {(high - low) / 2:.1f}"
 
 
-def rows_of(looks: Sequence[Look]) -> list[dict[str, Any]]:
+def sweep_rows(looks: Sequence[Look]) -> list[dict[str, Any]]:
     """A row per run, for a program."""
-    settings = settings_of([one.job for one in looks])
+    settings = varying_options([one.job for one in looks])
     return [
         {
             "defense": one.job.spec.defense,
@@ -128,9 +128,9 @@ def rows_of(looks: Sequence[Look]) -> list[dict[str, Any]]:
     ]
 
 
-def table_of(looks: Sequence[Look]) -> str:
+def sweep_table(looks: Sequence[Look]) -> str:
     """The runs as a table, and how many are in which state."""
-    settings = settings_of([one.job for one in looks])
+    settings = varying_options([one.job for one in looks])
     rows = [
         {
             "defense": one.job.spec.defense,
@@ -138,16 +138,16 @@ def table_of(looks: Sequence[Look]) -> str:
             **({"settings": settings[one.job.spec.digest]} if any(settings.values()) else {}),
             "seed": one.job.spec.seed,
             "state": str(one.state),
-            "score": score_of(one.record) if one.record else "",
+            "score": score_with_interval(one.record) if one.record else "",
             "R@1": f"{one.record.benign['R@1']:.1f}" if one.record else "",
             "notes": _notes(one),
         }
         for one in looks
     ]
-    return f"{entries_table(rows)}\n\n{counts_of(looks)}"
+    return f"{entries_table(rows)}\n\n{state_counts(looks)}"
 
 
-def counts_of(looks: Sequence[Look]) -> str:
+def state_counts(looks: Sequence[Look]) -> str:
     """`12 runs: 3 done, 1 failed, 8 waiting`."""
     many = Counter(one.state for one in looks)
     runs = f"{len(looks)} run{'' if len(looks) == 1 else 's'}"
@@ -170,7 +170,7 @@ def estimate_table(parts: Mapping[Kind, Estimate]) -> str:
     return entries_table(rows)
 
 
-def speeds_of(trials: Trials) -> list[str]:
+def measured_speeds(trials: Trials) -> list[str]:
     """What was measured for an estimate, a line for every data set and backbone."""
     found = []
     for dataset, backbone in dict.fromkeys(kind[:2] for kind in trials.training):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from tabulate import tabulate
 
-from robustbench_dml.report.ranking import Ranked, ranked
+from robustbench_dml.report.ranking import Ranked, ranked_records
 from robustbench_dml.runs.record import Cost, Record
 from robustbench_dml.spec.columns import Column
 from robustbench_dml.spec.describe import describe_evaluation
@@ -35,7 +35,7 @@ def record_tables(
         marked: digest of the run to point out.
         values: for the ranks, (Q,) of the score that ranks by digest (see `ranking.ranked`).
     """
-    order = ranked(records, values)
+    order = ranked_records(records, values)
     return "\n\n".join(
         [
             f"{title(records)}{_chance(records[0])}",

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_dml.report.grouping import groups_of_records
-from robustbench_dml.report.names import written
-from robustbench_dml.report.per_query import known_values
+from robustbench_dml.report.names import paper_name
+from robustbench_dml.report.per_query import readable_values
 from robustbench_dml.report.published import NAMES, Reported, read_published
 from robustbench_dml.report.rows import Row, rows_of
 from robustbench_dml.report.tables import decimals, entries_table, title
@@ -22,7 +22,7 @@ WEIGHT = re.compile(r"&ICS ?\(\u03bb=([\d.]+)\)")  # how the source writes anoth
 
 
 @dataclass(frozen=True)
-class Beside:
+class PublishedMatch:
     """A row of ours and the one that its authors report.
 
     Attributes:
@@ -50,7 +50,7 @@ class Beside:
         return name in self.row.values and name in self.reported.values
 
 
-def beside_published(folder: Path) -> tuple[list[Beside], list[str]]:
+def match_published(folder: Path) -> tuple[list[PublishedMatch], list[str]]:
     """All rows below a folder that have a published one; the second value is what was left out and why.
 
     Args:
@@ -63,9 +63,9 @@ def beside_published(folder: Path) -> tuple[list[Beside], list[str]]:
     known = {path.name: path for path in record_folders(folder)}
     reported = read_published()
     found = [
-        Beside(one, row, title(group))
+        PublishedMatch(one, row, title(group))
         for group in groups
-        for row in rows_of(group, known_values(group, known))
+        for row in rows_of(group, readable_values(group, known))
         for one in _of(row, reported)
     ]
     if not found:
@@ -75,7 +75,7 @@ def beside_published(folder: Path) -> tuple[list[Beside], list[str]]:
 
 def _of(row: Row, reported: Iterable[Reported]) -> Iterator[Reported]:
     spec = row.records[0].spec
-    name = written(spec.label, spec.params, spec.dataset)
+    name = paper_name(spec.label, spec.params, spec.dataset)
     for one in reported:
         theirs = WEIGHT.sub(lambda match: f"&ICS({float(match[1]):g})", one.defense)
         same = (one.dataset, one.backbone, theirs, one.eta or 0) == (spec.dataset, spec.network, name, row.eta)
@@ -83,7 +83,7 @@ def _of(row: Row, reported: Iterable[Reported]) -> Iterator[Reported]:
             yield one
 
 
-def beside_text(found: Sequence[Beside]) -> str:
+def matches_text(found: Sequence[PublishedMatch]) -> str:
     """Some lines a row, column by column, below the evaluation of ours; then what differs by much, and the sources."""
     sources = dict.fromkeys(one.reported.source for one in found)
     marks = {source: f"[{place}]" for place, source in enumerate(sources, start=1)}
@@ -103,7 +103,7 @@ def beside_text(found: Sequence[Beside]) -> str:
     return "\n\n".join(parts)
 
 
-def _lines(one: Beside, marks: Mapping[str, str]) -> Iterator[dict[str, object]]:
+def _lines(one: PublishedMatch, marks: Mapping[str, str]) -> Iterator[dict[str, object]]:
     row, theirs = one.row, one.reported.values
     seeds = "seed" if len(row.seeds) == 1 else "seeds"
     reported = f"reported {marks[one.reported.source]}"
@@ -125,7 +125,7 @@ def _lines(one: Beside, marks: Mapping[str, str]) -> Iterator[dict[str, object]]
         yield {**heading, "": what, **{name: values.get(name, "") for name in NAMES.values()}}
 
 
-def beside_data(found: Sequence[Beside]) -> list[dict[str, Any]]:
+def matches_data(found: Sequence[PublishedMatch]) -> list[dict[str, Any]]:
     """The same for JSON."""
     return [
         {

@@ -22,7 +22,7 @@ from robustbench_dml.leaderboard.submission.audit import audit_entry
 from robustbench_dml.report.comparison import compare, comparison_text
 from robustbench_dml.report.figures.series import layer_of_rows
 from robustbench_dml.report.grouping import comparable_records, groups_of_records
-from robustbench_dml.report.per_query import known_values
+from robustbench_dml.report.per_query import readable_values
 from robustbench_dml.report.rows import rows_of
 from robustbench_dml.report.run_report import show
 from robustbench_dml.runs.queries import Values
@@ -35,7 +35,6 @@ from robustbench_dml.runs.record import (
     read_record,
     write_queries,
 )
-from robustbench_dml.spec.protocols import evaluated_columns
 from robustbench_dml.utils.files import sha256
 from robustbench_dml.utils.terminal import inert
 
@@ -114,7 +113,7 @@ def _tables(data: bytes, folder: Path) -> None:
     shown(inert(show(records, marked=record.digest, folder=folder)))
     folders = {path.name: path for path in folder.iterdir()}
     for group in groups_of_records(folder)[0]:
-        layer_of_rows(rows_of(group, known_values(group, folders)), evaluated_columns(record.spec.evaluation))
+        layer_of_rows(rows_of(group, readable_values(group, folders)))
 
 
 def _compared(data: bytes, folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from fuzz.target import Target
 
 from robustbench_dml.cli.options import Fraction, Setting
-from robustbench_dml.report.names import typeset, written
+from robustbench_dml.report.names import paper_name, typeset
 from robustbench_dml.report.published import read_published
 from robustbench_dml.runs.command import command_for
 from robustbench_dml.runs.sweeps.plan import plan
@@ -54,7 +54,7 @@ SETTINGS = b"defense=HM[S,g_LGA]&ICS(0.5)\nbudget=20k\neps=8/255\nset:ics=0.25\n
 
 def _defense(data: bytes, folder: Path) -> None:
     entry, named = find_defense(data.decode(errors="replace"))
-    typeset(written(entry.name, resolve_params(entry, named), "sop"))
+    typeset(paper_name(entry.name, resolve_params(entry, named), "sop"))
 
 
 def _budget(data: bytes, folder: Path) -> None:

@@ -10,7 +10,7 @@ from board_support import ENTRY, made_record, made_spec, made_values, write_run
 from robustbench_dml.leaderboard.board import boards_of
 from robustbench_dml.leaderboard.entries import Listed
 from robustbench_dml.report.comparison import compare
-from robustbench_dml.report.completeness import require_whole
+from robustbench_dml.report.completeness import require_complete
 from robustbench_dml.report.grouping import comparable_records, groups_of_records
 from robustbench_dml.report.rows import rows_of
 from robustbench_dml.runs.queries import Values
@@ -41,7 +41,7 @@ PARTIAL = {
 
 
 def test_what_a_run_writes_is_whole() -> None:
-    require_whole(record())
+    require_complete(record())
 
 
 @pytest.mark.parametrize(("message", "partial"), PARTIAL.items(), ids=PARTIAL)

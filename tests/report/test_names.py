@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from robustbench_dml.defenses.hm.notation import read_hm
-from robustbench_dml.report.names import LONGEST, printable, shortened, typeset, written
+from robustbench_dml.report.names import LONGEST, paper_name, printable, shortened, typeset
 from robustbench_dml.spec.registry import DEFENSES
 from robustbench_dml.spec.resolve import resolve_params
 
@@ -13,7 +13,7 @@ HM = [info.name for info in DEFENSES if info.name.startswith("hm") and info.name
 @pytest.mark.parametrize("name", HM)
 def test_what_is_written_is_what_the_command_line_reads(name: str) -> None:
     params = resolve_params(DEFENSES.get(name), {})
-    read = read_hm(written(name, params, "cub"))
+    read = read_hm(paper_name(name, params, "cub"))
     assert read is not None
     assert resolve_params(DEFENSES.get(read[0]), read[1]) == params
 
@@ -33,7 +33,7 @@ def test_what_is_written_is_what_the_command_line_reads(name: str) -> None:
     ],
 )
 def test_names_as_papers_write_them(label: str, changes: dict[str, object], name: str) -> None:
-    assert written(label, resolve_params(DEFENSES.get(label), changes), "cub") == name
+    assert paper_name(label, resolve_params(DEFENSES.get(label), changes), "cub") == name
 
 
 @pytest.mark.parametrize(
@@ -48,15 +48,15 @@ def test_names_as_papers_write_them(label: str, changes: dict[str, object], name
     ],
 )
 def test_what_is_usual_depends_on_the_data_set(label: str, params: dict[str, object], name: str) -> None:
-    assert written(label, resolve_params(DEFENSES.get(label), params), "sop") == name
+    assert paper_name(label, resolve_params(DEFENSES.get(label), params), "sop") == name
 
 
 def test_a_data_set_that_is_not_registered_has_nothing_of_its_own() -> None:
-    assert written("hm-lga-ics", {"ics": 0.5}, "gone") == "HM[S,g_LGA]&ICS"
+    assert paper_name("hm-lga-ics", {"ics": 0.5}, "gone") == "HM[S,g_LGA]&ICS"
 
 
 def test_a_defense_that_is_no_longer_registered_keeps_its_name() -> None:
-    assert written("gone", {"sampler": "R"}, "cub") == "gone"
+    assert paper_name("gone", {"sampler": "R"}, "cub") == "gone"
 
 
 def test_subscripts_and_names_with_dollars() -> None:
@@ -75,9 +75,9 @@ def test_no_name_breaks_a_line_or_the_room() -> None:
 
 
 def test_a_record_without_a_parameter_has_the_usual_one() -> None:
-    assert written("act", {}, "cub") == written("act", {"sampler": "R"}, "cub") == "ACT[R]"
-    assert written("hm-lga-ics", {"ics": 0.5}, "cub") == "HM[S,g_LGA]&ICS"
+    assert paper_name("act", {}, "cub") == paper_name("act", {"sampler": "R"}, "cub") == "ACT[R]"
+    assert paper_name("hm-lga-ics", {"ics": 0.5}, "cub") == "HM[S,g_LGA]&ICS"
 
 
 def test_a_weight_that_is_no_number_is_shown_as_it_is() -> None:
-    assert written("hm-lga-ics", {"ics": "much"}, "cub") == "HM[S,g_LGA]&ICS(much)"
+    assert paper_name("hm-lga-ics", {"ics": "much"}, "cub") == "HM[S,g_LGA]&ICS(much)"

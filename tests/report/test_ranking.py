@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from report_support import COLUMNS, random_values, with_values, write_both
 from scipy.stats import permutation_test
 
-from robustbench_dml.report.per_query import known_values, ranking_values
-from robustbench_dml.report.ranking import ranked
+from robustbench_dml.report.per_query import ranking_values, readable_values
+from robustbench_dml.report.ranking import ranked_records
 from robustbench_dml.runs.record import QUERIES_FILE, Record, record_folders
 
 Make = Callable[..., Record]
@@ -25,13 +25,13 @@ def scored(make_record: Make, ers: float, *, seed: int = 0, half: float = 1.0, f
 
 def ranks(records: list[Record], values: dict[str, np.ndarray] | None = None) -> dict[int, int | None]:
     """Rank by seed."""
-    return {one.record.spec.seed or 0: one.rank for one in ranked(records, values)}
+    return {one.record.spec.seed or 0: one.rank for one in ranked_records(records, values)}
 
 
 def test_who_is_not_shown_to_be_worse_shares_a_rank(make_record: Make) -> None:
     records = [scored(make_record, ers, seed=seed) for seed, ers in enumerate([10.0, 40.0, 38.5, 37.5, 50.0])]
     assert ranks(records) == {4: 1, 1: 2, 2: 2, 3: 3, 0: 5}
-    assert [one.record.spec.seed for one in ranked(records)] == [4, 1, 2, 3, 0]
+    assert [one.record.spec.seed for one in ranked_records(records)] == [4, 1, 2, 3, 0]
 
 
 def test_intervals_that_touch_overlap(make_record: Make) -> None:
@@ -43,7 +43,7 @@ def test_intervals_that_touch_overlap(make_record: Make) -> None:
 def test_a_flagged_record_has_no_rank_and_takes_none(make_record: Make, flag: str) -> None:
     records = [scored(make_record, 90, flags=(flag,)), scored(make_record, 20, seed=1), scored(make_record, 30, seed=2)]
     assert ranks(records) == {2: 1, 1: 2, 0: None}
-    assert [one.record.spec.seed for one in ranked(records)] == [2, 1, 0]
+    assert [one.record.spec.seed for one in ranked_records(records)] == [2, 1, 0]
 
 
 def test_a_flag_that_only_doubts_the_attacks_costs_no_rank(make_record: Make) -> None:
@@ -60,7 +60,7 @@ def test_a_flag_that_only_doubts_the_attacks_costs_no_rank(make_record: Make) ->
 def test_only_flagged_records_have_no_ranks(make_record: Make) -> None:
     records = [scored(make_record, ers, seed=int(ers), flags=("random",)) for ers in (20.0, 30.0)]
     assert ranks(records) == {30: None, 20: None}
-    assert [one.record.spec.seed for one in ranked(records, {records[0].digest: np.zeros(4)})] == [30, 20]
+    assert [one.record.spec.seed for one in ranked_records(records, {records[0].digest: np.zeros(4)})] == [30, 20]
 
 
 def test_paired_values_tell_apart_what_intervals_do_not(make_record: Make) -> None:
@@ -70,8 +70,8 @@ def test_paired_values_tell_apart_what_intervals_do_not(make_record: Make) -> No
     values = {records[0].digest: queries, records[1].digest: queries + 0.5}
     assert ranks(records) == {0: 1, 1: 1}
     assert ranks(records, values) == {0: 2, 1: 1}
-    assert all(one.tested for one in ranked(records, values))
-    assert not any(one.tested for one in ranked(records))
+    assert all(one.tested for one in ranked_records(records, values))
+    assert not any(one.tested for one in ranked_records(records))
 
 
 def test_paired_values_count_even_where_intervals_are_apart(make_record: Make) -> None:
@@ -87,7 +87,7 @@ def test_a_record_without_values_is_compared_by_intervals(make_record: Make) -> 
     queries = np.random.default_rng(0).normal(50, 30, size=100)
     values = {records[0].digest: queries, records[1].digest: queries + 0.5}
     assert ranks(records, values) == {2: 1, 1: 2, 0: 3}
-    assert not any(one.tested for one in ranked(records, values))
+    assert not any(one.tested for one in ranked_records(records, values))
 
 
 def test_values_of_other_queries_are_not_paired(make_record: Make) -> None:
@@ -107,7 +107,7 @@ def test_ranks_are_counts_of_who_is_better(make_record: Make, models: list[tuple
         records.append(record)
         values[record.digest] = own
     honest = [record for record in records if not record.flags]
-    by_digest = {one.record.digest: one.rank for one in ranked(records, values)}
+    by_digest = {one.record.digest: one.rank for one in ranked_records(records, values)}
     for record in records:
         if record.flags:
             assert by_digest[record.digest] is None
@@ -142,7 +142,7 @@ def test_the_values_beside_records_are_those_of_the_score(
     saved: tuple[list[Record], list[dict[str, Any]], Path],
 ) -> None:
     records, values, folder = saved
-    known = known_values(records, {path.name: path for path in record_folders(folder)})
+    known = readable_values(records, {path.name: path for path in record_folders(folder)})
     assert set(known) == {records[0].digest, records[1].digest}
     for record, own in zip(records[:2], values, strict=False):
         found = ranking_values(record, known[record.digest])

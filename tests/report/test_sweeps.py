@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from board_support import made_record, made_values
 
-from robustbench_dml.report.sweeps import Teller, names_of, rows_of, speeds_of, table_of
+from robustbench_dml.report.sweeps import SweepReporter, measured_speeds, short_names, sweep_rows, sweep_table
 from robustbench_dml.runs.sweeps.plan import Job, plan_tree
 from robustbench_dml.runs.sweeps.state import Kept, Look, State
 from robustbench_dml.runs.sweeps.trial import Trials
@@ -36,7 +36,7 @@ def looked_at(jobs: list[Job]) -> list[Look]:
 
 
 def test_a_run_is_named_by_what_others_have_not(jobs: list[Job]) -> None:
-    assert list(names_of(jobs).values()) == [
+    assert list(short_names(jobs).values()) == [
         "regular, fashion-mini, seed 0",
         "hm-lga-ics, fashion-mini, ics=0.25 eta=4, seed 0",
         "hm-lga-ics, fashion-mini, ics=1.0 eta=4, seed 0",
@@ -45,7 +45,7 @@ def test_a_run_is_named_by_what_others_have_not(jobs: list[Job]) -> None:
 
 def test_the_table_and_the_rows_say_the_same(jobs: list[Job]) -> None:
     looks = looked_at(jobs)
-    table, rows = table_of(looks), rows_of(looks)
+    table, rows = sweep_table(looks), sweep_rows(looks)
     assert table.endswith("3 runs: 1 done, 1 failed, 1 waiting")
     for line, row, one in zip(table.splitlines()[2:5], rows, looks, strict=True):
         assert line.startswith(f"{row['defense']} ") and f" {row['state']}" in line and row["settings"] in line
@@ -61,19 +61,19 @@ def test_the_table_and_the_rows_say_the_same(jobs: list[Job]) -> None:
 
 def test_a_run_that_is_done_elsewhere_is_told_once(jobs: list[Job]) -> None:
     said: list[str] = []
-    teller = Teller(jobs, say=said.append)
+    teller = SweepReporter(jobs, say=said.append)
     for _ in range(3):
         teller.elsewhere(jobs[0])
     teller.elsewhere(jobs[1])
     teller.stopping(0)
-    assert [line.partition(":")[0] for line in said] == list(names_of(jobs).values())[:2]
+    assert [line.partition(":")[0] for line in said] == list(short_names(jobs).values())[:2]
 
 
 def test_speeds_are_told_from_slowest_to_fastest() -> None:
     trials = Trials(lambda _: pytest.fail("nothing is loaded"), device=None)  # type: ignore[arg-type]
     trials.training = {("cub", "resnet18", "act"): 1200.4, ("cub", "resnet18", "est"): 300.0, ("sop", "swin_t", 1): 5.0}
     trials.evaluation = {("cub", "resnet18", "fp32"): 200.0, ("sop", "swin_t", "fp32"): 7.0}
-    assert speeds_of(trials) == [
+    assert measured_speeds(trials) == [
         "cub, resnet18: 300 to 1,200 passes/s in training, 200 in attacks",
         "sop, swin_t: 5 passes/s in training, 7 in attacks",
     ]

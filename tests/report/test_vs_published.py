@@ -11,7 +11,7 @@ import pytest
 from cli_support import rbdml, refusal
 
 from robustbench_dml.report.published import NAMES
-from robustbench_dml.report.vs_published import NOTABLE, beside_data, beside_published, beside_text
+from robustbench_dml.report.vs_published import NOTABLE, match_published, matches_data, matches_text
 from robustbench_dml.runs.record import Record, write_record
 from robustbench_dml.utils.errors import RbdmlError
 
@@ -48,7 +48,7 @@ def published_act() -> list[pd.Series]:
 
 
 def test_the_mean_of_the_seeds_minus_the_published_values(folder: Path, make_record: Make) -> None:
-    found, damaged = beside_published(folder)
+    found, damaged = match_published(folder)
     assert damaged == []
     records = [make_record("act", ers, in_spec={**FASHION, "seed": seed}) for seed, ers in ((0, 60.0), (1, 62.0))]
     for one, theirs in zip(found, published_act(), strict=True):
@@ -64,8 +64,8 @@ def test_the_mean_of_the_seeds_minus_the_published_values(folder: Path, make_rec
 
 
 def test_every_value_of_both_is_shown_with_its_source_and_what_differs_by_much_is_named(folder: Path) -> None:
-    found, _ = beside_published(folder)
-    text = beside_text(found)
+    found, _ = match_published(folder)
+    text = matches_text(found)
     lines = [line for line in text.splitlines() if line.startswith("ACT[R]  ")]
     assert "fashion, c2f2, protocol ers" in text
     for place, (theirs, line) in enumerate(zip(published_act(), lines, strict=True), 1):
@@ -75,7 +75,7 @@ def test_every_value_of_both_is_shown_with_its_source_and_what_differs_by_much_i
         assert f"ACT[R], eta 32 [{place}]: R@1 differs by {50 - theirs['r_at_1']:+.1f}" in text
     assert "Differences of more than 2 of R@1 or 5 of ERS: 3" in text
     theirs, _ = published_act()
-    data, other = beside_data(found)
+    data, other = matches_data(found)
     assert (data["source"], other["source"]) == tuple(one["source"] for one in published_act())
     assert data["columns"]["ERS"] == {
         "reported": theirs["ers"],
@@ -93,7 +93,7 @@ def test_a_weight_that_the_source_writes_out_has_its_own_row(tmp_path: Path, mak
     for weight, ers in ((0.05, 60.0), (0.5, 50.0)):
         record = make_record("hm-lga-ics", ers, in_spec={**sop, "params": {**params, "ics": weight}})
         keep(record, tmp_path)
-    found, _ = beside_published(tmp_path)
+    found, _ = match_published(tmp_path)
     assert {one.row.values["ERS"]: (one.reported.defense, one.reported.values["ERS"]) for one in found} == {
         60.0: ("HM[S,g_LGA]&ICS", 61.6),
         50.0: ("HM[S,g_LGA]&ICS (\u03bb=0.5)", 60.8),
@@ -105,7 +105,7 @@ def test_records_without_a_published_row_are_refused(tmp_path: Path, make_record
     cost = record.cost.model_copy(update={"nominal_per_iteration": 9}) if record.cost else None
     keep(record.model_copy(update={"cost": cost}), tmp_path)
     with pytest.raises(RbdmlError, match="no record of a data set, backbone, defense and eta with a published row"):
-        beside_published(tmp_path)
+        match_published(tmp_path)
 
 
 def test_the_command(folder: Path) -> None:

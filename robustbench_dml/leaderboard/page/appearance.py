@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from robustbench_dml.leaderboard.board import Board
-from robustbench_dml.report.figures.style import Look, looks
-from robustbench_dml.report.names import written
+from robustbench_dml.report.figures.style import SeriesStyle, series_styles
+from robustbench_dml.report.names import paper_name
 from robustbench_dml.report.published import Reported
 from robustbench_dml.report.rows import Row
 
@@ -32,26 +32,26 @@ SYMBOLS: dict[Any, str] = {
 }
 WIDTH = 1.5  # of lines in pixels; matplotlib's dashes are in widths
 
-Looks = dict[tuple[str, str | None], dict[str, Look]]
+StylesByBoard = dict[tuple[str, str | None], dict[str, SeriesStyle]]
 
 
 def name_of(row: Row) -> str:
     """A row's defense as papers write it."""
     spec = row.records[0].spec
-    return written(row.label, spec.params, spec.dataset)
+    return paper_name(row.label, spec.params, spec.dataset)
 
 
-def looks_of(boards: Sequence[Board], reported: Sequence[Reported]) -> Looks:
+def styles_by_board(boards: Sequence[Board], reported: Sequence[Reported]) -> StylesByBoard:
     """The look of every defense by data set and backbone, then by name: one for both layers."""
     names: dict[tuple[str, str | None], set[str]] = {}
     for board in boards:
         names.setdefault((board.dataset, board.network), set()).update(map(name_of, board.rows))
     for one in reported:
         names.setdefault((one.dataset, one.backbone), set()).add(one.defense)
-    return {place: looks(found) for place, found in names.items()}
+    return {place: series_styles(found) for place, found in names.items()}
 
 
-def drawn(look: Look) -> dict[str, str]:
+def drawn(look: SeriesStyle) -> dict[str, str]:
     """Symbol and dash of a look, as Plotly takes them."""
     dash = "solid" if look.dash == "-" else ",".join(f"{WIDTH * length:g}px" for length in look.dash[1])
     return {"symbol": SYMBOLS[look.marker], "dash": dash}

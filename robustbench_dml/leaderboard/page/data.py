@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from robustbench_dml.leaderboard.board import Board
 from robustbench_dml.leaderboard.entries import RECORDS
-from robustbench_dml.leaderboard.page.appearance import Looks, drawn, looks_of, name_of
+from robustbench_dml.leaderboard.page.appearance import StylesByBoard, drawn, name_of, styles_by_board
 from robustbench_dml.leaderboard.page.colours import family_colours
 from robustbench_dml.leaderboard.page.compact import Shared, brief
 from robustbench_dml.leaderboard.page.run_data import run_data
@@ -33,7 +33,7 @@ def page_data(boards: Sequence[Board], reported: Sequence[Reported]) -> Data:
 
     Numbers under `common`, the first ones of `measured` and `differences`, and `spec` are places in `shared`.
     """
-    shared, looks = Shared(), looks_of(boards, reported)
+    shared, looks = Shared(), styles_by_board(boards, reported)
     return {
         "families": family_colours(),
         "boards": [_board(board, looks, shared) for board in boards],
@@ -50,7 +50,7 @@ def protocol_line(evaluation: Evaluation) -> str:
     return ", ".join([describe_evaluation(evaluation), f"draws from seed {evaluation.seed}", steps, *also])
 
 
-def _board(board: Board, looks: Looks, shared: Shared) -> Data:
+def _board(board: Board, looks: StylesByBoard, shared: Shared) -> Data:
     columns = _columns(board)
     names = [column["name"] for column in columns]
     records = [record for row in board.rows for record in row.records]
@@ -92,7 +92,7 @@ def _attacked(column: Column, *, counts: bool) -> Data:
     return {**told, "slope": column.ers_slope, "offset": column.ers_offset, "counts": counts}
 
 
-def _row(board: Board, row: Row, names: Sequence[str], looks: Looks, shared: Shared) -> Data:
+def _row(board: Board, row: Row, names: Sequence[str], looks: StylesByBoard, shared: Shared) -> Data:
     first = row.records[0]
     passes, declared = board.passes(row)
     spec = first.spec.model_dump(mode="json", exclude={"seed", "evaluation"})
@@ -140,7 +140,7 @@ def _value(row: Row, name: str) -> list[float] | None:
     return [brief(value) for value in (*parts, *several)]
 
 
-def _reported(one: Reported, looks: Looks) -> Data:
+def _reported(one: Reported, looks: StylesByBoard) -> Data:
     return {
         "dataset": one.dataset,
         "network": one.backbone,

@@ -10,7 +10,7 @@ import torch
 from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.evaluation.evaluate import choose_queries
 from robustbench_dml.leaderboard.submission.claims import same
-from robustbench_dml.report.per_query import shown_only, summary_for
+from robustbench_dml.report.per_query import shown_values, summary_for
 from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import Record
 from robustbench_dml.spec.columns import Column
@@ -106,7 +106,7 @@ def _benign_problems(record: Record, values: Values, dataset: Dataset | None) ->
 
 
 def _mean_problems(record: Record, values: Values) -> Iterator[str]:
-    shown = shown_only(record, values)
+    shown = shown_values(record, values)
     summary = summary_for(record)
     found = summary({name: np.asarray(array.mean()) for name, array in shown.items()})
     for name, value in found.items():

@@ -16,7 +16,7 @@ from robustbench_dml.report.figures.legend import Entry, key_below, key_beside, 
 from robustbench_dml.report.figures.markers import SAME, Across, draw_layer, joined, one_budget
 from robustbench_dml.report.figures.panel_labels import label_flags
 from robustbench_dml.report.figures.series import PASSES, Layer, Series
-from robustbench_dml.report.figures.style import Look, Style, looks
+from robustbench_dml.report.figures.style import FigureStyle, SeriesStyle, series_styles
 
 HEADING = "Robustness against training cost"
 WIDE = 5  # from here on passes span so much that their axis is logarithmic
@@ -47,7 +47,7 @@ METERED = Across(of=lambda point: point.passes, of_seed=lambda _, seed: seed.get
 COUNTED = Across(of=lambda point: point.cost, of_seed=lambda point, _: point.cost, by="eta")
 
 
-def draw_efficiency(layer: Layer, style: Style) -> Figure | None:
+def draw_efficiency(layer: Layer, style: FigureStyle) -> Figure | None:
     """Score against metered passes, and against eta + 1; None where training cost is known of none.
 
     A panel whose axis is known of no point is left out, and so are points of unknown cost in both.
@@ -75,7 +75,7 @@ def draw_efficiency(layer: Layer, style: Style) -> Figure | None:
         where=layer.where,
         notes=_notes(layer, panels),
     )
-    look = looks(one.name for one in layer.series)
+    look = series_styles(one.name for one in layer.series)
     drawn = _draw_panels(sheet, layer, look, panels, widths, sheet.top - height)
     for axes, lines in zip(drawn, labels, strict=True):
         axes.set_xlabel("\n".join(lines), fontsize=style.size, labelpad=3)
@@ -109,7 +109,7 @@ def _known(layer: Layer, across: Across) -> list[float]:
 def _draw_panels(
     sheet: Sheet,
     layer: Layer,
-    look: dict[str, Look],
+    look: dict[str, SeriesStyle],
     panels: Sequence[Panel],
     widths: Sequence[float],
     low: float,
@@ -162,7 +162,7 @@ def _finish_cost(axes: Axes, costs: list[float]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
 
 
-def _draw_metered(axes: Axes, layer: Layer, look: dict[str, Look], style: Style) -> list[float]:
+def _draw_metered(axes: Axes, layer: Layer, look: dict[str, SeriesStyle], style: FigureStyle) -> list[float]:
     """From eta + 1 to the passes that an iteration had as metered, where these were notably fewer; returns them."""
     for name, metered, cost, y in (found := _cheaper(layer)):
         colour = look[name].colour
@@ -204,7 +204,7 @@ def _declared(series: Series) -> bool:
     return all(point.declared for point in series.points)
 
 
-def _entry(sheet: Sheet, layer: Layer, series: Series, look: Look, panels: Sequence[Panel], axes: Axes) -> Entry:
+def _entry(sheet: Sheet, layer: Layer, series: Series, look: SeriesStyle, panels: Sequence[Panel], axes: Axes) -> Entry:
     """The line of the key, at the height of the end of the curve in the last panel."""
     across = panels[-1].across
     known = [point for point in series.ranked or series.points if across.of(point) is not None] or list(series.points)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from robustbench_dml.report.figures.label_placement import text_size, wrap
-from robustbench_dml.report.figures.style import QUIET, Style
+from robustbench_dml.report.figures.style import QUIET, FigureStyle
 from robustbench_dml.report.names import printable, typeset
 
 POINT = 1 / 72  # of an inch
@@ -32,7 +32,7 @@ class Sheet:
     """
 
     figure: Figure
-    style: Style
+    style: FigureStyle
     width: float
     bottom: float
     top: float
@@ -59,7 +59,7 @@ class Sheet:
         return float(across), float(up)
 
 
-def new_sheet(style: Style, *, width: float, body: float, heading: str, where: str, notes: str) -> Sheet:
+def new_sheet(style: FigureStyle, *, width: float, body: float, heading: str, where: str, notes: str) -> Sheet:
     """An empty sheet.
 
     Args:
@@ -89,7 +89,7 @@ def new_sheet(style: Style, *, width: float, body: float, heading: str, where: s
     return sheet
 
 
-def left_room(style: Style) -> float:
+def left_room(style: FigureStyle) -> float:
     """Left edge of the first panel in inches, after the ticks and the label of its y axis."""
     return EDGE + (3.2 * style.size + 8) * POINT
 
@@ -101,17 +101,17 @@ def from_zero(axes: Axes) -> None:
         axes.set_ylim(0, top)
 
 
-def axis_room(style: Style, *, lines: int = 1) -> float:
+def axis_room(style: FigureStyle, *, lines: int = 1) -> float:
     """What ticks and the label of an x axis take below a panel, in inches."""
     return ((1.0 + 1.35 * lines) * style.size + 12) * POINT
 
 
-def name_width(name: str, style: Style, size: float) -> float:
+def name_width(name: str, style: FigureStyle, size: float) -> float:
     """Width of a defense's name as it is drawn, in inches."""
     words, parse = _drawn(name, style, True)
     return text_size(words, size, typeset=parse)[0] * POINT
 
 
-def _drawn(text: str, style: Style, named: bool) -> tuple[str, bool]:
+def _drawn(text: str, style: FigureStyle, named: bool) -> tuple[str, bool]:
     words = printable(text)
     return (typeset(words), True) if named and style.typeset else (words, False)

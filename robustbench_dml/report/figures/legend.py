@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from robustbench_dml.report.figures.label_placement import spread
 from robustbench_dml.report.figures.layout import EDGE, POINT, Sheet, name_width
 from robustbench_dml.report.figures.markers import mark
-from robustbench_dml.report.figures.style import INK, OUT, Look, Style
+from robustbench_dml.report.figures.style import INK, OUT, FigureStyle, SeriesStyle
 
 HANDLE, GAP = 0.27, 0.06  # length of the line before a name and the gap after it, in inches
 
@@ -28,7 +28,7 @@ class Entry:
     """
 
     name: str
-    look: Look
+    look: SeriesStyle
     hollow: bool
     lined: bool
     out: bool
@@ -36,17 +36,17 @@ class Entry:
     end: tuple[float, float] | None = None
 
 
-def key_width(names: Sequence[str], style: Style) -> float:
+def key_width(names: Sequence[str], style: FigureStyle) -> float:
     """Of one column, in inches."""
     return HANDLE + GAP + 1.015 * max(name_width(name, style, style.small) for name in names)
 
 
-def key_step(style: Style) -> float:
+def key_step(style: FigureStyle) -> float:
     """Height of an entry, in inches."""
     return 1.4 * style.small * POINT
 
 
-def key_height(names: Sequence[str], style: Style, room: float) -> float:
+def key_height(names: Sequence[str], style: FigureStyle, room: float) -> float:
     """Of a key in columns in a room that is so wide, in inches."""
     return -(-len(names) // len(_columns(names, style, room))) * key_step(style)
 
@@ -76,7 +76,7 @@ def key_beside(sheet: Sheet, entries: Sequence[Entry], x: float, low: float, hig
         _draw(sheet, entry, x, y)
 
 
-def _columns(names: Sequence[str], style: Style, room: float) -> list[float]:
+def _columns(names: Sequence[str], style: FigureStyle, room: float) -> list[float]:
     """Widths of columns, filled one after the other: as many as there is room for, in inches."""
     for many in range(len(names), 1, -1):
         rows = -(-len(names) // many)

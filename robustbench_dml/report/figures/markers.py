@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from robustbench_dml.report.figures.series import Layer, Point, Series, strands
-from robustbench_dml.report.figures.style import INK, OUT, Look, Style
+from robustbench_dml.report.figures.style import INK, OUT, FigureStyle, SeriesStyle
 
 SAME = 1.25  # passes that differ by no more than this factor are of one budget
 SCALES = {
@@ -43,7 +43,7 @@ class Across:
     by: str = "eta"
 
 
-def marker(look: Look, style: Style, *, hollow: bool = False, scale: float = 1.0) -> dict[str, Any]:
+def marker(look: SeriesStyle, style: FigureStyle, *, hollow: bool = False, scale: float = 1.0) -> dict[str, Any]:
     """A marker as matplotlib draws it; those of all shapes look equally large."""
     return {
         "linestyle": "none",
@@ -55,7 +55,7 @@ def marker(look: Look, style: Style, *, hollow: bool = False, scale: float = 1.0
     }
 
 
-def draw_layer(axes: Axes, layer: Layer, looks: Mapping[str, Look], style: Style, across: Across) -> None:
+def draw_layer(axes: Axes, layer: Layer, looks: Mapping[str, SeriesStyle], style: FigureStyle, across: Across) -> None:
     """All series of a layer against their score; the best lies on top."""
     for place, series in enumerate(reversed(layer.series)):
         _draw_series(axes, series, layer, looks[series.name], style, across, zorder=3 + place / len(layer.series))
@@ -75,12 +75,12 @@ def one_budget(passes: Sequence[float]) -> bool:
     return max(passes) <= SAME * min(passes)
 
 
-def mark(look: Look, style: Style, *, hollow: bool, out: bool) -> list[dict[str, Any]]:
+def mark(look: SeriesStyle, style: FigureStyle, *, hollow: bool, out: bool) -> list[dict[str, Any]]:
     """What is drawn for one point, the lowest first; what is out is grey and has a cross over it."""
     if not out:
         return [marker(look, style, hollow=hollow)]
     cross = {"linestyle": "none", "marker": "x", "color": INK, "markersize": 1.6 * style.marker}
-    faded = Look(OUT, look.marker, look.dash)
+    faded = SeriesStyle(OUT, look.marker, look.dash)
     return [marker(faded, style, hollow=hollow), {**cross, "markeredgewidth": 0.11 * style.marker}]
 
 
@@ -90,7 +90,7 @@ def bars(value: float, interval: tuple[float, float]) -> np.ndarray:
 
 
 def _draw_series(
-    axes: Axes, series: Series, layer: Layer, look: Look, style: Style, across: Across, *, zorder: float
+    axes: Axes, series: Series, layer: Layer, look: SeriesStyle, style: FigureStyle, across: Across, *, zorder: float
 ) -> None:
     for strand in joined(series, across):
         axes.plot(
@@ -126,6 +126,6 @@ def _draw_series(
             axes.plot([x], [y], zorder=2.6 if point.flag else zorder, gid=series.registered, **one)
 
 
-def seed_marker(colour: str, look: Look, style: Style) -> dict[str, Any]:
+def seed_marker(colour: str, look: SeriesStyle, style: FigureStyle) -> dict[str, Any]:
     """The small marker of a single seed."""
-    return {**marker(Look(colour, look.marker, look.dash), style, scale=0.55), "markeredgewidth": 0}
+    return {**marker(SeriesStyle(colour, look.marker, look.dash), style, scale=0.55), "markeredgewidth": 0}

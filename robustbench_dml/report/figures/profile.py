@@ -12,7 +12,7 @@ from robustbench_dml.report.figures.footnotes import notes
 from robustbench_dml.report.figures.layout import EDGE, POINT, Sheet, name_width, new_sheet
 from robustbench_dml.report.figures.markers import bars, mark, seed_marker
 from robustbench_dml.report.figures.series import Layer, Point, Series
-from robustbench_dml.report.figures.style import FAINT, OUT, QUIET, Look, Style, looks
+from robustbench_dml.report.figures.style import FAINT, OUT, QUIET, FigureStyle, SeriesStyle, series_styles
 from robustbench_dml.report.names import shortened
 from robustbench_dml.spec.columns import Column
 
@@ -42,7 +42,7 @@ class Line:
         return shortened(self.point.flag or registered)
 
 
-def draw_profile(layer: Layer, style: Style) -> Figure:
+def draw_profile(layer: Layer, style: FigureStyle) -> Figure:
     """A panel for each attack: the means of the best defenses with their bars, 0 to 100, the best defense on top."""
     lines = _lines(layer)
     panels = list(layer.columns.items())
@@ -64,7 +64,7 @@ def draw_profile(layer: Layer, style: Style) -> Figure:
             _choice(layer, lines),
         ),
     )
-    look = looks(one.name for one in layer.series)
+    look = series_styles(one.name for one in layer.series)
     left = EDGE + _names_width(lines, style) + _beside_width(lines, style) + 0.1
     gap = 0.13
     width = (sheet.width - left - EDGE - 0.05 - (across - 1) * gap) / across
@@ -110,7 +110,13 @@ def _choice(layer: Layer, lines: list[Line]) -> str:
 
 
 def _draw_panel(
-    axes: Axes, layer: Layer, name: str, column: Column, lines: list[Line], look: dict[str, Look], style: Style
+    axes: Axes,
+    layer: Layer,
+    name: str,
+    column: Column,
+    lines: list[Line],
+    look: dict[str, SeriesStyle],
+    style: FigureStyle,
 ) -> None:
     for place, line in enumerate(lines):
         point, own = line.point, look[line.series.name]
@@ -140,7 +146,7 @@ def _ends(layer: Layer, lines: list[Line]) -> tuple[float, float]:
     return min(found) - 6, max(found) + 6
 
 
-def _finish(axes: Axes, name: str, ends: tuple[float, float], rows: int, style: Style) -> None:
+def _finish(axes: Axes, name: str, ends: tuple[float, float], rows: int, style: FigureStyle) -> None:
     axes.set_title(name, fontsize=style.size, pad=3, fontweight="bold" if style.titled else "normal")
     axes.set_xlim(*ends)
     axes.set_ylim(-0.6, rows - 0.4)
@@ -150,11 +156,11 @@ def _finish(axes: Axes, name: str, ends: tuple[float, float], rows: int, style: 
         axes.axhline(row, color=FAINT, linewidth=0.6, zorder=0.5)
 
 
-def _names_width(lines: list[Line], style: Style) -> float:
+def _names_width(lines: list[Line], style: FigureStyle) -> float:
     return max(name_width(line.name, style, style.small) for line in lines)
 
 
-def _beside_width(lines: list[Line], style: Style) -> float:
+def _beside_width(lines: list[Line], style: FigureStyle) -> float:
     return max(0.08 + name_width(line.beside, style, style.print_size) for line in lines)
 
 

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from robustbench_dml.report.deviations import changed_training
-from robustbench_dml.report.names import printable, shortened, written
+from robustbench_dml.report.names import paper_name, printable, shortened
 from robustbench_dml.report.published import Reported
 from robustbench_dml.report.rows import Row
 from robustbench_dml.report.tables import title
 from robustbench_dml.spec.columns import Column
-from robustbench_dml.spec.protocols import protocol_columns
+from robustbench_dml.spec.protocols import evaluated_columns, protocol_columns
 from robustbench_dml.spec.schema import ExternalSpec, RunSpec
 from robustbench_dml.spec.scores import scores_of
 
 Interval = tuple[float, float]
+Passes = Callable[[Row], tuple[float | None, bool]]  # training passes, and whether they are declared
 PASSES = "passes"  # among the values of a seed
 
 
@@ -108,30 +109,25 @@ class Layer:
         return [point for one in self.series for point in one.points]
 
 
-def layer_of_rows(
-    rows: Sequence[Row],
-    columns: Mapping[str, Column],
-    passes: Callable[[Row], tuple[float | None, bool]] | None = None,
-) -> Layer:
-    """Our own records.
+def layer_of_rows(rows: Sequence[Row], passes: Passes | None = None) -> Layer:
+    """Series of comparable rows from this project's records.
 
     Args:
-        rows: of one board, the best first; at least one.
-        columns: of its protocol, by name.
-        passes: of a row, and whether they are declared; by default what was metered.
+        rows: at least one, the best first.
+        passes: training passes of a row, and whether its submitter declares them; by default the metered passes.
     """
+    evaluation = rows[0].records[0].spec.evaluation
     names = _names(rows)
     series: dict[str, tuple[str, list[Point]]] = {}
     for row, name in zip(rows, names, strict=True):
         cost = (row.passes, False) if passes is None else passes(row)
         series.setdefault(name, (row.label, []))[1].append(_point(row, *cost))
-    protocol = rows[0].records[0].spec.evaluation.protocol
     return Layer(
         series=tuple(Series(name, printable(label), tuple(points)) for name, (label, points) in series.items()),
         where=title([record for row in rows for record in row.records]),
         score=rows[0].score,
-        score_label=scores_of(protocol, protocol_columns(protocol))[0].label,
-        columns=columns,
+        score_label=scores_of(evaluation.protocol, protocol_columns(evaluation.protocol))[0].label,
+        columns=evaluated_columns(evaluation),
     )
 
 
@@ -186,7 +182,7 @@ def _names(rows: Sequence[Row]) -> list[str]:
     """Of each row, the same for those that differ by eta and budget alone, and different for all others."""
     specs = [row.records[0].spec for row in rows]
     plain = [
-        written(spec.label, spec.params, spec.dataset) if isinstance(spec, RunSpec) else spec.model for spec in specs
+        paper_name(spec.label, spec.params, spec.dataset) if isinstance(spec, RunSpec) else spec.model for spec in specs
     ]
     found = Counter(name for name, _ in {(name, _kind(spec)) for name, spec in zip(plain, specs, strict=True)})
     return [name if found[name] == 1 else _told(spec, name) for name, spec in zip(plain, specs, strict=True)]

@@ -52,7 +52,7 @@ def family_of(defense: str) -> str:
 
 
 @dataclass(frozen=True)
-class Look:
+class SeriesStyle:
     """How a defense is drawn.
 
     Attributes:
@@ -66,29 +66,29 @@ class Look:
     dash: Any
 
 
-def looks(names: Iterable[str]) -> dict[str, Look]:
+def series_styles(names: Iterable[str]) -> dict[str, SeriesStyle]:
     """A look for each defense of a figure, by its name as papers write it.
 
     Colours are those of the families. No two share a marker while there are markers left, and then none shares
     marker and line with another; within a family, lines differ. The order of the names does not count.
     """
     shown = sorted(set(names), key=lambda name: (name not in MARKERS, name))
-    found: dict[str, Look] = {}
+    found: dict[str, SeriesStyle] = {}
     for name in shown:  # those with a marker of their own first
         colour, taken = COLOURS[family_of(name)], list(found.values())
         marker = MARKERS[name] if name in MARKERS else _spare_marker(taken, colour)
-        found[name] = Look(colour, marker, _spare_dash(taken, colour, marker))
+        found[name] = SeriesStyle(colour, marker, _spare_dash(taken, colour, marker))
     return found
 
 
-def _spare_marker(taken: Sequence[Look], colour: str) -> Any:
+def _spare_marker(taken: Sequence[SeriesStyle], colour: str) -> Any:
     """The marker that is there least often, in this colour least of all; those that are nobody's own come first."""
     used = [look.marker for look in taken]
     own = [look.marker for look in taken if look.colour == colour]
     return min((*SPARE, *MARKERS.values()), key=lambda marker: (used.count(marker), own.count(marker)))
 
 
-def _spare_dash(taken: Sequence[Look], colour: str, marker: Any) -> Any:
+def _spare_dash(taken: Sequence[SeriesStyle], colour: str, marker: Any) -> Any:
     """The line that is there least often with this marker, and then in this colour."""
     used = [look.dash for look in taken if look.marker == marker]
     own = [look.dash for look in taken if look.colour == colour]
@@ -99,7 +99,7 @@ StyleName = Literal["screen", "paper"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Style:
+class FigureStyle:
     """A size to look at.
 
     Attributes:
@@ -153,8 +153,8 @@ BASE: dict[str, Any] = {
     "figure.dpi": 200,
     "savefig.dpi": 200,
 }
-STYLES: dict[StyleName, Style] = {
-    "screen": Style(
+STYLES: dict[StyleName, FigureStyle] = {
+    "screen": FigureStyle(
         name="screen",
         suffix="",
         formats=("png", "svg"),
@@ -169,7 +169,7 @@ STYLES: dict[StyleName, Style] = {
         rc={**BASE, "font.family": ["DejaVu Sans"], "svg.fonttype": "none"},
     ),
     # Column and text width of the proceedings of most conferences on computer vision.
-    "paper": Style(
+    "paper": FigureStyle(
         name="paper",
         suffix="-paper",
         formats=("svg", "pdf"),

@@ -15,7 +15,7 @@ from robustbench_dml.report.figures.legend import Entry, key_below, key_beside, 
 from robustbench_dml.report.figures.markers import Across, draw_layer, joined
 from robustbench_dml.report.figures.panel_labels import label_flags, label_series
 from robustbench_dml.report.figures.series import Layer
-from robustbench_dml.report.figures.style import Look, Style, looks
+from robustbench_dml.report.figures.style import FigureStyle, SeriesStyle, series_styles
 
 HEADING = "Robustness against benign retrieval"
 RECALL = "R@1"
@@ -34,7 +34,7 @@ def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, flo
     return front[::-1]
 
 
-def draw_tradeoff(layer: Layer, style: Style) -> Figure:
+def draw_tradeoff(layer: Layer, style: FigureStyle) -> Figure:
     """Score against benign recall at 1, the front of the ranked ones, and bars both ways."""
     if style.titled and len(layer.series) <= FEW:
         named = _draw(layer, style, keyed=False)
@@ -45,7 +45,7 @@ def draw_tradeoff(layer: Layer, style: Style) -> Figure:
     return keyed
 
 
-def _draw(layer: Layer, style: Style, *, keyed: bool) -> Figure | None:
+def _draw(layer: Layer, style: FigureStyle, *, keyed: bool) -> Figure | None:
     """None if the names do not fit beside the marks and there is no key."""
     names = [one.shown for one in layer.series]
     below = key_height(names, style, style.width - 2 * EDGE) if keyed and not style.titled else 0.0
@@ -71,7 +71,7 @@ def _draw(layer: Layer, style: Style, *, keyed: bool) -> Figure | None:
     )
     low = sheet.bottom + axis + below
     axes = sheet.axes(left_room(style), low, sheet.width - beside - left_room(style), sheet.top - low)
-    look = looks(one.name for one in layer.series)
+    look = series_styles(one.name for one in layer.series)
     draw_layer(axes, layer, look, style, BENIGN)
     _finish(axes, layer, style)
     steps = _draw_front(axes, front, style)
@@ -87,7 +87,7 @@ def _draw(layer: Layer, style: Style, *, keyed: bool) -> Figure | None:
     return sheet.figure
 
 
-def _finish(axes: Axes, layer: Layer, style: Style) -> None:
+def _finish(axes: Axes, layer: Layer, style: FigureStyle) -> None:
     axes.set_xlabel("benign recall at 1 (R@1, %)", fontsize=style.size, labelpad=3)
     axes.set_ylabel(layer.score_label, fontsize=style.size, labelpad=4)
     axes.margins(0.08)
@@ -95,7 +95,7 @@ def _finish(axes: Axes, layer: Layer, style: Style) -> None:
     axes.set_xlim(*axes.get_xlim())
 
 
-def _draw_front(axes: Axes, front: list[tuple[float, float]], style: Style) -> list[tuple[float, float]]:
+def _draw_front(axes: Axes, front: list[tuple[float, float]], style: FigureStyle) -> list[tuple[float, float]]:
     """Draw the steps to the edges of the panel; returns their corners."""
     if not front:
         return []
@@ -117,7 +117,7 @@ def _along(corners: np.ndarray) -> np.ndarray:
     return np.concatenate(parts) if parts else np.empty((0, 2))
 
 
-def _entries(sheet: Sheet, axes: Axes, layer: Layer, look: dict[str, Look]) -> list[Entry]:
+def _entries(sheet: Sheet, axes: Axes, layer: Layer, look: dict[str, SeriesStyle]) -> list[Entry]:
     return [
         Entry(
             name=one.shown,

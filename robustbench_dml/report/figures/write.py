@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 import seaborn as sns
@@ -14,17 +14,13 @@ from matplotlib.figure import Figure
 
 from robustbench_dml.report.figures.efficiency import draw_efficiency
 from robustbench_dml.report.figures.profile import draw_profile
-from robustbench_dml.report.figures.series import Layer, layer_of_reported, layer_of_rows
-from robustbench_dml.report.figures.style import STYLES, Style, StyleName
+from robustbench_dml.report.figures.series import Layer, Passes, layer_of_reported, layer_of_rows
+from robustbench_dml.report.figures.style import STYLES, FigureStyle, StyleName
 from robustbench_dml.report.figures.tradeoff import draw_tradeoff
 from robustbench_dml.report.published import Reported
 from robustbench_dml.report.rows import Row
-from robustbench_dml.spec.protocols import evaluated_columns
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import is_full, write_atomically
-
-if TYPE_CHECKING:
-    from robustbench_dml.leaderboard.board import Board
 
 # What the figures of arXiv:2203.01439 show of its many rows; of other data sets all are shown.
 SHOWN = {
@@ -37,28 +33,24 @@ METADATA: dict[str, dict[str, Any]] = {  # nothing of the machine, the time or t
 }
 
 
-def write_figures(board: Board, style: StyleName = "screen", folder: Path | None = None) -> list[Path]:
-    """Write `efficiency`, `tradeoff` and `profile` of a board.
+def write_figures(
+    rows: Sequence[Row], folder: Path, style: StyleName = "screen", *, passes: Passes | None = None
+) -> list[Path]:
+    """Write `efficiency`, `tradeoff` and `profile` of comparable rows.
 
     Args:
-        board: with at least one row.
-        style: the kind of files.
-        folder: where to; by default that of the board.
+        rows: at least one, the best first.
+        folder: created if missing.
+        style: file formats and size.
+        passes: training cost of a row, see `layer_of_rows`.
 
     Returns:
-        The files, written or as they should be. Where training cost is known of no row, there is no `efficiency`.
+        The files, in a fixed order. Without a known training cost there is no `efficiency`.
 
     Raises:
         RbdmlError: the folder cannot be written to.
     """
-    layer = layer_of_rows(board.rows, board.columns, board.passes)
-    return _write(layer, folder or board.folder, STYLES[style])
-
-
-def write_row_figures(rows: Sequence[Row], folder: Path, style: StyleName = "screen") -> list[Path]:
-    """The same of comparable rows that are on no board; what training cost is what was metered."""
-    columns = evaluated_columns(rows[0].records[0].spec.evaluation)
-    return _write(layer_of_rows(rows, columns), folder, STYLES[style])
+    return _write(layer_of_rows(rows, passes), folder, STYLES[style])
 
 
 def write_published(reported: Sequence[Reported], folder: Path, style: StyleName = "screen") -> list[Path]:
@@ -84,13 +76,13 @@ def write_published(reported: Sequence[Reported], folder: Path, style: StyleName
 
 
 @contextmanager
-def drawn_in(style: Style) -> Iterator[None]:
+def drawn_in(style: FigureStyle) -> Iterator[None]:
     """Settings of matplotlib for this style, whatever they are outside."""
     with mpl.rc_context(mpl.rcParamsDefault), mpl.rc_context(sns.axes_style("ticks")), mpl.rc_context(style.rc):
         yield
 
 
-def _write(layer: Layer, folder: Path, style: Style, prefix: str = "") -> list[Path]:
+def _write(layer: Layer, folder: Path, style: FigureStyle, prefix: str = "") -> list[Path]:
     """Draw all figures of a layer, then write them."""
     with drawn_in(style):
         figures = {"efficiency": draw_efficiency(layer, style), "tradeoff": draw_tradeoff(layer, style)}

@@ -42,7 +42,7 @@ def test_every_row_is_one_point_with_its_values(board: Board) -> None:
 
 
 def test_without_a_board_costs_are_what_was_metered(board: Board) -> None:
-    foreign = layer_of_rows(board.rows, board.columns).points[2]
+    foreign = layer_of_rows(board.rows).points[2]
     assert (foreign.passes, foreign.declared) == (None, False)
 
 

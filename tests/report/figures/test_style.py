@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustbench_dml.report.figures.style import COLOURS, MARKERS, STYLES, family_of, looks
-from robustbench_dml.report.names import written
+from robustbench_dml.report.figures.style import COLOURS, MARKERS, STYLES, family_of, series_styles
+from robustbench_dml.report.names import paper_name
 from robustbench_dml.spec.registry import DEFENSES
 from robustbench_dml.spec.resolve import resolve_params
 
@@ -65,26 +65,26 @@ def test_every_colour_stands_out_from_white() -> None:
 
 
 def test_the_look_of_a_usual_defense_is_always_the_same() -> None:
-    alone = {name: looks([name])[name].marker for name in MARKERS}
-    together = looks(NAMES)
+    alone = {name: series_styles([name])[name].marker for name in MARKERS}
+    together = series_styles(NAMES)
     assert {name: together[name].marker for name in MARKERS} == alone == MARKERS
     assert len(set(map(str, MARKERS.values()))) == len(MARKERS)
 
 
 def test_as_many_as_there_are_markers_have_one_each() -> None:
-    shown = looks(NAMES[: len(MARKERS) + 6])
+    shown = series_styles(NAMES[: len(MARKERS) + 6])
     assert len({str(look.marker) for look in shown.values()}) == len(shown)
 
 
 @given(st.permutations(NAMES), st.integers(1, len(NAMES)))
 def test_no_two_look_alike_in_any_order(names: list[str], many: int) -> None:
-    shown = looks(names[:many])
+    shown = series_styles(names[:many])
     assert len({str(look) for look in shown.values()}) == many
-    assert shown == looks(sorted(names[:many], reverse=True))
+    assert shown == series_styles(sorted(names[:many], reverse=True))
 
 
 def test_lines_of_one_family_differ() -> None:
-    shown = looks(["HM[R,M]", "HM[S,M]", "HM[S,R]", "HM[R,S]", "ACT[R]", "ACT[S]"])
+    shown = series_styles(["HM[R,M]", "HM[S,M]", "HM[S,R]", "HM[R,S]", "ACT[R]", "ACT[S]"])
     lines = [(look.colour, str(look.dash)) for look in shown.values()]
     assert len(set(lines)) == len(lines)
 
@@ -92,7 +92,7 @@ def test_lines_of_one_family_differ() -> None:
 def test_a_family_is_the_same_by_both_names_of_a_defense() -> None:
     for info in DEFENSES:
         if not info.cls.fake and info.name != "hm":  # which is none of the family until it is set
-            assert family_of(info.name) == family_of(written(info.name, resolve_params(info, {}), "cub")), info.name
+            assert family_of(info.name) == family_of(paper_name(info.name, resolve_params(info, {}), "cub")), info.name
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from board_support import ENTRY, enter_made, foreign_spec, made_spec, make_leaderboards
-from figures_support import main_board, texts
+from figures_support import main_board, texts, write_board
 from matplotlib.image import imread
 from PIL import Image
 
 from robustbench_dml.leaderboard.board import Board
 from robustbench_dml.report.figures.style import STYLES, StyleName
-from robustbench_dml.report.figures.write import SHOWN, write_figures, write_published, write_row_figures
+from robustbench_dml.report.figures.write import SHOWN, write_figures, write_published
 from robustbench_dml.report.published import read_published
 from robustbench_dml.report.rows import rows_of
 from robustbench_dml.spec.schema import RunSpec
@@ -30,10 +30,11 @@ PAPER = [f"{name}-paper.{kind}" for name in NAMES for kind in ("svg", "pdf")]
 AGAIN = """
 import sys
 from pathlib import Path
-from robustbench_dml.boards.board import read_boards
-from robustbench_dml.figures.write import write_figures
+from robustbench_dml.leaderboard.board import read_boards
+from robustbench_dml.report.figures.write import write_figures
+board = read_boards(Path(sys.argv[1]))[0]
 for style in ("screen", "paper"):
-    write_figures(read_boards(Path(sys.argv[1]))[0], style, Path(sys.argv[2]))
+    write_figures(board.rows, Path(sys.argv[2]), style, passes=board.passes)
 """
 
 
@@ -53,14 +54,9 @@ def content(paths: list[Path]) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(("style", "names"), [("screen", SCREEN), ("paper", PAPER)])
 def test_the_files_of_a_board(board: Board, tmp_path: Path, style: StyleName, names: list[str]) -> None:
-    paths = write_figures(board, style, tmp_path / "new")
+    paths = write_board(board, style, tmp_path / "new")
     assert paths == [tmp_path / "new" / name for name in names]
     assert sorted((tmp_path / "new").iterdir()) == sorted(paths)
-
-
-def test_a_board_has_its_own_folder(leaderboards: Path, tmp_path: Path) -> None:
-    moved = replace(main_board(leaderboards), folder=tmp_path / "own")
-    assert {path.parent for path in write_figures(moved)} == {tmp_path / "own"}
 
 
 def test_two_processes_write_the_same_bytes(leaderboards: Path, board: Board, tmp_path: Path) -> None:
@@ -68,39 +64,39 @@ def test_two_processes_write_the_same_bytes(leaderboards: Path, board: Board, tm
     environment = {**os.environ, "PYTHONHASHSEED": seed, "MPLBACKEND": "svg"}
     command = [sys.executable, "-c", AGAIN, str(leaderboards), str(tmp_path / "there")]
     subprocess.run(command, env=environment, check=True, capture_output=True)
-    here = [path for style in STYLES for path in write_figures(board, style, tmp_path / "here")]
+    here = [path for style in STYLES for path in write_board(board, style, tmp_path / "here")]
     assert sorted(path.name for path in here) == sorted([*SCREEN, *PAPER])
     assert content(sorted((tmp_path / "there").iterdir())) == content(sorted(here))
 
 
 def test_what_stays_the_same_is_not_touched(board: Board, tmp_path: Path) -> None:
-    paths = write_figures(board, "screen", tmp_path)
+    paths = write_board(board, "screen", tmp_path)
     for path in paths:
         os.utime(path, (1, 1))
     paths[1].write_bytes(b"another")
-    write_figures(board, "screen", tmp_path)
+    write_board(board, "screen", tmp_path)
     assert [path for path in paths if path.stat().st_mtime != 1] == [paths[1]]
 
 
 def test_the_order_of_the_records_and_the_style_of_the_caller_do_not_count(board: Board, tmp_path: Path) -> None:
     records = [record for row in board.rows for record in row.records]
-    first = content(write_row_figures(rows_of(records), tmp_path / "first"))
+    first = content(write_figures(rows_of(records), tmp_path / "first"))
     with mpl.rc_context({"axes.grid": False, "axes.facecolor": "red", "svg.hashsalt": "other", "font.size": 20}):
         before = dict(mpl.rcParams)
-        assert content(write_row_figures(rows_of(records[::-1]), tmp_path / "second")) == first
+        assert content(write_figures(rows_of(records[::-1]), tmp_path / "second")) == first
         assert dict(mpl.rcParams) == before
 
 
 def test_another_score_gives_other_figures(board: Board, tmp_path: Path) -> None:
-    first = content(write_row_figures(board.rows, tmp_path / "first"))
+    first = content(write_figures(board.rows, tmp_path / "first"))
     best = board.rows[0]
     values = {name: value + 0.5 for name, value in best.values.items()}
-    second = content(write_row_figures([replace(best, values=values), *board.rows[1:]], tmp_path / "second"))
+    second = content(write_figures([replace(best, values=values), *board.rows[1:]], tmp_path / "second"))
     assert all(first[name] != second[name] for name in first)
 
 
 def test_pictures_open_at_a_size_to_look_at_and_say_nothing_of_the_machine(board: Board, tmp_path: Path) -> None:
-    for path in write_figures(board, "screen", tmp_path):
+    for path in write_board(board, "screen", tmp_path):
         if path.suffix == ".png":
             picture = imread(path)
             assert picture.shape[1] == 1440
@@ -114,7 +110,7 @@ def test_pictures_open_at_a_size_to_look_at_and_say_nothing_of_the_machine(board
 
 
 def test_drawings_say_what_they_show(board: Board, tmp_path: Path) -> None:
-    write_figures(board, "screen", tmp_path)
+    write_board(board, "screen", tmp_path)
     for name in NAMES:
         written = texts(tmp_path / f"{name}.svg")
         assert board.title in written
@@ -124,7 +120,7 @@ def test_drawings_say_what_they_show(board: Board, tmp_path: Path) -> None:
 
 
 def test_paper_has_no_heading_and_embeds_its_fonts(board: Board, tmp_path: Path) -> None:
-    for path in write_figures(board, "paper", tmp_path):
+    for path in write_board(board, "paper", tmp_path):
         data = path.read_bytes()
         if path.suffix == ".pdf":
             assert b"/FontFile2" in data
@@ -166,7 +162,7 @@ def test_every_protocol_can_be_drawn(tmp_path: Path) -> None:
     enter_made(tmp_path, foreign_spec(also=("spqa+", "ca+w2")))
     for protocol, columns in (("autorank", 2), ("ers", 12)):
         [board] = [one for one in all_boards(tmp_path) if one.evaluation.protocol == protocol]
-        write_figures(board)
+        write_board(board)
         titles = set(texts(board.folder / "profile.svg")) & set(board.columns)
         assert len(titles) == len(board.columns) >= columns
 
@@ -183,7 +179,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(
 ) -> None:
     block(tmp_path / "there")
     with pytest.raises(RbdmlError, match=r"cannot write figures to .*there.*--out"):
-        write_figures(board, "screen", tmp_path / "there")
+        write_board(board, "screen", tmp_path / "there")
     assert [path for path in tmp_path.rglob(".*") if path.is_file()] == []  # no part of a file
 
 
