@@ -24,6 +24,7 @@ test: lint types tests boards
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports --no-logo
 
 types: $(STAMP)
 	$(VENV)/bin/mypy -p robustbench_dml

@@ -29,7 +29,7 @@ class CandidateAttack(Attack):
 
     def objective(self, embeddings: Tensor, block: Block) -> Tensor:
         item = block.distance_to_targets(embeddings)
-        return block.target_lists.mean_overtaking(item, block.list_rows, sign=self.sign)
+        return block.target_lists.mean_rank_hinge(item, block.list_rows, sign=self.sign)
 
     def score(self, embeddings: Tensor, block: Block) -> dict[str, Tensor]:
         return {named("CA", self.sign, self.width)[1]: block.rank_of_item(embeddings).mean(1)}

@@ -23,10 +23,10 @@ class EmbeddingShift(Attack):
     """Minimise -d(phi(q~), phi(q)). One set of examples gives both columns."""
 
     def objective(self, embeddings: Tensor, block: Block) -> Tensor:
-        return -shift(embeddings, block.own)
+        return -shift(embeddings, block.benign)
 
     def score(self, embeddings: Tensor, block: Block) -> dict[str, Tensor]:
         return {
-            "ES:D": distance(embeddings.double(), block.own.double()),
+            "ES:D": distance(embeddings.double(), block.benign.double()),
             "ES:R": block.recall_at_1(embeddings),
         }

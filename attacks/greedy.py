@@ -75,4 +75,4 @@ class GreedyTranslocation(QueryAttack):
         return items.nearest[:, :1]
 
     def score(self, embeddings: Tensor, block: Block) -> dict[str, Tensor]:
-        return {"GTT": (block.place_of_target(embeddings).squeeze(1) < KEPT).double()}
+        return {"GTT": (block.position_of_target(embeddings).squeeze(1) < KEPT).double()}

@@ -15,7 +15,7 @@ from torch import Tensor
 from robustbench_dml import Attack, Block, Draws, Gallery, Items, recall_column, register_attack
 from robustbench_dml.retrieval.gallery import in_chunks
 from robustbench_dml.retrieval.geometry import LAST_KEY
-from robustbench_dml.retrieval.nearest import Extremes, Wanted, extreme_rows
+from robustbench_dml.retrieval.nearest import ExtremeRows, RowKind, extreme_rows
 
 PAPER = "of this project, after Carlini and Wagner, S&P 2017, arXiv:1608.04644"
 TEMPERATURE = 0.05  # of the smooth recall, in units of distance
@@ -75,7 +75,7 @@ class SmoothRecall(FirstPlace):
     def objective(self, embeddings: Tensor, block: Block) -> Tensor:
         kinds = right_rows(block, k=CONSIDERED), wrong_rows(block, k=CONSIDERED)
         right, wrong = extreme_rows(embeddings, block.gallery, *kinds)
-        there = right.found[:, 0] & wrong.found[:, 0]
+        there = right.exists[:, 0] & wrong.exists[:, 0]
         return (_softness(embeddings, block, right) - _softness(embeddings, block, wrong)) * there
 
 
@@ -97,24 +97,24 @@ class WrongClass(FirstPlace):
 
     def objective(self, embeddings: Tensor, block: Block) -> Tensor:
         chosen = block.gallery.labels[block.targets[:, 0]]
-        return margin(embeddings, block, Wanted(labels=chosen, same=True), right_rows(block))
+        return margin(embeddings, block, RowKind(labels=chosen, same=True), right_rows(block))
 
 
-def right_rows(block: Block, *, farthest: bool = False, k: int = 1) -> Wanted:
+def right_rows(block: Block, *, farthest: bool = False, k: int = 1) -> RowKind:
     """The nearest or farthest rows of the queries' classes, without their own."""
-    return Wanted(labels=block.labels, same=True, farthest=farthest, without=block.items, k=k)
+    return RowKind(labels=block.labels, same=True, farthest=farthest, without=block.items, k=k)
 
 
-def wrong_rows(block: Block, *, k: int = 1) -> Wanted:
+def wrong_rows(block: Block, *, k: int = 1) -> RowKind:
     """The nearest rows of other classes."""
-    return Wanted(labels=block.labels, same=False, k=k)
+    return RowKind(labels=block.labels, same=False, k=k)
 
 
-def margin(embeddings: Tensor, block: Block, wrong: Wanted, right: Wanted) -> Tensor:
+def margin(embeddings: Tensor, block: Block, wrong: RowKind, right: RowKind) -> Tensor:
     """(B,) distance to the wrong item minus that to the right one, 0 without gradient where one is missing."""
     far, near = extreme_rows(embeddings, block.gallery, wrong, right)
     gap = block.distance_to(embeddings, far.rows) - block.distance_to(embeddings, near.rows)
-    return (gap * (far.found & near.found)).squeeze(1)
+    return (gap * (far.exists & near.exists)).squeeze(1)
 
 
 def nearest_wrong_classes(items: Items, k: int) -> Tensor:
@@ -140,6 +140,6 @@ def _nearest_of_classes(
     return found.gather(1, places) % n
 
 
-def _softness(embeddings: Tensor, block: Block, rows: Extremes) -> Tensor:
+def _softness(embeddings: Tensor, block: Block, rows: ExtremeRows) -> Tensor:
     nearness = -block.distance_to(embeddings, rows.rows) / TEMPERATURE
-    return nearness.masked_fill(~rows.found, -100 / TEMPERATURE).logsumexp(1)
+    return nearness.masked_fill(~rows.exists, -100 / TEMPERATURE).logsumexp(1)

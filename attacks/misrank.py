@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from robustbench_dml import Attack, Block, recall_column, register_attack
-from robustbench_dml.retrieval.nearest import Wanted, extreme_rows
+from robustbench_dml.retrieval.nearest import RowKind, extreme_rows
 
 PAPER = "Wang et al., CVPR 2020, arXiv:2004.04199; as scored in arXiv:2106.03614"
 
@@ -40,11 +40,11 @@ class LearningToMisrank(Attack):
         wrong, right = extreme_rows(
             embeddings,
             block.gallery,
-            Wanted(labels=block.labels, same=False, farthest=True),
-            Wanted(labels=block.labels, same=True, without=own),
+            RowKind(labels=block.labels, same=False, farthest=True),
+            RowKind(labels=block.labels, same=True, without=own),
         )
         gap = block.distance_to(embeddings, wrong.rows) - block.distance_to(embeddings, right.rows)
-        return (gap.relu() * (wrong.found & right.found)).squeeze(1)
+        return (gap.relu() * (wrong.exists & right.exists)).squeeze(1)
 
     def score(self, embeddings: Tensor, block: Block) -> dict[str, Tensor]:
         return {"LTM": block.recall_at_1(embeddings)}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robustbench_dml import Attack, Block, Column, Draws, Items, random_near, random_others, register_attack
-from robustbench_dml.retrieval.rank_hinge import mean_overtaking
+from robustbench_dml.retrieval.rank_hinge import mean_rank_hinge
 
 PAPER = "Zhou et al., ECCV 2020, arXiv:2002.11293"
 WIDTHS = (1, 2, 5, 10)  # published numbers of targets
@@ -71,7 +71,7 @@ class SemanticsPreserving(QueryAttack):
 def overtaking(embeddings: Tensor, block: Block, targets: Tensor, *, sign: int) -> Tensor:
     """(B,) how far M of the candidates are from having passed everything in the attacked queries' lists."""
     item = block.distance_to(embeddings, targets)
-    return mean_overtaking(embeddings, item, block.gallery.embeddings, own=block.items, targets=targets, sign=sign)
+    return mean_rank_hinge(embeddings, item, block.gallery.embeddings, own=block.items, targets=targets, sign=sign)
 
 
 TOP = Column(name="kept", meaning="mean rank percentile of the first five", scale=100, ers_slope=-1, ers_offset=100)

@@ -27,7 +27,7 @@ from robustbench_dml.training.defense import Defense, Perturbed, embed_groups
 from robustbench_dml.training.losses import hardness, triplet_loss
 from robustbench_dml.training.testing import small_dataset
 from robustbench_dml.training.trainer import Trainer
-from robustbench_dml.utils import distributed as team
+from robustbench_dml.utils import distributed
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.interrupts import Interrupts
 from robustbench_dml.utils.progress import Progress
@@ -87,7 +87,7 @@ class OwnDice(Defense):
     """Draws that no seed decides: each process has its own triplets."""
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
-        own = replace(batch, rng=torch.Generator().manual_seed(team.rank()))
+        own = replace(batch, rng=torch.Generator().manual_seed(distributed.rank()))
         return Perturbed(self.mine(model, own)[0])
 
     def loss(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Tensor:
@@ -193,7 +193,7 @@ class CutHere(Interrupts):
         self._trainer = trainer
 
     def check(self) -> None:
-        if team.rank() == team.size() - 1 and self._trainer.spent.iterations == CUT:
+        if distributed.rank() == distributed.world_size() - 1 and self._trainer.spent.iterations == CUT:
             raise KeyboardInterrupt
 
 
@@ -239,8 +239,8 @@ def embeddings_seen(images: Tensor) -> Tensor:
             model(images)
             twin = copy.deepcopy(model)
             twin(images)
-        twin(images[: team.rank() + 1])  # by itself: the other process has other images
-        model(images[: team.rank() + 1])
+        twin(images[: distributed.rank() + 1])  # by itself: the other process has other images
+        model(images[: distributed.rank() + 1])
     return torch.cat(seen)
 
 
@@ -252,14 +252,14 @@ def together(jobs: Iterable[Job], folder: Path) -> dict[str, Any]:
 
 def _member(number: int, jobs: list[Job], folder: Path) -> None:
     torch.set_num_threads(1)
-    with team.joined(folder / "rendezvous", number=number, processes=PROCESSES, device=CPU):
+    with distributed.process_group(folder / "rendezvous", number=number, processes=PROCESSES, device=CPU):
         found: dict[str, Any] = {"jobs": {job: train(job.trainer()) for job in jobs}}
         state = folder / "state.safetensors"
         found["interrupted"] = interrupt(jobs[0], state)
         found["written"] = state.exists()
-        if team.leads():
+        if distributed.is_leader():
             shutil.copy(state, folder / "interrupted.safetensors")
-        team.from_leader()
+        distributed.broadcast()
         found["resumed"] = train(jobs[0].trainer(), checkpoint=state)
         found["evaluated"] = evaluate(folder)
         found["batchnorm"] = refusal(jobs[0], batchnorm="train")

@@ -60,10 +60,10 @@ def packed_zip(path: Path, source: Path) -> Path:
     return path
 
 
-def prepare(name: str, root: Path, order: DownloadRequest) -> Path:
+def prepare(name: str, root: Path, request: DownloadRequest) -> Path:
     way = DATASETS.get(name).prepare
     assert way is not None
-    return way(DataPaths(root), order)
+    return way(DataPaths(root), request)
 
 
 def is_prepared(name: str, root: Path, tree: Tree) -> None:

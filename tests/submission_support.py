@@ -62,7 +62,7 @@ def copied(run: Path, to: Path, *, checkpoint: bool = True) -> Path:
 
 
 def place(leaderboards: Path, **changes: Any) -> RunContext:
-    return RunContext(out=leaderboards, roots=DataPaths(), device=torch.device("cpu"), **changes)
+    return RunContext(out=leaderboards, paths=DataPaths(), device=torch.device("cpu"), **changes)
 
 
 def enter(leaderboards: Path, run: Path, entry: Entry = ENTRY) -> Path:

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from parts.training import EVERY_STEP, dataset, watched
 from robustbench_dml.datasets.base import Dataset, Split
 from robustbench_dml.retrieval.gallery import Block, Gallery
-from robustbench_dml.retrieval.rank_hinge import SortedLists, mean_overtaking
-from robustbench_dml.retrieval.ranks import places
+from robustbench_dml.retrieval.rank_hinge import SortedLists, mean_rank_hinge
+from robustbench_dml.retrieval.ranks import exact_ranks
 from robustbench_dml.spec.make import make_spec
 from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.training.trainer import Trainer
@@ -84,7 +84,7 @@ def moving_lists(size: int, device: torch.device) -> dict[str, float]:
     def work() -> None:
         moved = gallery.embeddings[rows].requires_grad_()
         item = block.distance_to(moved, targets)
-        value = mean_overtaking(moved, item, gallery.embeddings, own=rows, targets=targets, sign=1)
+        value = mean_rank_hinge(moved, item, gallery.embeddings, own=rows, targets=targets, sign=1)
         torch.autograd.grad(value.sum(), moved)
 
     seconds = fastest(work, device, repeat=2)
@@ -103,7 +103,7 @@ def sorted_lists(size: int, device: torch.device) -> dict[str, float]:
 
     once = timed(sort, device)
     item, lists = torch.full((QUERIES, 1), 1.0, device=device), torch.arange(QUERIES, device=device)[:, None]
-    seconds = fastest(lambda: made[0].mean_overtaking(item, lists, sign=1), device)
+    seconds = fastest(lambda: made[0].mean_rank_hinge(item, lists, sign=1), device)
     return {"seconds": seconds, "once": once, "GB above": memory.above}
 
 
@@ -122,7 +122,7 @@ def metrics(size: int, device: torch.device) -> dict[str, float]:
     rows = queries(gallery)[0]
     items = rows[:, None] + torch.arange(1, 5, device=device)
     memory = Memory(device)
-    seconds = fastest(lambda: places(gallery.embeddings, rows, items), device, repeat=2)
+    seconds = fastest(lambda: exact_ranks(gallery.embeddings, rows, items), device, repeat=2)
     return {"seconds": seconds, "GB above": memory.above}
 
 

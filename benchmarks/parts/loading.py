@@ -15,7 +15,7 @@ from straightforward import loading as plain
 from robustbench_dml.datasets.base import Split
 from robustbench_dml.datasets.cache import PixelCache
 from robustbench_dml.datasets.images import ImageFiles, ImageList
-from robustbench_dml.datasets.prefetch import expect, read_ahead
+from robustbench_dml.datasets.prefetch import prefetch, with_prefetch
 from robustbench_dml.utils.progress import Progress
 
 ROUNDS = 1
@@ -65,10 +65,10 @@ def ahead(device: torch.device) -> dict[str, float]:
     """What is left to do when the batch was read while the network was at work on the one before."""
     with tempfile.TemporaryDirectory() as name:
         images = photographs(Path(name))
-        split = read_ahead(Split(ImageFiles(images, 256), images.labels.to(device), crop=224))
+        split = with_prefetch(Split(ImageFiles(images, 256), images.labels.to(device), crop=224))
         rows, rng, spent = torch.arange(BATCH), torch.Generator().manual_seed(0), []
         for _ in range(3):
-            expect(split, rows)
+            prefetch(split, rows)
             assert split.images._coming is not None  # type: ignore[union-attr]
             split.images._coming[1].result()  # type: ignore[union-attr]
             spent.append(timed(lambda: split.augmented(rows, rng), device))

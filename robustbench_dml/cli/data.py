@@ -25,10 +25,10 @@ def status(names: tuple[str, ...], data_root: Path | None, verify: bool, as_json
     import json
 
     from robustbench_dml.datasets.base import DataPaths
-    from robustbench_dml.datasets.status import look_at_all
+    from robustbench_dml.datasets.status import status_rows
     from robustbench_dml.report.tables import entries_table
 
-    rows = look_at_all(names, DataPaths(data_root), verify=verify)
+    rows = status_rows(names, DataPaths(data_root), verify=verify)
     click.echo(json.dumps(rows, indent=1) if as_json else entries_table([_short(row) for row in rows]))
 
 
@@ -55,8 +55,8 @@ def prepare(
     from robustbench_dml.datasets.status import prepare_dataset
     from robustbench_dml.utils.progress import Progress
 
-    roots = DataPaths(data_root, cache=not no_cache, progress=Progress(quiet))
-    found = prepare_dataset(name, roots, DownloadRequest(urls, source))
+    paths = DataPaths(data_root, cache=not no_cache, progress=Progress(quiet))
+    found = prepare_dataset(name, paths, DownloadRequest(urls, source))
     click.echo(found.where)
     if not quiet:
         click.echo(entries(found))

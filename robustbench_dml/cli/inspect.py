@@ -91,6 +91,6 @@ def baselines(
         queries=queries,
         seed=seed,
         device=pick_device(device),
-        roots=DataPaths(data_root, progress=Progress(as_json)),
+        paths=DataPaths(data_root, progress=Progress(as_json)),
     )
     click.echo(json.dumps(rows, indent=1) if as_json else entries_table(rows))

@@ -158,7 +158,7 @@ def place_of(given: dict[str, Any], weights: Path | None = None) -> RunContext:
     progress = Progress(given["quiet"] or given["as_json"])
     return RunContext(
         out=given["out"],
-        roots=DataPaths(given["data_root"], given["download"], not given["no_cache"], progress),
+        paths=DataPaths(given["data_root"], given["download"], not given["no_cache"], progress),
         device=pick_device(given["device"]),
         batch_size=given.get("batch_size", 1),
         progress=progress,

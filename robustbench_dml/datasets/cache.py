@@ -22,7 +22,7 @@ from torch import Tensor
 from robustbench_dml.datasets.images import Decoded, ImageList, decode
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import write_atomically
-from robustbench_dml.utils.locks import alone, usable_cores
+from robustbench_dml.utils.locks import exclusive_or_wait, usable_cores
 from robustbench_dml.utils.progress import Bar, Progress
 
 CHUNK = 256  # images decoded together
@@ -100,7 +100,7 @@ class PixelCache:
         self.images.check_present(name)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with alone(self.folder / ".lock", name, progress):
+            with exclusive_or_wait(self.folder / ".lock", name, progress):
                 rows = self._rows()
                 pending = [row for row, known in enumerate(rows) if known is None]
                 if pending:

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from robustbench_dml.datasets.base import DataPaths, Dataset, DownloadRequest
-from robustbench_dml.datasets.listed import Listing, load_listed, look_at_listed, split_by_number
-from robustbench_dml.datasets.lists import find_folder, inside, not_here
+from robustbench_dml.datasets.listed import Listing, listed_status, load_listed, split_by_number
+from robustbench_dml.datasets.lists import find_folder, inside, missing_dataset
 from robustbench_dml.datasets.matlab import read_pairs
 from robustbench_dml.datasets.prepare import RemoteFile, prepare_files
 from robustbench_dml.spec.registry import DatasetInfo, register_dataset
@@ -44,21 +44,21 @@ FILES = (
 )
 
 
-def locate(roots: DataPaths) -> Path | None:
+def locate(paths: DataPaths) -> Path | None:
     """The folder that holds the annotations, in either layout."""
     places = (".", "cars", "cars196", "cars/cars196", "CARS196", "cars/CARS196", "stanford_cars", "cars/stanford_cars")
-    return find_folder(roots, places, (ANNOTATIONS, *DEVKIT[0][1]))
+    return find_folder(paths, places, (ANNOTATIONS, *DEVKIT[0][1]))
 
 
-def read(roots: DataPaths) -> Listing:
+def read(paths: DataPaths) -> Listing:
     """The zero-shot split by class number, over all images of the set.
 
     Raises:
         RbdmlError: the set is nowhere, or its annotations are damaged.
     """
-    folder = locate(roots)
+    folder = locate(paths)
     if folder is None:
-        raise not_here("cars", roots, ANNOTATIONS)
+        raise missing_dataset("cars", paths, ANNOTATIONS)
     origin = folder / ANNOTATIONS
     if origin.is_file():
         images = _annotations(origin, "relative_im_path", prefix="")
@@ -78,14 +78,14 @@ def _annotations(path: Path, field: str, *, prefix: str) -> list[tuple[str, int]
     return [(inside(prefix + name, path), label) for name, label in found]
 
 
-def load(roots: DataPaths) -> Dataset:
+def load(paths: DataPaths) -> Dataset:
     """Cars-196: 8,054 training and 8,131 test images."""
-    return load_listed("cars", read, roots)
+    return load_listed("cars", read, paths)
 
 
-def prepare(roots: DataPaths, order: DownloadRequest) -> Path:
+def prepare(paths: DataPaths, request: DownloadRequest) -> Path:
     """Get the set."""
-    return prepare_files("cars", FILES, roots, order, locate=locate)
+    return prepare_files("cars", FILES, paths, request, locate=locate)
 
 
 register_dataset(
@@ -100,7 +100,7 @@ register_dataset(
         train_classes=98,
         test_classes=98,
         load=load,
-        look=partial(look_at_listed, "cars", read),
+        status=partial(listed_status, "cars", read),
         prepare=prepare,
         params={"ca-tride": {"lbd": 9.5}},
     )

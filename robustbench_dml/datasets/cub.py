@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from robustbench_dml.datasets.base import DataPaths, Dataset, DownloadRequest
-from robustbench_dml.datasets.listed import Listing, load_listed, look_at_listed, split_by_number
-from robustbench_dml.datasets.lists import find_folder, inside, not_here, read_table, whole_number
+from robustbench_dml.datasets.listed import Listing, listed_status, load_listed, split_by_number
+from robustbench_dml.datasets.lists import find_folder, inside, missing_dataset, read_table, whole_number
 from robustbench_dml.datasets.prepare import RemoteFile, prepare_files
 from robustbench_dml.spec.registry import DatasetInfo, register_dataset
 from robustbench_dml.utils.errors import RbdmlError
@@ -26,38 +26,38 @@ FILES = (
 )
 
 
-def locate(roots: DataPaths) -> Path | None:
+def locate(paths: DataPaths) -> Path | None:
     """The folder that holds `images.txt`."""
-    return find_folder(roots, (".", FOLDER, "cub", f"cub/{FOLDER}"), (LIST,))
+    return find_folder(paths, (".", FOLDER, "cub", f"cub/{FOLDER}"), (LIST,))
 
 
-def read(roots: DataPaths) -> Listing:
+def read(paths: DataPaths) -> Listing:
     """The zero-shot split by class number.
 
     Raises:
         RbdmlError: the set is nowhere, or its lists are damaged.
     """
-    folder = locate(roots)
+    folder = locate(paths)
     if folder is None:
-        raise not_here("cub", roots, LIST)
-    paths = {number: inside(path, folder / LIST) for number, path in read_table(folder / LIST, 2)}
+        raise missing_dataset("cub", paths, LIST)
+    images_by_number = {number: inside(path, folder / LIST) for number, path in read_table(folder / LIST, 2)}
     labels = folder / LABELS
     classes = {number: whole_number(label, labels) for number, label in read_table(labels, 2)}
-    if paths.keys() != classes.keys():
+    if images_by_number.keys() != classes.keys():
         raise RbdmlError(f"{labels}: does not name the images of {LIST}: get a complete copy of the set")
-    images = [(f"images/{path}", classes[number]) for number, path in paths.items()]
+    images = [(f"images/{path}", classes[number]) for number, path in images_by_number.items()]
     train, test = split_by_number(folder, images, first_test=FIRST_TEST_CLASS)
     return Listing(train, test, origin=folder / LIST)
 
 
-def load(roots: DataPaths) -> Dataset:
+def load(paths: DataPaths) -> Dataset:
     """CUB-200-2011: 5,864 training and 5,924 test images."""
-    return load_listed("cub", read, roots)
+    return load_listed("cub", read, paths)
 
 
-def prepare(roots: DataPaths, order: DownloadRequest) -> Path:
+def prepare(paths: DataPaths, request: DownloadRequest) -> Path:
     """Get the set."""
-    return prepare_files("cub", FILES, roots, order, locate=locate)
+    return prepare_files("cub", FILES, paths, request, locate=locate)
 
 
 register_dataset(
@@ -72,7 +72,7 @@ register_dataset(
         train_classes=100,
         test_classes=100,
         load=load,
-        look=partial(look_at_listed, "cub", read),
+        status=partial(listed_status, "cub", read),
         prepare=prepare,
     )
 )

@@ -14,8 +14,8 @@ from robustbench_dml.datasets.idx import (
     TRAIN_IMAGES,
     TRAIN_LABELS,
     IdxSet,
+    idx_status,
     load_idx,
-    look_at_idx,
 )
 from robustbench_dml.spec.registry import DatasetInfo, register_dataset
 
@@ -60,10 +60,10 @@ def load_fashion_mini(_: DataPaths) -> Dataset:
     return load_idx("fashion-mini", EMBEDDED, FASHION_MINI, remedy="by installing the package again")
 
 
-def look_at_fashion_mini(roots: DataPaths, *, verify: bool = False) -> DatasetStatus:
+def fashion_mini_status(paths: DataPaths, *, verify: bool = False) -> DatasetStatus:
     """The embedded files are always checked."""
     del verify
-    return look_at_idx(EMBEDDED, load_fashion_mini(roots))
+    return idx_status(EMBEDDED, load_fashion_mini(paths))
 
 
 register_dataset(
@@ -78,7 +78,7 @@ register_dataset(
         train_classes=10,
         test_classes=10,
         load=FASHION_MNIST.load,
-        look=FASHION_MNIST.look,
+        status=FASHION_MNIST.status,
         prepare=FASHION_MNIST.prepare,
     )
 )
@@ -94,6 +94,6 @@ register_dataset(
         train_classes=10,
         test_classes=10,
         load=load_fashion_mini,
-        look=look_at_fashion_mini,
+        status=fashion_mini_status,
     )
 )

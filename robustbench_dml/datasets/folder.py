@@ -7,7 +7,7 @@ from pathlib import Path
 
 from robustbench_dml.datasets.base import DataPaths, Dataset, expanded
 from robustbench_dml.datasets.images import ImageList
-from robustbench_dml.datasets.listed import Listing, image_list, load_listed, look_at_listed
+from robustbench_dml.datasets.listed import Listing, image_list, listed_status, load_listed
 from robustbench_dml.spec.registry import DATASETS, DatasetInfo, Scheme
 from robustbench_dml.utils.errors import RbdmlError
 
@@ -69,8 +69,8 @@ def info_of(text: str) -> DatasetInfo:
     name = f"folder:{folder}"
     listing = read(folder)
 
-    def load(roots: DataPaths) -> Dataset:
-        return load_listed(name, partial(read, folder), roots)
+    def load(paths: DataPaths) -> Dataset:
+        return load_listed(name, partial(read, folder), paths)
 
     return DatasetInfo(
         name=name,
@@ -83,7 +83,7 @@ def info_of(text: str) -> DatasetInfo:
         train_classes=listing.train.classes,
         test_classes=listing.test.classes,
         load=load,
-        look=partial(look_at_listed, name, partial(read, folder)),
+        status=partial(listed_status, name, partial(read, folder)),
     )
 
 

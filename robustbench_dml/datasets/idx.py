@@ -49,21 +49,21 @@ class IdxSet:
     folders: tuple[str, ...] = ()
     system: tuple[Path, str] | None = None
 
-    def locate(self, roots: DataPaths) -> Path | None:
+    def locate(self, paths: DataPaths) -> Path | None:
         """The folder with the four files: a data folder, a folder of the set in it, or the system's."""
         inside = (".", *self.folders, self.name, f"{self.title}/raw")
-        candidates = [root / part for root in roots.folders for part in inside]
+        candidates = [root / part for root in paths.folders for part in inside]
         if self.system is not None:
             candidates.append(self.system[0])
         return next((folder for folder in candidates if has_files(folder)), None)
 
-    def find(self, roots: DataPaths) -> Path:
+    def find(self, paths: DataPaths) -> Path:
         """The same.
 
         Raises:
             RbdmlError: it is nowhere; the message gives the ways to get it.
         """
-        folder = self.locate(roots)
+        folder = self.locate(paths)
         if folder is not None:
             return folder
         system = "" if self.system is None else f"`{self.system[1]}`, or "
@@ -72,27 +72,27 @@ class IdxSet:
             f"--data-root or $RBDML_DATA, or {system}`rbdml data prepare {self.name}`"
         )
 
-    def load(self, roots: DataPaths) -> Dataset:
+    def load(self, paths: DataPaths) -> Dataset:
         """Read and check it."""
         remedy = f"or remove the file and use `rbdml data prepare {self.name}`"
-        return load_idx(self.name, self.find(roots), self.hashes, remedy=remedy)
+        return load_idx(self.name, self.find(paths), self.hashes, remedy=remedy)
 
-    def look(self, roots: DataPaths, *, verify: bool = False) -> DatasetStatus:
+    def status(self, paths: DataPaths, *, verify: bool = False) -> DatasetStatus:
         """What there is; the files are small, so they are always checked."""
         del verify
-        return look_at_idx(self.find(roots), self.load(roots))
+        return idx_status(self.find(paths), self.load(paths))
 
-    def prepare(self, roots: DataPaths, order: DownloadRequest) -> Path:
+    def prepare(self, paths: DataPaths, request: DownloadRequest) -> Path:
         """Download the four files, or take them from a folder."""
         files = [
             RemoteFile(f"{file}.gz", tuple(f"{server}{file}.gz" for server in self.servers), self.archives[file])
             for file in FILES
         ]
 
-        return prepare_files(self.name, files, roots, order, locate=self.locate)
+        return prepare_files(self.name, files, paths, request, locate=self.locate)
 
 
-def look_at_idx(folder: Path, data: Dataset) -> DatasetStatus:
+def idx_status(folder: Path, data: Dataset) -> DatasetStatus:
     """What `rbdml data status` tells of a set that was just loaded."""
     train, test = ((len(split), len(torch.unique(split.labels))) for split in (data.train, data.test))
     return DatasetStatus(folder, train, test, "in memory", data.hashes)

@@ -29,7 +29,7 @@ class Listing:
 def load_listed(
     name: str,
     read: Callable[[DataPaths], Listing],
-    roots: DataPaths,
+    paths: DataPaths,
     *,
     stored: int = STORED,
     seen: int = SEEN,
@@ -39,41 +39,41 @@ def load_listed(
     Args:
         name: of a registered data set, which says how many classes and images there must be.
         read: finds and reads the lists.
-        roots: where data may lie.
+        paths: where data may lie.
         stored: side that images are resized to.
         seen: side of the crop.
 
     Raises:
         RbdmlError: the set is missing, has other counts, or one of its files is missing or no image.
     """
-    listing = read(roots)
+    listing = read(paths)
     check_counts(listing, DATASETS.get(name))
     splits, hashes, caches = {}, {}, {}
     for part, images in {"train": listing.train, "test": listing.test}.items():
         images.check_present(name)
-        caches[part] = PixelCache(roots.decoded, images, stored, keep_pixels=roots.cache)
-    check_room(roots.decoded, sum(cache.needed for cache in caches.values()), name)
+        caches[part] = PixelCache(paths.decoded, images, stored, keep_pixels=paths.cache)
+    check_room(paths.decoded, sum(cache.needed for cache in caches.values()), name)
     for part, cache in caches.items():
         images = cache.images
-        cache.prepare(name, progress=roots.progress)
-        pixels: Images = cache.open() if roots.cache else ImageFiles(images, stored)
+        cache.prepare(name, progress=paths.progress)
+        pixels: Images = cache.open() if paths.cache else ImageFiles(images, stored)
         splits[part], hashes[part] = Split(pixels, images.labels, crop=seen), cache.content_hash()
-    return Dataset(name, splits["train"], splits["test"], hashes, lonely_classes(listing))
+    return Dataset(name, splits["train"], splits["test"], hashes, singleton_classes(listing))
 
 
-def look_at_listed(
-    name: str, read: Callable[[DataPaths], Listing], roots: DataPaths, *, stored: int = STORED, verify: bool = False
+def listed_status(
+    name: str, read: Callable[[DataPaths], Listing], paths: DataPaths, *, stored: int = STORED, verify: bool = False
 ) -> DatasetStatus:
     """What `rbdml data status` tells of a listed set; with `verify` the kept pixels are read again.
 
     Raises:
         RbdmlError: it is nowhere, its lists cannot be read, or kept pixels have changed.
     """
-    listing = read(roots)
+    listing = read(paths)
     states, hashes = [], {}
     for part, images in {"train": listing.train, "test": listing.test}.items():
         images.check_present(name)
-        kept, checked = (PixelCache(roots.decoded, images, stored, keep_pixels=keep) for keep in (True, False))
+        kept, checked = (PixelCache(paths.decoded, images, stored, keep_pixels=keep) for keep in (True, False))
         found = next((cache for cache in (kept, checked) if cache.complete()), None)
         if found is not None:
             hashes[part] = found.content_hash()
@@ -104,7 +104,7 @@ def check_counts(listing: Listing, info: DatasetInfo) -> None:
             )
 
 
-def lonely_classes(listing: Listing) -> tuple[str, ...]:
+def singleton_classes(listing: Listing) -> tuple[str, ...]:
     """A note for each split that has classes of one image: no pair and no query can come from them."""
     notes = []
     for part, images, use in (

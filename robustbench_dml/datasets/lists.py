@@ -61,18 +61,18 @@ def inside(text: str, path: Path) -> str:
     return text
 
 
-def find_folder(roots: DataPaths, places: Iterable[str], needed: Sequence[str]) -> Path | None:
+def find_folder(paths: DataPaths, places: Iterable[str], needed: Sequence[str]) -> Path | None:
     """The first folder `root/place` that holds one of the needed files."""
-    for root in roots.folders:
+    for root in paths.folders:
         for place in places:
             if any((root / place / file).is_file() for file in needed):
                 return root / place
     return None
 
 
-def not_here(name: str, roots: DataPaths, file: str) -> MissingDataError:
+def missing_dataset(name: str, paths: DataPaths, file: str) -> MissingDataError:
     """What to say of a set that is nowhere."""
-    looked = ", ".join(str(folder) for folder in roots.folders)
+    looked = ", ".join(str(folder) for folder in paths.folders)
     return MissingDataError(
         f"data set '{name}' is not on this machine (no {file} below {looked}): get it by `rbdml data prepare {name}`, "
         "or give the folder that holds it by --data-root or $RBDML_DATA"

@@ -35,7 +35,7 @@ register_dataset(
         train_classes=10,
         test_classes=10,
         load=MNIST.load,
-        look=MNIST.look,
+        status=MNIST.status,
         prepare=MNIST.prepare,
     )
 )

@@ -12,7 +12,7 @@ from torch import Tensor
 from robustbench_dml.datasets.base import Images, Split
 
 
-class ReadAhead:
+class PrefetchedImages:
     """Images on disk, of which the next batch is read while the last one is worked on.
 
     Reading is the work of numpy and PIL, in a thread of its own: it takes none from the network.
@@ -33,7 +33,7 @@ class ReadAhead:
         """(N, C, H, W)."""
         return self._images.shape
 
-    def expect(self, rows: Tensor) -> None:
+    def prefetch(self, rows: Tensor) -> None:
         """Begin to read these (B,) rows; they should be asked for next."""
         rows = rows.cpu()
         self._coming = rows, self._thread.submit(self._read, rows)
@@ -50,14 +50,14 @@ class ReadAhead:
         return stored.pin_memory() if self._pinned else stored
 
 
-def read_ahead(split: Split) -> Split:
+def with_prefetch(split: Split) -> Split:
     """The same split, which can be told what it will be asked for; images in memory need no reading."""
-    if isinstance(split.images, Tensor | ReadAhead):
+    if isinstance(split.images, Tensor | PrefetchedImages):
         return split
-    return replace(split, images=ReadAhead(split.images, pinned=split.labels.device.type == "cuda"))
+    return replace(split, images=PrefetchedImages(split.images, pinned=split.labels.device.type == "cuda"))
 
 
-def expect(split: Split, rows: Tensor) -> None:
+def prefetch(split: Split, rows: Tensor) -> None:
     """Say which (B,) rows of a split will be asked for next."""
-    if isinstance(split.images, ReadAhead):
-        split.images.expect(rows)
+    if isinstance(split.images, PrefetchedImages):
+        split.images.prefetch(rows)

@@ -11,6 +11,7 @@ from robustbench_dml.datasets.archives import extract, is_archive
 from robustbench_dml.datasets.base import DataPaths, DownloadRequest
 from robustbench_dml.utils.download import download
 from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -27,22 +28,22 @@ class RemoteFile:
     urls: tuple[str, ...]
     digest: str
 
-    def urls_for(self, order: DownloadRequest, *, alone: bool) -> Sequence[str]:
+    def urls_for(self, request: DownloadRequest, *, alone: bool) -> Sequence[str]:
         """Where to get it: the mirrors that the user named, else the known servers.
 
         A mirror is the address of the file itself, or of the folder that holds it (with a / at its end, or where
         a set has several files).
         """
-        if not order.urls:
+        if not request.urls:
             return self.urls
-        return [url if alone and not url.endswith("/") else f"{url.rstrip('/')}/{self.name}" for url in order.urls]
+        return [url if alone and not url.endswith("/") else f"{url.rstrip('/')}/{self.name}" for url in request.urls]
 
 
 def prepare_files(
     name: str,
     files: Sequence[RemoteFile],
-    roots: DataPaths,
-    order: DownloadRequest,
+    paths: DataPaths,
+    request: DownloadRequest,
     *,
     locate: Callable[[DataPaths], Path | None],
 ) -> Path:
@@ -51,8 +52,8 @@ def prepare_files(
     Args:
         name: of the set.
         files: what its authors publish; archives are unpacked, anything else is put beside their content.
-        roots: the first of its folders is the target.
-        order: what the user asked for. A source folder that holds the unpacked set is linked to, not copied; one
+        paths: the first of its folders is the target.
+        request: what the user asked for. A source folder that holds the unpacked set is linked to, not copied; one
             that holds the published files, or a single archive, is unpacked.
         locate: finds the unpacked set.
 
@@ -63,23 +64,23 @@ def prepare_files(
         RbdmlError: it cannot be had, or is not what it should be; nothing half-done is left but downloads to go on
             with.
     """
-    target = roots.folders[0] / name
-    there = _below(roots.folders[0], locate)
+    target = paths.folders[0] / name
+    there = _below(paths.folders[0], locate)
     if there is None and target.is_dir() and any(target.iterdir()):
         raise RbdmlError(f"{target}: holds something that is not '{name}': remove it, or name another --data-root")
     if there is not None:
-        if order != DownloadRequest():
-            roots.progress.say(f"'{name}' is in {there} already and is taken from there: remove it to replace it")
+        if request != DownloadRequest():
+            paths.progress.say(f"'{name}' is in {there} already and is taken from there: remove it to replace it")
         return there
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if order.source is not None and order.source.is_dir():
-            unpacked = _below(order.source, locate)
-            if unpacked is not None and len(_published(order.source, files)) < len(files):
+        if request.source is not None and request.source.is_dir():
+            unpacked = _below(request.source, locate)
+            if unpacked is not None and len(_published(request.source, files)) < len(files):
                 return _link(target, unpacked)
-        paths = _given(name, order.source, files) if order.source else _downloaded(name, files, roots, order)
-        _unpack(paths, target, roots)
-        if order.source is None:
+        sources = _given(name, request.source, files) if request.source else _downloaded(name, files, paths, request)
+        _unpack(sources, target, paths.progress)
+        if request.source is None:
             shutil.rmtree(target.parent / _DOWNLOADS / name, ignore_errors=True)
     except OSError as error:
         raise RbdmlError(
@@ -123,15 +124,15 @@ def _given(name: str, source: Path, files: Sequence[RemoteFile]) -> list[Path]:
     return [source]
 
 
-def _downloaded(name: str, files: Sequence[RemoteFile], roots: DataPaths, order: DownloadRequest) -> list[Path]:
-    folder = roots.folders[0] / _DOWNLOADS / name
+def _downloaded(name: str, files: Sequence[RemoteFile], paths: DataPaths, request: DownloadRequest) -> list[Path]:
+    folder = paths.folders[0] / _DOWNLOADS / name
     folder.mkdir(parents=True, exist_ok=True)
     return [
         download(
-            file.urls_for(order, alone=len(files) == 1),
+            file.urls_for(request, alone=len(files) == 1),
             folder / file.name,
             digest=file.digest,
-            progress=roots.progress,
+            progress=paths.progress,
         )
         for file in files
     ]
@@ -144,18 +145,18 @@ def _link(target: Path, there: Path) -> Path:
     return target
 
 
-def _unpack(paths: Sequence[Path], target: Path, roots: DataPaths) -> None:
+def _unpack(sources: Sequence[Path], target: Path, progress: Progress) -> None:
     """Unpack all archives beside each other, then put the folder in its place."""
     building = target.with_name(f".{target.name}.new")
     shutil.rmtree(building, ignore_errors=True)
     try:
         building.mkdir(parents=True)
-        for number, path in enumerate(paths):
+        for number, path in enumerate(sources):
             if not is_archive(path):
                 shutil.copyfile(path, building / path.name)
                 continue
             part = building / f".part{number}"
-            extract(path, part, progress=roots.progress)
+            extract(path, part, progress=progress)
             for child in part.iterdir():
                 child.rename(building / child.name)
             part.rmdir()

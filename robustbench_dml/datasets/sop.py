@@ -10,8 +10,8 @@ from pathlib import Path
 
 from robustbench_dml.datasets.base import DataPaths, Dataset, DownloadRequest
 from robustbench_dml.datasets.images import ImageList
-from robustbench_dml.datasets.listed import Listing, image_list, load_listed, look_at_listed
-from robustbench_dml.datasets.lists import find_folder, inside, not_here, read_table, whole_number
+from robustbench_dml.datasets.listed import Listing, image_list, listed_status, load_listed
+from robustbench_dml.datasets.lists import find_folder, inside, missing_dataset, read_table, whole_number
 from robustbench_dml.datasets.prepare import RemoteFile, prepare_files
 from robustbench_dml.spec.registry import DatasetInfo, register_dataset
 
@@ -28,20 +28,20 @@ FILES = (
 )
 
 
-def locate(roots: DataPaths) -> Path | None:
+def locate(paths: DataPaths) -> Path | None:
     """The folder that holds `Ebay_train.txt`."""
-    return find_folder(roots, (".", FOLDER, "sop", f"sop/{FOLDER}"), (TRAIN_LIST,))
+    return find_folder(paths, (".", FOLDER, "sop", f"sop/{FOLDER}"), (TRAIN_LIST,))
 
 
-def read(roots: DataPaths) -> Listing:
+def read(paths: DataPaths) -> Listing:
     """The official split, which is zero-shot.
 
     Raises:
         RbdmlError: the set is nowhere, or its lists are damaged.
     """
-    folder = locate(roots)
+    folder = locate(paths)
     if folder is None:
-        raise not_here("sop", roots, TRAIN_LIST)
+        raise missing_dataset("sop", paths, TRAIN_LIST)
     train, test = (_read_list(folder, name) for name in (TRAIN_LIST, TEST_LIST))
     return Listing(train, test, origin=folder / TRAIN_LIST)
 
@@ -52,14 +52,14 @@ def _read_list(folder: Path, name: str) -> ImageList:
     return image_list(folder, [(inside(row[3], path), whole_number(row[1], path)) for row in rows])
 
 
-def load(roots: DataPaths) -> Dataset:
+def load(paths: DataPaths) -> Dataset:
     """Stanford Online Products: 59,551 training and 60,502 test images."""
-    return load_listed("sop", read, roots)
+    return load_listed("sop", read, paths)
 
 
-def prepare(roots: DataPaths, order: DownloadRequest) -> Path:
+def prepare(paths: DataPaths, request: DownloadRequest) -> Path:
     """Get the set."""
-    return prepare_files("sop", FILES, roots, order, locate=locate)
+    return prepare_files("sop", FILES, paths, request, locate=locate)
 
 
 register_dataset(
@@ -74,7 +74,7 @@ register_dataset(
         train_classes=11_318,
         test_classes=11_316,
         load=load,
-        look=partial(look_at_listed, "sop", read),
+        status=partial(listed_status, "sop", read),
         prepare=prepare,
         params={"hm": {"ics": 0.05}, "ca-tride": {"lbd": 2.0}},
     )

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from robustbench_dml.datasets.base import DataPaths, Dataset, DatasetStatus, DownloadRequest
 from robustbench_dml.spec.registry import DATASETS, DatasetInfo
 from robustbench_dml.utils.errors import MissingDataError, RbdmlError
-from robustbench_dml.utils.locks import alone
+from robustbench_dml.utils.locks import exclusive_or_wait
 
 
-def look_at_all(names: Sequence[str], roots: DataPaths, *, verify: bool = False) -> list[dict[str, str]]:
+def status_rows(names: Sequence[str], paths: DataPaths, *, verify: bool = False) -> list[dict[str, str]]:
     """A row for each named data set, or for every registered one.
 
     Raises:
@@ -22,7 +22,7 @@ def look_at_all(names: Sequence[str], roots: DataPaths, *, verify: bool = False)
         row = dict.fromkeys(("name", "state", "where", "training", "test", "decoded", "SHA-256"), "")
         row |= {"name": info.name, "state": "found"}
         try:
-            found = info.look(roots, verify=verify)
+            found = info.status(paths, verify=verify)
         except MissingDataError:
             row |= {"state": "missing", "where": f"`rbdml data prepare {info.name}`"}
         except RbdmlError as error:
@@ -41,24 +41,24 @@ def look_at_all(names: Sequence[str], roots: DataPaths, *, verify: bool = False)
     return rows
 
 
-def prepare_dataset(name: str, roots: DataPaths, order: DownloadRequest) -> DatasetStatus:
+def prepare_dataset(name: str, paths: DataPaths, request: DownloadRequest) -> DatasetStatus:
     """Get a data set where it is not here, check it, and decode it.
 
     Raises:
         RbdmlError: it cannot be had, or what there is is not whole.
     """
     info = DATASETS.get(name)
-    here = order == DownloadRequest() and _is_here(name, roots)
-    if info.prepare is None and order != DownloadRequest():
+    here = request == DownloadRequest() and _is_here(name, paths)
+    if info.prepare is None and request != DownloadRequest():
         raise RbdmlError(f"'{name}' is not to be had from elsewhere: leave --from and --url out")
     if info.prepare is not None and not here:
-        get(info, roots, order)
-    for note in info.load(roots).notes:
-        roots.progress.say(f"{name}: {note}")
-    return info.look(roots)
+        get(info, paths, request)
+    for note in info.load(paths).notes:
+        paths.progress.say(f"{name}: {note}")
+    return info.status(paths)
 
 
-def get(info: DatasetInfo, roots: DataPaths, order: DownloadRequest) -> None:
+def get(info: DatasetInfo, paths: DataPaths, request: DownloadRequest) -> None:
     """Let a data set be got by this process alone; one that waited finds it there.
 
     Raises:
@@ -66,21 +66,21 @@ def get(info: DatasetInfo, roots: DataPaths, order: DownloadRequest) -> None:
     """
     if info.prepare is None:
         raise RbdmlError(f"'{info.name}' is not to be had from elsewhere: leave --download out")
-    lock = roots.folders[0] / f".{info.name.replace(':', '-')}.lock"
+    lock = paths.folders[0] / f".{info.name.replace(':', '-')}.lock"
     try:
-        with alone(lock, info.name, roots.progress):
-            if order == DownloadRequest() and _is_here(info.name, roots):
+        with exclusive_or_wait(lock, info.name, paths.progress):
+            if request == DownloadRequest() and _is_here(info.name, paths):
                 return
-            info.prepare(roots, order)
+            info.prepare(paths, request)
     except OSError as error:
         raise RbdmlError(
-            f"cannot write to {roots.folders[0]} ({error.strerror}): name another folder by --data-root or $RBDML_DATA"
+            f"cannot write to {paths.folders[0]} ({error.strerror}): name another folder by --data-root or $RBDML_DATA"
         ) from None
 
 
-def _is_here(name: str, roots: DataPaths) -> bool:
+def _is_here(name: str, paths: DataPaths) -> bool:
     try:
-        DATASETS.get(name).look(roots)
+        DATASETS.get(name).status(paths)
     except MissingDataError:
         return False
     return True
@@ -97,16 +97,16 @@ def _hashes(found: DatasetStatus) -> str:
     )
 
 
-def load_dataset(name: str, roots: DataPaths) -> Dataset:
+def load_dataset(name: str, paths: DataPaths) -> Dataset:
     """The data set of that name; what a user should know about this copy is said."""
     info = DATASETS.get(name)
     try:
-        dataset = info.load(roots)
+        dataset = info.load(paths)
     except MissingDataError:
-        if not roots.download:
+        if not paths.download:
             raise
-        get(info, roots, DownloadRequest())
-        dataset = info.load(roots)
+        get(info, paths, DownloadRequest())
+        dataset = info.load(paths)
     for note in dataset.notes:
-        roots.progress.say(f"{name}: {note}")
+        paths.progress.say(f"{name}: {note}")
     return dataset

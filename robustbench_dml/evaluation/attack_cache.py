@@ -10,7 +10,7 @@ from typing import Self
 
 from torch import Tensor
 
-from robustbench_dml.utils import distributed as team
+from robustbench_dml.utils import distributed
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.tensors import read_tensors, tensors_hash, write_tensors
 
@@ -78,7 +78,7 @@ def parts_files(path: Path) -> list[Path]:
 
 
 def _own(path: Path | None) -> Path | None:
-    return path if path is None or team.leads() else path.with_stem(f"{path.stem}-{team.rank()}")
+    return path if path is None or distributed.is_leader() else path.with_stem(f"{path.stem}-{distributed.rank()}")
 
 
 def _prefix(attack: str, rows: Tensor) -> str:

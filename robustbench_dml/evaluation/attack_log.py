@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustbench_dml.evaluation.attack_cache import AttackCache, DatasetStatus
 from robustbench_dml.spec.registry import ATTACKS
-from robustbench_dml.utils import distributed as team
+from robustbench_dml.utils import distributed
 from robustbench_dml.utils.runlog import RunLog
 
 EVERY = 5.0  # seconds between two lines on how far the attacks are
@@ -43,7 +43,7 @@ class LoggedCache(AttackCache):
             self._log.write(
                 "attack",
                 attack=name,
-                **({"processes": team.size()} if team.size() > 1 else {}),  # then this is one's share of the queries
+                **_share(),
                 queries=_count(columns),
                 known_before=self._known[name],
                 seconds=self._seconds[name],
@@ -87,3 +87,9 @@ def _published(attack: str, columns: Mapping[str, list[Tensor]]) -> dict[str, fl
         column.name: column.published(float(torch.cat(columns[column.name]).mean()))
         for column in ATTACKS.get(attack).columns
     }
+
+
+def _share() -> dict[str, int]:
+    """How many processes share the queries, where several do."""
+    processes = distributed.world_size()
+    return {"processes": processes} if processes > 1 else {}

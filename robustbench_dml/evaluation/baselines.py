@@ -48,7 +48,7 @@ def untrained(
     queries: int | None = None,
     seed: int = 0,
     device: torch.device,
-    roots: DataPaths,
+    paths: DataPaths,
 ) -> list[Row]:
     """Benign retrieval on the test images by raw pixels, by random weights, and by published weights as they are.
 
@@ -62,7 +62,7 @@ def untrained(
         queries: a seeded part of the test images as queries; None for all.
         seed: of random weights and of the queries.
         device: what computes.
-        roots: where data may lie.
+        paths: where data may lie.
 
     Returns:
         A row for each, with R@1, R@2, mAP and mAP@R in per cent.
@@ -71,7 +71,7 @@ def untrained(
         RbdmlError: unknown names, missing data or weights.
     """
     info = DATASETS.get(dataset)
-    data = load_dataset(dataset, roots)
+    data = load_dataset(dataset, paths)
     network = check_fit(backbone or info.backbone, data.image_shape, dataset)
     first = start_of(network, pretrained=pretrained, weights=weights, default=network.weights is not None)
     models: dict[str, nn.Module] = {
@@ -79,7 +79,7 @@ def untrained(
         f"{network.name}, random weights": build_embedder(network, seed=seed, device=device),
     }
     if first is not None:
-        path = find_weights(network, first, weights=weights, progress=roots.progress)
+        path = find_weights(network, first, weights=weights, progress=paths.progress)
         models[f"{network.name}, weights {first}"] = build_embedder(network, seed=seed, device=device, weights=path)
     chosen = Evaluation(protocol="ers", threat=Threat(eps=0, alpha=0, steps=0), queries=queries, seed=seed)
     rows = choose_queries(data.test.labels, chosen, dataset).to(device)

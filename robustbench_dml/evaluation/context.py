@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_dml.datasets.base import Split
-from robustbench_dml.datasets.prefetch import expect, read_ahead
+from robustbench_dml.datasets.prefetch import prefetch, with_prefetch
 from robustbench_dml.evaluation.attack import Attack
 from robustbench_dml.models.wrappers import InBfloat16, InOwnPrecision
 from robustbench_dml.retrieval.gallery import Block, Gallery, Items
@@ -108,7 +108,7 @@ class AttackContext:
             RbdmlError: an embedding is not finite.
         """
         unmoved = (moved == images).flatten(1).all(1, keepdim=True)
-        embeddings = torch.where(unmoved, block.own, self.model(moved))
+        embeddings = torch.where(unmoved, block.benign, self.model(moved))
         check_finite(embeddings)
         return embeddings
 
@@ -148,14 +148,14 @@ def make_context(
 @torch.no_grad()
 def embed(model: nn.Module, split: Split, *, device: torch.device) -> Tensor:
     """(N, D) embeddings of a whole split."""
-    split = read_ahead(split)
+    split = with_prefetch(split)
     blocks = torch.arange(len(split)).split(GALLERY_BLOCK)
     embeddings = []
     with weights_unchanged(device):
         for block, following in zip_longest(blocks, blocks[1:]):
             images = split.batch(block)
             if following is not None:
-                expect(split, following)
+                prefetch(split, following)
             embeddings.append(model(images))
     return torch.cat(embeddings)
 

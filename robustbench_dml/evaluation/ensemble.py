@@ -76,7 +76,7 @@ class WorstCase(Attack):
         ensemble = arena.solver
         assert isinstance(ensemble, Ensemble)
         judged = arena.block(self, self.drawn_as, items)
-        lowest = self.value(judged.own, judged)
+        lowest = self.value(judged.benign, judged)
         broken_by = torch.full_like(lowest, -1)
         blocks: dict[str, Block] = {}  # stages of one name have one choice of targets, and one set of sorted lists
         for number, stage in enumerate(self.stages(ensemble)):

@@ -20,7 +20,7 @@ from robustbench_dml.spec.protocols import BENIGN_COLUMNS, evaluated_columns, pr
 from robustbench_dml.spec.registry import ATTACKS
 from robustbench_dml.spec.schema import Evaluation
 from robustbench_dml.spec.scores import CHANCE, fixed_list_recall, scores_of, summary_of
-from robustbench_dml.utils import distributed as team
+from robustbench_dml.utils import distributed
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.interrupts import deferred_interrupts
 from robustbench_dml.utils.precision import weights_unchanged
@@ -156,12 +156,13 @@ def attacked_values(
     evaluation, parts = arena.evaluation, parts or AttackCache()
     names = (*protocol_named(evaluation.protocol).attacks, *evaluation.also)
     found: dict[tuple[int, str], dict[str, Tensor]] = {}
-    total, unchanged = len(queries) * len(names) / team.size(), weights_unchanged(arena.split.labels.device)
+    total = len(queries) * len(names) / distributed.world_size()
+    unchanged = weights_unchanged(arena.split.labels.device)
     with parts, deferred_interrupts() as pending, _bar(progress, total) as bar, unchanged:
         for number, rows in enumerate(queries.to(arena.split.labels.device).split(batch_size)):
             items = Items(arena.gallery, rows)
             for turn, name in enumerate(names, start=number):
-                if turn % team.size() != team.rank():
+                if turn % distributed.world_size() != distributed.rank():
                     continue
                 values = parts.get(name, rows)
                 if values is None:
@@ -170,7 +171,7 @@ def attacked_values(
                 found[number, name] = values
                 bar.advance_by(len(rows))
                 pending.check()
-        found = team.merged(found)
+        found = distributed.merge(found)
     columns: dict[str, list[Tensor]] = {}
     for key in sorted(found, key=lambda key: (key[0], names.index(key[1]))):
         for column, one in found[key].items():

@@ -103,9 +103,9 @@ def trace_attack(arena: AttackContext, name: str, row: int) -> AttackTrace:
     targets = tuple(block.targets[0].tolist())
     others = tuple(one for one in targets if one != row)  # a published attack may aim at the query itself
     query, followed = (targets[0], (row,)) if attack.of_candidate else (row, others)
-    before, after = (_ranking(gallery, row, one, query=query, followed=followed) for one in (block.own, embedding))
+    before, after = (_ranking(gallery, row, one, query=query, followed=followed) for one in (block.benign, embedding))
     named = {row, *targets, *before.top, *after.top}
-    scores = [attack.score(one, block) for one in (block.own, embedding)]
+    scores = [attack.score(one, block) for one in (block.benign, embedding)]
     return AttackTrace(
         info=info,
         row=row,
@@ -124,7 +124,7 @@ def trace_attack(arena: AttackContext, name: str, row: int) -> AttackTrace:
             )
             for column in info.columns
         },
-        moved=float(distance(embedding.double(), block.own.double())),
+        moved=float(distance(embedding.double(), block.benign.double())),
     )
 
 

@@ -32,12 +32,12 @@ class Checked:
     notes: tuple[str, ...]
 
 
-def check_all(leaderboards: Path, roots: DataPaths) -> Checked:
+def check_all(leaderboards: Path, paths: DataPaths) -> Checked:
     """Check every entry, all of them together, and that what is generated is of them.
 
     Args:
         leaderboards: the folder of all data sets.
-        roots: where data may lie; what is not there is not compared with.
+        paths: where data may lie; what is not there is not compared with.
 
     Raises:
         RbdmlError: there is no such folder.
@@ -48,7 +48,7 @@ def check_all(leaderboards: Path, roots: DataPaths) -> Checked:
     old, unreadable = _read(entry_folders(leaderboards, "history"))
     problems += unreadable
     problems += [f"{one.folder}: lies in the history and has not ended" for one in old if one.entry.ended is None]
-    audits = [audit_entry(one, roots) for one in listed]
+    audits = [audit_entry(one, paths) for one in listed]
     problems += [*(problem for one in audits for problem in one.problems), *together(listed)]
     boards: list[Board] = []
     if not problems:  # boards of entries that are not to be believed would be another table

@@ -15,7 +15,7 @@ from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.utils.download import download
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import sha256
-from robustbench_dml.utils.locks import alone
+from robustbench_dml.utils.locks import exclusive_or_wait
 from robustbench_dml.utils.progress import Progress
 
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # extra heads of the Inception networks, left out here
@@ -34,7 +34,7 @@ def find_weights(info: BackboneInfo, digits: str, *, weights: Path | None, progr
     name = info.weights.url.rpartition("/")[2]
     folder = cache_folder() / "weights"
     try:
-        with alone(folder / f".{name}.lock", name, progress):
+        with exclusive_or_wait(folder / f".{name}.lock", name, progress):
             return _found_or_downloaded(info.weights, folder, progress)
     except OSError as error:
         raise RbdmlError(f"cannot write to {folder} ({error.strerror}): set $RBDML_CACHE to another folder") from None

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_dml.models.embedder import Embedder
-from robustbench_dml.utils.distributed import cut, gathered, rank, size
+from robustbench_dml.utils.distributed import gather_rows, rank, share_bounds, world_size
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.randomness import seed_of
 
@@ -62,14 +62,14 @@ class Shares:
         if self._brought is not None:
             self._bounds = self._brought
             return None
-        self._bounds = cut(len(images))
+        self._bounds = share_bounds(len(images))
         return (_Take.apply(images, self._bounds),)
 
     def _gather(self, model: nn.Module, _: tuple[Any, ...], embeddings: Tensor) -> Tensor | None:
         if not self.open:
             return None
         self._forked.__exit__(None, None, None)
-        whole: Tensor = _Gather.apply(embeddings, self._bounds, size() if self._brought is None else 1)
+        whole: Tensor = _Gather.apply(embeddings, self._bounds, world_size() if self._brought is None else 1)
         return whole
 
     def _fork(self, device: torch.device) -> None:
@@ -98,7 +98,7 @@ def shared(model: Embedder) -> Iterator[None]:
     Raises:
         RbdmlError: batch-norm would see the statistics of a share.
     """
-    if size() == 1:
+    if world_size() == 1:
         yield
         return
     normalises = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
@@ -126,7 +126,7 @@ class _Take(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _Gather.apply(gradient / size(), ctx.bounds, size()), None
+        return _Gather.apply(gradient / world_size(), ctx.bounds, world_size()), None
 
 
 class _Gather(torch.autograd.Function):
@@ -135,7 +135,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, own: Tensor, bounds: list[int], counted: int) -> Tensor:
         ctx.bounds, ctx.counted = bounds, counted
-        return gathered(own, bounds)
+        return gather_rows(own, bounds)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:

@@ -122,7 +122,7 @@ class Block:
         )
 
     @cached_property
-    def own(self) -> Tensor:
+    def benign(self) -> Tensor:
         """(B, D) benign embeddings of the attacked images."""
         return self.gallery.embeddings[self.items]
 
@@ -182,7 +182,7 @@ class Block:
 
         return in_chunks(rank, embeddings, self.items, self.targets, width=len(self.gallery))
 
-    def place_of_target(self, embeddings: Tensor) -> Tensor:
+    def position_of_target(self, embeddings: Tensor) -> Tensor:
         """(B, D) -> (B, W) how many rows come before each target in the attacked query's list, ties by row."""
         rows = torch.arange(len(self.gallery), device=self.items.device)
 

@@ -16,7 +16,7 @@ from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor
 
 from robustbench_dml.retrieval.geometry import unit64, unit_keys
-from robustbench_dml.retrieval.ranks import places
+from robustbench_dml.retrieval.ranks import exact_ranks
 
 BLOCK = 512  # queries ranked at once: memory is a few times BLOCK x N x 8 bytes
 FEW = 64  # items of a class up to which counting what is nearer than each is faster than sorting the list
@@ -65,7 +65,7 @@ def _counted(embeddings: Tensor, queries: Tensor, classes: Tensor, count: Tensor
     by_size = count[classes[queries]].argsort(descending=True, stable=True)
     own = queries[by_size]
     items = members[classes[own]]
-    found = places(embeddings, own, torch.where(items < 0, own[:, None], items))
+    found = exact_ranks(embeddings, own, torch.where(items < 0, own[:, None], items))
     back = by_size.argsort()
     return RetrievalScores(*(column[back].cpu() for column in _of_places(found)))
 

@@ -12,15 +12,15 @@ from robustbench_dml.retrieval.gallery import Gallery
 from robustbench_dml.retrieval.rank_hinge import TILE
 
 
-class Extremes(NamedTuple):
+class ExtremeRows(NamedTuple):
     """(n, k) gallery rows, the most extreme first, and (n, k) whether there were as many at all."""
 
     rows: Tensor
-    found: Tensor
+    exists: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class RowKind:
     """Which rows to find.
 
     Attributes:
@@ -39,7 +39,7 @@ class Wanted:
 
 
 @torch.no_grad()
-def extreme_rows(embeddings: Tensor, gallery: Gallery, *wanted: Wanted) -> list[Extremes]:
+def extreme_rows(embeddings: Tensor, gallery: Gallery, *wanted: RowKind) -> list[ExtremeRows]:
     """The gallery rows nearest to (or farthest from) some embeddings, of several kinds in one scan.
 
     Choosing rows carries no gradient; the distance to what was chosen does.
@@ -60,10 +60,10 @@ def extreme_rows(embeddings: Tensor, gallery: Gallery, *wanted: Wanted) -> list[
             rows = torch.cat([best[place][1], columns + start], 1)
             values, order = values.topk(min(want.k, values.shape[1]), 1)
             best[place] = values, rows.gather(1, order)
-    return [Extremes(rows, values > -torch.inf) for values, rows in best]
+    return [ExtremeRows(rows, values > -torch.inf) for values, rows in best]
 
 
-def _nearness(similarity: Tensor, want: Wanted, labels: Tensor, start: int) -> Tensor:
+def _nearness(similarity: Tensor, want: RowKind, labels: Tensor, start: int) -> Tensor:
     """(n, T) similarities of a tile -> (n, T), largest for the wanted rows, -inf for those that do not count."""
     near = -similarity if want.farthest else similarity
     near = near.masked_fill((labels == want.labels[:, None]) != want.same, -torch.inf)

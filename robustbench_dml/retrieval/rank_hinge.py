@@ -20,7 +20,7 @@ SORTED = 2**24  # numbers that are sorted at once: what the sorting takes beside
 COINCIDENT = 1e-14  # squared distance below which two embeddings are one, without gradient between them
 
 
-def mean_overtaking(
+def mean_rank_hinge(
     queries: Tensor, item: Tensor, gallery: Tensor, *, own: Tensor, targets: Tensor, sign: int
 ) -> Tensor:
     """Scan the lists of some queries, differentiably in the queries and the items' distances.
@@ -104,7 +104,7 @@ class SortedLists:
         self._competitors = len(gallery) - 2
         self._table = self._sort() if len(queries) * len(gallery) <= TABLE else None
 
-    def mean_overtaking(self, item: Tensor, lists: Tensor, *, sign: int) -> Tensor:
+    def mean_rank_hinge(self, item: Tensor, lists: Tensor, *, sign: int) -> Tensor:
         """How far items are from having passed everything.
 
         Args:
@@ -118,7 +118,7 @@ class SortedLists:
         if self._table is None:
             rows, flat = lists.flatten(), item.reshape(-1, 1)
             own, target = self._skipped[rows].unbind(1)
-            each = mean_overtaking(
+            each = mean_rank_hinge(
                 self._queries[rows], flat, self._gallery, own=own, targets=target[:, None], sign=sign
             )
             return each.view_as(item).mean(1)

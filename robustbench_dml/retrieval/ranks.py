@@ -21,7 +21,7 @@ ROUNDING = 2.0**-24  # of float32, relative
 LANES = 0x0101010101010101  # the lowest bit of each byte of a word
 
 
-def places(embeddings: Tensor, queries: Tensor, items: Tensor) -> Tensor:
+def exact_ranks(embeddings: Tensor, queries: Tensor, items: Tensor) -> Tensor:
     """Where items stand in the lists of queries, nearest first, equal keys by row.
 
     Args:

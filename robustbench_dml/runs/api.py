@@ -30,7 +30,7 @@ from robustbench_dml.spec.registry import (
 )
 from robustbench_dml.training.trainer import Trainer
 from robustbench_dml.utils.device import pick_device
-from robustbench_dml.utils.precision import resolved
+from robustbench_dml.utils.precision import resolve_precision
 from robustbench_dml.utils.progress import Progress
 
 
@@ -78,7 +78,7 @@ def run(
         RbdmlError: bad input or a bad environment, in one line.
     """
     progress, file, here = Progress(quiet), None if weights is None else Path(weights), pick_device(device)
-    evaluation = resolved(settings.pop("evaluation", None), here)
+    evaluation = resolve_precision(settings.pop("evaluation", None), here)
     surrogate = None if evaluation.get("surrogate") is None else Path(evaluation["surrogate"])
     spec = make_spec(
         defense=defense,
@@ -86,11 +86,11 @@ def run(
         budget=str(budget),
         weights=file,
         evaluation={**evaluation, "surrogate": surrogate},
-        training=resolved(settings.pop("training", None), here),
+        training=resolve_precision(settings.pop("training", None), here),
         **settings,
     )
-    roots = DataPaths(None if data_root is None else Path(data_root), download, cache, progress)
-    place = RunContext(Path(out), roots, here, batch_size, progress, file, surrogate, tensorboard=tensorboard)
+    paths = DataPaths(None if data_root is None else Path(data_root), download, cache, progress)
+    place = RunContext(Path(out), paths, here, batch_size, progress, file, surrogate, tensorboard=tensorboard)
     return run_spec(spec, place, force=force).record
 
 
@@ -107,7 +107,7 @@ def train(
 ) -> Checkpoint:
     """Train only: the model in eval mode, its spec and what was spent. Arguments as in `run`."""
     progress, file, here = Progress(quiet), None if weights is None else Path(weights), pick_device(device)
-    training = resolved(settings.pop("training", None), here)
+    training = resolve_precision(settings.pop("training", None), here)
     spec = make_spec(defense=defense, dataset=dataset, budget=budget, weights=file, training=training, **settings)
     data = load_dataset(dataset, DataPaths(None if data_root is None else Path(data_root), progress=progress))
     trainer = Trainer(spec, data, device=here, weights=first_weights(spec, file, progress))
@@ -148,7 +148,7 @@ def evaluate(
     elif surrogate is not None:
         loaded = load_checkpoint(Path(surrogate), device=here)
         surrogate, named = loaded.model, weights_hash(loaded.embedder)[:16]
-    changes = {**resolved(evaluation, here), "surrogate": named}
+    changes = {**resolve_precision(evaluation, here), "surrogate": named}
     settings = changed_evaluation(published_evaluation(dataset), changes)
     progress = Progress(quiet)
     data = load_dataset(dataset, DataPaths(None if data_root is None else Path(data_root), progress=progress))

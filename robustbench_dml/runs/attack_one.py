@@ -104,13 +104,13 @@ def attack_one(
     if model is not None and dataset is not None:
         foreign = load_external(model, checkpoint)
         evaluation = changed_evaluation(published_evaluation(dataset), changes or {})
-        data = load_dataset(dataset, place.roots)
+        data = load_dataset(dataset, place.paths)
         network, label, weights = foreign.on_sphere(data, place), foreign.name, foreign.weights
     else:
         assert checkpoint is not None
         loaded = load_checkpoint(checkpoint, device=place.device)
         evaluation = _alone(loaded.spec.evaluation, changes or {})
-        data = load_dataset(dataset or loaded.spec.dataset, place.roots)
+        data = load_dataset(dataset or loaded.spec.dataset, place.paths)
         check_fit(loaded.spec.backbone, data.image_shape, data.name)
         network, label, weights = loaded.model, loaded.spec.label, weights_hash(loaded.embedder)
     return _attacked(network, data, evaluation, place, name=name, row=row, label=label, weights=weights)

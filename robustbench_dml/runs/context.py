@@ -20,7 +20,7 @@ class RunContext:
 
     Attributes:
         out: records go to `out/<data set>/<digest of the spec>/`.
-        roots: where data is looked for.
+        paths: where data is looked for.
         device: what computes.
         batch_size: images attacked at once in the evaluation.
         progress: bars.
@@ -31,7 +31,7 @@ class RunContext:
     """
 
     out: Path
-    roots: DataPaths
+    paths: DataPaths
     device: torch.device
     batch_size: int = 128
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))

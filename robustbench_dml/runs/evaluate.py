@@ -31,8 +31,7 @@ from robustbench_dml.runs.record import (
 from robustbench_dml.spec.registry import BACKBONES, DEFENSES
 from robustbench_dml.spec.schema import Evaluation, ExternalSpec, RunSpec, TrainingEnd
 from robustbench_dml.spec.source import attack_source, defense_source
-from robustbench_dml.utils import distributed as team
-from robustbench_dml.utils import provenance
+from robustbench_dml.utils import distributed, provenance
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import sha256
 from robustbench_dml.utils.runlog import RunLog
@@ -219,6 +218,6 @@ def _parts(subject: Subject, dataset: Dataset, place: RunContext, work: Path) ->
         str(place.batch_size),
     )
     path, of, every = work / PARTS_FILE, "\n".join(decides), place.checkpoint_every
-    if not team.leads():  # one process keeps the log
+    if not distributed.is_leader():  # one process keeps the log
         return AttackCache(path, of=of, every=every)
     return LoggedCache(RunLog(work), path, of=of, every=every)

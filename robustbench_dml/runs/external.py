@@ -134,7 +134,7 @@ def evaluate_external(
         evaluation=evaluation,
     )
     found = None if force else find_outcome(spec, place)
-    data = load_dataset(spec.dataset, place.roots)
+    data = load_dataset(spec.dataset, place.paths)
     if found and dict(data.hashes) == found.record.provenance.dataset_files:
         return found
     if found:

@@ -14,7 +14,7 @@ from robustbench_dml.spec.schema import ExternalSpec, RunSpec
 from robustbench_dml.training.resume import RESUME_FILE, resume_files
 from robustbench_dml.training.tensorboard import EVENTS
 from robustbench_dml.utils.errors import DivergedError, RbdmlError
-from robustbench_dml.utils.files import is_full, is_of_writing, sync_folder
+from robustbench_dml.utils.files import is_full, is_write_failure, sync_folder
 from robustbench_dml.utils.interrupts import deferred_interrupts
 from robustbench_dml.utils.locks import exclusive_or_fail
 from robustbench_dml.utils.runlog import LOG_FILE, RunLog
@@ -53,7 +53,7 @@ def workplace(spec: RunSpec | ExternalSpec, place: RunContext, purpose: str) -> 
             _forget(work)
             raise
         except OSError as error:
-            if not is_of_writing(error, place.out):  # a defense or an attack may open files of its own
+            if not is_write_failure(error, place.out):  # a defense or an attack may open files of its own
                 raise
             raise RbdmlError(
                 f"could not write below {place.out} ({error.strerror}): free some space, then give the same command "

@@ -32,10 +32,10 @@ from robustbench_dml.spec.source import defense_source
 from robustbench_dml.training.log import TrainingLog
 from robustbench_dml.training.resume import RESUME_FILE
 from robustbench_dml.training.trainer import Trainer
-from robustbench_dml.utils import distributed as team
+from robustbench_dml.utils import distributed
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.provenance import peak_memory
-from robustbench_dml.utils.runlog import Heard
+from robustbench_dml.utils.runlog import LoggedProgress
 
 
 def run(spec: RunSpec, place: RunContext, *, force: bool = False) -> Outcome:
@@ -54,20 +54,20 @@ def run(spec: RunSpec, place: RunContext, *, force: bool = False) -> Outcome:
         _check_own_images(found, place)
         return found
     weights = first_weights(spec, place.weights, place.progress)
-    dataset = load_dataset(spec.dataset, place.roots)
+    dataset = load_dataset(spec.dataset, place.paths)
     check_evaluation(spec, dataset, place)
     with workplace(spec, place, "again" if force else PART) as work:
         found = None if force else find_outcome(spec, place)
         if found:  # by another process, since this one looked
             return found
-        team.from_leader(work)
+        distributed.broadcast(work)
         return finish(_trained(spec, dataset, weights, place, work), dataset, place, work)
 
 
 def assist(spec: RunSpec, place: RunContext, work: Path) -> None:
     """Take a share of a run that another process leads from the work folder on; arguments as in `run`."""
     weights = first_weights(spec, place.weights, place.progress)
-    dataset = load_dataset(spec.dataset, place.roots)
+    dataset = load_dataset(spec.dataset, place.paths)
     share_attacks(_trained(spec, dataset, weights, place, work), dataset, place, work)
 
 
@@ -103,7 +103,7 @@ def reevaluate(
             f"{found.folder} holds the record of other weights of the same run: evaluate into another --out, or "
             "replace it with --force"
         )
-    data = load_dataset(spec.dataset, place.roots)
+    data = load_dataset(spec.dataset, place.paths)
     check_evaluation(spec, data, place)
     with workplace(spec, place, "evaluation") as work:
         keep_log(place.folder(spec), work)
@@ -114,7 +114,7 @@ def reevaluate(
 def _check_own_images(found: Outcome, place: RunContext) -> None:
     """A folder of the user can have changed since its record was made; published sets are checked by their counts."""
     name, before = found.record.spec.dataset, found.record.provenance.dataset_files
-    if name.startswith("folder:") and load_dataset(name, place.roots).hashes != before:
+    if name.startswith("folder:") and load_dataset(name, place.paths).hashes != before:
         raise RbdmlError(
             f"{found.folder} holds the record of other images: {name.partition(':')[2]} has changed since; run into "
             "another --out, or replace the record with --force"
@@ -134,9 +134,10 @@ def _moved(spec: RunSpec, dataset: str | None) -> RunSpec:
 
 def _trained(spec: RunSpec, dataset: Dataset, weights: Path | None, place: RunContext, work: Path) -> Subject:
     trainer, progress = Trainer(spec, dataset, device=place.device, weights=weights), place.progress
-    if team.leads():  # one process keeps the log
+    if distributed.is_leader():  # one process keeps the log
         log = begin_log(spec, place, work)
-        trainer.observer, progress = TrainingLog(log, scalars=place.tensorboard), Heard(progress.quiet, log=log)
+        trainer.observer = TrainingLog(log, scalars=place.tensorboard)
+        progress = LoggedProgress(progress.quiet, log=log)
     trainer.run(progress=progress, checkpoint=work / RESUME_FILE, checkpoint_every=place.checkpoint_every)
     return _subject(Checkpoint(trainer.model, spec, trainer.spent, trainer.end), place)
 

@@ -13,7 +13,7 @@ import torch
 from robustbench_dml.runs import run as runs
 from robustbench_dml.runs.context import RunContext
 from robustbench_dml.spec.schema import RunSpec
-from robustbench_dml.utils import distributed as team
+from robustbench_dml.utils import distributed
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.progress import Progress
 
@@ -37,7 +37,9 @@ def work(spec: RunSpec, place: RunContext, *, force: bool) -> NoReturn:
     number, rendezvous = int(os.environ[RANK]), Path(os.environ[RENDEZVOUS])
     place = _own(place, number)
     try:
-        with team.joined(rendezvous, number=number, processes=int(os.environ[PROCESSES]), device=place.device):
+        with distributed.process_group(
+            rendezvous, number=number, processes=int(os.environ[PROCESSES]), device=place.device
+        ):
             _take_part(spec, place, force=force)
     except RbdmlError as error:
         message_file(rendezvous, number).write_text(str(error))
@@ -45,7 +47,7 @@ def work(spec: RunSpec, place: RunContext, *, force: bool) -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except RuntimeError as error:  # what torch raises where a connection is lost, and for much else
-        if not team.is_lost(error):
+        if not distributed.is_lost_peer(error):
             raise
         sys.exit(LEFT_ALONE)
     sys.exit(0)
@@ -57,12 +59,12 @@ def message_file(rendezvous: Path, number: int) -> Path:
 
 
 def _take_part(spec: RunSpec, place: RunContext, *, force: bool) -> None:
-    if not team.leads():
-        folder: Path | None = team.from_leader()
+    if not distributed.is_leader():
+        folder: Path | None = distributed.broadcast()
         if folder is not None:
             runs.assist(spec, place, folder)
     elif not runs.run(spec, place, force=force).fresh:
-        team.from_leader(None)  # the others wait for a folder to work in, and there is nothing to do
+        distributed.broadcast(None)  # the others wait for a folder to work in, and there is nothing to do
 
 
 def _own(place: RunContext, number: int) -> RunContext:
@@ -72,4 +74,4 @@ def _own(place: RunContext, number: int) -> RunContext:
     if number == 0:
         return place
     quiet = Progress(quiet=True)
-    return replace(place, progress=quiet, roots=replace(place.roots, progress=quiet))
+    return replace(place, progress=quiet, paths=replace(place.paths, progress=quiet))

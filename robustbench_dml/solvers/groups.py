@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_dml.models.sharded import Shares, shares_of
-from robustbench_dml.utils.distributed import cut, gathered, rank
+from robustbench_dml.utils.distributed import gather_rows, rank, share_bounds
 
 
 class Groups:
@@ -44,7 +44,7 @@ class SharedGroups(Groups):
             rows: (n,) the groups to be moved.
         """
         self._shares, self._rows = shares, rows
-        self._bounds = self._first = cut(len(rows))
+        self._bounds = self._first = share_bounds(len(rows))
 
     @property
     def own(self) -> slice:
@@ -67,7 +67,7 @@ class SharedGroups(Groups):
     def collect(self, moved: Tensor) -> Tensor:
         """As said."""
         self._bounds = self._first
-        moved[self._rows] = gathered(moved[self._rows[self.own]], self._first)
+        moved[self._rows] = gather_rows(moved[self._rows[self.own]], self._first)
         return moved
 
 

@@ -66,10 +66,10 @@ class AttackInfo(Info):
         return self.cls(**self.defaults)
 
 
-class Look(Protocol):
+class StatusFunction(Protocol):
     """Looks at a data set."""
 
-    def __call__(self, roots: DataPaths, /, *, verify: bool = False) -> DatasetStatus:
+    def __call__(self, paths: DataPaths, /, *, verify: bool = False) -> DatasetStatus:
         """What is here; with `verify`, decoded images are read again."""
 
 
@@ -84,7 +84,7 @@ class DatasetInfo(Info):
     train_classes: int
     test_classes: int
     load: Callable[[DataPaths], Dataset]
-    look: Look  # what is on this machine, without checking every image
+    status: StatusFunction  # what is on this machine, without checking every image
     prepare: Callable[[DataPaths, DownloadRequest], Path] | None = None  # gets it; None where there is nothing to get
     # Of defenses, by the name of one of their class: the parameters that were published with other values for this set.
     params: Mapping[str, Mapping[str, ParamValue]] = field(default_factory=dict)

@@ -7,18 +7,18 @@ import torch.distributed as dist
 from torch import nn
 
 from robustbench_dml.spec.schema import ComputeUsed
-from robustbench_dml.utils.distributed import ROUNDING, _table, size
+from robustbench_dml.utils.distributed import ROUNDING, gather_values, world_size
 from robustbench_dml.utils.errors import RbdmlError
 
 
 def average_gradients(model: nn.Module) -> None:
     """Give every weight the mean of the gradients that the processes have for it: one exchange."""
     gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
-    if size() == 1 or not gradients:
+    if world_size() == 1 or not gradients:
         return
     together = torch.cat([gradient.reshape(-1) for gradient in gradients])
     dist.all_reduce(together)
-    together /= size()
+    together /= world_size()
     for gradient, mean in zip(gradients, together.split([one.numel() for one in gradients]), strict=True):
         gradient.copy_(mean.view(gradient.shape))
 
@@ -34,11 +34,11 @@ def spent_together(own: ComputeUsed, *, loss: float, chosen: torch.Tensor) -> Co
     Raises:
         RbdmlError: they did not.
     """
-    if size() == 1:
+    if world_size() == 1:
         return own
     places = torch.arange(1, chosen.numel() + 1, device=chosen.device)
     choice = float((chosen.reshape(-1) * places).sum())  # other triplets nearly always have another sum
-    table = _table(own.forward_only, own.to_input, own.to_weights, own.seconds, loss, choice)
+    table = gather_values(own.forward_only, own.to_input, own.to_weights, own.seconds, loss, choice)
     losses, choices = table[:, 4], table[:, 5]
     if bool((choices != choice).any()) or float(losses.max() - losses.min()) > ROUNDING * float(losses.abs().max()):
         raise RbdmlError(

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from robustbench_dml.datasets.base import Dataset
-from robustbench_dml.datasets.prefetch import expect, read_ahead
+from robustbench_dml.datasets.prefetch import prefetch, with_prefetch
 from robustbench_dml.models.embedder import build_embedder, check_fit
 from robustbench_dml.models.sharded import shared
 from robustbench_dml.spec.budgets import UNITS
@@ -25,7 +25,7 @@ from robustbench_dml.training.meter import PropagationMeter
 from robustbench_dml.training.metrics import Notes, collecting
 from robustbench_dml.training.resume import keep, take_up
 from robustbench_dml.training.sync import average_gradients, spent_together
-from robustbench_dml.utils import distributed as team
+from robustbench_dml.utils import distributed
 from robustbench_dml.utils.errors import DivergedError, RbdmlError
 from robustbench_dml.utils.interrupts import Interrupts, deferred_interrupts
 from robustbench_dml.utils.memory import keep_freed_memory
@@ -61,7 +61,7 @@ class Trainer:
             torch.cuda.reset_peak_memory_stats(device)
         else:
             keep_freed_memory()
-        self.data, self.hashes = read_ahead(dataset.train.to(device)), dict(dataset.hashes)
+        self.data, self.hashes = with_prefetch(dataset.train.to(device)), dict(dataset.hashes)
         self.model = build_embedder(
             check_fit(spec.backbone, dataset.image_shape, dataset.name),
             seed=spec.seed,
@@ -106,7 +106,7 @@ class Trainer:
         budget, written = self.spec.budget, time.monotonic()
         with (
             shared(self.model),
-            PropagationMeter(self.model.backbone, start=self.spent if team.leads() else None) as meter,
+            PropagationMeter(self.model.backbone, start=self.spent if distributed.is_leader() else None) as meter,
             progress.bar(budget.amount, f"train {self.spec.defense}", UNITS[budget.kind]) as bar,
             deferred_interrupts(interrupts) as pending,
             reproducible(self.device),
@@ -118,7 +118,7 @@ class Trainer:
                 self.observer.iterated(self)
                 bar.advance_to(self.spent.of(budget), loss=self.loss, passes=self.spent.passes)
                 try:
-                    team.check_together(pending.check)
+                    distributed.check_on_all(pending.check)
                 except KeyboardInterrupt:
                     self._keep(checkpoint)
                     raise
@@ -140,7 +140,7 @@ class Trainer:
                 f"training diverged: the weights of '{self.spec.defense}' are not finite after iteration "
                 f"{self.spent.iterations - 1}: lower --lr (now {self.spec.training.lr:g}) or look at the defense"
             )
-        if checkpoint is not None and team.leads():
+        if checkpoint is not None and distributed.is_leader():
             keep(checkpoint, self.save)
             self.observer.kept(self)
 
@@ -195,7 +195,7 @@ class Trainer:
         plain = self.spec.training.transform == "none"
         rng = generator(self.spec.seed, "augmentation", batch)
         images = self.data.batch(indices) if plain else self.data.augmented(indices, rng)
-        expect(self.data, self.pairs.indices((iteration + 1) // self.defense.replays))
+        prefetch(self.data, self.pairs.indices((iteration + 1) // self.defense.replays))
         return Batch(
             images=images,
             labels=self.data.labels[indices],

@@ -21,23 +21,23 @@ PATIENCE = datetime.timedelta(days=1)  # one process may prepare data or write w
 ROUNDING = 1e-4  # relative; losses of the same images differ by less
 
 
-def size() -> int:
+def world_size() -> int:
     """How many processes share this run."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
     """Which of them this is, from 0."""
-    return dist.get_rank() if size() > 1 else 0
+    return dist.get_rank() if world_size() > 1 else 0
 
 
-def leads() -> bool:
+def is_leader() -> bool:
     """Whether this is the process that writes."""
     return rank() == 0
 
 
 @contextmanager
-def joined(rendezvous: Path, *, number: int, processes: int, device: torch.device) -> Iterator[None]:
+def process_group(rendezvous: Path, *, number: int, processes: int, device: torch.device) -> Iterator[None]:
     """Meet the others, and part from them at the end.
 
     Args:
@@ -59,56 +59,56 @@ def joined(rendezvous: Path, *, number: int, processes: int, device: torch.devic
         dist.destroy_process_group()
 
 
-def is_lost(error: RuntimeError) -> bool:
+def is_lost_peer(error: RuntimeError) -> bool:
     """Whether this is what an exchange raises when another process has ended."""
     return isinstance(error, dist.DistError) or "Connection" in str(error) or "gloo" in str(error)
 
 
-def from_leader(value: T | None = None) -> T:
+def broadcast(value: T | None = None) -> T:
     """What the leading process brought, for all."""
     told: list[Any] = [value]
-    if size() > 1:
+    if world_size() > 1:
         dist.broadcast_object_list(told, src=0)
     return told[0]
 
 
-def merged(found: dict[Any, T]) -> dict[Any, T]:
+def merge(found: dict[Any, T]) -> dict[Any, T]:
     """What all processes found, where no two found the same."""
-    if size() == 1:
+    if world_size() == 1:
         return found
-    everyone: list[dict[Any, T]] = [{} for _ in range(size())]
+    everyone: list[dict[Any, T]] = [{} for _ in range(world_size())]
     dist.all_gather_object(everyone, found)
     return {key: value for one in everyone for key, value in one.items()}
 
 
-def check_together(check: Callable[[], object]) -> None:
+def check_on_all(check: Callable[[], object]) -> None:
     """Interrupt all processes at the same place where one of them is to be: `check` raises KeyboardInterrupt."""
     interrupted = False
     try:
         check()
     except KeyboardInterrupt:
         interrupted = True
-    if bool(_table(float(interrupted)).any()):
+    if bool(gather_values(float(interrupted)).any()):
         raise KeyboardInterrupt
 
 
-def _table(*values: float) -> torch.Tensor:
+def gather_values(*values: float) -> torch.Tensor:
     """(processes, values) float64: what each process brought."""
     own = torch.tensor(values, dtype=torch.float64)
-    if size() == 1:
+    if world_size() == 1:
         return own[None]
-    everyone = [torch.empty_like(own) for _ in range(size())]
+    everyone = [torch.empty_like(own) for _ in range(world_size())]
     dist.all_gather(everyone, own)
     return torch.stack(everyone)
 
 
-def cut(rows: int) -> list[int]:
+def share_bounds(rows: int) -> list[int]:
     """Where the shares of the processes begin, and the end: as even as can be, for instance 7 rows -> [0, 4, 7]."""
-    even, more = divmod(rows, size())
-    return [number * even + min(number, more) for number in range(size() + 1)]
+    even, more = divmod(rows, world_size())
+    return [number * even + min(number, more) for number in range(world_size() + 1)]
 
 
-def gathered(own: torch.Tensor, bounds: list[int]) -> torch.Tensor:
+def gather_rows(own: torch.Tensor, bounds: list[int]) -> torch.Tensor:
     """The rows of all processes in their order: (own rows, ...) -> (all rows, ...); `bounds` as from `cut`."""
     counts = [end - start for start, end in itertools.pairwise(bounds)]
     padded = own.new_zeros(max(counts), *own.shape[1:])  # what is exchanged has to be of one size

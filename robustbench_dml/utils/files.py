@@ -46,7 +46,7 @@ def is_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def is_of_writing(error: OSError, folder: Path) -> bool:
+def is_write_failure(error: OSError, folder: Path) -> bool:
     """Whether a failure is one of the disk, or of a file below this folder."""
     below = isinstance(error.filename, str) and Path(error.filename).absolute().is_relative_to(folder.absolute())
     return below or is_full(error) or error.errno in (errno.EROFS, errno.EIO)

@@ -22,7 +22,7 @@ def usable_cores() -> int:
 
 
 @contextmanager
-def alone(lock: Path, what: str, progress: Progress) -> Iterator[None]:
+def exclusive_or_wait(lock: Path, what: str, progress: Progress) -> Iterator[None]:
     """Be the one process that prepares something; wait, and say so, where another one does.
 
     Args:

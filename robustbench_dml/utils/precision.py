@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-
-from robustbench_dml.spec.schema import Precision
 
 UNITS = {"avx512_bf16", "amx_bf16", "bf16"}  # what processors call instructions on bfloat16, the last one on ARM
 CPUINFO = Path("/proc/cpuinfo")
@@ -41,14 +39,14 @@ def full_float32() -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def best_precision(device: torch.device) -> Precision:
+def best_precision(device: torch.device) -> Literal["fp32", "bf16"]:
     """What `auto` stands for: bf16 where the device has units for it, and fp32 where it would be emulated."""
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if UNITS & _processor_flags() else "fp32"
 
 
-def resolved(settings: Mapping[str, Any] | None, device: torch.device) -> dict[str, Any]:
+def resolve_precision(settings: Mapping[str, Any] | None, device: torch.device) -> dict[str, Any]:
     """Settings of a training or an evaluation with each precision `auto` as what it is on this device."""
     return {
         name: best_precision(device) if name.endswith("precision") and value == "auto" else value

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from robustbench_dml.utils.distributed import size
+from robustbench_dml.utils.distributed import world_size
 
 SOURCE = Path(__file__).resolve().parent
 DEPENDENCIES = ("robustbench-dml", "torch", "torchvision", "numpy", "pillow", "faiss-cpu", "scikit-learn")
@@ -34,7 +34,7 @@ def cpu_name() -> str:
 
 def device_name(device: torch.device) -> str:
     """The device that computed, and how many of them did in one run."""
-    processes = size()
+    processes = world_size()
     if device.type == "cuda":
         return ("" if processes == 1 else f"{processes} x ") + torch.cuda.get_device_name(device)
     return f"{cpu_name()} (cpu" + ("" if processes == 1 else f", {processes} processes") + ")"

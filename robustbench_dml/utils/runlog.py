@@ -61,7 +61,7 @@ class RunLog:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard(Progress):
+class LoggedProgress(Progress):
     """Says what it is told to, and writes it to the log as a warning."""
 
     log: RunLog

@@ -71,7 +71,7 @@ def test_objective_in_float32_keeps_to_the_loop_but_for_rounding(name: str) -> N
 def test_the_gradient_is_that_of_the_value(name: str) -> None:
     """By finite differences in float64, where nothing is on an edge. SPQA's weight counts as a constant."""
     attack, block, _ = attacked_block(name, random_gallery())
-    moved = F.normalize(block.own + 0.3 * unit_rows(len(ITEMS), 5, seed=5), dim=1).requires_grad_()
+    moved = F.normalize(block.benign + 0.3 * unit_rows(len(ITEMS), 5, seed=5), dim=1).requires_grad_()
     (gradient,) = torch.autograd.grad(attack.objective(moved, block).sum(), moved)
     assert (gradient.abs().sum(1) > 0).sum() >= 4
     if not name.startswith("spqa"):
@@ -83,7 +83,7 @@ def test_the_attacker_has_a_direction_at_the_benign_image(name: str) -> None:
     """Off ES's first step no objective of an honest model is flat where the attack starts, but for a rank that is
     already perfect; with random embeddings at least one item moves."""
     attack, block, _ = attacked_block(name, random_gallery())
-    start = block.own.clone().requires_grad_()
+    start = block.benign.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(attack.objective(start, block).sum(), start)
     assert gradient.isfinite().all()
     assert (gradient.abs().sum(1) > 0).any()

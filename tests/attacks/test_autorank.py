@@ -81,7 +81,7 @@ QUERY_SIDE = {
 def test_the_case_tells_strong_attacks_from_weak_ones() -> None:
     place = arena()
     block = place.block(ATTACKS.get("es").build(), "es", Items(place.gallery, ALL))
-    benign = float(block.recall_at_1(block.own).mean())
+    benign = float(block.recall_at_1(block.benign).mean())
     assert 0.1 < worst()["AR:Q"].mean() < benign - 0.2
     assert 0 < worst()["AR:C"].mean() < 0.4
     assert len(set(worst()["AR:Q stage"])) > 2
@@ -140,7 +140,7 @@ def test_only_survivors_are_attacked_further(monkeypatch: pytest.MonkeyPatch) ->
     place = arena()
     found = attack("worst-query", place)
     block = place.block(ATTACKS.get("es").build(), "es", Items(place.gallery, ALL))
-    right = block.recall_at_1(block.own).numpy() == 1
+    right = block.recall_at_1(block.benign).numpy() == 1
     stage, number = found["AR:Q stage"], len(sizes)
     assert sizes == [int((right & ((stage == -1) | (stage >= at))).sum()) for at in range(number)]
     assert (

@@ -53,7 +53,7 @@ def test_the_weight_counts_as_a_constant_for_the_gradient(name: str, monkeypatch
     monkeypatch.setattr(query, "STRICTNESS", 5.0)
     attack, block, _ = attacked_block(name, GALLERIES["random"])
     width, sign = (2 if name.endswith("2") else 1), (1 if "+" in name else -1)
-    moved = F.normalize(block.own + 0.3 * unit_rows(len(ITEMS), 5, seed=5), dim=1).requires_grad_()
+    moved = F.normalize(block.benign + 0.3 * unit_rows(len(ITEMS), 5, seed=5), dim=1).requires_grad_()
     fallen = dense_overtaking(moved, block, block.targets[:, width:], 1)
     with torch.no_grad():
         weight = (5 * fallen).exp()

@@ -136,14 +136,14 @@ def test_a_download_is_loaded_and_found_again(
     target = tmp_path / root
     if root == "named":
         monkeypatch.setenv("RBDML_DATA", str(target))
-    roots = DataPaths(target if root == "asked" else None, download=True)
-    dataset = load_dataset("fashion", roots)
+    paths = DataPaths(target if root == "asked" else None, download=True)
+    dataset = load_dataset("fashion", paths)
     assert sorted(fetched) == sorted(f"{name}.gz" for name in FILES)
     assert len(dataset.test) == 4
     assert fashion.FASHION_MNIST.find(DataPaths(target)) == target / "fashion"
     assert [path.name for path in target.iterdir() if not path.name.startswith(".")] == ["fashion"]
     fetched.clear()
-    load_dataset("fashion", roots)
+    load_dataset("fashion", paths)
     assert fetched == []
 
 
@@ -152,7 +152,7 @@ def test_the_files_can_be_taken_from_a_folder(tmp_path: Path) -> None:
     given, root = write_small(tmp_path / "given"), tmp_path / "root"
     fashion.FASHION_MNIST.prepare(DataPaths(root), DownloadRequest(source=given))
     assert len(fashion.FASHION_MNIST.load(DataPaths(root)).train) == 6
-    found = fashion.FASHION_MNIST.look(DataPaths(root))
+    found = fashion.FASHION_MNIST.status(DataPaths(root))
     assert (found.train, found.test) == ((6, 3), (4, 2))
 
 

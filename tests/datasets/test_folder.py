@@ -138,9 +138,9 @@ def test_the_entry_tells_what_is_in_the_folder(tmp_path: Path) -> None:
 def test_what_is_here_is_told(tmp_path: Path) -> None:
     write_folder(tmp_path)
     info = DATASETS.get(f"folder:{tmp_path}")
-    assert info.look(DataPaths()).decoded == "not yet"
+    assert info.status(DataPaths()).decoded == "not yet"
     dataset = info.load(DataPaths())
-    found = info.look(DataPaths(), verify=True)
+    found = info.status(DataPaths(), verify=True)
     assert (found.where, found.train, found.test, found.decoded) == (tmp_path, (4, 2), (4, 2), "kept")
     assert found.hashes == dataset.hashes
     assert (dataset.name, dataset.image_shape, dataset.notes) == (f"folder:{tmp_path}", (3, 224, 224), ())

@@ -27,7 +27,7 @@ from robustbench_dml.datasets import cache as cache_module
 from robustbench_dml.datasets.base import DataPaths, Dataset, Images, Split
 from robustbench_dml.datasets.cache import PixelCache
 from robustbench_dml.datasets.images import Decoded, ImageFiles, ImageList, decode
-from robustbench_dml.datasets.listed import Listing, image_list, lonely_classes
+from robustbench_dml.datasets.listed import Listing, image_list, singleton_classes
 from robustbench_dml.spec.registry import DATASETS
 from robustbench_dml.utils.errors import MissingDataError, RbdmlError
 
@@ -169,7 +169,7 @@ def test_nothing_is_noted_of_a_set_with_pairs(tmp_path: Path, monkeypatch: pytes
 def test_only_the_classes_of_one_image_are_counted() -> None:
     some = image_list(Path("root"), [("x0", 5), ("y0", 2), ("x1", 5), ("z0", 9), ("z1", 9), ("z2", 9)])
     none = image_list(Path("root"), [("x0", 5), ("x1", 5)])
-    [note] = lonely_classes(Listing(some, none, Path("list")))
+    [note] = singleton_classes(Listing(some, none, Path("list")))
     assert note == "1 training classes have one image and are left out of training, for instance y0"
 
 
@@ -207,7 +207,7 @@ def test_a_network_sees_the_centre_of_the_resized_image(tmp_path: Path, monkeypa
 @each_set
 def test_what_is_here_is_told_without_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     tree = written(monkeypatch, name, tmp_path / "data")
-    look = partial(DATASETS.get(name).look, DataPaths(tmp_path / "data"))
+    look = partial(DATASETS.get(name).status, DataPaths(tmp_path / "data"))
     found = look()
     assert found.where.samefile(tree.root)
     assert (found.train, found.test) == (
@@ -224,7 +224,7 @@ def test_what_is_here_is_told_without_decoding(tmp_path: Path, monkeypatch: pyte
 
 def test_an_interrupted_set_is_there_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = written(monkeypatch, "cub", tmp_path / "data")
-    look = partial(DATASETS.get("cub").look, DataPaths(tmp_path / "data"))
+    look = partial(DATASETS.get("cub").status, DataPaths(tmp_path / "data"))
     with monkeypatch.context() as patch:
         patch.setattr(cache_module, "decode", failing_at(tree.root / tree.train[2][0]))
         with pytest.raises(KeyboardInterrupt):
@@ -245,7 +245,7 @@ def test_kept_pixels_that_changed_are_found_when_they_are_read_again(
 ) -> None:
     written(monkeypatch, "cub", tmp_path / "data")
     load("cub", tmp_path / "data")
-    look = partial(DATASETS.get("cub").look, DataPaths(tmp_path / "data"))
+    look = partial(DATASETS.get("cub").status, DataPaths(tmp_path / "data"))
     for path in (tmp_path / "cache").rglob("pixels.u8"):
         whole = path.read_bytes()
         path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 255]))

@@ -82,7 +82,7 @@ def test_the_files_are_read_packed_or_not_where_torchvision_puts_them(tmp_path: 
 @pytest.mark.usefixtures("small_is_mnist")
 def test_what_is_here_is_told(tmp_path: Path) -> None:
     write_small(tmp_path / "data" / "mnist")
-    found = DATASETS.get("mnist").look(DataPaths(tmp_path / "data"))
+    found = DATASETS.get("mnist").status(DataPaths(tmp_path / "data"))
     assert (found.where, found.train, found.test) == (tmp_path / "data" / "mnist", (6, 4), (4, 2))
     assert (found.decoded, found.hashes) == ("in memory", MNIST.hashes)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from robustbench_dml.datasets.base import Dataset, Split
-from robustbench_dml.datasets.prefetch import ReadAhead, expect, read_ahead
+from robustbench_dml.datasets.prefetch import PrefetchedImages, prefetch, with_prefetch
 from robustbench_dml.evaluation.context import GALLERY_BLOCK, embed
 from robustbench_dml.spec.make import make_spec
 from robustbench_dml.training.trainer import Trainer
@@ -38,35 +38,35 @@ class OnDisk:
 
 def test_expected_rows_are_read_once_by_another_thread() -> None:
     disk = OnDisk()
-    images, rows = ReadAhead(disk, pinned=False), torch.tensor([4, 4, 2])
-    images.expect(rows)
+    images, rows = PrefetchedImages(disk, pinned=False), torch.tensor([4, 4, 2])
+    images.prefetch(rows)
     assert torch.equal(images[rows], PIXELS[rows])
     assert disk.read == [([4, 4, 2], True)]
     assert images.shape == PIXELS.shape
 
 
 def test_other_rows_than_expected_are_read_when_they_are_asked_for() -> None:
-    images = ReadAhead(OnDisk(), pinned=False)
-    images.expect(torch.tensor([1, 2]))
+    images = PrefetchedImages(OnDisk(), pinned=False)
+    images.prefetch(torch.tensor([1, 2]))
     for rows in (torch.tensor([2, 1]), torch.tensor([1, 2]), torch.tensor([5])):
         assert torch.equal(images[rows], PIXELS[rows])
 
 
 def test_an_error_comes_when_the_rows_are_asked_for() -> None:
-    images = ReadAhead(OnDisk(), pinned=False)
-    images.expect(torch.tensor([13]))
+    images = PrefetchedImages(OnDisk(), pinned=False)
+    images.prefetch(torch.tensor([13]))
     assert torch.equal(images[torch.tensor([1])], PIXELS[[1]])
-    images.expect(torch.tensor([13]))
+    images.prefetch(torch.tensor([13]))
     with pytest.raises(RbdmlError, match=r"13\.png"):
         images[torch.tensor([13])]
 
 
 def test_images_in_memory_are_left_as_they_are() -> None:
     split = Split(PIXELS, LABELS)
-    assert read_ahead(split) is split
-    expect(split, torch.tensor([1]))  # nothing to do
-    ahead = read_ahead(Split(OnDisk(), LABELS))
-    assert read_ahead(ahead) is ahead
+    assert with_prefetch(split) is split
+    prefetch(split, torch.tensor([1]))  # nothing to do
+    ahead = with_prefetch(Split(OnDisk(), LABELS))
+    assert with_prefetch(ahead) is ahead
 
 
 def test_training_reads_every_batch_but_the_first_ahead_and_gets_the_same_images() -> None:
@@ -79,7 +79,7 @@ def test_training_reads_every_batch_but_the_first_ahead_and_gets_the_same_images
     for iteration in range(4):
         batch = disk_trainer.batch(iteration)
         assert torch.equal(batch.images, plain.batch(iteration).images)
-    expect(disk_trainer.data, torch.tensor([0]))
+    prefetch(disk_trainer.data, torch.tensor([0]))
     assert [ahead for _, ahead in disk.read][:4] == [False, True, True, True]
     assert [rows for rows, _ in disk.read][:4] == [plain.pairs.indices(i).tolist() for i in range(4)]
 

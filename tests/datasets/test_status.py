@@ -12,7 +12,7 @@ from robustbench_dml.datasets.status import get, load_dataset, prepare_dataset
 from robustbench_dml.spec.make import make_spec
 from robustbench_dml.spec.registry import BACKBONES, DATASETS
 from robustbench_dml.utils.errors import MissingDataError, RbdmlError
-from robustbench_dml.utils.locks import alone
+from robustbench_dml.utils.locks import exclusive_or_wait
 from robustbench_dml.utils.progress import Progress
 
 
@@ -35,9 +35,9 @@ def test_a_missing_set_is_got_only_where_it_may_be_downloaded(tmp_path: Path, mo
     register_tree(monkeypatch, "cub", tree)
     asked: list[DownloadRequest] = []
 
-    def fetch(name: str, files: object, roots: DataPaths, order: DownloadRequest, *, locate: object) -> Path:
-        asked.append(order)
-        return Path(shutil.copytree(tmp_path / "here", roots.folders[0] / name))
+    def fetch(name: str, files: object, paths: DataPaths, request: DownloadRequest, *, locate: object) -> Path:
+        asked.append(request)
+        return Path(shutil.copytree(tmp_path / "here", paths.folders[0] / name))
 
     monkeypatch.setattr(cub, "prepare_files", fetch)
     with pytest.raises(MissingDataError):
@@ -110,7 +110,7 @@ def test_a_home_that_is_none_is_named() -> None:
 
 def test_a_lock_is_waited_for_only_by_the_second(tmp_path: Path) -> None:
     hearing = Hearing()
-    with alone(tmp_path / "new" / "lock", "it", hearing):
+    with exclusive_or_wait(tmp_path / "new" / "lock", "it", hearing):
         pass
-    with alone(tmp_path / "new" / "lock", "it", hearing):
+    with exclusive_or_wait(tmp_path / "new" / "lock", "it", hearing):
         assert hearing.heard == []

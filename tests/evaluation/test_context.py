@@ -125,7 +125,7 @@ def test_an_attack_ends_within_the_radius_and_scores_where_it_ends() -> None:
     assert (moved - problem.images).abs().max() <= 0.3 + 1e-6
     found = here.attack(attack, "towards", items)["T"]
     assert torch.allclose(found, attack.score(here.model(moved), block)["T"])
-    assert (found < attack.score(block.own, block)["T"]).all()
+    assert (found < attack.score(block.benign, block)["T"]).all()
 
 
 @pytest.mark.parametrize("random_start", [False, True])

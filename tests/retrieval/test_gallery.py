@@ -82,7 +82,7 @@ def test_ranks_equal_a_loop(data: st.DataObject) -> None:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "CHUNK", data.draw(st.sampled_from([1, 2 * n, 2**25])))
-        found = block.rank_of_item(y), block.rank_of_target(y), block.place_of_target(y), block.recall_at_1(y)
+        found = block.rank_of_item(y), block.rank_of_target(y), block.position_of_target(y), block.recall_at_1(y)
     for i, (own, *rest) in enumerate(rows):
         for k, target in enumerate(rest[:width]):
             others = [row for row in range(n) if row not in (own, target)]
@@ -109,7 +109,7 @@ def test_what_a_block_knows_of_its_images() -> None:
     block = some_block()
     embeddings = unit_rows(4, 4, seed=5)
     for i in range(len(block)):
-        assert torch.equal(block.own[i], tied()[block.items[i]])
+        assert torch.equal(block.benign[i], tied()[block.items[i]])
         assert block.labels[i] == LABELS[block.items[i]]
         for k in range(2):
             target = tied()[block.targets[i, k]]

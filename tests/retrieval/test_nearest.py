@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustbench_dml.retrieval import nearest as extremes
 from robustbench_dml.retrieval.gallery import Gallery
-from robustbench_dml.retrieval.nearest import Wanted, extreme_rows
+from robustbench_dml.retrieval.nearest import RowKind, extreme_rows
 
 ROWS = 13
 EMBEDDINGS = unit_rows(6, 4, seed=1)
@@ -49,7 +49,7 @@ def test_all_kinds_of_rows_in_one_scan_equal_a_loop(
     monkeypatch.setattr(extremes, "TILE", tile)
     kinds = [(same, farthest, without) for same in (True, False) for farthest in (True, False) for without in (0, 1)]
     wanted = [
-        Wanted(labels=OF_QUERIES, same=same, farthest=farthest, without=WITHOUT if without else None, k=k)
+        RowKind(labels=OF_QUERIES, same=same, farthest=farthest, without=WITHOUT if without else None, k=k)
         for same, farthest, without in kinds
     ]
     results = extreme_rows(EMBEDDINGS, gallery_with(embeddings), *wanted)
@@ -66,24 +66,24 @@ def test_all_kinds_of_rows_in_one_scan_equal_a_loop(
 
 
 def test_a_class_without_any_member_is_said_not_to_be_found() -> None:
-    nobody = Wanted(labels=torch.full((6,), 9), same=True, k=2)
-    everybody = Wanted(labels=torch.full((6,), 9), same=False, k=2)
+    nobody = RowKind(labels=torch.full((6,), 9), same=True, k=2)
+    everybody = RowKind(labels=torch.full((6,), 9), same=False, k=2)
     none, some = extreme_rows(EMBEDDINGS, gallery_with(tied()), nobody, everybody)
-    assert not none.found.any()
-    assert some.found.all()
+    assert not none.exists.any()
+    assert some.exists.all()
     assert ((none.rows >= 0) & (none.rows < ROWS)).all()  # usable as rows nevertheless
 
 
 def test_the_only_member_may_be_left_out() -> None:
     gallery = Gallery(unit_rows(4, 4, seed=0), torch.tensor([0, 1, 1, 1]))
-    wanted = Wanted(labels=torch.zeros(6, dtype=torch.long), same=True, without=torch.zeros(6, dtype=torch.long))
-    assert not extreme_rows(EMBEDDINGS, gallery, wanted)[0].found.any()
+    wanted = RowKind(labels=torch.zeros(6, dtype=torch.long), same=True, without=torch.zeros(6, dtype=torch.long))
+    assert not extreme_rows(EMBEDDINGS, gallery, wanted)[0].exists.any()
 
 
 def test_choosing_carries_no_gradient_and_keeps_its_input() -> None:
     embeddings = EMBEDDINGS.clone().requires_grad_()
     gallery = gallery_with(tied())
-    (found,) = extreme_rows(embeddings, gallery, Wanted(labels=OF_QUERIES, same=False, farthest=True))
+    (found,) = extreme_rows(embeddings, gallery, RowKind(labels=OF_QUERIES, same=False, farthest=True))
     assert not found.rows.requires_grad
     assert torch.equal(embeddings, EMBEDDINGS)
     assert torch.equal(gallery.embeddings, tied())
@@ -100,7 +100,7 @@ def test_the_nearest_by_hypothesis(data: st.DataObject) -> None:
     gallery = Gallery(corners[places], torch.tensor(labels))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(extremes, "TILE", data.draw(st.integers(1, 10)))
-        wanted = Wanted(labels=torch.tensor([label]), same=True, k=k)
+        wanted = RowKind(labels=torch.tensor([label]), same=True, k=k)
         ((rows, found),) = extreme_rows(corners[query : query + 1], gallery, wanted)
     chosen = [int(corners[query] @ gallery.embeddings[row]) for row in rows[found].tolist()]
     of_class = [int(corners[query] @ corners[place]) for place, of in zip(places, labels, strict=True) if of == label]

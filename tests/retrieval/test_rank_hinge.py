@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustbench_dml.retrieval import rank_hinge as overtaking
 from robustbench_dml.retrieval.geometry import rowwise_distance
-from robustbench_dml.retrieval.rank_hinge import SortedLists, mean_overtaking
+from robustbench_dml.retrieval.rank_hinge import SortedLists, mean_rank_hinge
 
 ROWS = 11
 TILES = [1, 4, ROWS - 1, ROWS, ROWS + 1, 1024]
@@ -79,7 +79,7 @@ def test_value_equals_a_loop(sign: int, width: int, tile: int, corners: bool, mo
         ]
         assert len(gaps) == width * (ROWS - 2)
         expected.append(sum(gaps) / len(gaps))
-    found = mean_overtaking(queries, item, gallery, own=own, targets=targets, sign=sign)
+    found = mean_rank_hinge(queries, item, gallery, own=own, targets=targets, sign=sign)
     assert found.tolist() == pytest.approx(expected, abs=1e-6)
 
 
@@ -97,7 +97,7 @@ def test_gradient_equals_that_of_the_dense_definition(
     item = dense_distances(queries, gallery).gather(1, targets).requires_grad_()
     queries.requires_grad_()
     weights = torch.arange(1.0, len(queries) + 1).double()
-    found = mean_overtaking(queries, item, gallery, own=own, targets=targets, sign=sign)
+    found = mean_rank_hinge(queries, item, gallery, own=own, targets=targets, sign=sign)
     expected = dense(queries, item, gallery, own, targets, sign)
     for ours, theirs in zip(
         torch.autograd.grad((weights * found).sum(), (queries, item)),
@@ -115,7 +115,7 @@ def test_gradient_equals_finite_differences(sign: int, monkeypatch: pytest.Monke
     item = dense_distances(queries, gallery).gather(1, targets).add_(0.01).requires_grad_()
 
     def value(queries: Tensor, item: Tensor) -> Tensor:
-        return mean_overtaking(queries, item, gallery, own=own, targets=targets, sign=sign)
+        return mean_rank_hinge(queries, item, gallery, own=own, targets=targets, sign=sign)
 
     assert torch.autograd.gradcheck(value, (queries.requires_grad_(), item), eps=1e-7, atol=1e-6)
 
@@ -125,7 +125,7 @@ def test_only_one_of_the_two_may_have_a_gradient(wanted: str) -> None:
     queries, gallery, own, targets = case(2)
     item = dense_distances(queries, gallery).gather(1, targets)
     leaf = (queries if wanted == "queries" else item).requires_grad_()
-    found = mean_overtaking(queries, item, gallery, own=own, targets=targets, sign=1)
+    found = mean_rank_hinge(queries, item, gallery, own=own, targets=targets, sign=1)
     (ours,) = torch.autograd.grad(found.sum(), leaf)
     (theirs,) = torch.autograd.grad(dense(queries, item, gallery, own, targets, 1).sum(), leaf)
     assert torch.allclose(ours, theirs, atol=1e-12)
@@ -138,7 +138,7 @@ def test_where_all_embeddings_are_equal_nothing_pulls(sign: int, dtype: torch.dt
     queries = gallery[:3].clone().requires_grad_()
     own, targets = torch.tensor([0, 1, 2]), torch.tensor([[5], [6], [0]])
     item = rowwise_distance(queries[:, None], gallery[targets])
-    value = mean_overtaking(queries, item, gallery, own=own, targets=targets, sign=sign)
+    value = mean_rank_hinge(queries, item, gallery, own=own, targets=targets, sign=sign)
     (gradient,) = torch.autograd.grad(value.sum(), queries)
     assert torch.equal(value, torch.zeros_like(value))
     assert torch.equal(gradient, torch.zeros_like(gradient))
@@ -152,7 +152,7 @@ def test_coincident_embeddings_in_float32_have_finite_gradients(sign: int) -> No
     targets = ((torch.arange(20) + 1) % 20)[:, None]
     item = rowwise_distance(queries[:, None], gallery[targets])
     (gradient,) = torch.autograd.grad(
-        mean_overtaking(queries, item, gallery, own=own, targets=targets, sign=sign).sum(), queries
+        mean_rank_hinge(queries, item, gallery, own=own, targets=targets, sign=sign).sum(), queries
     )
     assert gradient.isfinite().all()
 
@@ -181,10 +181,10 @@ def test_sorted_lists_give_what_a_scan_gives(
     for taken in (torch.arange(6), torch.tensor([4, 1, 1, 5]), torch.tensor([2])):
         distances = rowwise_distance(moved[taken, None], gallery[targets[taken]])
         item, leaf = (distances.clone().requires_grad_() for _ in range(2))
-        found = lists.mean_overtaking(item, rows[taken], sign=sign)
+        found = lists.mean_rank_hinge(item, rows[taken], sign=sign)
         expected = torch.stack(
             [
-                mean_overtaking(
+                mean_rank_hinge(
                     gallery[targets[taken, k]],
                     leaf[:, k, None],
                     gallery,
@@ -209,7 +209,7 @@ def test_at_a_tie_the_slope_of_sorted_lists_is_between_those_on_either_side(sign
     lists, rows = lists_of(moved, gallery, own, targets)
     exact = rowwise_distance(moved[:, None], gallery[targets])
     below, at, above = (
-        torch.autograd.grad(lists.mean_overtaking(item, rows, sign=sign).sum(), item)[0]
+        torch.autograd.grad(lists.mean_rank_hinge(item, rows, sign=sign).sum(), item)[0]
         for item in ((exact + step).requires_grad_() for step in (-1e-3, 0, 1e-3))
     )
     assert ((below <= at + 1e-12) & (at <= above + 1e-12)).all()
@@ -223,7 +223,7 @@ def test_sorted_lists_of_a_large_gallery_keep_float32s_precision(sign: int) -> N
     values = []
     for x, y in ((gallery, moved), (gallery.float(), moved.float())):
         lists, rows = lists_of(y, x, own, targets)
-        values.append(lists.mean_overtaking(rowwise_distance(y[:, None], x[targets]), rows, sign=sign).double())
+        values.append(lists.mean_rank_hinge(rowwise_distance(y[:, None], x[targets]), rows, sign=sign).double())
     assert torch.allclose(*values, atol=1e-6)  # type: ignore[arg-type, misc]
 
 

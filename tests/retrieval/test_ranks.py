@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from robustbench_dml.retrieval import ranks as module
 from robustbench_dml.retrieval.geometry import order_keys, order_keys_rowwise
-from robustbench_dml.retrieval.ranks import places
+from robustbench_dml.retrieval.ranks import exact_ranks
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -76,7 +76,7 @@ GALLERIES = {
 def test_places_equal_a_loop(name: str) -> None:
     embeddings = GALLERIES[name]
     queries, items = asked(len(embeddings), 3)
-    assert places(embeddings, queries, items).tolist() == naive(embeddings, queries, items)
+    assert exact_ranks(embeddings, queries, items).tolist() == naive(embeddings, queries, items)
 
 
 @pytest.mark.parametrize("crowded", [0.0, 1.0])
@@ -85,7 +85,7 @@ def test_pairs_and_whole_tiles_are_compared_alike(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module, "CROWDED", crowded)
     embeddings = GALLERIES[name]
     queries, items = asked(len(embeddings), 2, seed=1)
-    assert places(embeddings, queries, items).tolist() == naive(embeddings, queries, items)
+    assert exact_ranks(embeddings, queries, items).tolist() == naive(embeddings, queries, items)
 
 
 @settings(max_examples=60, deadline=None)
@@ -95,12 +95,12 @@ def test_places_equal_a_loop_whatever_the_sizes(rows: int, dimension: int, width
     embeddings[rows // 2 :] = embeddings[: rows - rows // 2].clone()  # every other has an equal
     embeddings = embeddings.float() if single else embeddings
     queries, items = asked(rows, width, seed=seed)
-    assert places(embeddings, queries, items).tolist() == naive(embeddings, queries, items)
+    assert exact_ranks(embeddings, queries, items).tolist() == naive(embeddings, queries, items)
 
 
 def test_no_queries_have_no_places() -> None:
     nothing = torch.empty(0, 3, dtype=torch.long)
-    assert places(unit_rows(9, 6, seed=0), nothing[:, 0], nothing).shape == (0, 3)
+    assert exact_ranks(unit_rows(9, 6, seed=0), nothing[:, 0], nothing).shape == (0, 3)
 
 
 def test_a_process_that_allows_coarser_products_gets_exact_places() -> None:
@@ -109,7 +109,7 @@ def test_a_process_that_allows_coarser_products_gets_exact_places() -> None:
     queries, items = asked(300, 2)
     try:
         torch.set_float32_matmul_precision("medium")
-        found = places(embeddings, queries, items)
+        found = exact_ranks(embeddings, queries, items)
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(before)
@@ -127,5 +127,5 @@ def test_most_rows_are_never_compared_exactly(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(module, "order_keys_rowwise", counted)
     queries, items = asked(400, 1)
-    places(unit_rows(400, 64, seed=0), queries, items)
+    exact_ranks(unit_rows(400, 64, seed=0), queries, items)
     assert sum(compared) < 4 * len(queries)  # each item itself twice, and hardly anything beside it

@@ -19,7 +19,7 @@ from robustbench_dml.utils.errors import RbdmlError
 
 
 def place(device: str) -> RunContext:
-    return RunContext(out=Path("runs"), roots=DataPaths(), device=torch.device(device))
+    return RunContext(out=Path("runs"), paths=DataPaths(), device=torch.device(device))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.runs import run as runs
 from robustbench_dml.runs import worker
 from robustbench_dml.runs.context import RunContext
-from robustbench_dml.utils import distributed as team
+from robustbench_dml.utils import distributed
 from robustbench_dml.utils.errors import DivergedError
 from robustbench_dml.utils.progress import Progress
 
@@ -36,9 +36,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunContext:
         worker.RENDEZVOUS: str(tmp_path / "rendezvous"),
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(team, "joined", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(distributed, "process_group", lambda *_, **__: nullcontext())
     assert worker.is_worker()
-    return RunContext(out=tmp_path, roots=DataPaths(), device=torch.device("cpu"), progress=Progress())
+    return RunContext(out=tmp_path, paths=DataPaths(), device=torch.device("cpu"), progress=Progress())
 
 
 def work(here: RunContext) -> object:
@@ -89,7 +89,7 @@ def test_the_others_are_told_where_there_is_nothing_to_do(
 ) -> None:
     told: list[object] = []
     monkeypatch.setattr(runs, "run", lambda *_, **__: Found(fresh))
-    monkeypatch.setattr(team, "from_leader", lambda value=None: told.append(value))
+    monkeypatch.setattr(distributed, "broadcast", lambda value=None: told.append(value))
     assert work(here) == 0
     assert told == ([] if fresh else [None])
 
@@ -100,8 +100,8 @@ def test_who_does_not_lead_works_in_silence_where_the_leader_says(
 ) -> None:
     asked: list[tuple[Path, bool]] = []
     monkeypatch.setenv(worker.RANK, "1")
-    monkeypatch.setattr(team, "leads", lambda: False)
-    monkeypatch.setattr(team, "from_leader", lambda: folder)
+    monkeypatch.setattr(distributed, "is_leader", lambda: False)
+    monkeypatch.setattr(distributed, "broadcast", lambda: folder)
     monkeypatch.setattr(runs, "assist", lambda _, place, work: asked.append((work, place.progress.quiet)))
     assert work(here) == 0
     assert asked == ([] if folder is None else [(folder, True)])

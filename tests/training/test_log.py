@@ -21,7 +21,7 @@ from robustbench_dml.training.testing import small_dataset, small_spec
 from robustbench_dml.training.trainer import Trainer
 from robustbench_dml.utils.interrupts import Interrupts
 from robustbench_dml.utils.progress import Progress
-from robustbench_dml.utils.runlog import LOG_FILE, Heard, RunLog, read_log
+from robustbench_dml.utils.runlog import LOG_FILE, LoggedProgress, RunLog, read_log
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def logged(defense: str, folder: Path, *, scalars: bool = False, **options: Any)
     trainer = Trainer(small_spec(defense), small_dataset(), device=torch.device("cpu"))
     log = RunLog(folder)
     trainer.observer = TrainingLog(log, scalars=scalars)
-    trainer.run(progress=Heard(quiet=True, log=log), **options)
+    trainer.run(progress=LoggedProgress(quiet=True, log=log), **options)
     return trainer
 
 

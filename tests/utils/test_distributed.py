@@ -9,13 +9,13 @@ from torch import nn
 from robustbench_dml.runs.worker import is_worker
 from robustbench_dml.spec.schema import ComputeUsed
 from robustbench_dml.training.sync import average_gradients, spent_together
-from robustbench_dml.utils import distributed as team
+from robustbench_dml.utils import distributed
 
 
 @pytest.mark.parametrize(("rows", "processes"), [(0, 2), (1, 4), (7, 2), (8, 3), (112, 8)])
 def test_shares_are_as_even_as_can_be(rows: int, processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(team, "size", lambda: processes)
-    bounds = torch.tensor(team.cut(rows))
+    monkeypatch.setattr(distributed, "world_size", lambda: processes)
+    bounds = torch.tensor(distributed.share_bounds(rows))
     counts = bounds.diff()
     assert (int(bounds[0]), int(bounds[-1]), len(counts)) == (0, rows, processes)
     assert 0 <= int(counts.max() - counts.min()) <= 1
@@ -30,10 +30,10 @@ def test_one_process_is_a_team_of_its_own() -> None:
     average_gradients(model)
     assert torch.equal(model.weight.grad, before)
     assert spent_together(own, loss=0.5, chosen=triplets) is own
-    assert (team.size(), team.rank(), team.leads(), is_worker()) == (1, 0, True, False)
-    assert team.from_leader(Path("x")) == Path("x")
-    assert team.merged({"a": 1}) == {"a": 1}
-    team.check_together(lambda: None)
+    assert (distributed.world_size(), distributed.rank(), distributed.is_leader(), is_worker()) == (1, 0, True, False)
+    assert distributed.broadcast(Path("x")) == Path("x")
+    assert distributed.merge({"a": 1}) == {"a": 1}
+    distributed.check_on_all(lambda: None)
 
 
 def test_an_interrupt_of_one_process_alone() -> None:
@@ -41,7 +41,7 @@ def test_an_interrupt_of_one_process_alone() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        team.check_together(check)
+        distributed.check_on_all(check)
 
 
 @pytest.mark.parametrize(
@@ -52,4 +52,4 @@ def test_an_interrupt_of_one_process_alone() -> None:
     ],
 )
 def test_what_says_that_another_process_has_ended(error: RuntimeError, lost: bool) -> None:
-    assert team.is_lost(error) is lost
+    assert distributed.is_lost_peer(error) is lost

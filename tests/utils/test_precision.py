@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from robustbench_dml.utils import precision
-from robustbench_dml.utils.precision import best_precision, bfloat16, resolved, weights_unchanged
+from robustbench_dml.utils.precision import best_precision, bfloat16, resolve_precision, weights_unchanged
 
 CPU = torch.device("cpu")
 FLAGS = "flags\t\t: fpu avx512f{}\nmodel name : x\n"
@@ -44,8 +44,8 @@ def test_a_gpu_that_emulates_bfloat16_uses_float32(
 
 def test_only_precisions_that_are_auto_are_resolved(processor: str) -> None:
     given = {"precision": "auto", "weight_precision": "fp32", "solver": "auto", "eta": None}
-    assert resolved(given, CPU) == {**given, "precision": best_precision(CPU)}
-    assert resolved(None, CPU) == {}
+    assert resolve_precision(given, CPU) == {**given, "precision": best_precision(CPU)}
+    assert resolve_precision(None, CPU) == {}
 
 
 def test_weights_that_do_not_change_are_cast_once(monkeypatch: pytest.MonkeyPatch) -> None:

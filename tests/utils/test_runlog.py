@@ -10,7 +10,7 @@ import pytest
 
 from robustbench_dml.runs.folder import keep_log
 from robustbench_dml.utils.errors import RbdmlError
-from robustbench_dml.utils.runlog import LOG_FILE, Heard, RunLog, read_log
+from robustbench_dml.utils.runlog import LOG_FILE, LoggedProgress, RunLog, read_log
 
 
 def told(folder: Path) -> list[tuple[str, object]]:
@@ -104,8 +104,8 @@ def test_what_was_refused_at_once_leaves_no_log(
 
 
 def test_what_is_said_is_a_warning_in_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Heard(quiet=False, log=RunLog(tmp_path)).say("look out")
-    Heard(quiet=True, log=RunLog(tmp_path)).say("and again")
+    LoggedProgress(quiet=False, log=RunLog(tmp_path)).say("look out")
+    LoggedProgress(quiet=True, log=RunLog(tmp_path)).say("and again")
     assert [event["message"] for event in read_log(tmp_path)] == ["look out", "and again"]
     assert capsys.readouterr().err == "rbdml: look out\n"
 

@@ -44,19 +44,19 @@ class Audit:
         return Audit(self.problems + other.problems, self.notes + other.notes)
 
 
-def audit(record: Record, folder: Path, roots: DataPaths, *, submitting: bool = False) -> Audit:
+def audit(record: Record, folder: Path, paths: DataPaths, *, submitting: bool = False) -> Audit:
     """Check a record by itself.
 
     Args:
         record: as `read_record` read it.
         folder: with its per-query values.
-        roots: where data may lie; a data set that is not there and decoded is not compared with.
+        paths: where data may lie; a data set that is not there and decoded is not compared with.
         submitting: whether the source of its defense must be the one that is registered; later it may have changed.
     """
     claims = [*text_problems(record), *spec_problems(record)]
     if claims:  # nothing below makes sense with names that nobody knows
         return Audit(tuple(claims))
-    dataset, notes = _at_hand(record.spec.dataset, roots)
+    dataset, notes = _at_hand(record.spec.dataset, paths)
     other = _data_problems(record, dataset)
     problems = [*cost_problems(record), *flag_problems(record), *other]
     changed = _source_problem(record)
@@ -76,7 +76,7 @@ def audit(record: Record, folder: Path, roots: DataPaths, *, submitting: bool = 
     return Audit(tuple(problems), tuple(notes))
 
 
-def audit_entry(listed: Listed, roots: DataPaths) -> Audit:
+def audit_entry(listed: Listed, paths: DataPaths) -> Audit:
     """Check an entry where it lies: its place, its texts, its record and those of its reruns."""
     record, folder = listed.record, listed.folder
     place = [f"lies in {folder}, where it does not belong: submit it again"] if _misplaced(record, folder) else []
@@ -93,13 +93,13 @@ def audit_entry(listed: Listed, roots: DataPaths) -> Audit:
         place.append("it has ended and is on the board: its place is in the history")
     if entry.declared_passes is not None and isinstance(record.spec, RunSpec):
         place.append("declares a cost that was metered: submit it again")
-    found = Audit(tuple(place)) + audit(record, folder, roots)
+    found = Audit(tuple(place)) + audit(record, folder, paths)
     for rerun in listed.reruns:
         inner = folder / RERUNS / rerun.provenance.weights[:SHORT]
         if rerun.digest != record.digest or not inner.is_dir():
             found += Audit((f"{RERUNS}: holds a record that is none of this spec, or misplaced: remove it",))
         else:
-            found += audit(rerun, inner, roots)
+            found += audit(rerun, inner, paths)
     return Audit(*(tuple(f"{record.digest}: {line}" for line in lines) for lines in (found.problems, found.notes)))
 
 
@@ -108,23 +108,23 @@ def _misplaced(record: Record, folder: Path) -> bool:
 
 
 @lru_cache(maxsize=8)
-def _loaded(name: str, roots: DataPaths) -> Dataset:
+def _loaded(name: str, paths: DataPaths) -> Dataset:
     """A data set that is here and decoded.
 
     Raises:
         MissingDataError: it is not.
     """
     info = DATASETS.get(name)
-    found = info.look(roots)
+    found = info.status(paths)
     if found.decoded not in WHOLE:
         raise MissingDataError(f"'{name}' is here and not decoded")
-    return info.load(replace(roots, cache=found.decoded == "kept"))
+    return info.load(replace(paths, cache=found.decoded == "kept"))
 
 
-def _at_hand(name: str, roots: DataPaths) -> tuple[Dataset | None, list[str]]:
+def _at_hand(name: str, paths: DataPaths) -> tuple[Dataset | None, list[str]]:
     """The data set, or why it is not compared with."""
     try:
-        return _loaded(name, roots), []
+        return _loaded(name, paths), []
     except MissingDataError:
         return None, [f"'{name}' is not at hand: its files and chance are not compared"]
     except RbdmlError as error:

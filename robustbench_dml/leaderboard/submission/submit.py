@@ -215,7 +215,7 @@ def _audited(candidates: Sequence[Candidate], place: RunContext) -> list[str]:
     """
     notes = []
     for one in candidates:
-        found = audit(one.record, one.folder, place.roots, submitting=True)
+        found = audit(one.record, one.folder, place.paths, submitting=True)
         if found.problems:
             more = f"; and {len(found.problems) - SHOWN} more problems" if len(found.problems) > SHOWN else ""
             raise RbdmlError(one.told(f"{one.source}: {'; '.join(found.problems[:SHOWN])}{more}"))
@@ -307,7 +307,7 @@ def _second_evaluation(one: Candidate, place: RunContext, terms: Terms) -> Verif
     record, checkpoint = one.record, one.checkpoint
     if checkpoint is None:
         raise RbdmlError("no checkpoint beside the record: give --checkpoint FILE, or enter it with --self-reported")
-    dataset = load_dataset(record.spec.dataset, place.roots)
+    dataset = load_dataset(record.spec.dataset, place.paths)
     if dict(dataset.hashes) != record.provenance.dataset_files:
         raise RbdmlError(f"made from other files than those of '{dataset.name}' here: `rbdml data status` shows them")
     place.progress.say(f"{record.digest}: evaluating {record.spec.label} again")

@@ -154,8 +154,8 @@ def test_a_set_that_is_there_is_not_fetched(
     serve(monkeypatch, site, "cub", birds_tgz)
     tree = write_cub(root / "CUB_200_2011")
     times = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    for order in (DownloadRequest(urls=(site.url(""),)), DownloadRequest(source=birds_tgz), DownloadRequest()):
-        assert prepare("cub", root, order) == tree.root
+    for request in (DownloadRequest(urls=(site.url(""),)), DownloadRequest(source=birds_tgz), DownloadRequest()):
+        assert prepare("cub", root, request) == tree.root
     assert site.paths == []
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == times
 
@@ -221,6 +221,6 @@ def test_a_folder_of_the_user_is_only_decoded(tmp_path: Path) -> None:
     write_folder(tmp_path / "mine")
     name = f"folder:{tmp_path / 'mine'}"
     assert prepare_dataset(name, DataPaths(), DownloadRequest()).decoded == "kept"
-    for order in (DownloadRequest(urls=("http://127.0.0.1:9/",)), DownloadRequest(source=tmp_path)):
+    for request in (DownloadRequest(urls=("http://127.0.0.1:9/",)), DownloadRequest(source=tmp_path)):
         with pytest.raises(RbdmlError, match=rf"'{name}' is not to be had from elsewhere: leave --from and --url out"):
-            prepare_dataset(name, DataPaths(), order)
+            prepare_dataset(name, DataPaths(), request)

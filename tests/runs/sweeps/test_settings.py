@@ -81,9 +81,9 @@ def test_where_comes_to_what_the_same_options_come_to(
     where = Where.model_validate({**given, "no-cache": True, "download": True, "tensorboard": True})
     rbdml("run", "--defense", "act", "--dataset", "fashion-mini", *where.words())
     _, place = parsed[-1]
-    assert (place.out, place.roots.data_root) == (tmp_path / "here", tmp_path / "there")
+    assert (place.out, place.paths.data_root) == (tmp_path / "here", tmp_path / "there")
     assert (place.device.type, place.batch_size, place.checkpoint_every) == ("cpu", 4, 120)
-    assert place.roots.download and place.tensorboard and not place.roots.cache
+    assert place.paths.download and place.tensorboard and not place.paths.cache
 
 
 def test_a_time_that_is_none_is_refused_before_any_run_starts() -> None:
