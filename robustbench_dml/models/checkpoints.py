@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from robustbench_dml.models.embedder import Embedder, build_embedder
 from robustbench_dml.spec.registry import BACKBONES, DEFENSES
 from robustbench_dml.spec.resolve import build_defense, resolve_params
 from robustbench_dml.spec.schema import ComputeUsed, RunSpec, TrainingEnd
+from robustbench_dml.spec.weights import read_checkpoint
 from robustbench_dml.utils.errors import RbdmlError
-from robustbench_dml.utils.tensors import read_tensors, tensors_hash, write_tensors
+from robustbench_dml.utils.tensors import tensors_hash, write_tensors
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,7 @@ def load_checkpoint(path: Path, *, device: torch.device, backbone: str | None = 
     Raises:
         RbdmlError: unreadable, not a checkpoint of this project, or of another backbone.
     """
-    tensors, state = read_tensors(path)
-    try:
-        spec = RunSpec.model_validate_json(state["spec"])
-        spent = ComputeUsed.model_validate_json(state["spent"])
-        end = TrainingEnd.model_validate_json(state["end"])
-        if spent.iterations == 0:
-            raise KeyError("iterations")
-    except (KeyError, ValidationError):
-        raise RbdmlError(
-            f"{path}: holds weights but not the run they came from: give a checkpoint that `rbdml run` wrote"
-        ) from None
+    tensors, spec, spent, end = read_checkpoint(path)
     if backbone is not None and backbone != spec.backbone:
         raise RbdmlError(
             f"{path}: a checkpoint of backbone '{spec.backbone}', not '{backbone}': leave --backbone out or give "

@@ -7,10 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from pydantic import BaseModel, ValidationError
 
-from robustbench_dml.models.checkpoints import load_checkpoint, weights_hash
 from robustbench_dml.spec.budgets import parse_budget
 from robustbench_dml.spec.lookup import find_attack, find_defense, named_entry
 from robustbench_dml.spec.parameters import resolve
@@ -20,7 +18,7 @@ from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, SOLVERS
 from robustbench_dml.spec.resolve import published_params, resolve_params
 from robustbench_dml.spec.schema import Evaluation, RunSpec, SolverSpec, Threat
 from robustbench_dml.spec.scores import CHANCE, scores_of
-from robustbench_dml.spec.weights import start_of
+from robustbench_dml.spec.weights import start_of, surrogate_digits
 from robustbench_dml.utils.errors import RbdmlError
 
 DEFAULT_BUDGET = "quick"
@@ -112,8 +110,7 @@ def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any]) -> Ev
     if "also" in changed:
         changed["also"] = tuple(_further_attacks(changed["also"], name))
     if isinstance(changed.get("surrogate"), Path):
-        loaded = load_checkpoint(changed["surrogate"], device=torch.device("cpu"))
-        changed["surrogate"] = weights_hash(loaded.embedder)[:16]
+        changed["surrogate"] = surrogate_digits(changed["surrogate"])
     with _named_errors("attack "):
         result = _changed(evaluation, {**changed, "threat": _changed(evaluation.threat, threat)})
     return _with_what_it_needs(result, protocol, asked="surrogate" in changed)

@@ -13,18 +13,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from robustbench_dml.spec.columns import Column
 from robustbench_dml.utils.errors import RbdmlError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from robustbench_dml.datasets.base import DataPaths, Dataset, DatasetStatus, DownloadRequest
-    from robustbench_dml.evaluation.attack import Attack
-    from robustbench_dml.solvers.base import Solver
-    from robustbench_dml.spec.columns import Column
-    from robustbench_dml.training.defense import Defense
 
 ParamValue = bool | int | float | str
 
@@ -42,7 +37,7 @@ class Info:
 class DefenseInfo(Info):
     """A defense: a class and the parameters that make it this entry."""
 
-    cls: type[Defense]
+    cls: type[Any]  # a Defense
     defaults: Mapping[str, ParamValue] = field(default_factory=dict)
 
 
@@ -50,27 +45,20 @@ class DefenseInfo(Info):
 class SolverInfo(Info):
     """A way to search for perturbations; the fields of its class are its parameters."""
 
-    cls: type[Solver]
+    cls: type[Any]  # a Solver
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttackInfo(Info):
     """An attack: a class, the parameters that make it this entry, and the columns that it fills."""
 
-    cls: type[Attack]
+    cls: type[Any]  # an Attack
     columns: tuple[Column, ...]
     defaults: Mapping[str, ParamValue] = field(default_factory=dict)
 
-    def build(self) -> Attack:
+    def build(self) -> Any:
         """The attack of this entry."""
         return self.cls(**self.defaults)
-
-
-class StatusFunction(Protocol):
-    """Looks at a data set."""
-
-    def __call__(self, paths: DataPaths, /, *, verify: bool = False) -> DatasetStatus:
-        """What is here; with `verify`, decoded images are read again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +71,9 @@ class DatasetInfo(Info):
     test_images: int
     train_classes: int
     test_classes: int
-    load: Callable[[DataPaths], Dataset]
-    status: StatusFunction  # what is on this machine, without checking every image
-    prepare: Callable[[DataPaths, DownloadRequest], Path] | None = None  # gets it; None where there is nothing to get
+    load: Callable[[Any], Any]  # (DataPaths) -> Dataset
+    status: Callable[..., Any]  # (DataPaths, *, verify=False) -> DatasetStatus; does not check every image
+    prepare: Callable[[Any, Any], Path] | None = None  # (DataPaths, DownloadRequest); None: nothing to download
     # Of defenses, by the name of one of their class: the parameters that were published with other values for this set.
     params: Mapping[str, Mapping[str, ParamValue]] = field(default_factory=dict)
 
@@ -234,18 +222,16 @@ BACKBONES: Registry[BackboneInfo] = Registry(
 Notation = Callable[[str], tuple[str, dict[str, ParamValue]] | None]
 NOTATIONS: list[Notation] = []
 
-D = TypeVar("D", bound="type[Defense]")
-A = TypeVar("A", bound="type[Attack]")
-O = TypeVar("O", bound="type[Solver]")  # noqa: E741
+C = TypeVar("C", bound=type)
 
 
-def register_defense(name: str, *, summary: str, paper: str, **defaults: ParamValue) -> Callable[[D], D]:
+def register_defense(name: str, *, summary: str, paper: str, **defaults: ParamValue) -> Callable[[C], C]:
     """Class decorator: register a defense under `name`, with these values for its parameters.
 
     One class may be registered under several names with other defaults.
     """
 
-    def register(cls: D) -> D:
+    def register(cls: C) -> C:
         DEFENSES.add(DefenseInfo(name=name, summary=summary, paper=paper, cls=cls, defaults=defaults))
         return cls
 
@@ -254,13 +240,13 @@ def register_defense(name: str, *, summary: str, paper: str, **defaults: ParamVa
 
 def register_attack(
     name: str, *, summary: str, paper: str, columns: tuple[Column, ...], **defaults: ParamValue
-) -> Callable[[A], A]:
+) -> Callable[[C], C]:
     """Class decorator: register an attack under `name`, with the columns that its scores fill.
 
     One class may be registered under several names with other values for its parameters.
     """
 
-    def register(cls: A) -> A:
+    def register(cls: C) -> C:
         info = AttackInfo(name=name, summary=summary, paper=paper, cls=cls, columns=columns, defaults=defaults)
         ATTACKS.add(info)
         return cls
@@ -268,10 +254,10 @@ def register_attack(
     return register
 
 
-def register_solver(name: str, *, summary: str, paper: str) -> Callable[[O], O]:
+def register_solver(name: str, *, summary: str, paper: str) -> Callable[[C], C]:
     """Class decorator: register a solver under `name`."""
 
-    def register(cls: O) -> O:
+    def register(cls: C) -> C:
         SOLVERS.add(SolverInfo(name=name, summary=summary, paper=paper, cls=cls))
         return cls
 

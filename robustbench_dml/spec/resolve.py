@@ -8,7 +8,6 @@ from typing import Any
 from robustbench_dml.spec.parameters import resolve
 from robustbench_dml.spec.registry import DATASETS, DEFENSES, DefenseInfo, ParamValue
 from robustbench_dml.spec.schema import Threat
-from robustbench_dml.training.defense import Defense
 
 
 def resolve_params(info: DefenseInfo, overrides: Mapping[str, Any]) -> dict[str, ParamValue]:
@@ -44,10 +43,10 @@ def usual_params(info: DefenseInfo, dataset: str) -> dict[str, ParamValue]:
     return resolve_params(info, published_params(info, dataset))
 
 
-def build_defense(name: str, params: Mapping[str, ParamValue], threat: Threat) -> Defense:
+def build_defense(name: str, params: Mapping[str, ParamValue], threat: Threat) -> Any:
     """A new defense, ready for its first iteration.
 
     Raises:
         RbdmlError: unknown name, or a parameter that the defense refuses.
     """
-    return DEFENSES.get(name).cls(threat=threat, **params)  # type: ignore[arg-type]
+    return DEFENSES.get(name).cls(threat=threat, **params)

@@ -1,14 +1,68 @@
-"""Names of first weights in a spec."""
+"""The hashes by which a spec names weights, and the metadata of checkpoints."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import ValidationError
 
 from robustbench_dml.spec.registry import BackboneInfo
+from robustbench_dml.spec.schema import ComputeUsed, RunSpec, TrainingEnd
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import sha256
 
-DIGITS = 8  # of the hash that a spec holds, as many as torchvision writes into a file's name
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DIGITS = 8  # of a weight file's SHA-256, as in the file names of torchvision
+SURROGATE_DIGITS = 16  # of the hash of a surrogate's weights
+
+
+class StoredRun(NamedTuple):
+    """The content of a checkpoint: weights by name, the run's spec, its training cost and how training ended."""
+
+    weights: Mapping[str, Tensor]
+    spec: RunSpec
+    spent: ComputeUsed
+    end: TrainingEnd
+
+
+def read_checkpoint(path: Path) -> StoredRun:
+    """Read a checkpoint without building its network.
+
+    Raises:
+        RbdmlError: unreadable, or not a checkpoint of this project.
+    """
+    from robustbench_dml.utils.tensors import read_tensors
+
+    tensors, metadata = read_tensors(path)
+    try:
+        stored = StoredRun(
+            tensors,
+            RunSpec.model_validate_json(metadata["spec"]),
+            ComputeUsed.model_validate_json(metadata["spent"]),
+            TrainingEnd.model_validate_json(metadata["end"]),
+        )
+    except (KeyError, ValidationError):
+        stored = None
+    if stored is None or stored.spent.iterations == 0:
+        raise RbdmlError(
+            f"{path}: holds weights but not the run they came from: give a checkpoint that `rbdml run` wrote"
+        )
+    return stored
+
+
+def surrogate_digits(path: Path) -> str:
+    """Return the name of a surrogate in a spec: the first digits of its weights' hash.
+
+    Raises:
+        RbdmlError: unreadable, or not a checkpoint of this project.
+    """
+    from robustbench_dml.utils.tensors import tensors_hash
+
+    return tensors_hash(read_checkpoint(path).weights)[:SURROGATE_DIGITS]
 
 
 def start_of(info: BackboneInfo, *, pretrained: bool | None, weights: Path | None, default: bool = False) -> str | None:

@@ -54,7 +54,7 @@ def test_the_place_of_a_wrong_class_can_be_chosen() -> None:
     entry = ATTACKS.get("wrong-class")
     every = margin.nearest_wrong_classes(items, 3)
     for place in range(3):
-        targets = entry.cls(place=place).choose_targets(items, lambda n: torch.zeros(len(ITEMS), n))  # type: ignore[call-arg]
+        targets = entry.cls(place=place).choose_targets(items, lambda n: torch.zeros(len(ITEMS), n))
         assert torch.equal(targets, every[:, place : place + 1])
 
 

@@ -193,7 +193,7 @@ def attack_file(tmp_path: Path) -> Iterator[Callable[[str], str]]:
     def write(column: str) -> str:
         path = tmp_path / "mine.py"
         path.write_text(
-            "from robustbench_dml.evaluation.attack import Column\n"
+            "from robustbench_dml import Column\n"
             "from robustbench_dml.attacks.mismatch import TargetedMismatch\n"
             "from robustbench_dml.spec.registry import register_attack\n"
             f"column = Column(name={column!r}, meaning='m', scale=1, ers_slope=1, ers_offset=0)\n"

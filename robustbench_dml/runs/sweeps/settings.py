@@ -6,15 +6,14 @@ import functools
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from robustbench_dml.models.checkpoints import load_checkpoint, weights_hash
 from robustbench_dml.runs.command import IN_TRAINING, SURROGATE, WEIGHTS
 from robustbench_dml.spec.budgets import parse_seconds
 from robustbench_dml.spec.lookup import IN_A_FILE
 from robustbench_dml.spec.make import DEFAULT_BUDGET, make_spec
 from robustbench_dml.spec.schema import Norm, Precision, RunSpec, Value
+from robustbench_dml.spec.weights import surrogate_digits
 from robustbench_dml.utils.errors import RbdmlError
 
 FLAGS = ("no-cache", "download", "tensorboard")
@@ -166,7 +165,7 @@ class Settings(Options):
 
 @functools.cache  # many runs transfer from one model
 def _surrogate_digits(path: str) -> str:
-    return weights_hash(load_checkpoint(Path(path), device=torch.device("cpu")).embedder)[:16]
+    return surrogate_digits(Path(path))
 
 
 def _absolute(path: str) -> str:
