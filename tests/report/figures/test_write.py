@@ -140,7 +140,7 @@ def test_no_name_can_break_a_figure(tmp_path: Path) -> None:
         spec = RunSpec.model_validate({**dict(made_spec(seed=place)), "defense": name})
         enter_made(tmp_path, spec, flags=[HOSTILE], disqualifying=[HOSTILE] if place == 1 else [])
     for style in ("screen", "paper"):
-        for path in write_figures(main_board(tmp_path), style, tmp_path / style):
+        for path in write_board(main_board(tmp_path), style, tmp_path / style):
             if path.suffix == ".svg":
                 assert ElementTree.parse(path).getroot().find(".//{*}script") is None
                 assert "<script" not in path.read_text()
@@ -148,13 +148,13 @@ def test_no_name_can_break_a_figure(tmp_path: Path) -> None:
 
 def test_where_no_cost_is_known_there_is_no_efficiency(tmp_path: Path) -> None:
     enter_made(tmp_path, foreign_spec())
-    paths = write_figures(main_board(tmp_path))
+    paths = write_board(main_board(tmp_path))
     assert [path.name for path in paths] == SCREEN[2:]
 
 
 def test_a_declared_cost_is_enough(tmp_path: Path) -> None:
     enter_made(tmp_path, foreign_spec(), entry=ENTRY.model_copy(update={"declared_passes": 5e6}))
-    assert [path.name for path in write_figures(main_board(tmp_path))] == SCREEN
+    assert [path.name for path in write_board(main_board(tmp_path))] == SCREEN
 
 
 def test_every_protocol_can_be_drawn(tmp_path: Path) -> None:
