@@ -12,7 +12,7 @@ from robustbench_dml.leaderboard.entries import RECORDS, RERUNS, Entry, write_en
 from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import QUERIES_FILE, Cost, Diagnostics, Provenance, Record, write_queries, write_record
 from robustbench_dml.spec.make import changed_evaluation, make_spec, published_evaluation
-from robustbench_dml.spec.protocols import BENIGN_COLUMNS, columns_of, protocol_named
+from robustbench_dml.spec.protocols import BENIGN_COLUMNS, attacks_of, columns_of, protocol_named
 from robustbench_dml.spec.schema import ComputeUsed, ExternalSpec, RunSpec, TrainingEnd
 from robustbench_dml.spec.scores import CHANCE, scores_of, summary_of
 from robustbench_dml.utils.files import sha256
@@ -40,7 +40,7 @@ def made_values(spec: RunSpec | ExternalSpec, *, level: float = 0.5, queries: in
     rng = np.random.default_rng(seed)
     values: Values = {"query": np.arange(queries) * 3}
     evaluation = spec.evaluation
-    for name in (*SHARES, *columns_of((*protocol_named(evaluation.protocol).attacks, *evaluation.also))):
+    for name in (*SHARES, *columns_of(attacks_of(evaluation))):
         spread = np.clip(level + 0.2 * rng.normal(size=queries), 0, 1)
         values[name] = (rng.random(queries) < level).astype(float) if name.startswith("R@") else spread
     return values
@@ -60,7 +60,7 @@ def made_record(
     """The record with the means and the scores of these values; intervals are 2% to either side."""
     evaluation = spec.evaluation
     attacks = protocol_named(evaluation.protocol).attacks
-    columns = columns_of((*attacks, *evaluation.also))
+    columns = columns_of((*attacks, *evaluation.extra_attacks))
     scores = scores_of(evaluation.protocol, columns_of(attacks))
     means = {name: values[name].mean() for name in (*SHARES, *columns)}
     shown = {name: float(value) for name, value in summary_of(columns, scores, {CHANCE: KNOWN})(means).items()}

@@ -143,7 +143,7 @@ def evaluation_changes(given: dict[str, Any]) -> dict[str, Any]:
     return {
         "queries": given["queries"],
         "protocol": given["protocol"],
-        "also": given["also"] or None,
+        "extra_attacks": given["also"] or None,
         **attack_changes(given),
     }
 

@@ -16,7 +16,7 @@ from robustbench_dml.evaluation.context import AttackContext, make_context
 from robustbench_dml.evaluation.diagnostics import Finding, Findings, check_model
 from robustbench_dml.retrieval.gallery import Items
 from robustbench_dml.retrieval.metrics import Clusters, class_clusters, retrieval_scores
-from robustbench_dml.spec.protocols import BENIGN_COLUMNS, evaluated_columns, protocol_columns, protocol_named
+from robustbench_dml.spec.protocols import BENIGN_COLUMNS, attacks_of, evaluated_columns, protocol_columns
 from robustbench_dml.spec.registry import ATTACKS
 from robustbench_dml.spec.schema import Evaluation
 from robustbench_dml.spec.scores import CHANCE, fixed_list_recall, scores_of, summary_of
@@ -154,7 +154,7 @@ def attacked_values(
         (Q,) of every column, as fractions, and what attacks keep beside their columns; on the CPU.
     """
     evaluation, parts = arena.evaluation, parts or AttackCache()
-    names = (*protocol_named(evaluation.protocol).attacks, *evaluation.also)
+    names = attacks_of(evaluation)
     found: dict[tuple[int, str], dict[str, Tensor]] = {}
     total = len(queries) * len(names) / distributed.world_size()
     unchanged = weights_unchanged(arena.split.labels.device)

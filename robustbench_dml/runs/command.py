@@ -90,8 +90,8 @@ def _evaluation_changes(evaluation: Evaluation, usual: Evaluation) -> dict[str, 
     others = {
         name: value for name, value in evaluation if name not in ("threat", "solver") and value != getattr(usual, name)
     }
-    if "also" in others:
-        others["also"] = [name if name in ATTACKS else f"{FILE}:{name}" for name in evaluation.also]
+    if "extra_attacks" in others:
+        others["extra_attacks"] = [name if name in ATTACKS else f"{FILE}:{name}" for name in evaluation.extra_attacks]
     if evaluation.surrogate is not None:
         others["surrogate"] = SURROGATE + evaluation.surrogate
     before = usual.solver if evaluation.protocol == usual.protocol else protocol.solver
@@ -133,7 +133,7 @@ def _evaluation_options(changes: Mapping[str, Any]) -> Iterator[str]:
         if name == "solver_params":
             for param, chosen in value.items():
                 yield from ("--solver-param", f"{param}={chosen}")
-        elif name == "also":
+        elif name == "extra_attacks":
             for other in value:
                 yield from ("--also", other)
         elif value is not None:

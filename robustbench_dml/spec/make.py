@@ -105,10 +105,10 @@ def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any]) -> Ev
     name = changed.get("protocol", evaluation.protocol)
     protocol = protocol_named(name)
     if protocol != protocol_named(evaluation.protocol):  # with its own settings
-        evaluation = evaluation.model_copy(update={"solver": protocol.solver, "surrogate": None, "also": ()})
+        evaluation = evaluation.model_copy(update={"solver": protocol.solver, "surrogate": None, "extra_attacks": ()})
     changed["solver"] = _solver(solver or evaluation.solver.name, evaluation.solver, params)
-    if "also" in changed:
-        changed["also"] = tuple(_further_attacks(changed["also"], name))
+    if "extra_attacks" in changed:
+        changed["extra_attacks"] = tuple(_further_attacks(changed["extra_attacks"], name))
     if isinstance(changed.get("surrogate"), Path):
         changed["surrogate"] = surrogate_digits(changed["surrogate"])
     with _named_errors("attack "):

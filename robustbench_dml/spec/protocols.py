@@ -26,7 +26,12 @@ def protocol_columns(protocol: str) -> dict[str, Column]:
 
 def evaluated_columns(evaluation: Evaluation) -> dict[str, Column]:
     """All columns that an evaluation fills, those of its protocol first."""
-    return columns_of((*protocol_named(evaluation.protocol).attacks, *evaluation.also))
+    return columns_of(attacks_of(evaluation))
+
+
+def attacks_of(evaluation: Evaluation) -> tuple[str, ...]:
+    """All attacks of an evaluation: those of its protocol, then the extra ones."""
+    return (*protocol_named(evaluation.protocol).attacks, *evaluation.extra_attacks)
 
 
 def columns_of(attacks: Iterable[str]) -> dict[str, Column]:

@@ -94,7 +94,7 @@ class Evaluation(Frozen):
     seed: Annotated[int, Field(ge=0)]
     precision: Precision = "fp32"  # of the attack steps; what they end with is always scored in fp32
     solver: SolverSpec = _stored_as("search", SolverSpec())
-    also: tuple[str, ...] = ()  # attacks beside the protocol's, which do not count for its score
+    extra_attacks: tuple[str, ...] = _stored_as("also", ())  # not counted for the protocol's score
     surrogate: Annotated[str, Field(pattern="^[0-9a-f]{16}$")] | None = None  # start of the weights' hash
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from robustbench_dml.spec.lookup import FILE_MODULE
-from robustbench_dml.spec.published import PROTOCOLS
+from robustbench_dml.spec.protocols import attacks_of
 from robustbench_dml.spec.registry import ATTACKS, SOLVERS, DefenseInfo
 from robustbench_dml.spec.schema import Evaluation
 
@@ -24,7 +24,7 @@ def defense_source(info: DefenseInfo) -> str:
 def attack_source(evaluation: Evaluation) -> str:
     """SHA-256 of all code that decides what an evaluation finds: the package's, its attacks' and its solver's."""
     package = Path(__file__).parents[1]
-    attacks = [ATTACKS.get(name).cls for name in (*PROTOCOLS[evaluation.protocol].attacks, *evaluation.also)]
+    attacks = [ATTACKS.get(name).cls for name in attacks_of(evaluation)]
     own = {Path(inspect.getfile(cls)).resolve() for cls in (*attacks, SOLVERS.get(evaluation.solver.name).cls)}
     return source_hash([*sorted(package.rglob("*.py")), *sorted(own)])
 

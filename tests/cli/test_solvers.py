@@ -69,7 +69,7 @@ def test_a_run_takes_the_same_options(tmp_path: Path) -> None:
     answer = rbdml(*RUN, "--out", tmp_path, "--json", "--solver", "fgsm", "--also", "ranking-margin")
     record = Record.model_validate_json(answer.out)
     assert record.spec.evaluation.solver.name == "fgsm"
-    assert record.spec.evaluation.also == ("ranking-margin",)
+    assert record.spec.evaluation.extra_attacks == ("ranking-margin",)
     assert list(record.attacked) == [*ATTACKED, "RM"]
 
 

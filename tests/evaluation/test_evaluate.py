@@ -52,9 +52,9 @@ def settings(
     threat: Threat = THREAT,
     seed: int = 0,
     protocol: str = "ers",
-    also: tuple[str, ...] = (),
+    extra_attacks: tuple[str, ...] = (),
 ) -> Evaluation:
-    return Evaluation(protocol=protocol, threat=threat, queries=queries, seed=seed, also=also)
+    return Evaluation(protocol=protocol, threat=threat, queries=queries, seed=seed, extra_attacks=extra_attacks)
 
 
 def small_dataset(shape: tuple[int, int, int] = SMALL_IMAGE, images: int = 60) -> Dataset:
@@ -283,7 +283,7 @@ FURTHER_COLUMNS = {"CA- W=2", "QA+ M=10", "SPQA- M=5", "SPQA- M=5 kept", "RM"}
 def test_further_attacks_fill_columns_that_the_score_leaves_out(model: Embedder) -> None:
     dataset = small_dataset()
     plain = evaluate_model(model, dataset, settings(queries=20), device=CPU)
-    more = evaluate_model(model, dataset, settings(queries=20, also=FURTHER), device=CPU)
+    more = evaluate_model(model, dataset, settings(queries=20, extra_attacks=FURTHER), device=CPU)
     assert set(more.attacked) - set(plain.attacked) == FURTHER_COLUMNS
     assert set(more.intervals) - set(plain.intervals) == FURTHER_COLUMNS
     for name, values in plain.per_query.items():
@@ -310,17 +310,17 @@ def test_an_attack_whose_column_is_filled_is_refused(names: list[str], column: s
     with pytest.raises(
         RbdmlError, match=rf"'{names[-1].replace('+', '[+]')}' fills column {column.replace('+', '[+]')}, "
     ):
-        changed_evaluation(settings(), {"also": names})
+        changed_evaluation(settings(), {"extra_attacks": names})
 
 
 def test_further_attacks_by_name_and_all_that_were_published() -> None:
-    assert changed_evaluation(settings(), {"also": ["qa+m2", "qa+m2"]}).also == ("qa+m2",)
-    published = changed_evaluation(settings(), {"also": ["published"]})
-    assert published.also == PROTOCOLS["ers"].further
-    assert len(published.also) == 20
-    assert changed_evaluation(published, {"also": ["published", "ca+w5"]}).also == published.also
+    assert changed_evaluation(settings(), {"extra_attacks": ["qa+m2", "qa+m2"]}).extra_attacks == ("qa+m2",)
+    published = changed_evaluation(settings(), {"extra_attacks": ["published"]})
+    assert published.extra_attacks == PROTOCOLS["ers"].further
+    assert len(published.extra_attacks) == 20
+    assert changed_evaluation(published, {"extra_attacks": ["published", "ca+w5"]}) == published
     with pytest.raises(RbdmlError, match="unknown attack 'qa\\+m3'"):
-        changed_evaluation(settings(), {"also": ["qa+m3"]})
+        changed_evaluation(settings(), {"extra_attacks": ["qa+m3"]})
 
 
 def test_the_published_protocol_differs_from_the_definitions_in_two_columns(model: Embedder) -> None:
@@ -340,8 +340,8 @@ def test_values_do_not_depend_on_the_batch_size_or_the_attacks_beside(linear_mod
     """In float64, where a linear network's rounding decides no sign of a gradient."""
     dataset = small_dataset(images=40)
     found = [
-        evaluate_model(linear_model, dataset, settings(also=also), device=CPU, batch_size=size)
-        for size, also in ((40, ()), (7, FURTHER), (1, ()))
+        evaluate_model(linear_model, dataset, settings(extra_attacks=extra_attacks), device=CPU, batch_size=size)
+        for size, extra_attacks in ((40, ()), (7, FURTHER), (1, ()))
     ]
     for other in found[1:]:
         for name, values in found[0].per_query.items():

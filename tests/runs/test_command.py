@@ -110,13 +110,13 @@ def evaluations(draw: st.DrawFn) -> dict[str, Any]:
                 "seed": some(st.integers(0, 99)),
                 "precision": PRECISION,
                 "protocol": some(st.sampled_from(["ers", "ers-published"])),
-                "also": some(st.sampled_from([["published"], ["ca+w2", "qa-m10"]])),
+                "extra_attacks": some(st.sampled_from([["published"], ["ca+w2", "qa-m10"]])),
                 "solver": some(st.sampled_from(sorted(SEARCHES))),
             }
         )
     )
     if chosen["protocol"] == "ers-published":
-        chosen["also"] = None
+        chosen["extra_attacks"] = None
     if chosen["solver"]:
         chosen["solver_params"] = draw(st.sampled_from([None, SEARCHES[chosen["solver"]]]))
     if chosen["solver"] == "transfer":

@@ -52,7 +52,7 @@ SPEC = RunSpec(
         threat=Threat(eps=0.3, alpha=0.01, steps=32),
         queries=None,
         seed=0,
-        also=("qa+m2",),
+        extra_attacks=("qa+m2",),
         surrogate="0123456789abcdef",
     ),
 )

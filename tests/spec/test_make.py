@@ -30,9 +30,8 @@ RANKED = changed_evaluation(PUBLISHED, {"protocol": "autorank", "surrogate": DIG
 def test_nothing_asked_for_is_what_was_published() -> None:
     assert published_evaluation("fashion-mini") == PUBLISHED
     assert changed_evaluation(PUBLISHED, {}) == PUBLISHED
-    assert (
-        changed_evaluation(PUBLISHED, {"eps": None, "solver": None, "solver_params": None, "also": None}) == PUBLISHED
-    )
+    unset = {"eps": None, "solver": None, "solver_params": None, "extra_attacks": None}
+    assert changed_evaluation(PUBLISHED, unset) == PUBLISHED
     assert make_spec(defense="regular", dataset="fashion-mini").evaluation == PUBLISHED
     assert PUBLISHED.solver == changed_evaluation(PUBLISHED, {"solver": "pgd"}).solver
 
@@ -118,9 +117,9 @@ def test_parameters_are_read_as_their_types_and_others_are_kept() -> None:
         ({"protocol": "autorank", "surrogate": DIGITS, "solver": "pgd"}, "searches with 'ensemble' alone"),
         ({"surrogate": DIGITS}, "nothing here transfers"),
         ({"surrogate": Path("absent.safetensors")}, "absent.safetensors: no such checkpoint"),
-        ({"also": ["ca"]}, "unknown attack 'ca'"),
-        ({"also": ["es"]}, "attack 'es' fills column ES:D, which is filled"),
-        ({"also": ["ranking-margin", "gtm-published"]}, "attack 'gtm-published' fills column GTM"),
+        ({"extra_attacks": ["ca"]}, "unknown attack 'ca'"),
+        ({"extra_attacks": ["es"]}, "attack 'es' fills column ES:D, which is filled"),
+        ({"extra_attacks": ["ranking-margin", "gtm-published"]}, "attack 'gtm-published' fills column GTM"),
         ({"norm": "l1", "eps": 1.0, "alpha": 1.0}, "norm = 'l1'"),
     ],
 )
@@ -155,7 +154,7 @@ def test_a_surrogate_is_forgotten_when_nothing_transfers_any_more() -> None:
 
 
 def test_another_protocol_has_its_own_search_and_nothing_of_the_one_before() -> None:
-    more = changed_evaluation(PUBLISHED, {"also": ["ranking-margin"], "solver_params": {"restarts": "3"}})
+    more = changed_evaluation(PUBLISHED, {"extra_attacks": ["ranking-margin"], "solver_params": {"restarts": "3"}})
     assert changed_evaluation(more, {"protocol": "ers"}) == more
     assert changed_evaluation(more, {"protocol": "ers-published"}) == PUBLISHED.model_copy(
         update={"protocol": "ers-published"}
@@ -173,7 +172,7 @@ def test_an_ensemble_can_be_made_smaller() -> None:
 
 
 def test_published_means_all_further_published_columns() -> None:
-    also = changed_evaluation(PUBLISHED, {"also": ["published"]}).also
+    also = changed_evaluation(PUBLISHED, {"extra_attacks": ["published"]}).extra_attacks
     assert also == PROTOCOLS["ers"].further
     columns = columns_of([*PROTOCOLS["ers"].attacks, *also])
     assert len(columns) == sum(len(ATTACKS.get(name).columns) for name in [*PROTOCOLS["ers"].attacks, *also])
@@ -181,7 +180,7 @@ def test_published_means_all_further_published_columns() -> None:
 
 def test_attacks_are_taken_once_in_the_order_in_which_they_are_named() -> None:
     names = ["smooth-recall", "qa+m2", "smooth-recall", "published", "ranking-margin"]
-    also = changed_evaluation(PUBLISHED, {"also": names}).also
+    also = changed_evaluation(PUBLISHED, {"extra_attacks": names}).extra_attacks
     further = [name for name in PROTOCOLS["ers"].further if name != "qa+m2"]
     assert also == ("smooth-recall", "qa+m2", *further, "ranking-margin")
 
@@ -206,13 +205,13 @@ def attack_file(tmp_path: Path) -> Iterator[Callable[[str], str]]:
 
 
 def test_an_attack_in_a_file_can_be_named(attack_file: Callable[[str], str]) -> None:
-    assert changed_evaluation(PUBLISHED, {"also": [attack_file("OWN")]}).also == ("specs-own",)
+    assert changed_evaluation(PUBLISHED, {"extra_attacks": [attack_file("OWN")]}).extra_attacks == ("specs-own",)
 
 
 @pytest.mark.parametrize("column", ["R@1", "NMI", "chance", "query", "ERS", "sERS", "GTM"])
 def test_an_attack_fills_no_column_that_is_something_else(column: str, attack_file: Callable[[str], str]) -> None:
     with pytest.raises(RbdmlError, match=f"attack 'specs-own' fills column {column}, which is filled"):
-        changed_evaluation(PUBLISHED, {"also": [attack_file(column)]})
+        changed_evaluation(PUBLISHED, {"extra_attacks": [attack_file(column)]})
 
 
 @pytest.mark.parametrize(

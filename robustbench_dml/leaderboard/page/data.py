@@ -45,7 +45,7 @@ def page_data(boards: Sequence[Board], reported: Sequence[Reported]) -> Data:
 
 def protocol_line(evaluation: Evaluation) -> str:
     """One line with everything that the evaluation fixes."""
-    also = [f"also {', '.join(evaluation.also)}"] if evaluation.also else []
+    also = [f"also {', '.join(evaluation.extra_attacks)}"] if evaluation.extra_attacks else []
     steps = f"steps in {evaluation.precision}"
     return ", ".join([describe_evaluation(evaluation), f"draws from seed {evaluation.seed}", steps, *also])
 

@@ -206,14 +206,15 @@ def _evaluation_problems(dataset: str, evaluation: Evaluation) -> Iterator[str]:
     images = DATASETS.get(dataset).test_images
     if evaluation.queries is not None and evaluation.queries > images:
         yield f"evaluation: {evaluation.queries} queries, and '{dataset}' has {images} images"
-    unknown = [name for name in evaluation.also if name not in ATTACKS]  # a file's attack would be imported below
+    # Refuse a file's attack here: it would be imported below.
+    unknown = [name for name in evaluation.extra_attacks if name not in ATTACKS]
     if unknown:
         yield f"evaluation: attack {unknown[0][:60]!r} is not one of this project: leaderboards take registered ones"
         return
     given = {
         **threat.model_dump(),
         **evaluation.model_dump(include={"protocol", "queries", "seed", "precision", "surrogate"}),
-        "also": evaluation.also,
+        "extra_attacks": evaluation.extra_attacks,
         "solver": solver.name,
         "solver_params": solver.params,
     }

@@ -19,7 +19,7 @@ from robustbench_dml.evaluation.diagnostics.suite import SAMPLE, check_model
 from robustbench_dml.evaluation.ensemble import WorstCase
 from robustbench_dml.solvers.base import Problem, Solver
 from robustbench_dml.solvers.ensemble import Ensemble
-from robustbench_dml.spec.protocols import protocol_named
+from robustbench_dml.spec.protocols import attacks_of
 from robustbench_dml.spec.registry import ATTACKS, DATASETS, SOLVERS
 from robustbench_dml.spec.schema import Evaluation, RunSpec, Threat
 from robustbench_dml.training.meter import PropagationMeter
@@ -63,7 +63,7 @@ def attack_passes(written: str) -> float:
     evaluation = Evaluation.model_validate_json(written)
     search = evaluation.solver
     solver = SOLVERS.get(search.name).cls(**search.params)
-    names = (*protocol_named(evaluation.protocol).attacks, *evaluation.also)
+    names = attacks_of(evaluation)
     known: dict[str, float] = {}
     total = 0.0
     for name in names:

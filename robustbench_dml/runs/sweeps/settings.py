@@ -141,7 +141,7 @@ class Settings(Options):
                 **{name: getattr(self, f"attack_{name}") for name in ATTACK},
                 "queries": self.queries,
                 "protocol": self.protocol,
-                "also": self.also or None,
+                "extra_attacks": self.also or None,
                 "solver": self.solver,
                 "solver_params": self.solver_param or None,
                 "surrogate": None if self.surrogate is None else _surrogate_digits(_absolute(self.surrogate)),

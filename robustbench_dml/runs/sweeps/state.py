@@ -15,7 +15,7 @@ from robustbench_dml.evaluation.attack_cache import PARTS_FILE
 from robustbench_dml.runs.record import Record, read_record
 from robustbench_dml.runs.sweeps.logs import last_attempt
 from robustbench_dml.runs.sweeps.plan import Job
-from robustbench_dml.spec.protocols import protocol_named
+from robustbench_dml.spec.protocols import attacks_of
 from robustbench_dml.spec.registry import DATASETS
 from robustbench_dml.spec.schema import ComputeUsed, RunSpec
 from robustbench_dml.training.resume import RESUME_FILE, resume_files
@@ -138,5 +138,5 @@ def _evaluated(spec: RunSpec, path: Path) -> float:
         queries = evaluation.queries or DATASETS.get(spec.dataset).test_images
     except (OSError, SafetensorError, RbdmlError):
         return 0.0
-    attacks = (*protocol_named(evaluation.protocol).attacks, *evaluation.also)
+    attacks = attacks_of(evaluation)
     return min(1.0, sum(counted.values()) / (queries * len(attacks)))

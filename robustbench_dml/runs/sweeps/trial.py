@@ -145,7 +145,7 @@ def _arena(model: Embedder, spec: RunSpec, dataset: Dataset, device: torch.devic
     evaluation = spec.evaluation.model_copy(
         update={
             "protocol": "ers",
-            "also": (),
+            "extra_attacks": (),
             "solver": SolverSpec(),
             "surrogate": None,
             "threat": spec.evaluation.threat.model_copy(update={"steps": STEPS}),

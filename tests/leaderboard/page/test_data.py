@@ -136,7 +136,7 @@ def test_the_protocol_line_leaves_nothing_out() -> None:
         "queries": 64,
         "seed": 3,
         "precision": "bf16",
-        "also": ["ca+w2"],
+        "extra_attacks": ["ca+w2"],
         "steps": 9,
         "solver_params": {"restarts": 4},
     }
@@ -150,7 +150,7 @@ def test_the_protocol_line_leaves_nothing_out() -> None:
 
 
 def test_attacks_beside_the_protocol_do_not_count(tmp_path: Path) -> None:
-    enter_made(tmp_path, made_spec("act", evaluation={"also": ["ca+w2"]}))
+    enter_made(tmp_path, made_spec("act", evaluation={"extra_attacks": ["ca+w2"]}))
     [board] = page_data(read_boards(tmp_path), [])["boards"]
     counts = {column["name"]: column["counts"] for column in board["columns"] if column["group"] == "attacked"}
     assert counts["CA+"] and not counts["CA+ W=2"]

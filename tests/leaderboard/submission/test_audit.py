@@ -158,7 +158,7 @@ EVALUATIONS: dict[str, tuple[dict[str, Any], str]] = {
         "evaluation: unknown solver 'pdg'",
     ),
     "settings that are not all there": ({"search": {"optimiser": "pgd", "params": {}}}, "not all its settings are"),
-    "an attack from a file": ({"also": ("x.py:EVIL",)}, "attack 'x.py:EVIL' is not one of this project"),
+    "an attack from a file": ({"extra_attacks": ("x.py:EVIL",)}, "attack 'x.py:EVIL' is not one of this project"),
     "too many queries": ({"queries": 1501}, "1501 queries, and 'fashion-mini' has 1500"),
     "endless steps": ({"threat": {"steps": 10**9}}, "1000000000 steps, and at most 10000"),
     "a surrogate for nothing": ({"surrogate": "0" * 16}, "nothing here transfers"),
@@ -180,7 +180,7 @@ def test_a_file_that_a_record_names_as_an_attack_is_not_run(copy: Path, tmp_path
     evil, trace = tmp_path / "evil.py", tmp_path / "ran"
     evil.write_text(f"from pathlib import Path\nPath({str(trace)!r}).touch()\n")
     own = read_record(copy).spec.evaluation
-    renamed_run = renamed(copy, evaluation=own.model_copy(update={"also": (f"{evil}:X",)}))
+    renamed_run = renamed(copy, evaluation=own.model_copy(update={"extra_attacks": (f"{evil}:X",)}))
     assert "is not one of this project" in audited(renamed_run).problems[0]
     assert not trace.exists()
 

@@ -159,7 +159,7 @@ def test_a_declared_cost_is_enough(tmp_path: Path) -> None:
 
 def test_every_protocol_can_be_drawn(tmp_path: Path) -> None:
     enter_made(tmp_path, foreign_spec(protocol="autorank", surrogate="0" * 16))
-    enter_made(tmp_path, foreign_spec(also=("spqa+", "ca+w2")))
+    enter_made(tmp_path, foreign_spec(extra_attacks=("spqa+", "ca+w2")))
     for protocol, columns in (("autorank", 2), ("ers", 12)):
         [board] = [one for one in all_boards(tmp_path) if one.evaluation.protocol == protocol]
         write_board(board)

@@ -48,7 +48,7 @@ def metered(dataset: Dataset, evaluation: dict[str, Any]) -> tuple[float, float]
     "evaluation",
     [
         {"queries": 8, "steps": 1},
-        {"queries": 12, "steps": 3, "also": ["ca+w2", "ranking-margin"]},
+        {"queries": 12, "steps": 3, "extra_attacks": ["ca+w2", "ranking-margin"]},
         {"queries": 40, "steps": 1},  # the checks attack a sample of 32
         {"queries": 5, "steps": 0},
         {"queries": 6, "steps": 2, "solver_params": {"restarts": 3}},
