@@ -140,7 +140,7 @@ DEFENSE = """\
 from pathlib import Path
 from dataclasses import dataclass
 from robustbench_dml.defenses.regular import Regular
-from robustbench_dml.registry import register_defense
+from robustbench_dml import register_defense
 
 Path({trace!r}).write_text("ran")
 

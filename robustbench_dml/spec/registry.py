@@ -215,7 +215,7 @@ ATTACKS: Registry[AttackInfo] = Registry("attack", "robustbench_dml.attacks", "r
 SOLVERS: Registry[SolverInfo] = Registry("solver", "robustbench_dml.solvers", "robustbench_dml.solvers")
 DATASETS: Registry[DatasetInfo] = Registry("data set", "robustbench_dml.datasets", "robustbench_dml.datasets")
 BACKBONES: Registry[BackboneInfo] = Registry(
-    "backbone", "robustbench_dml.models.backbones", "robustbench_dml.models.backbones"
+    "backbone", "robustbench_dml.models.backbones", "robustbench_dml.backbones"
 )
 
 # Reads a name as the papers write it, `HM[S,M]`: the entry and its parameters, or None for what it does not know.

@@ -22,7 +22,7 @@ RAISING = """
 from dataclasses import dataclass
 
 from robustbench_dml.defenses.regular import Regular
-from robustbench_dml.registry import register_defense
+from robustbench_dml import register_defense
 
 
 @register_defense("raising", summary="fails", paper="none")

@@ -192,9 +192,8 @@ def attack_file(tmp_path: Path) -> Iterator[Callable[[str], str]]:
     def write(column: str) -> str:
         path = tmp_path / "mine.py"
         path.write_text(
-            "from robustbench_dml import Column\n"
+            "from robustbench_dml import Column, register_attack\n"
             "from robustbench_dml.attacks.mismatch import TargetedMismatch\n"
-            "from robustbench_dml.spec.registry import register_attack\n"
             f"column = Column(name={column!r}, meaning='m', scale=1, ers_slope=1, ers_offset=0)\n"
             "register_attack('specs-own', summary='s', paper='p', columns=(column,))(TargetedMismatch)\n"
         )

@@ -13,7 +13,7 @@ from robustbench_dml.utils import memory
 SCRIPT = """
 import resource, sys
 import torch
-from robustbench_dml.memory import keep_freed_memory
+from robustbench_dml.utils.memory import keep_freed_memory
 
 if sys.argv[1] == "keep" and not keep_freed_memory():
     sys.exit("told nothing")

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OWN = """
 from dataclasses import dataclass
 from robustbench_dml.defenses.regular import Regular
-from robustbench_dml.registry import register_defense
+from robustbench_dml import register_defense
 
 @register_defense("provenance-own", summary="s", paper="p")
 @dataclass(kw_only=True)
