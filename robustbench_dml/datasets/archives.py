@@ -18,7 +18,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, cast
 
-from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError, reason
 from robustbench_dml.utils.progress import Bar, Progress
 
 CHUNK = 1 << 20
@@ -108,12 +108,12 @@ def extract(archive: Path, target: Path, *, progress: Progress) -> None:
         part.rename(target)
     except DAMAGE as error:
         raise RbdmlError(
-            f"{archive} is damaged or incomplete ({_reason(error)}): remove it and download it again, or get it by "
+            f"{archive} is damaged or incomplete ({reason(error)}): remove it and download it again, or get it by "
             "hand and give it by --from"
         ) from None
     except OSError as error:
         raise RbdmlError(
-            f"cannot unpack {archive} to {target} ({_reason(error)}): make room or choose another folder, then give "
+            f"cannot unpack {archive} to {target} ({reason(error)}): make room or choose another folder, then give "
             "the same command again"
         ) from None
     finally:
@@ -272,8 +272,3 @@ def _unpack(member: _Member, folder: Path, bar: Bar) -> None:
             bar.advance_by(len(chunk))
     if written != member.size:
         raise EOFError(f"{member.name!r} has {written:,} of {member.size:,} bytes")
-
-
-def _reason(error: BaseException) -> str:
-    text = str(getattr(error, "strerror", None) or error)
-    return " ".join(text.split()) or type(error).__name__

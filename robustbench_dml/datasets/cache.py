@@ -185,7 +185,7 @@ class PixelCache:
         if pixels is not None:
             pixels.flush()
         text = json.dumps({"version": VERSION, "rows": rows})
-        write_atomically(self._index, lambda file: file.write(text.encode()))
+        write_atomically(self._index, text.encode())
 
     def _known(self) -> list[Row | None]:
         """What the index says; rows without an entry have no pixels yet."""

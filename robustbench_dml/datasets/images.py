@@ -14,7 +14,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError, reason
 from robustbench_dml.utils.files import read_at_most
 from robustbench_dml.utils.locks import usable_cores
 
@@ -99,9 +99,8 @@ def decode(path: Path, side: int) -> Decoded:
     except RbdmlError:
         raise
     except Exception as error:  # whatever Pillow makes of a damaged file
-        unknown = "in no known format" if isinstance(error, UnidentifiedImageError) else None
-        reason = " ".join(str(unknown or getattr(error, "strerror", None) or error).split())[:80]
-        raise RbdmlError(f"{path}: cannot be read as an image ({reason}): get a fresh copy of it") from None
+        cause = "in no known format" if isinstance(error, UnidentifiedImageError) else reason(error, 80)
+        raise RbdmlError(f"{path}: cannot be read as an image ({cause}): get a fresh copy of it") from None
     if rgb.size != (side, side):
         rgb = rgb.resize((side, side), Image.Resampling.BILINEAR)
     return Decoded(np.ascontiguousarray(np.asarray(rgb).transpose(2, 0, 1)), hashlib.sha256(content).hexdigest())

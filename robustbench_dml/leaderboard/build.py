@@ -12,7 +12,7 @@ from robustbench_dml.leaderboard.tables import board_csv, board_markdown, report
 from robustbench_dml.report.figures.write import write_figures, write_published
 from robustbench_dml.report.published import FILE, Reported, read_published
 from robustbench_dml.utils.errors import RbdmlError
-from robustbench_dml.utils.files import write_atomically
+from robustbench_dml.utils.files import write_if_changed
 
 TABLE, VALUES, PAGE = "table.md", "table.csv", "index.html"
 GENERATED = (TABLE, VALUES, "*.png", "*.svg", "*.pdf")
@@ -37,7 +37,10 @@ def build(leaderboards: Path) -> list[Path]:
     """
     boards, reported = read_boards(leaderboards), read_reported(leaderboards)
     try:
-        written = [_write(path, text) for path, text in texts(boards, reported, leaderboards).items()]
+        written = []
+        for path, text in texts(boards, reported, leaderboards).items():
+            write_if_changed(path, text.encode())
+            written.append(path)
         for board in boards:
             written += write_figures(board.rows, board.folder, passes=board.passes)
         written += write_published(reported, leaderboards / PUBLISHED)
@@ -90,11 +93,3 @@ def _generated(leaderboards: Path) -> set[Path]:
     folders = [*leaderboards.glob("*/"), *leaderboards.glob("*/*-*-??????/")]
     found = {path for folder in folders for pattern in GENERATED for path in folder.glob(pattern)}
     return {path for path in found if not path.stem.endswith("-paper")}  # those are written when asked for
-
-
-def _write(path: Path, text: str) -> Path:
-    data = text.encode()
-    if not path.is_file() or path.read_bytes() != data:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda file: file.write(data))
-    return path

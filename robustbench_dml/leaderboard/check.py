@@ -13,6 +13,7 @@ from robustbench_dml.leaderboard.entries import Listed, entry_folders, read_list
 from robustbench_dml.leaderboard.submission.audit import audit_entry
 from robustbench_dml.leaderboard.submission.consistency import together
 from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.files import holds
 
 
 @dataclass(frozen=True)
@@ -74,5 +75,5 @@ def _stale(boards: Sequence[Board], leaderboards: Path) -> list[str]:
     return [
         f"{path}: is not of these entries: run `rbdml leaderboard build`"
         for path, text in wanted.items()
-        if not path.is_file() or path.read_bytes() != text.encode()
+        if not holds(path, text.encode())
     ]

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from robustbench_dml.runs.record import RECORD_FILE, Record, read_record
 from robustbench_dml.spec.schema import Frozen
-from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError, first_invalid
 from robustbench_dml.utils.files import read_at_most, write_atomically
 
 ENTRY_FILE = "entry.json"
@@ -114,15 +114,14 @@ def read_entry(folder: Path) -> Entry:
             f"{path}: cannot be read ({error.strerror}): entries are made by `rbdml submit`, not by hand"
         ) from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise RbdmlError(f"{path}: not a valid entry: {where}: {first['msg']}: submit the record again") from None
+        found = first_invalid(error)
+        raise RbdmlError(f"{path}: not a valid entry: {found.name}: {found.message}: submit the record again") from None
 
 
 def write_entry(folder: Path, entry: Entry) -> None:
     """Write `entry.json`, atomically."""
     text = entry.model_dump_json(indent=1) + "\n"
-    write_atomically(folder / ENTRY_FILE, lambda file: file.write(text.encode()))
+    write_atomically(folder / ENTRY_FILE, text.encode())
 
 
 def read_listed(folder: Path) -> Listed:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from robustbench_dml.datasets.base import cache_folder
 from robustbench_dml.spec.registry import BACKBONES, BackboneInfo, Weights
@@ -17,6 +15,7 @@ from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import sha256
 from robustbench_dml.utils.locks import exclusive_or_wait
 from robustbench_dml.utils.progress import Progress
+from robustbench_dml.utils.tensors import read_state_dict
 
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # extra heads of the Inception networks, left out here
 
@@ -57,7 +56,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
     Raises:
         RbdmlError: unreadable, or of another network.
     """
-    state = {name: tensor for name, tensor in _read(path).items() if not name.startswith(AUXILIARY)}
+    state = {name: tensor for name, tensor in read_state_dict(path).items() if not name.startswith(AUXILIARY)}
     own = network.state_dict()
     last = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
     head = {f"{last}.weight", f"{last}.bias"}
@@ -72,20 +71,6 @@ def load_weights(network: nn.Module, path: Path) -> None:
             f"'{wrong[0]}'): give the --backbone that they belong to"
         )
     network.load_state_dict({name: state[name] for name in own if name in state and name not in kept}, strict=False)
-
-
-def _read(path: Path) -> Mapping[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can fail in any way
-        reason = " ".join(str(error).split())[:80]
-        raise RbdmlError(f"{path}: not a readable file of weights ({reason}): get it again") from None
-    named = isinstance(state, Mapping) and all(isinstance(name, str) for name in state)
-    if not named or not all(isinstance(value, Tensor) for value in state.values()):
-        raise RbdmlError(f"{path}: holds something else than a state dict: save the network's state_dict() alone")
-    return state
 
 
 def first_weights(spec: RunSpec, given: Path | None, progress: Progress) -> Path | None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from robustbench_dml.datasets.base import Dataset
@@ -19,16 +18,15 @@ from robustbench_dml.models.wrappers import InOwnPrecision, OnSphere
 from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.evaluate import Outcome, Subject, begin_log, check_evaluation, find_outcome, finish
 from robustbench_dml.runs.folder import workplace
-from robustbench_dml.spec.lookup import IN_A_FILE, failure, load_module, short
+from robustbench_dml.spec.lookup import IN_A_FILE, failure, load_module
 from robustbench_dml.spec.make import changed_evaluation, published_evaluation
 from robustbench_dml.spec.registry import DATASETS
 from robustbench_dml.spec.schema import ExternalSpec
 from robustbench_dml.utils.errors import RbdmlError, did_you_mean
 from robustbench_dml.utils.files import sha256
 from robustbench_dml.utils.randomness import seed_of
-from robustbench_dml.utils.tensors import write_tensors
+from robustbench_dml.utils.tensors import read_state_dict, write_tensors
 
-NESTED = ("state_dict", "model")  # keys under which others keep the state dict among other things
 TRIED = 4  # images with which a model is tried
 UNIT = 1e-3  # how far from 1 a length may be
 
@@ -176,7 +174,7 @@ def _made(path: Path, factory: str, name: str) -> nn.Module:
 
 def _fill(model: nn.Module, checkpoint: Path, name: str) -> None:
     """Load a state dict, all of it and nothing else."""
-    state, own = read_state(checkpoint), model.state_dict()
+    state, own = read_state_dict(checkpoint, nested=True), model.state_dict()
     wrong = {
         "missing": [key for key in own if key not in state],
         "unknown": [key for key in state if key not in own],
@@ -186,35 +184,6 @@ def _fill(model: nn.Module, checkpoint: Path, name: str) -> None:
         told = ", ".join(f"{len(keys)} {how} (the first is '{keys[0]}')" for how, keys in wrong.items() if keys)
         raise RbdmlError(f"{checkpoint}: does not fit {name}: tensors {told}: give its own weights")
     model.load_state_dict(state, strict=True)
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """A state dict on disk: safetensors, or a torch file that holds tensors and plain containers only.
-
-    Raises:
-        RbdmlError: unreadable, or something else. A file that would have to be unpickled freely is refused.
-    """
-    if not path.is_file():
-        raise RbdmlError(f"{path}: no such checkpoint: give a .safetensors or a torch file with a state dict")
-    try:
-        held = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except Exception as error:  # a damaged file can fail in any way
-        reason = f"{type(error).__name__}: {short(error)}"
-        raise RbdmlError(
-            f"{path}: cannot be read without running code from it ({reason}): save the state_dict() alone, "
-            "as safetensors at best"
-        ) from None
-    for key in NESTED:
-        if isinstance(held, Mapping) and isinstance(held.get(key), Mapping):
-            held = held[key]
-    tensors = isinstance(held, Mapping) and all(isinstance(value, Tensor) for value in held.values())
-    if not tensors or not all(isinstance(key, str) for key in held):
-        raise RbdmlError(f"{path}: holds no state dict, alone or under {' or '.join(NESTED)}: save one")
-    return dict(held)
 
 
 def _save(path: Path, *, model: nn.Module, name: str) -> None:

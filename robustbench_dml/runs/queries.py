@@ -12,7 +12,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 
-from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError, reason
 from robustbench_dml.utils.files import plain_size
 
 Values = dict[str, np.ndarray]
@@ -66,7 +66,7 @@ def load_values(path: Path, *, most: int = MOST, largest: int = UNPACKED) -> Val
             arrays = {member.filename.removesuffix(".npy"): _read(path, archive, member, most) for member in members}
     except DAMAGE as error:
         raise RbdmlError(
-            f"{path}: cannot be read as arrays ({_short(error)}): get the file anew, or run again"
+            f"{path}: cannot be read as arrays ({reason(error)}): get the file anew, or run again"
         ) from None
     lengths = {len(array) for array in arrays.values()}
     if len(lengths) != 1 or lengths == {0}:
@@ -110,7 +110,3 @@ def _read(path: Path, archive: ZipFile, member: ZipInfo, most: int) -> np.ndarra
     if len(data) != shape[0] * dtype.itemsize:
         raise ValueError(f"{member.filename} has {len(data)} bytes for {shape[0]} values")
     return np.frombuffer(data, dtype).copy()
-
-
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -13,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from robustbench_dml.runs.queries import Values, load_values
 from robustbench_dml.spec.schema import ComputeUsed, ExternalSpec, Frozen, RunSpec, TrainingEnd
-from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError, first_invalid
 from robustbench_dml.utils.files import read_at_most, write_atomically
 
 RECORD_FILE = "record.json"
@@ -120,7 +121,7 @@ class Record(Frozen):
 def write_record(folder: Path, record: Record) -> None:
     """Write `record.json`, atomically. It is written last: a folder with a record is complete."""
     text = record.model_dump_json(indent=1) + "\n"
-    write_atomically(folder / RECORD_FILE, lambda file: file.write(text.encode()))
+    write_atomically(folder / RECORD_FILE, text.encode())
 
 
 def read_record(folder: Path) -> Record:
@@ -138,16 +139,15 @@ def read_record(folder: Path) -> Record:
     except OSError as error:
         raise RbdmlError(f"{path}: cannot be read ({error.strerror})") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        loc = first["loc"]
-        where = ".".join(map(str, (*loc[:1], *loc[2:]) if loc[:1] == ("spec",) else loc))  # without the union's tag
-        if where == "version":
+        found = first_invalid(error)
+        name = re.sub(r"^spec\.\w+", "spec", found.name)  # without the union's tag
+        if name == "version":
             raise RbdmlError(
-                f"{path}: version {first['input']!r} of records, and this package reads 2: remove its folder and run "
+                f"{path}: version {found.value!r} of records, and this package reads 2: remove its folder and run "
                 "again, or evaluate its checkpoint again; a newer one needs an update of this package"
             ) from None
         raise RbdmlError(
-            f"{path}: not a valid record: {where}: {first['msg']}: remove its folder, or update this package"
+            f"{path}: not a valid record: {name}: {found.message}: remove its folder, or update this package"
         ) from None
     if record.digest != record.spec.digest:
         raise RbdmlError(f"{path}: its digest is not that of its spec: it was altered; remove its folder and run again")
@@ -169,7 +169,7 @@ def write_queries(folder: Path, per_query: Mapping[str, np.ndarray]) -> None:
     """Write the per-query values, atomically: one array per column and `query`, their rows in the test split."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **dict(per_query))  # type: ignore[arg-type]
-    write_atomically(folder / QUERIES_FILE, lambda file: file.write(buffer.getvalue()))
+    write_atomically(folder / QUERIES_FILE, buffer.getvalue())
 
 
 def read_queries(folder: Path) -> Values:

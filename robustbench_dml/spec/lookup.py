@@ -14,6 +14,7 @@ from typing import Any
 from robustbench_dml.spec.registry import ATTACKS, DEFENSES, NOTATIONS, DefenseInfo
 from robustbench_dml.spec.resolve import usual_params
 from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.terminal import one_line
 
 FILE_MODULE = "rbdml_file_"  # begins the name of the module that a file of a user is loaded as
 
@@ -105,12 +106,7 @@ def failure(error: BaseException, path: Path) -> str:
     lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
     if isinstance(error, SyntaxError):
         lines = [error.lineno]
-    return type(error).__name__ + (f" at line {lines[-1]}" if lines else "") + f": {short(error)}"
-
-
-def short(error: BaseException) -> str:
-    """An error's message on one line."""
-    return " ".join(str(error).split())[:200]
+    return type(error).__name__ + (f" at line {lines[-1]}" if lines else "") + f": {one_line(str(error))[:200]}"
 
 
 def named_entry(info: DefenseInfo, params: Mapping[str, Any], dataset: str) -> DefenseInfo:

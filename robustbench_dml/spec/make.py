@@ -19,7 +19,7 @@ from robustbench_dml.spec.resolve import published_params, resolve_params
 from robustbench_dml.spec.schema import Evaluation, RunSpec, SolverSpec, Threat
 from robustbench_dml.spec.scores import CHANCE, scores_of
 from robustbench_dml.spec.weights import start_of, surrogate_digits
-from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError, first_invalid
 
 DEFAULT_BUDGET = "quick"
 
@@ -209,6 +209,6 @@ def _named_errors(prefix: str = "", **options: str) -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"])) or error.title
-        raise RbdmlError(f"{prefix}{options.get(name, name)} = {first['input']!r}: {first['msg'].lower()}") from None
+        found = first_invalid(error)
+        name = found.name or error.title
+        raise RbdmlError(f"{prefix}{found._replace(name=options.get(name, name))}") from None

@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from robustbench_dml.utils.errors import RbdmlError, did_you_mean
+from robustbench_dml.utils.errors import RbdmlError, did_you_mean, first_invalid
 
 FINITE = ConfigDict(allow_inf_nan=False)
 
@@ -43,6 +43,6 @@ def resolve(
         try:
             params[name] = TypeAdapter(types[name], config=FINITE).validate_python(value)
         except ValidationError as error:
-            message = error.errors()[0]["msg"].lower()
-            raise RbdmlError(f"{owner}: parameter '{name}' cannot be '{value}': {message}") from None
+            problem = first_invalid(error).message.lower()
+            raise RbdmlError(f"{owner}: parameter '{name}' cannot be '{value}': {problem}") from None
     return params

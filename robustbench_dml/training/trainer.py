@@ -26,7 +26,7 @@ from robustbench_dml.training.metrics import Notes, collecting
 from robustbench_dml.training.resume import keep, take_up
 from robustbench_dml.training.sync import average_gradients, spent_together
 from robustbench_dml.utils import distributed
-from robustbench_dml.utils.errors import DivergedError, RbdmlError
+from robustbench_dml.utils.errors import DivergedError, RbdmlError, reason
 from robustbench_dml.utils.interrupts import Interrupts, deferred_interrupts
 from robustbench_dml.utils.memory import keep_freed_memory
 from robustbench_dml.utils.precision import weights_unchanged
@@ -232,8 +232,9 @@ class Trainer:
         try:
             self._take_up(tensors, state)
         except (KeyError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:80]
-            raise RbdmlError(f"{path}: not a state of this training ({reason}): remove it to begin anew") from None
+            raise RbdmlError(
+                f"{path}: not a state of this training ({reason(error, 80)}): remove it to begin anew"
+            ) from None
 
     def _take_up(self, tensors: dict[str, torch.Tensor], state: dict[str, str]) -> None:
         if RunSpec.model_validate_json(state["spec"]).digest != self.spec.digest:

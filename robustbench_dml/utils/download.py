@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import cast
 from urllib.error import HTTPError
 
-from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError, reason
 from robustbench_dml.utils.files import write_atomically
 from robustbench_dml.utils.progress import Progress
 
@@ -163,7 +163,7 @@ class _Fetching:
         if start == 0:
             self.part.write_bytes(b"")  # before the note: old bytes must never stand below a new origin
             origin = json.dumps([url, _validator(answer)]).encode()
-            write_atomically(self.note, lambda file: file.write(origin))
+            write_atomically(self.note, origin)
         bar = self.progress.bar(math.inf if total is None else total, self.target.name, "B")
         with bar as shown, self.part.open("ab") as file:
             shown.advance_by(start)
@@ -210,10 +210,10 @@ def _body(answer: HTTPResponse, start: int, total: int | None) -> Iterator[bytes
 
 
 def _reason(error: Exception) -> str:
-    cause = getattr(error, "reason", error)
+    cause = getattr(error, "reason", error)  # of a URLError
     if isinstance(cause, TimeoutError):
         return f"no answer within {TIMEOUT:g} s"
-    return " ".join(str(getattr(cause, "strerror", None) or cause).split()) or type(error).__name__
+    return reason(cause) if isinstance(cause, Exception) else " ".join(str(cause).split())
 
 
 def _content_range(answer: HTTPResponse) -> tuple[int, int | None]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class RbdmlError(Exception):
@@ -26,3 +30,35 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`did you mean 'x'? ` for the nearest known name, nothing where none is near."""
     close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)
     return f"did you mean '{close[0]}'? " if close else ""
+
+
+def reason(error: BaseException, limit: int = 200) -> str:
+    """Return the cause of a failure on one line: the system's words, else the message, else the name of the type."""
+    text = str(getattr(error, "strerror", None) or error)
+    return " ".join(text.split())[:limit] or type(error).__name__
+
+
+class InvalidValue(NamedTuple):
+    """The first value that a pydantic model refuses.
+
+    Attributes:
+        name: dotted path to the value, empty for the whole model.
+        value: as it was given.
+        message: the refusal, in the words of pydantic.
+        missing: the value is required and was not given.
+    """
+
+    name: str
+    value: object
+    message: str
+    missing: bool
+
+    def __str__(self) -> str:
+        return f"{self.name} = {self.value!r}: {self.message.lower()}"
+
+
+def first_invalid(error: ValidationError) -> InvalidValue:
+    """Return the first problem of a pydantic validation."""
+    first = error.errors()[0]
+    name = ".".join(map(str, first["loc"]))
+    return InvalidValue(name, first["input"], first["msg"], first["type"] == "missing")

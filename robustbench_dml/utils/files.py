@@ -12,16 +12,20 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place, where it outlasts a power cut.
+def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
+    """Write a temporary file beside `path`, then put it in place, where it outlasts a power cut.
+
+    Args:
+        path: of the file.
+        content: its bytes, or a function that writes them to an open file.
 
     Raises:
-        OSError: nothing is left behind and an older file stays as it was.
+        OSError: the old file is unchanged and no temporary file is left.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
-            write(file)
+            _ = file.write(content) if isinstance(content, bytes) else content(file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -29,6 +33,18 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def holds(path: Path, content: bytes) -> bool:
+    """Return true if a file with exactly these bytes is there."""
+    return path.is_file() and path.read_bytes() == content
+
+
+def write_if_changed(path: Path, content: bytes) -> None:
+    """Write a file atomically, and its folder, unless it holds these bytes already."""
+    if not holds(path, content):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
 
 
 def sync_folder(folder: Path) -> None:

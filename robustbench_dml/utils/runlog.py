@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.progress import Progress
+from robustbench_dml.utils.terminal import one_line
 
 LOG_FILE = "log.jsonl"
 
@@ -52,7 +53,7 @@ class RunLog:
             elif isinstance(error, KeyboardInterrupt):
                 self.write("interrupted")
             else:
-                self.write("failed", error=type(error).__name__, message=" ".join(str(error).split()))
+                self.write("failed", error=type(error).__name__, message=one_line(str(error)))
             raise
 
     def _tells(self) -> bool:

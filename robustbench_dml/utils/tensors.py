@@ -9,11 +9,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError, reason
 from robustbench_dml.utils.files import write_atomically
+
+NESTED = ("state_dict", "model")  # keys under which others keep the state dict among other things
 
 
 def content_hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
@@ -35,7 +37,7 @@ def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     """Write tensors and text to a safetensors file, atomically."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, lambda file: file.write(save(plain, metadata)))
+    write_atomically(path, save(plain, metadata))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -53,6 +55,35 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise RbdmlError(
             f"{path}: not a readable safetensors file ({error}): it is truncated or altered; remove it"
         ) from None
+
+
+def read_state_dict(path: Path, *, nested: bool = False) -> dict[str, Tensor]:
+    """Read a state dict that others wrote: safetensors, or a torch file of tensors and plain containers.
+
+    Args:
+        path: of the file.
+        nested: accept a state dict under one of the keys in `NESTED`, too.
+
+    Raises:
+        RbdmlError: unreadable, not a state dict, or a file that runs code when it is unpickled.
+    """
+    if not path.is_file():
+        raise RbdmlError(f"{path}: no such checkpoint: give a .safetensors or a torch file with a state dict")
+    try:
+        content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except Exception as error:  # a damaged file can fail in any way
+        raise RbdmlError(
+            f"{path}: cannot be read without running code from it ({type(error).__name__}: {reason(error)}): save the "
+            "state_dict() alone, as safetensors at best"
+        ) from None
+    for key in NESTED if nested else ():
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    tensors = isinstance(content, Mapping) and all(isinstance(value, Tensor) for value in content.values())
+    if not tensors or not all(isinstance(name, str) for name in content):
+        keys = f", alone or under {' or '.join(NESTED)}" if nested else ""
+        raise RbdmlError(f"{path}: holds no state dict{keys}: save the state_dict() alone")
+    return dict(content)
 
 
 def to_unit_range(images: Tensor) -> Tensor:

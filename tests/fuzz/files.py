@@ -25,11 +25,10 @@ from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.datasets.images import decode
 from robustbench_dml.models.checkpoints import load_checkpoint
 from robustbench_dml.models.embedder import build_embedder
-from robustbench_dml.runs.external import read_state
 from robustbench_dml.spec.make import make_spec
 from robustbench_dml.spec.registry import BACKBONES
 from robustbench_dml.spec.schema import ComputeUsed, TrainingEnd
-from robustbench_dml.utils.tensors import read_tensors, write_tensors
+from robustbench_dml.utils.tensors import read_state_dict, read_tensors, write_tensors
 
 CPU = torch.device("cpu")
 SIDE = 16
@@ -103,7 +102,7 @@ def _checkpoint(data: bytes, folder: Path) -> None:
 
 def _state(data: bytes, folder: Path) -> None:
     (folder / "weights.pt").write_bytes(data)
-    read_state(folder / "weights.pt")
+    read_state_dict(folder / "weights.pt", nested=True)
 
 
 def _mats() -> Iterator[bytes]:

@@ -17,9 +17,10 @@ from robustbench_dml.datasets.base import DataPaths, Dataset, Split
 from robustbench_dml.models.checkpoints import weights_hash
 from robustbench_dml.models.wrappers import OnSphere
 from robustbench_dml.runs.context import RunContext
-from robustbench_dml.runs.external import evaluate_external, load_external, read_state
+from robustbench_dml.runs.external import evaluate_external, load_external
 from robustbench_dml.runs.record import CHECKPOINT_FILE
 from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.tensors import read_state_dict
 
 IMAGES = torch.randint(0, 256, (5, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 SPLIT = Split(IMAGES, torch.tensor([0, 0, 1, 1, 1]))
@@ -119,7 +120,7 @@ def test_nothing_is_unpickled_freely(
     with path.open("wb") as file:
         write({"state_dict": Evil()}, file)
     with pytest.raises(RbdmlError, match="cannot be read without running code") as caught:
-        read_state(path)
+        read_state_dict(path, nested=True)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "evil-was-here").exists()
 
@@ -128,7 +129,7 @@ def test_nothing_is_unpickled_freely(
 def test_what_is_no_state_dict_is_refused(tmp_path: Path, held: object) -> None:
     torch.save(held, tmp_path / "weights.pt")
     with pytest.raises(RbdmlError, match="holds no state dict"):
-        read_state(tmp_path / "weights.pt")
+        read_state_dict(tmp_path / "weights.pt", nested=True)
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,8 @@ def test_what_is_cut_off_while_writing_leaves_the_one_before(states: States) -> 
 WRITER = """
 import sys
 from pathlib import Path
-from robustbench_dml.files import write_atomically
-from robustbench_dml.resume import keep
+from robustbench_dml.utils.files import write_atomically
+from robustbench_dml.training.resume import keep
 
 def save(path):
     write_atomically(path, lambda file: file.write(("state " + str(number) + " " * 1_000_000 + "end").encode()))

@@ -55,9 +55,8 @@ def write_page(boards: Sequence[Board], reported: Sequence[Reported], path: Path
     Raises:
         RbdmlError: no permission or room to write.
     """
-    data = render(boards, reported).encode()
     try:
-        write_atomically(path, lambda file: file.write(data))
+        write_atomically(path, render(boards, reported).encode())
     except OSError as error:
         raise RbdmlError(f"{path}: cannot be written ({error.strerror}): free some space or get permission") from None
 

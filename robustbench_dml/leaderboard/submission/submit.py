@@ -32,7 +32,7 @@ from robustbench_dml.runs.queries import MAX_BYTES, load_values
 from robustbench_dml.runs.record import QUERIES_FILE
 from robustbench_dml.spec.registry import DATASETS
 from robustbench_dml.spec.schema import RunSpec
-from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError, first_invalid
 from robustbench_dml.utils.files import sha256
 from robustbench_dml.utils.provenance import now
 
@@ -185,10 +185,9 @@ def _plain_entry(terms: Terms) -> Entry:
             declared_passes=terms.declared_passes,
         )
     except ValidationError as error:
-        first = error.errors()[0]
+        found = first_invalid(error)
         options = {"checkpoint": "--checkpoint-url", "declared_passes": "--declared-passes"}
-        name = str(first["loc"][0])
-        raise RbdmlError(f"{options.get(name, name)} {first['input']!r}: {first['msg'].lower()}") from None
+        raise RbdmlError(f"{options.get(found.name, found.name)} {found.value!r}: {found.message.lower()}") from None
 
 
 def _defense_changes(terms: Terms, candidates: Sequence[Candidate], leaderboards: Path) -> list[Change]:

@@ -20,7 +20,7 @@ from robustbench_dml.report.figures.tradeoff import draw_tradeoff
 from robustbench_dml.report.published import Reported
 from robustbench_dml.report.rows import Row
 from robustbench_dml.utils.errors import RbdmlError
-from robustbench_dml.utils.files import is_full, write_atomically
+from robustbench_dml.utils.files import is_full, write_if_changed
 
 # What the figures of arXiv:2203.01439 show of its many rows; of other data sets all are shown.
 SHOWN = {
@@ -97,7 +97,7 @@ def _write(layer: Layer, folder: Path, style: FigureStyle, prefix: str = "") -> 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, data in files.items():
-            _replace(path, data)
+            write_if_changed(path, data)
     except OSError as error:
         remedy = "free some space" if is_full(error) else "get permission"
         raise RbdmlError(
@@ -110,8 +110,3 @@ def _bytes(figure: Figure, kind: str) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format=kind, metadata=METADATA[kind])
     return file.getvalue()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    if not path.is_file() or path.read_bytes() != data:
-        write_atomically(path, lambda file: file.write(data))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_dml.runs.sweeps.settings import Settings, Where
-from robustbench_dml.utils.errors import RbdmlError, did_you_mean
+from robustbench_dml.utils.errors import RbdmlError, did_you_mean, reason
 from robustbench_dml.utils.files import read_at_most
 
 MAX_BYTES = 1_000_000
@@ -63,7 +63,7 @@ def parse(content: bytes, source: str) -> dict[str, Any]:
     except RecursionError:
         raise RbdmlError(f"{source}: nested too deeply: a matrix has tables and lists of values, no more") from None
     except ValueError as error:  # of TOML, of UTF-8, or a number too long for Python
-        raise RbdmlError(f"{source}: not TOML: {' '.join(str(error).split())[:200]}") from None
+        raise RbdmlError(f"{source}: not TOML: {reason(error)}") from None
 
 
 def multiply_out(tree: Mapping[str, Any], *, source: str, instead: Mapping[str, Any] | None = None) -> Matrix:

@@ -8,7 +8,7 @@ from typing import Any
 from robustbench_dml.runs.sweeps.engine import Engine, inherited
 from robustbench_dml.runs.sweeps.plan import Job
 from robustbench_dml.runs.sweeps.work import Work
-from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError, reason
 
 PATIENCE = 120  # seconds that stopped runs have to keep their states
 
@@ -36,9 +36,9 @@ class OnRay(Engine):
             _reach(address)
             ray.init(address=address, log_to_driver=False, logging_level="error", configure_logging=False)
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-            reason = " ".join(str(error).split()).partition(". ")[0][:200]
+            cause = reason(error).partition(". ")[0]
             raise RbdmlError(
-                f"no Ray cluster at '{address}' ({reason}): start one with `ray start --head`, or give --ray-address"
+                f"no Ray cluster at '{address}' ({cause}): start one with `ray start --head`, or give --ray-address"
             ) from None
         self._do = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=lost)(_do)
         self._tasks: dict[Any, Job] = {}

@@ -11,7 +11,7 @@ from typing import Any
 from robustbench_dml.runs.sweeps.engine import Engine, inherited
 from robustbench_dml.runs.sweeps.plan import Job
 from robustbench_dml.runs.sweeps.work import Work
-from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError, reason
 
 FOLDER = ".slurm"  # below the folder of records: what submitit writes
 LOOK = 2.0  # seconds between two looks at the jobs that are there
@@ -40,8 +40,9 @@ class OnSlurm(Engine):
             self._executor = submitit.AutoExecutor(out / FOLDER, cluster=cluster)
             self._executor.update_parameters(**{"name": "rbdml", **parameters})
         except (RuntimeError, NameError, ValueError, TypeError, AssertionError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise RbdmlError(f"Slurm cannot be used so ({reason}): change --slurm, or go to its cluster") from None
+            raise RbdmlError(
+                f"Slurm cannot be used so ({reason(error)}): change --slurm, or go to its cluster"
+            ) from None
         self._submitted: list[tuple[Any, Job]] = []
 
     def start(self, job: Job) -> None:

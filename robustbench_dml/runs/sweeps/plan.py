@@ -18,7 +18,7 @@ from robustbench_dml.runs.record import RECORD_FILE
 from robustbench_dml.runs.sweeps.matrix import multiply_out, read_file
 from robustbench_dml.runs.sweeps.settings import Options, Settings, Where
 from robustbench_dml.spec.schema import RunSpec
-from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.errors import RbdmlError, first_invalid
 
 
 @dataclass(frozen=True)
@@ -155,13 +155,11 @@ def _checked(options: type[O], given: Mapping[str, Any], place: str) -> O:
     try:
         return options.model_validate(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        if first["type"] == "missing":
-            raise RbdmlError(f'{place}: no {name}: add, for instance, {name} = "{_EXAMPLES[name]}"') from None
-        raise RbdmlError(
-            f"{place}: {name} = {first['input']!r}: {first['msg'].lower()}: write it as for `rbdml run`"
-        ) from None
+        found = first_invalid(error)
+        if found.missing:
+            example = f'{found.name} = "{_EXAMPLES[found.name]}"'
+            raise RbdmlError(f"{place}: no {found.name}: add, for instance, {example}") from None
+        raise RbdmlError(f"{place}: {found}: write it as for `rbdml run`") from None
 
 
 _EXAMPLES = {"defense": "hm-lga-ics", "dataset": "fashion-mini"}

@@ -198,7 +198,7 @@ def test_a_complete_cache_needs_no_lock_and_no_writing(images: ImageList, monkey
     """It may be on a disk that is read-only, or shared."""
     cache = prepared(images)
     before = {path: path.stat().st_mtime_ns for path in cache.folder.iterdir()}
-    monkeypatch.setattr(module, "alone", None)
+    monkeypatch.setattr(module, "exclusive_or_wait", None)
     assert torch.equal(all_rows(prepared(images)), naive_rows(images, SIDE))
     assert {path: path.stat().st_mtime_ns for path in cache.folder.iterdir()} == before
 
