@@ -1,37 +1,141 @@
-"""Hashes of the source that a result depends on."""
+"""Hashes of the source code that a result depends on.
+
+They are over the syntax tree. Names, constants, operators and calls count. Imports, comments, docstrings, formatting,
+annotations of functions and the names of files do not, so that code can be moved and explained freely. Annotations in
+the body of a class count, because they declare parameters. All Python versions give the same hash.
+"""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import groupby
 from pathlib import Path
 
-from robustbench_dml.spec.lookup import FILE_MODULE
+from robustbench_dml.spec.lookup import FILE_MODULE, failure
 from robustbench_dml.spec.protocols import attacks_of
 from robustbench_dml.spec.registry import ATTACKS, SOLVERS, DefenseInfo
 from robustbench_dml.spec.schema import Evaluation
+from robustbench_dml.utils.errors import RbdmlError
+
+# The rooms of the package that decide the values of an evaluation.
+ROOMS = ("utils", "spec", "retrieval", "datasets", "models", "solvers", "training", "evaluation", "runs", "attacks")
+SILENT_FIELDS = {"ctx", "kind", "type_comment", "type_ignores", "returns"}  # no effect, or implied by the rest
+NO_CODE = hashlib.sha256().hexdigest()
 
 
 def defense_source(info: DefenseInfo) -> str:
-    """SHA-256 of the file that defines a defense, or of all files of its folder where it has one of its own."""
-    path = Path(inspect.getfile(info.cls))
-    alone = info.cls.__module__.startswith(FILE_MODULE)  # its path is in that name, dots and all
-    own_folder = not alone and (path.parent / "__init__.py").is_file() and info.cls.__module__.count(".") > 2
-    return source_hash(sorted(path.parent.glob("*.py")) if own_folder else [path])
+    """Hash the file that defines a defense, or all files of its folder if it has a folder."""
+    path, module = Path(inspect.getfile(info.cls)), info.cls.__module__
+    if module.startswith(FILE_MODULE):  # the dots of such a name are those of a path
+        return source_hash([path])
+    depth = module.count(".") - 2 + (path.name == "__init__.py")  # folders between `<package>.defenses` and the file
+    if depth > 0 and (folder := path.parents[depth - 1]).joinpath("__init__.py").is_file():
+        return source_hash(folder.rglob("*.py"))
+    return source_hash([path])
 
 
 def attack_source(evaluation: Evaluation) -> str:
-    """SHA-256 of all code that decides what an evaluation finds: the package's, its attacks' and its solver's."""
+    """Hash all code that decides the values of an evaluation: the package's, its attacks' and its solver's."""
     package = Path(__file__).parents[1]
     attacks = [ATTACKS.get(name).cls for name in attacks_of(evaluation)]
-    own = {Path(inspect.getfile(cls)).resolve() for cls in (*attacks, SOLVERS.get(evaluation.solver.name).cls)}
-    return source_hash([*sorted(package.rglob("*.py")), *sorted(own)])
+    plugins = [Path(inspect.getfile(cls)) for cls in (*attacks, SOLVERS.get(evaluation.solver.name).cls)]
+    ours = [file for room in ROOMS for file in (package / room).rglob("*.py")]
+    return source_hash({file.resolve() for file in (*ours, *plugins)})
 
 
 def source_hash(files: Iterable[Path]) -> str:
-    """SHA-256 of the names and the content of Python files."""
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()
+    """Hash Python files, whatever their names and order; a file without code does not count.
+
+    Raises:
+        RbdmlError: a file is not Python.
+    """
+    hashes = sorted(digest for digest in map(_file_hash, files) if digest != NO_CODE)
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def _file_hash(file: Path) -> str:
+    try:
+        return _code_hash(file.read_bytes())
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise RbdmlError(f"{file}: not valid Python ({failure(error, file)}): mend the file") from None
+
+
+@cache
+def _code_hash(code: bytes) -> str:
+    tree = ast.parse(code)
+    lines = (f"{token}\n".encode() for token in (*_aliases(tree), *_tokens(tree)))
+    return hashlib.sha256(b"".join(lines)).hexdigest()
+
+
+def _aliases(tree: ast.Module) -> list[str]:
+    """Return the names that imports change: `import a.b as c` makes `c` mean `b`."""
+    names = [name for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom) for name in node.names]
+    pairs = {(name.asname, name.name.rpartition(".")[2]) for name in names if name.asname}
+    return sorted(f"{alias} = {name}" for alias, name in pairs if alias != name)
+
+
+def _tokens(tree: ast.Module) -> Iterator[str]:
+    """Walk the tree without recursion, which its depth could exhaust, and name all that counts."""
+    stack: list[object] = list(_fields(tree))
+    while stack:
+        match stack.pop():
+            case ast.AST() as node:
+                yield f"({type(node).__name__}"
+                stack.append(_End(")"))
+                stack.extend(reversed(list(_fields(node))))
+            case list() as values:
+                yield "["
+                stack.append(_End("]"))
+                stack.extend(reversed(values))
+            case _End() as token:
+                yield token
+            case value:
+                yield f"{type(value).__name__} {hex(value) if type(value) is int else ascii(value)}"
+
+
+class _End(str):
+    """A closing bracket or the name of a field, which is no value of the tree."""
+
+
+def _fields(node: ast.AST) -> Iterator[object]:
+    """Names and values of the fields that count; absent and empty ones, which differ by Python version, do not."""
+    if isinstance(node, ast.arg):
+        yield node.arg
+        return
+    for name, value in ast.iter_fields(node):
+        kept = list(_counting(node, value)) if isinstance(value, list) else value
+        if name not in SILENT_FIELDS and kept is not None and kept != []:
+            yield from (_End(name), kept)
+
+
+def _counting(node: ast.AST, items: list[object]) -> Iterator[object]:
+    """Leave out silent statements, and annotations unless they declare a field of a class."""
+    if isinstance(node, ast.JoinedStr):  # Python 3.12 splits its texts and adds empty ones
+        for is_text, parts in groupby(items, lambda item: isinstance(item, ast.Constant)):
+            if not is_text:
+                yield from parts
+            elif text := "".join(str(part.value) for part in parts if isinstance(part, ast.Constant)):
+                yield text
+        return
+    for item in items:
+        if isinstance(item, ast.AnnAssign) and not isinstance(node, ast.ClassDef):
+            if item.value is not None:
+                yield ast.Assign(targets=[item.target], value=item.value)
+        elif not _silent(item):
+            yield item
+
+
+def _silent(item: object) -> bool:
+    """Recognise statements that do nothing at run time, or nothing but name other modules."""
+    match item:
+        case ast.Import() | ast.ImportFrom() | ast.Pass() | ast.Expr(ast.Constant(str())):
+            return True
+        case ast.Assign([ast.Name("__all__")]):
+            return True
+        case ast.If(ast.Name("TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"), body, []):
+            return all(map(_silent, body))
+    return False

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import signal
@@ -25,6 +24,7 @@ from robustbench_dml.runs import evaluate as evaluating
 from robustbench_dml.runs import folder as recording
 from robustbench_dml.runs import run as runs
 from robustbench_dml.runs.record import CHECKPOINT_FILE, RECORD_FILE, Record, find_records, read_queries, read_record
+from robustbench_dml.spec.source import source_hash
 from robustbench_dml.training.batches import Batch
 from robustbench_dml.training.resume import RESUME_FILE
 from robustbench_dml.training.trainer import Trainer
@@ -377,7 +377,4 @@ def test_a_new_defense_is_written_and_can_be_run(tmp_path: Path) -> None:
     record = Record.model_validate_json(answer.out)
     assert spec_of(record).defense == "cli-made"
     assert record.spec.params == {"sampler": "S", "weight": 0.25}
-    assert (
-        record.provenance.defense_source
-        == hashlib.sha256(b"cli_made.py\0" + (tmp_path / "cli_made.py").read_bytes() + b"\0").hexdigest()
-    )
+    assert record.provenance.defense_source == source_hash([tmp_path / "cli_made.py"])

@@ -41,10 +41,10 @@ def trusted_defense(text: str, records: Sequence[Record], *, trust: bool) -> Pat
     own = source_hash([path])
     if claimed != {own}:
         raise RbdmlError(
-            f"{path}: not the source that the records were made with (SHA-256 {own[:16]}, theirs "
+            f"{path}: not the source that the records were made with (source hash {own[:16]}, theirs "
             f"{', '.join(sorted(one[:16] for one in claimed))}): give that file, or run again"
         )
-    _ask(path, own, trust=trust)
+    _ask(path, trust=trust)
     if name not in DEFENSES or defense_source(DEFENSES.get(name)) != own:
         load_file(path)
     DEFENSES.get(name)
@@ -72,7 +72,7 @@ def trusted_model(text: str, spec: ExternalSpec, checkpoint: Path, *, trust: boo
             f"{path}: not the file that the record was made with (SHA-256 {own[:16]}, its {spec.source[:16]}): give "
             "that one, or evaluate again"
         )
-    _ask(path, own, trust=trust)
+    _ask(path, trust=trust)
     foreign = load_external(text, checkpoint)
     if foreign.weights != spec.weights:
         raise RbdmlError(f"{checkpoint}: not the weights of the record ({spec.weights[:16]}): give those")
@@ -101,9 +101,9 @@ def _plain_file(text: str, option: str) -> tuple[Path, str]:
     return path, match[2]
 
 
-def _ask(path: Path, own: str, *, trust: bool) -> None:
-    if not trust:
+def _ask(path: Path, *, trust: bool) -> None:
+    if not trust:  # the bytes are named, because a reader vouches for these and not for a syntax tree
         raise RbdmlError(
-            f"{path} (SHA-256 {own}) is Python that this project does not know, and it would run with your rights: "
-            "read it, then give --trust-code"
+            f"{path} (SHA-256 {sha256(path)}) is Python that this project does not know, and it would run with your "
+            "rights: read it, then give --trust-code"
         )

@@ -12,7 +12,6 @@ from robustbench_dml.leaderboard.submission.trust import check_discoverable, tru
 from robustbench_dml.runs.record import CHECKPOINT_FILE, read_record
 from robustbench_dml.spec.registry import DEFENSES
 from robustbench_dml.spec.schema import ExternalSpec
-from robustbench_dml.spec.source import source_hash
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import sha256
 
@@ -23,7 +22,7 @@ def test_a_defense_runs_once_it_is_trusted(run: Path, tmp_path: Path) -> None:
     with pytest.raises(RbdmlError, match="read it, then give --trust-code") as refused:
         trusted_defense(f"{path}:mine-trusted", [record], trust=False)
     assert str(path) in str(refused.value)
-    assert source_hash([path]) in str(refused.value)
+    assert sha256(path) in str(refused.value)
     assert not trace.exists()
     assert "mine-trusted" not in DEFENSES
     assert trusted_defense(f"{path}:mine-trusted", [record], trust=True) == path
@@ -37,12 +36,20 @@ def test_a_defense_runs_once_it_is_trusted(run: Path, tmp_path: Path) -> None:
 def test_a_defense_that_is_not_that_of_the_record_never_runs(run: Path, tmp_path: Path) -> None:
     path, trace = defense_file(tmp_path, "mine-altered")
     record = read_record(of_defense(run, tmp_path, "mine-altered", path))
-    path.write_text(path.read_text() + "# altered\n")
+    path.write_text(path.read_text() + "ALTERED = True\n")
     with pytest.raises(RbdmlError, match="not the source that the records were made with"):
         trusted_defense(f"{path}:mine-altered", [record], trust=True)
     with pytest.raises(RbdmlError, match="no record here is of 'another'"):
         trusted_defense(f"{path}:another", [record], trust=True)
     assert not trace.exists()
+
+
+def test_a_defense_with_another_comment_is_that_of_the_record(run: Path, tmp_path: Path) -> None:
+    path, trace = defense_file(tmp_path, "mine-explained")
+    record = read_record(of_defense(run, tmp_path, "mine-explained", path))
+    path.write_text("# explained\n" + path.read_text())
+    assert trusted_defense(f"{path}:mine-explained", [record], trust=True) == path
+    assert trace.exists()
 
 
 def test_a_model_runs_once_it_is_trusted(model: tuple[Path, Path], tmp_path: Path) -> None:
