@@ -1,1 +1,1 @@
-"""Figures for paper and screen: one look for both layers, ours and as reported."""
+"""Figures of records and of reported results, for screen and paper."""

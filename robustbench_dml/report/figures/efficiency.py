@@ -1,29 +1,28 @@
-"""The efficiency plot: robustness against training cost, as metered and as papers count it."""
+"""The efficiency plot: robustness against training cost, as metered and as the papers count it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from robustbench_dml.report.figures.footnotes import along, declared, notes
-from robustbench_dml.report.figures.label_placement import wrap
-from robustbench_dml.report.figures.layout import EDGE, POINT, Sheet, axis_room, from_zero, left_room, new_sheet
-from robustbench_dml.report.figures.legend import Entry, key_below, key_beside, key_height, key_width
-from robustbench_dml.report.figures.markers import SAME, Across, draw_layer, joined, one_budget
-from robustbench_dml.report.figures.panel_labels import label_flags
+from robustbench_dml.report.figures.footnotes import joined_by, notes
+from robustbench_dml.report.figures.layout import POINT, Sheet, axis_room, from_zero, left_room, new_sheet, wrap
+from robustbench_dml.report.figures.legend import Entry, draw_legend, legend_room
+from robustbench_dml.report.figures.markers import SAME, XAxis, draw_layer, joined, one_budget
+from robustbench_dml.report.figures.panel_labels import write_labels
 from robustbench_dml.report.figures.series import PASSES, Layer, Series
 from robustbench_dml.report.figures.style import FigureStyle, SeriesStyle, series_styles
 
 HEADING = "Robustness against training cost"
-WIDE = 5  # from here on passes span so much that their axis is logarithmic
-NARROW = 0.42  # of the other panel's width, for passes of one budget
-FEW = 10  # so many strokes and leaders can be told apart
-APART = 0.12  # inches between panels
-USUAL = (1, 2, 3, 5, 9, 17, 33)  # costs of the etas that papers use
+WIDE = 5  # ratio of the passes from which their axis is logarithmic
+NARROW = 0.42  # relative width of the passes panel for one budget
+FEW = 10  # most strokes, and most lines to the legend
+APART = 0.12  # between panels, in inches
+USUAL = (1, 2, 3, 5, 9, 17, 33)  # eta + 1 of the papers
 
 
 @dataclass(frozen=True)
@@ -31,85 +30,85 @@ class Panel:
     """One of the two panels.
 
     Attributes:
-        across: its x axis.
-        label: of that axis.
-        finish: sets limits and ticks, given the values on it.
+        x_axis: its quantity.
+        label: of the x axis.
+        finish: sets limits and ticks, given the values on the axis.
         width: relative to the other panel.
     """
 
-    across: Across
+    x_axis: XAxis
     label: str
     finish: Callable[[Axes, list[float]], None]
     width: float = 1.0
 
 
-METERED = Across(of=lambda point: point.passes, of_seed=lambda _, seed: seed.get(PASSES), by="passes")
-COUNTED = Across(of=lambda point: point.cost, of_seed=lambda point, _: point.cost, by="eta")
+METERED = XAxis(of=lambda point: point.passes, of_seed=lambda _, seed: seed.get(PASSES), by="passes")
+COUNTED = XAxis(of=lambda point: point.cost, of_seed=lambda point, _: point.cost, by="eta")
 
 
 def draw_efficiency(layer: Layer, style: FigureStyle) -> Figure | None:
-    """Score against metered passes, and against eta + 1; None where training cost is known of none.
+    """Draw the score against metered passes and against eta + 1.
 
-    A panel whose axis is known of no point is left out, and so are points of unknown cost in both.
+    Points of unknown cost are left out, and so is a panel without points.
+
+    Returns:
+        None if no point has a known cost.
     """
     panels = _panels(layer)
     if not panels:
         return None
-    known = [
-        one
-        for one in layer.series
-        if any(panel.across.of(point) is not None for panel in panels for point in one.points)
+    shown = [
+        series
+        for series in layer.series
+        if any(panel.x_axis.of(point) is not None for panel in panels for point in series.points)
     ]
-    names = [_name(one) for one in known]
-    key = 0.0 if style.titled else key_height(names, style, style.width - 2 * EDGE)
-    beside = key_width(names, style) + 0.22 if style.titled else EDGE
+    names = [_name(series) for series in shown]
+    beside, below = legend_room(names, style)
     widths = _widths(panels, style.width - beside - left_room(style))
     labels = [wrap(panel.label, width / POINT, style.size) for panel, width in zip(panels, widths, strict=True)]
-    axis = axis_room(style, lines=max(map(len, labels)))
-    height = max(3.1, 0.17 * len(known) + 0.2) if style.titled else 1.75
+    height = max(3.1, 0.17 * len(shown) + 0.2) if style.titled else 1.75
     sheet = new_sheet(
         style,
         width=style.width,
-        body=height + axis + key,
+        height=height,
         heading=HEADING + (", as reported" if layer.reported else ""),
         where=layer.where,
         notes=_notes(layer, panels),
+        axis=axis_room(style, lines=max(map(len, labels))),
+        below=below,
+        beside=beside,
     )
-    look = series_styles(one.name for one in layer.series)
-    drawn = _draw_panels(sheet, layer, look, panels, widths, sheet.top - height)
+    styles = series_styles(series.name for series in layer.series)
+    drawn = _draw_panels(sheet, layer, styles, panels, widths, sheet.top - height)
     for axes, lines in zip(drawn, labels, strict=True):
         axes.set_xlabel("\n".join(lines), fontsize=style.size, labelpad=3)
-    label_flags(sheet, drawn[-1], layer, panels[-1].across)
-    entries = [_entry(sheet, layer, one, look[one.name], panels, drawn[-1]) for one in known]
+    write_labels(sheet, drawn[-1], layer, panels[-1].x_axis, named=False)
+    entries = [_entry(sheet, layer, series, styles[series.name], panels, drawn[-1]) for series in shown]
     if len(entries) > FEW:
         entries = [replace(entry, end=None) for entry in entries]
-    if style.titled:
-        key_beside(sheet, entries, sheet.width - beside + 0.2, sheet.top - height, sheet.top)
-    else:
-        key_below(sheet, entries, EDGE, sheet.bottom)
+    draw_legend(sheet, entries)
     return sheet.figure
 
 
 def _panels(layer: Layer) -> list[Panel]:
     passes = _known(layer, METERED)
-    narrow = bool(passes) and one_budget(passes)
-    counted = Panel(COUNTED, "passes per iteration as papers count, \u03b7\u00a0+\u00a01", _finish_cost)
     metered = Panel(METERED, "image passes of a training, metered", _finish_passes)
+    counted = Panel(COUNTED, "passes per iteration as papers count, \u03b7\u00a0+\u00a01", _finish_cost)
     if not _known(layer, COUNTED):
         return [metered] if passes else []
-    if narrow:
+    if passes and one_budget(passes):
         metered = Panel(METERED, "image passes, metered", _finish_passes, NARROW)
     return [metered, counted] if passes else [counted]
 
 
-def _known(layer: Layer, across: Across) -> list[float]:
-    return [x for point in layer.points if (x := across.of(point)) is not None]
+def _known(layer: Layer, x_axis: XAxis) -> list[float]:
+    return [x for point in layer.points if (x := x_axis.of(point)) is not None]
 
 
 def _draw_panels(
     sheet: Sheet,
     layer: Layer,
-    look: dict[str, SeriesStyle],
+    styles: Mapping[str, SeriesStyle],
     panels: Sequence[Panel],
     widths: Sequence[float],
     low: float,
@@ -118,10 +117,10 @@ def _draw_panels(
     drawn: list[Axes] = []
     for panel, width in zip(panels, widths, strict=True):
         axes = sheet.axes(left, low, width, sheet.top - low, beside=drawn[0] if drawn else None)
-        draw_layer(axes, layer, look, sheet.style, panel.across)
-        xs = _known(layer, panel.across)
-        if panel.across is COUNTED:
-            xs += _draw_metered(axes, layer, look, sheet.style)
+        draw_layer(axes, layer, styles, sheet.style, panel.x_axis)
+        xs = _known(layer, panel.x_axis)
+        if panel.x_axis is COUNTED:
+            xs += _draw_metered(axes, layer, styles, sheet.style)
         panel.finish(axes, xs)
         drawn.append(axes)
         left += width + APART
@@ -131,7 +130,7 @@ def _draw_panels(
 
 
 def _widths(panels: Sequence[Panel], room: float) -> list[float]:
-    """Of the panels, in inches."""
+    """Widths of the panels, in inches."""
     unit = (room - APART * (len(panels) - 1)) / sum(panel.width for panel in panels)
     return [unit * panel.width for panel in panels]
 
@@ -162,61 +161,59 @@ def _finish_cost(axes: Axes, costs: list[float]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
 
 
-def _draw_metered(axes: Axes, layer: Layer, look: dict[str, SeriesStyle], style: FigureStyle) -> list[float]:
-    """From eta + 1 to the passes that an iteration had as metered, where these were notably fewer; returns them."""
-    for name, metered, cost, y in (found := _cheaper(layer)):
-        colour = look[name].colour
+def _draw_metered(axes: Axes, layer: Layer, styles: Mapping[str, SeriesStyle], style: FigureStyle) -> list[float]:
+    """Draw a dotted line from eta + 1 to the metered passes per iteration where these are fewer; return the latter."""
+    cheaper = _cheaper(layer)
+    for name, metered, cost, y in cheaper:
+        colour = styles[name].colour
         axes.plot([metered, cost], [y, y], color=colour, linewidth=0.12 * style.marker, linestyle=":", zorder=2.1)
         axes.plot([metered], [y], color=colour, marker="|", markersize=style.marker, zorder=2.2)
-    return [metered for _, metered, _, _ in found]
+    return [metered for _, metered, _, _ in cheaper]
 
 
 def _cheaper(layer: Layer) -> list[tuple[str, float, float, float]]:
-    """Name, metered and counted passes per iteration and score of those points; none where there are too many."""
-    found = [
+    """Name, metered and counted passes per iteration and score of the points drawn with a stroke; none if too many."""
+    cheaper = [
         (series.name, point.metered, point.cost, point.values[layer.score])
         for series in layer.series
         for point in series.ranked
         if point.metered is not None and point.cost is not None and point.metered < 0.9 * point.cost
     ]
-    return found if len(found) <= FEW else []
+    return cheaper if len(cheaper) <= FEW else []
 
 
 def _notes(layer: Layer, panels: Sequence[Panel]) -> str:
-    known = [point for point in layer.points if any(panel.across.of(point) is not None for panel in panels)]
-    lines = [line for one in layer.series for panel in panels for line in joined(one, panel.across)]
+    known = [point for point in layer.points if any(panel.x_axis.of(point) is not None for panel in panels)]
+    lines = [line for series in layer.series for panel in panels for line in joined(series, panel.x_axis)]
     missing = len(layer.points) - len(known)
     return notes(
         layer,
         known,
-        declared(known),
-        along(lines, layer.score),
+        joined_by(lines, layer.score),
         "Upright stroke: passes per iteration as metered, where fewer" if _cheaper(layer) else "",
         f"Left out: {missing} of unknown training cost" if missing else "",
     )
 
 
 def _name(series: Series) -> str:
-    return f"{series.shown} (declared)" if _declared(series) else series.shown
+    return f"{series.shown} (declared)" if series.declared else series.shown
 
 
-def _declared(series: Series) -> bool:
-    return all(point.declared for point in series.points)
-
-
-def _entry(sheet: Sheet, layer: Layer, series: Series, look: SeriesStyle, panels: Sequence[Panel], axes: Axes) -> Entry:
-    """The line of the key, at the height of the end of the curve in the last panel."""
-    across = panels[-1].across
-    known = [point for point in series.ranked or series.points if across.of(point) is not None] or list(series.points)
-    last = max(known, key=lambda point: across.of(point) or 0)
-    x = across.of(last)
-    place = sheet.inches(axes, axes.get_xlim()[0] if x is None else x, last.values[layer.score])
+def _entry(
+    sheet: Sheet, layer: Layer, series: Series, series_style: SeriesStyle, panels: Sequence[Panel], axes: Axes
+) -> Entry:
+    """Return the legend's entry, at the height of the curve's end in the last panel."""
+    x_axis = panels[-1].x_axis
+    known = [point for point in series.ranked or series.points if x_axis.of(point) is not None] or list(series.points)
+    last = max(known, key=lambda point: x_axis.of(point) or 0)
+    x = x_axis.of(last)
+    position = sheet.inches(axes, axes.get_xlim()[0] if x is None else x, last.values[layer.score])
     return Entry(
         name=_name(series),
-        look=look,
-        hollow=layer.reported or _declared(series),
-        lined=any(joined(series, panel.across) for panel in panels),
+        style=series_style,
+        hollow=layer.reported or series.declared,
+        lined=any(joined(series, panel.x_axis) for panel in panels),
         out=not series.ranked,
-        height=place[1],
-        end=place if x == max(_known(layer, across)) else None,
+        height=position[1],
+        end=position if x == max(_known(layer, x_axis)) else None,
     )

@@ -1,4 +1,4 @@
-"""The small print of a figure, from what is drawn."""
+"""Footnotes of a figure, derived from the points it shows."""
 
 from __future__ import annotations
 
@@ -9,26 +9,28 @@ from robustbench_dml.report.figures.series import Layer, Point
 
 
 def notes(layer: Layer, shown: Sequence[Point], *further: str) -> str:
-    """What marks and bars are, then what is special about the figure, in sentences.
+    """Return the footnotes: marks and bars, open marks, then the `further` sentences.
 
     Args:
-        layer: that the figure is about.
-        shown: its points that are drawn.
-        further: sentences without their full stops; empty ones are left out.
+        layer: that the figure shows.
+        shown: its points in the figure.
+        further: sentences without full stop; empty ones are skipped.
     """
     if layer.reported:
-        own = ["Hollow: as printed by the authors and computed with their code, not by this project", _sources(layer)]
+        first = ["Hollow: as printed by the authors and computed with their code, not by this project", _sources(layer)]
     else:
-        own = [
+        first = [
             _seeds(shown),
             "Bars: 95% bootstrap over the queries",
             "Grey and crossed out: disqualified by a flag" if any(point.flag for point in shown) else "",
         ]
-    return " ".join(f"{sentence}." for sentence in (*own, *further) if sentence)
+    declared = any(point.declared for point in shown)
+    first.append("Open: training cost as its submitter declares it" if declared else "")
+    return " ".join(f"{sentence}." for sentence in (*first, *further) if sentence)
 
 
-def along(lines: Sequence[Sequence[Point]], score: str) -> str:
-    """What differs along the lines of `marks.joined`: eta, with its direction, or the budget where eta is the same."""
+def joined_by(lines: Sequence[Sequence[Point]], score: str) -> str:
+    """Return what differs along lines: eta and its direction, or the budget for points of one eta."""
     over = [line for line in lines if line[0].eta != line[-1].eta]
     etas = sorted({point.eta for line in over for point in line if point.eta})
     rises = all(line[-1].values[score] > line[0].values[score] for line in over)
@@ -38,28 +40,23 @@ def along(lines: Sequence[Sequence[Point]], score: str) -> str:
         f"{direction}: {', '.join(map(str, etas))}" if len(etas) > 1 else "",
         f"At eta {' and '.join(map(str, budgeted))} a line joins budgets" if budgeted else "",
     ]
-    return ". ".join(sentence for sentence in sentences if sentence)
-
-
-def declared(points: Sequence[Point]) -> str:
-    """What open marks are, where there are any."""
-    return "Open: training cost as its submitter declares it" if any(point.declared for point in points) else ""
+    return ". ".join(filter(None, sentences))
 
 
 def _seeds(points: Sequence[Point]) -> str:
     counts = sorted({len(point.seeds) for point in points})
     numbers = {point.seed_numbers for point in points if point.seed_numbers}
     if len(numbers) == 1:
-        many = f"seed{'s' if counts[-1] > 1 else ''} {', '.join(map(str, *numbers))}"
+        seeds = f"seed{'s' if counts[-1] > 1 else ''} {', '.join(map(str, *numbers))}"
     else:
-        many = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seeds"
+        seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seeds"
     if counts == [1]:
-        return many.capitalize() if len(numbers) == 1 else "One seed each"
-    return f"Large marks: means over {many}, small marks: single seeds"
+        return seeds.capitalize() if len(numbers) == 1 else "One seed each"
+    return f"Large marks: means over {seeds}, small marks: single seeds"
 
 
 def _sources(layer: Layer) -> str:
-    """The sources, those of one paper together."""
+    """The sources, grouped by paper."""
     parts = [
         f"{paper} {', '.join(source.removeprefix(paper).strip() for source in group)}"
         for paper, group in groupby(layer.sources, key=lambda source: source.split(" ")[0])

@@ -1,19 +1,19 @@
-"""The marks of a defense in a panel: a marker for each mean, bars, single seeds, and the lines that join them."""
+"""The marks of a defense in a panel: a marker for each mean, bars, single seeds, and lines."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from robustbench_dml.report.figures.series import Layer, Point, Series, strands
+from robustbench_dml.report.figures.series import Layer, Point, Series, curves
 from robustbench_dml.report.figures.style import INK, OUT, FigureStyle, SeriesStyle
 
-SAME = 1.25  # passes that differ by no more than this factor are of one budget
-SCALES = {
+SAME = 1.25  # largest ratio of the passes of one budget
+SCALES = {  # make all shapes look equally large
     "*": 1.5,
     "P": 1.15,
     "D": 0.85,
@@ -27,14 +27,14 @@ SCALES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Across:
-    """What stands on the x axis of a panel.
+class XAxis:
+    """The quantity on the x axis of a panel.
 
     Attributes:
-        of: the value of a point; None where it is not known, and the point is left out.
-        of_seed: the value of one of its seeds.
-        interval: which of a point's intervals are drawn across, if any.
-        by: what lines join points by, see `series.strands`.
+        of: value of a point; None if unknown, which leaves the point out.
+        of_seed: value of one of its seeds.
+        interval: name of the interval drawn across, empty for none.
+        by: order of the points on a line, see `series.curves`.
     """
 
     of: Callable[[Point], float | None]
@@ -43,73 +43,90 @@ class Across:
     by: str = "eta"
 
 
-def marker(look: SeriesStyle, style: FigureStyle, *, hollow: bool = False, scale: float = 1.0) -> dict[str, Any]:
-    """A marker as matplotlib draws it; those of all shapes look equally large."""
+def draw_layer(axes: Axes, layer: Layer, styles: Mapping[str, SeriesStyle], style: FigureStyle, x_axis: XAxis) -> None:
+    """Draw all series of a layer against their score, the best on top."""
+    for place, series in enumerate(reversed(layer.series)):
+        zorder = 3 + place / len(layer.series)
+        _draw_series(axes, series, layer, styles[series.name], style, x_axis, zorder=zorder)
+
+
+def joined(series: Series, x_axis: XAxis) -> list[list[Point]]:
+    """Return the ranked points that each line joins, two or more a line; over passes, points of different budgets."""
+    known = [point for point in series.ranked if x_axis.of(point) is not None]
+    lines = [line for line in curves(known, by=x_axis.by) if len(line) > 1]
+    if x_axis.by != "passes":
+        return lines
+    return [line for line in lines if not one_budget([x_axis.of(point) or 0.0 for point in line])]
+
+
+def one_budget(passes: Sequence[float]) -> bool:
+    """Return whether passes differ by no more than a budget leaves unspent."""
+    return max(passes) <= SAME * min(passes)
+
+
+def point_markers(series_style: SeriesStyle, style: FigureStyle, *, hollow: bool, out: bool) -> list[dict[str, Any]]:
+    """Return the markers of one point for matplotlib, the lowest first; disqualified points are grey and crossed."""
+    if not out:
+        return [_marker(series_style, style, hollow=hollow)]
+    width = 0.11 * style.marker
+    cross = {"linestyle": "none", "marker": "x", "color": INK, "markersize": 1.6 * style.marker}
+    return [
+        _marker(replace(series_style, colour=OUT), style, hollow=hollow),
+        {**cross, "markeredgewidth": width},
+    ]
+
+
+def seed_marker(series_style: SeriesStyle, colour: str, style: FigureStyle) -> dict[str, Any]:
+    """Return the small marker of a single seed for matplotlib."""
+    return {**_marker(replace(series_style, colour=colour), style, scale=0.55), "markeredgewidth": 0}
+
+
+def bars(value: float, interval: tuple[float, float]) -> np.ndarray:
+    """(2, 1) lengths below and above. Rounding can move an end of an interval past its value by an ulp."""
+    return np.maximum([[value - interval[0]], [interval[1] - value]], 0)
+
+
+def _marker(
+    series_style: SeriesStyle, style: FigureStyle, *, hollow: bool = False, scale: float = 1.0
+) -> dict[str, Any]:
     return {
         "linestyle": "none",
-        "marker": look.marker,
-        "markersize": scale * style.marker * SCALES.get(look.marker, 1.0),
-        "markerfacecolor": "white" if hollow else look.colour,
-        "markeredgecolor": look.colour if hollow else "white",
+        "marker": series_style.marker,
+        "markersize": scale * style.marker * SCALES.get(series_style.marker, 1.0),
+        "markerfacecolor": "white" if hollow else series_style.colour,
+        "markeredgecolor": series_style.colour if hollow else "white",
         "markeredgewidth": 0.17 * style.marker if hollow else 0.08 * style.marker,
     }
 
 
-def draw_layer(axes: Axes, layer: Layer, looks: Mapping[str, SeriesStyle], style: FigureStyle, across: Across) -> None:
-    """All series of a layer against their score; the best lies on top."""
-    for place, series in enumerate(reversed(layer.series)):
-        _draw_series(axes, series, layer, looks[series.name], style, across, zorder=3 + place / len(layer.series))
-
-
-def joined(series: Series, across: Across) -> list[list[Point]]:
-    """The points that lines join, in their order: ranked ones, at least two, and of different passes if over these."""
-    known = [point for point in series.ranked if across.of(point) is not None]
-    found = [strand for strand in strands(known, by=across.by) if len(strand) > 1]
-    if across.by != "passes":
-        return found
-    return [strand for strand in found if not one_budget([across.of(point) or 0.0 for point in strand])]
-
-
-def one_budget(passes: Sequence[float]) -> bool:
-    """Whether these passes differ by no more than what a budget leaves unspent."""
-    return max(passes) <= SAME * min(passes)
-
-
-def mark(look: SeriesStyle, style: FigureStyle, *, hollow: bool, out: bool) -> list[dict[str, Any]]:
-    """What is drawn for one point, the lowest first; what is out is grey and has a cross over it."""
-    if not out:
-        return [marker(look, style, hollow=hollow)]
-    cross = {"linestyle": "none", "marker": "x", "color": INK, "markersize": 1.6 * style.marker}
-    faded = SeriesStyle(OUT, look.marker, look.dash)
-    return [marker(faded, style, hollow=hollow), {**cross, "markeredgewidth": 0.11 * style.marker}]
-
-
-def bars(value: float, interval: tuple[float, float]) -> np.ndarray:
-    """(2, 1) lengths below and above; rounding can put an end of an interval past its value by an ulp."""
-    return np.maximum([[value - interval[0]], [interval[1] - value]], 0)
-
-
 def _draw_series(
-    axes: Axes, series: Series, layer: Layer, look: SeriesStyle, style: FigureStyle, across: Across, *, zorder: float
+    axes: Axes,
+    series: Series,
+    layer: Layer,
+    series_style: SeriesStyle,
+    style: FigureStyle,
+    x_axis: XAxis,
+    *,
+    zorder: float,
 ) -> None:
-    for strand in joined(series, across):
+    for line in joined(series, x_axis):
         axes.plot(
-            [across.of(point) or 0.0 for point in strand],
-            [point.values[layer.score] for point in strand],
-            color=look.colour,
-            linestyle=look.dash,
+            [x_axis.of(point) or 0.0 for point in line],
+            [point.values[layer.score] for point in line],
+            color=series_style.colour,
+            linestyle=series_style.dash,
             linewidth=0.2 * style.marker,
             zorder=zorder - 0.5,
         )
     for point in series.points:
-        x, y = across.of(point), point.values[layer.score]
+        x, y = x_axis.of(point), point.values[layer.score]
         if x is None:
             continue
-        colour = OUT if point.flag else look.colour
+        colour = OUT if point.flag else series_style.colour
         axes.errorbar(
             [x],
             [y],
-            xerr=bars(x, point.intervals[across.interval]) if across.interval in point.intervals else None,
+            xerr=bars(x, point.intervals[x_axis.interval]) if x_axis.interval in point.intervals else None,
             yerr=bars(y, point.intervals[layer.score]) if layer.score in point.intervals else None,
             fmt="none",
             ecolor=colour,
@@ -117,15 +134,10 @@ def _draw_series(
             alpha=0.8,
             zorder=zorder - 0.4,
         )
-        seeds = [(across.of_seed(point, seed), seed[layer.score]) for seed in point.seeds if len(point.seeds) > 1]
-        for x_seed, y_seed in seeds:
-            if x_seed is not None:
-                axes.plot([x_seed], [y_seed], alpha=0.4, zorder=zorder - 0.3, **seed_marker(colour, look, style))
+        for seed in point.seeds if len(point.seeds) > 1 else ():
+            if (x_seed := x_axis.of_seed(point, seed)) is not None:
+                small = seed_marker(series_style, colour, style)
+                axes.plot([x_seed], [seed[layer.score]], alpha=0.4, zorder=zorder - 0.3, **small)
         hollow = layer.reported or point.declared
-        for one in mark(look, style, hollow=hollow, out=bool(point.flag)):
-            axes.plot([x], [y], zorder=2.6 if point.flag else zorder, gid=series.registered, **one)
-
-
-def seed_marker(colour: str, look: SeriesStyle, style: FigureStyle) -> dict[str, Any]:
-    """The small marker of a single seed."""
-    return {**marker(SeriesStyle(colour, look.marker, look.dash), style, scale=0.55), "markeredgewidth": 0}
+        for marker in point_markers(series_style, style, hollow=hollow, out=bool(point.flag)):
+            axes.plot([x], [y], zorder=2.6 if point.flag else zorder, gid=series.registered, **marker)

@@ -2,123 +2,103 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 
-from robustbench_dml.report.figures.label_placement import Placed, place, text_size
-from robustbench_dml.report.figures.layout import POINT, Sheet, name_width
-from robustbench_dml.report.figures.markers import Across, joined
+from robustbench_dml.report.figures.label_placement import Box, Placed, place
+from robustbench_dml.report.figures.layout import POINT, Sheet, name_width, text_size
+from robustbench_dml.report.figures.markers import XAxis
 from robustbench_dml.report.figures.series import Layer, Point, Series
 from robustbench_dml.report.figures.style import INK, OUT, QUIET
 
-LEADER = 9.0  # points between a mark and its label from which on a line leads there
+LEADER = 9.0  # least distance in points from a mark to its label for a line between them
+TOLERATED = 6.0  # square points of marks that a name may hide
 
 
-def label_flags(sheet: Sheet, axes: Axes, layer: Layer, across: Across) -> None:
-    """Write the disqualifying flag beside each point that has one."""
-    size = sheet.style.small - 0.5
-    flagged = [(point, x) for point in layer.points if point.flag and (x := across.of(point)) is not None]
-    if not flagged:
-        return
-    points = [[_in_points(sheet, axes, x, point.values[layer.score])] for point, x in flagged]
-    sizes = [text_size(point.flag, size) for point, _ in flagged]
-    placed = place(points, sizes, obstacles(sheet, axes, layer, across), _bounds(sheet, axes))
-    for (point, _), one in zip(flagged, placed, strict=True):
-        _write(sheet, one, point.flag, size=size, color=QUIET, fontstyle="italic")
-
-
-def label_series(sheet: Sheet, axes: Axes, layer: Layer, across: Across, more: np.ndarray, tolerated: float) -> bool:
-    """Write the name of each series beside an end of its line, and the flags; False if there is no room for that.
+def write_labels(sheet: Sheet, axes: Axes, layer: Layer, x_axis: XAxis, *, named: bool) -> bool:
+    """Write the flag of each disqualified point and, if `named`, the name of each series at an end of its line.
 
     Args:
         sheet: with the panel.
-        axes: the panel, with its limits.
-        layer: what is drawn.
-        across: its x axis.
-        more: (N, 2) further points, in points from the corner of the figure, that had better not be covered.
-        tolerated: square points that a label may hide.
+        axes: the panel, with everything drawn and its limits set.
+        layer: drawn in the panel.
+        x_axis: of the panel.
+        named: whether to write names.
+
+    Returns:
+        False, and nothing is written, if there is no room for the names.
     """
     size = sheet.style.small
     points, sizes = [], []
     texts: list[tuple[str, dict[str, Any]]] = []
-    for series in layer.series:
-        points.append(
-            [_in_points(sheet, axes, across.of(point) or 0.0, point.values[layer.score]) for point in ends(series)]
-        )
+    for series in layer.series if named else ():
+        points.append(_in_points(sheet, axes, layer, x_axis, _ends(series)))
         sizes.append((name_width(series.shown, sheet.style, size) / POINT + 1, 1.1 * size))
         texts.append((series.shown, {"size": size, "color": INK, "named": True}))
     for point in layer.points:
-        if point.flag:
-            points.append([_in_points(sheet, axes, across.of(point) or 0.0, point.values[layer.score])])
+        if point.flag and x_axis.of(point) is not None:
+            points.append(_in_points(sheet, axes, layer, x_axis, [point]))
             sizes.append(text_size(point.flag, size - 0.5))
             texts.append((point.flag, {"size": size - 0.5, "color": QUIET, "fontstyle": "italic"}))
-    hindrances = np.concatenate([obstacles(sheet, axes, layer, across), _boxes(more, 1.0)])
-    placed = place(points, sizes, hindrances, _bounds(sheet, axes))
-    if any(one.hidden > tolerated for one in placed):
+    placed = place(points, sizes, _obstacles(sheet, axes), _bounds(sheet, axes))
+    if named and any(label.hidden > TOLERATED for label in placed):
         return False
-    for one, (text, look) in zip(placed, texts, strict=True):
-        _write(sheet, one, text, **look)
+    for label, (text, artist) in zip(placed, texts, strict=True):
+        _write(sheet, label, text, **artist)
     return True
 
 
-def ends(series: Series) -> list[Point]:
-    """The first and the last point of a series along eta, or all where it has no line."""
+def _ends(series: Series) -> list[Point]:
+    """First and last point of a series along eta, ranked ones if any."""
     known = sorted(series.ranked or series.points, key=lambda point: point.eta or 0)
     return [known[0], known[-1]] if len(known) > 1 else known
 
 
-def obstacles(sheet: Sheet, axes: Axes, layer: Layer, across: Across) -> np.ndarray:
-    """(N, 4) boxes of all marks, bars and lines of a panel, in points from the corner of the figure."""
-    half = 0.6 * sheet.style.marker
+def _in_points(
+    sheet: Sheet, axes: Axes, layer: Layer, x_axis: XAxis, points: Sequence[Point]
+) -> list[tuple[float, float]]:
+    inches = [sheet.inches(axes, x_axis.of(point) or 0.0, point.values[layer.score]) for point in points]
+    return [(across / POINT, up / POINT) for across, up in inches]
+
+
+def _obstacles(sheet: Sheet, axes: Axes) -> np.ndarray:
+    """(N, 4) boxes of all markers, bars and lines of a panel, in points from the corner of the figure."""
     boxes = [np.empty((0, 4))]
-    for series in layer.series:
-        for point in series.points:
-            x, y = across.of(point), point.values[layer.score]
-            if x is None:
-                continue
-            seeds = [(across.of_seed(point, seed), seed[layer.score]) for seed in point.seeds]
-            marks = [(x, y), *((place, height) for place, height in seeds if place is not None)]
-            boxes.append(_boxes(np.array([_in_points(sheet, axes, *mark) for mark in marks]), half))
-            low, high = point.intervals.get(layer.score, (y, y))
-            boxes.append(_boxes(_between(_in_points(sheet, axes, x, low), _in_points(sheet, axes, x, high)), 0.8))
-            if across.interval in point.intervals:
-                low, high = point.intervals[across.interval]
-                boxes.append(_boxes(_between(_in_points(sheet, axes, low, y), _in_points(sheet, axes, high, y)), 0.8))
-        for strand in joined(series, across):
-            path = [_in_points(sheet, axes, across.of(point) or 0.0, point.values[layer.score]) for point in strand]
-            boxes += [_boxes(_between(one, other), 1.0) for one, other in pairwise(path)]
-    return np.concatenate(boxes)
+
+    def add(vertices: np.ndarray, half: float, *, filled: bool) -> None:
+        path = axes.transData.transform(vertices) / sheet.figure.dpi / POINT
+        steps = [_between(start, end) for start, end in pairwise(path)] if filled else [path]
+        boxes.extend(np.concatenate([step - half, step + half], axis=1) for step in steps)
+
+    for line in axes.get_lines():
+        filled = line.get_linestyle() != "None"
+        add(np.asarray(line.get_xydata()), 1.0 if filled else 0.6 * sheet.style.marker, filled=filled)
+    for bars in axes.collections:
+        for segment in bars.get_segments() if isinstance(bars, LineCollection) else ():
+            add(np.asarray(segment), 0.8, filled=True)
+    return np.unique(np.concatenate(boxes), axis=0)
 
 
-def _in_points(sheet: Sheet, axes: Axes, x: float, y: float) -> tuple[float, float]:
-    across, up = sheet.inches(axes, x, y)
-    return across / POINT, up / POINT
+def _between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """(N, 2) positions on a line, about two points apart."""
+    return np.linspace(start, end, int(np.hypot(*(end - start)) / 2) + 2)
 
 
-def _between(start: tuple[float, float], end: tuple[float, float]) -> np.ndarray:
-    """(N, 2) places on a line, about two points apart."""
-    many = int(np.hypot(end[0] - start[0], end[1] - start[1]) / 2) + 2
-    return np.linspace(start, end, many)
-
-
-def _boxes(places: np.ndarray, half: float) -> np.ndarray:
-    """(N, 4) boxes around (N, 2) places."""
-    return np.concatenate([places - half, places + half], axis=1)
-
-
-def _bounds(sheet: Sheet, axes: Axes) -> tuple[float, float, float, float]:
+def _bounds(sheet: Sheet, axes: Axes) -> Box:
     box = axes.get_position()
     across, up = sheet.figure.get_size_inches() / POINT
     return box.x0 * across + 2, box.y0 * up + 2, box.x1 * across - 2, box.y1 * up - 2
 
 
-def _write(sheet: Sheet, placed: Placed, text: str, **look: Any) -> None:
+def _write(sheet: Sheet, placed: Placed, text: str, **artist: Any) -> None:
     left, bottom, right, top = (edge * POINT for edge in placed.box)
-    x, y = (place * POINT for place in placed.point)
+    x, y = (position * POINT for position in placed.point)
     near = (min(max(x, left), right), min(max(y, bottom), top))
     if np.hypot(near[0] - x, near[1] - y) > LEADER * POINT:
         sheet.line((x, near[0]), (y, near[1]), color=OUT, linewidth=0.5, zorder=1.5)
-    sheet.text(left, (bottom + top) / 2, text, va="center_baseline", **look)
+    sheet.text(left, (bottom + top) / 2, text, va="center_baseline", **artist)

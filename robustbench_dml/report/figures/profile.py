@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 
 from robustbench_dml.report.figures.footnotes import notes
 from robustbench_dml.report.figures.layout import EDGE, POINT, Sheet, name_width, new_sheet
-from robustbench_dml.report.figures.markers import bars, mark, seed_marker
+from robustbench_dml.report.figures.markers import bars, point_markers, seed_marker
 from robustbench_dml.report.figures.series import Layer, Point, Series
 from robustbench_dml.report.figures.style import FAINT, OUT, QUIET, FigureStyle, SeriesStyle, series_styles
 from robustbench_dml.report.names import shortened
@@ -19,6 +20,7 @@ from robustbench_dml.spec.columns import Column
 HEADING = "Attack by attack"
 MOST = 12  # defenses shown
 ACROSS = 5  # panels side by side
+GAP = 0.13  # between panels, in inches
 
 
 @dataclass(frozen=True)
@@ -26,34 +28,37 @@ class Line:
     """A defense at its best setting.
 
     Attributes:
-        series: all of it.
-        point: the one that is drawn.
-        name: of it, with eta where it has several.
+        series: of the defense.
+        point: its best point.
     """
 
     series: Series
     point: Point
-    name: str
 
     @property
-    def beside(self) -> str:
-        """The flag that disqualifies it, or else its name here, where it is written in another way."""
+    def name(self) -> str:
+        """The name, with eta if the series has several."""
+        several = len({point.eta for point in self.series.points}) > 1
+        return f"{self.series.shown}, \u03b7 = {self.point.eta}" if several else self.series.shown
+
+    @property
+    def remark(self) -> str:
+        """The disqualifying flag, else the registered name if it differs."""
         registered = "" if self.series.name.lower() == self.series.registered else self.series.registered
         return shortened(self.point.flag or registered)
 
 
 def draw_profile(layer: Layer, style: FigureStyle) -> Figure:
-    """A panel for each attack: the means of the best defenses with their bars, 0 to 100, the best defense on top."""
+    """Draw a panel for each attack, with the means of the best defenses and their bars, the best defense on top."""
     lines = _lines(layer)
     panels = list(layer.columns.items())
     across = min(ACROSS, len(panels))
-    down = -(-len(panels) // across)
     step = (1.75 if style.titled else 1.5) * style.small * POINT
-    head, foot = 1.9 * style.size * POINT, 2.0 * style.small * POINT
+    head, height, foot = 1.9 * style.size * POINT, len(lines) * step, 2.0 * style.small * POINT
     sheet = new_sheet(
         style,
         width=style.wide,
-        body=down * (head + foot + len(lines) * step),
+        height=-(-len(panels) // across) * (head + foot + height),
         heading=HEADING,
         where=layer.where,
         notes=notes(
@@ -64,25 +69,25 @@ def draw_profile(layer: Layer, style: FigureStyle) -> Figure:
             _choice(layer, lines),
         ),
     )
-    look = series_styles(one.name for one in layer.series)
-    left = EDGE + _names_width(lines, style) + _beside_width(lines, style) + 0.1
-    gap = 0.13
-    width = (sheet.width - left - EDGE - 0.05 - (across - 1) * gap) / across
+    styles = series_styles(series.name for series in layer.series)
+    names = EDGE + max(name_width(line.name, style, style.small) for line in lines)
+    left = names + max(0.08 + name_width(line.remark, style, style.print_size) for line in lines) + 0.1
+    width = (style.wide - left - EDGE - 0.05 - (across - 1) * GAP) / across
     ends = _ends(layer, lines)
-    for place, (name, column) in enumerate(panels):
-        row, place_across = divmod(place, across)
-        bottom = sheet.top - row * (head + foot + len(lines) * step) - head - len(lines) * step
-        axes = sheet.axes(left + place_across * (width + gap), bottom, width, len(lines) * step)
-        _draw_panel(axes, layer, name, column, lines, look, style)
+    for index, (name, column) in enumerate(panels):
+        row, place = divmod(index, across)
+        bottom = sheet.top - row * (head + foot + height) - head - height
+        axes = sheet.axes(left + place * (width + GAP), bottom, width, height)
+        _draw_panel(axes, layer, name, column, lines, styles, style)
         _finish(axes, name, ends, len(lines), style)
         axes.set_xticks([0, 50, 100] if 50 * width > 0.26 * (ends[1] - ends[0]) else [0, 100])
-        if place_across == 0:
-            _write_names(sheet, lines, bottom, step)
+        if place == 0:
+            _write_names(sheet, lines, names + 0.08, bottom, step)
     return sheet.figure
 
 
 def on_scale(column: Column, point: Point, name: str) -> tuple[float, tuple[float, float] | None]:
-    """The value of an attack and its interval on the scale of the score."""
+    """Return the value of an attack and its interval on the scale of the score; 100 is unmoved."""
     value = column.ers(point.values[name])
     if name not in point.intervals:
         return value, None
@@ -91,18 +96,12 @@ def on_scale(column: Column, point: Point, name: str) -> tuple[float, tuple[floa
 
 
 def _lines(layer: Layer) -> list[Line]:
-    """The best point of each series, and of these the best."""
-    best = [Line(one, one.points[0], _name(one)) for one in layer.series]
-    best.sort(key=lambda line: bool(line.point.flag))  # stable: the best first, the disqualified last
-    return best[:MOST]
+    """The best defenses at their best points, the disqualified last."""
+    best = [Line(series, series.points[0]) for series in layer.series]
+    return sorted(best, key=lambda line: bool(line.point.flag))[:MOST]
 
 
-def _name(series: Series) -> str:
-    several = len({point.eta for point in series.points}) > 1
-    return f"{series.shown}, \u03b7 = {series.points[0].eta}" if several else series.shown
-
-
-def _choice(layer: Layer, lines: list[Line]) -> str:
+def _choice(layer: Layer, lines: Sequence[Line]) -> str:
     settings = "Each at its best setting" if len(layer.points) > len(layer.series) else ""
     if len(lines) == len(layer.series):
         return settings
@@ -114,36 +113,37 @@ def _draw_panel(
     layer: Layer,
     name: str,
     column: Column,
-    lines: list[Line],
-    look: dict[str, SeriesStyle],
+    lines: Sequence[Line],
+    styles: Mapping[str, SeriesStyle],
     style: FigureStyle,
 ) -> None:
     for place, line in enumerate(lines):
-        point, own = line.point, look[line.series.name]
         y = len(lines) - 1 - place
+        point, series_style = line.point, styles[line.series.name]
         value, interval = on_scale(column, point, name)
-        colour = OUT if point.flag else own.colour
+        colour = OUT if point.flag else series_style.colour
         score = point.values[layer.score]
         axes.plot([score, score], [y - 0.36, y + 0.36], color=OUT, linewidth=0.9, zorder=1.5)
         for seed in point.seeds if len(point.seeds) > 1 else ():
-            axes.plot([column.ers(seed[name])], [y], alpha=0.4, zorder=2.3, **seed_marker(colour, own, style))
+            small = seed_marker(series_style, colour, style)
+            axes.plot([column.ers(seed[name])], [y], alpha=0.4, zorder=2.3, **small)
         if interval is not None:
             width = 0.15 * style.marker
             axes.errorbar(
                 [value], [y], xerr=bars(value, interval), fmt="none", ecolor=colour, elinewidth=width, zorder=2.2
             )
-        for one in mark(own, style, hollow=layer.reported, out=bool(point.flag)):
-            axes.plot([value], [y], zorder=3, gid=line.series.registered, **one)
+        for marker in point_markers(series_style, style, hollow=layer.reported, out=bool(point.flag)):
+            axes.plot([value], [y], zorder=3, gid=line.series.registered, **marker)
 
 
-def _ends(layer: Layer, lines: list[Line]) -> tuple[float, float]:
-    """Of the common x axis: 0 to 100 and what lies beyond."""
-    found = [0.0, 100.0]
+def _ends(layer: Layer, lines: Sequence[Line]) -> tuple[float, float]:
+    """Limits of the common x axis: 0 to 100 and all values beyond."""
+    values = [0.0, 100.0]
     for name, column in layer.columns.items():
         for line in lines:
             value, interval = on_scale(column, line.point, name)
-            found += [value, *(interval or ())]
-    return min(found) - 6, max(found) + 6
+            values += [value, *(interval or ())]
+    return min(values) - 6, max(values) + 6
 
 
 def _finish(axes: Axes, name: str, ends: tuple[float, float], rows: int, style: FigureStyle) -> None:
@@ -156,21 +156,12 @@ def _finish(axes: Axes, name: str, ends: tuple[float, float], rows: int, style: 
         axes.axhline(row, color=FAINT, linewidth=0.6, zorder=0.5)
 
 
-def _names_width(lines: list[Line], style: FigureStyle) -> float:
-    return max(name_width(line.name, style, style.small) for line in lines)
-
-
-def _beside_width(lines: list[Line], style: FigureStyle) -> float:
-    return max(0.08 + name_width(line.beside, style, style.print_size) for line in lines)
-
-
-def _write_names(sheet: Sheet, lines: list[Line], bottom: float, step: float) -> None:
-    """The name, and in a second column of small letters the registered one, or the flag of the disqualified."""
+def _write_names(sheet: Sheet, lines: Sequence[Line], remarks: float, bottom: float, step: float) -> None:
+    """Write the names, and the remarks from this x in small letters."""
     style = sheet.style
-    column = EDGE + _names_width(lines, style) + 0.08
+    artist: dict[str, Any] = {"named": True, "va": "center_baseline"}
     for place, line in enumerate(lines):
         y = bottom + (len(lines) - 0.5 - place) * step
-        look: dict[str, Any] = {"named": True, "va": "center_baseline"}
-        sheet.text(EDGE, y, line.name, size=style.small, **look)
         slant = "italic" if line.point.flag else "normal"
-        sheet.text(column, y, line.beside, size=style.print_size, color=QUIET, fontstyle=slant, **look)
+        sheet.text(EDGE, y, line.name, size=style.small, **artist)
+        sheet.text(remarks, y, line.remark, size=style.print_size, color=QUIET, fontstyle=slant, **artist)

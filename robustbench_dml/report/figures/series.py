@@ -1,4 +1,4 @@
-"""What figures draw: defenses as series of points, from records of ours or from reported results."""
+"""The data of a figure: defenses as series of points, from records or from reported results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from robustbench_dml.spec.scores import scores_of
 
 Interval = tuple[float, float]
 Passes = Callable[[Row], tuple[float | None, bool]]  # training passes, and whether they are declared
-PASSES = "passes"  # among the values of a seed
+PASSES = "passes"  # key among the values of a seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +28,15 @@ class Point:
 
     Attributes:
         values: means over the seeds, in the units of the papers.
-        intervals: 95% of these, bootstrap over the queries; none for reported results.
-        seeds: the values of each seed, and its `passes` where they are known.
-        seed_numbers: of the seeds; none where training was not ours.
-        eta: PGD steps in training; None where that is not known.
-        passes: image passes of a training, None likewise.
+        intervals: 95% bootstrap intervals over the queries; empty for reported results.
+        seeds: values of each seed, with its `passes` if known.
+        seed_numbers: of the seeds; empty if this project did not train.
+        eta: PGD steps in training; None if unknown.
+        passes: image passes of a training; None if unknown.
         declared: whether the submitter declares these passes.
-        metered: passes of the batch per iteration as metered, None likewise.
-        budget: what was granted, as text; empty where that is not known.
-        flag: what disqualifies it, empty for nothing.
+        metered: metered passes of the batch per iteration; None if unknown.
+        budget: training budget as text; empty if unknown.
+        flag: disqualifying flags; empty for none.
     """
 
     values: Mapping[str, float]
@@ -61,8 +61,8 @@ class Series:
     """A defense with all its points, which differ by eta and budget.
 
     Attributes:
-        name: as papers write it; no other series of its figure has the same.
-        registered: its name here, or as reported.
+        name: paper name, unique in its figure.
+        registered: name in the registry, or as reported.
         points: the best first, the disqualified last.
     """
 
@@ -72,27 +72,32 @@ class Series:
 
     @property
     def shown(self) -> str:
-        """The name as there is room for it."""
+        """The name, shortened for a figure."""
         return shortened(self.name)
 
     @property
     def ranked(self) -> tuple[Point, ...]:
-        """Those without a disqualifying flag."""
+        """The points without a disqualifying flag."""
         return tuple(point for point in self.points if not point.flag)
+
+    @property
+    def declared(self) -> bool:
+        """Whether the submitter declares the passes of all points."""
+        return all(point.declared for point in self.points)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """All that one figure is about: records of ours, or reported results, never both.
+    """The data of one figure: records of this project, or reported results, never both.
 
     Attributes:
         series: the one with the best point first.
         where: data set, backbone and evaluation in a line.
-        score: the name of the score.
-        score_label: its long name.
-        columns: the attacked columns by name.
+        score: name of the score.
+        score_label: long name of the score.
+        columns: attacked columns by name.
         reported: whether these are reported results.
-        sources: where these are printed.
+        sources: publications of reported results.
     """
 
     series: tuple[Series, ...]
@@ -105,25 +110,26 @@ class Layer:
 
     @property
     def points(self) -> list[Point]:
-        """Of all series."""
-        return [point for one in self.series for point in one.points]
+        """The points of all series."""
+        return [point for series in self.series for point in series.points]
 
 
 def layer_of_rows(rows: Sequence[Row], passes: Passes | None = None) -> Layer:
-    """Series of comparable rows from this project's records.
+    """Return the series of comparable rows.
 
     Args:
         rows: at least one, the best first.
         passes: training passes of a row, and whether its submitter declares them; by default the metered passes.
     """
     evaluation = rows[0].records[0].spec.evaluation
-    names = _names(rows)
-    series: dict[str, tuple[str, list[Point]]] = {}
-    for row, name in zip(rows, names, strict=True):
+    points: dict[str, list[Point]] = {}
+    labels: dict[str, str] = {}
+    for row, name in zip(rows, _names(rows), strict=True):
         cost = (row.passes, False) if passes is None else passes(row)
-        series.setdefault(name, (row.label, []))[1].append(_point(row, *cost))
+        points.setdefault(name, []).append(_point(row, *cost))
+        labels.setdefault(name, printable(row.label))
     return Layer(
-        series=tuple(Series(name, printable(label), tuple(points)) for name, (label, points) in series.items()),
+        series=tuple(Series(name, labels[name], tuple(points[name])) for name in points),
         where=title([record for row in rows for record in row.records]),
         score=rows[0].score,
         score_label=scores_of(evaluation.protocol, protocol_columns(evaluation.protocol))[0].label,
@@ -132,41 +138,41 @@ def layer_of_rows(rows: Sequence[Row], passes: Passes | None = None) -> Layer:
 
 
 def layer_of_reported(reported: Sequence[Reported]) -> Layer:
-    """Reported results of one data set and backbone; those that collapsed have no values and are left out."""
-    score, *_ = scores_of("ers", protocol_columns("ers"))
-    known = sorted((one for one in reported if score.name in one.values), key=lambda one: -one.values[score.name])
-    series: dict[str, list[Point]] = {}
-    for one in known:
-        series.setdefault(one.defense, []).append(
-            Point(
-                values=one.values,
-                intervals={},
-                seeds=(),
-                seed_numbers=(),
-                eta=one.eta or 0,
-                passes=None,
-                declared=False,
-                metered=None,
-                budget=one.source,  # of one eta from two sources, neither continues the other
-                flag="",
-            )
+    """Return the series of reported results of one data set and backbone, without the collapsed ones."""
+    columns = protocol_columns("ers")
+    score, *_ = scores_of("ers", columns)
+    known = sorted((row for row in reported if score.name in row.values), key=lambda row: -row.values[score.name])
+    points: dict[str, list[Point]] = {}
+    for row in known:
+        point = Point(
+            values=row.values,
+            intervals={},
+            seeds=(),
+            seed_numbers=(),
+            eta=row.eta or 0,
+            passes=None,
+            declared=False,
+            metered=None,
+            budget=row.source,  # a line joins points of one source only
+            flag="",
         )
+        points.setdefault(row.defense, []).append(point)
     return Layer(
-        series=tuple(Series(name, name, tuple(points)) for name, points in series.items()),
+        series=tuple(Series(name, name, tuple(points[name])) for name in points),
         where=f"{reported[0].dataset}, {reported[0].backbone}",
         score=score.name,
         score_label=score.label,
-        columns=protocol_columns("ers"),
+        columns=columns,
         reported=True,
-        sources=tuple(sorted({one.source for one in known})),
+        sources=tuple(sorted({row.source for row in known})),
     )
 
 
-def strands(points: Sequence[Point], *, by: str) -> list[list[Point]]:
-    """The points of a defense that a line joins.
+def curves(points: Sequence[Point], *, by: str) -> list[list[Point]]:
+    """Return the points that each line of a defense joins.
 
-    All, in the order of eta, where each eta is there once. Otherwise several were budgeted in several ways, and one
-    line is for each budget (`by` is "eta": over eta) or for each eta (`by` is "passes": over passes).
+    If every eta occurs once, one line joins all points by eta. Otherwise the points have several budgets: `by` "eta"
+    gives a line over eta for each budget, `by` "passes" a line over passes for each eta.
     """
     known = [point for point in points if point.eta is not None]
     if max(Counter(point.eta for point in known).values(), default=0) <= 1:
@@ -179,22 +185,22 @@ def strands(points: Sequence[Point], *, by: str) -> list[list[Point]]:
 
 
 def _names(rows: Sequence[Row]) -> list[str]:
-    """Of each row, the same for those that differ by eta and budget alone, and different for all others."""
+    """Names of the rows: equal if rows differ only by eta and budget, else different."""
     specs = [row.records[0].spec for row in rows]
     plain = [
         paper_name(spec.label, spec.params, spec.dataset) if isinstance(spec, RunSpec) else spec.model for spec in specs
     ]
-    found = Counter(name for name, _ in {(name, _kind(spec)) for name, spec in zip(plain, specs, strict=True)})
-    return [name if found[name] == 1 else _told(spec, name) for name, spec in zip(plain, specs, strict=True)]
+    kinds = Counter(name for name, _ in {(name, _kind(spec)) for name, spec in zip(plain, specs, strict=True)})
+    return [name if kinds[name] == 1 else _full_name(spec, name) for name, spec in zip(plain, specs, strict=True)]
 
 
-def _told(spec: RunSpec | ExternalSpec, name: str) -> str:
-    """A name that several share, with what sets this one apart."""
+def _full_name(spec: RunSpec | ExternalSpec, name: str) -> str:
+    """A name that several series share, with the settings of this one."""
     return ", ".join([name, *changed_training(spec)]) if isinstance(spec, RunSpec) else spec.label
 
 
 def _kind(spec: RunSpec | ExternalSpec) -> str:
-    """What is the same in a series beside its name."""
+    """Everything except the name that the points of a series share."""
     if not isinstance(spec, RunSpec):
         return spec.weights
     training = spec.training

@@ -1,4 +1,4 @@
-"""One look for every figure and the page: which colour, marker and line stand for which defense, and the styles."""
+"""Colours, markers and lines of the defenses, and the formats of figures. The page uses the same."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-# Chosen so that any two differ by at least 20 in CIELAB as seen with full sight, protanopia, deuteranopia and
-# tritanopia (Machado et al., 2009), and by 5 in lightness, so that none is lost in grey.
+# Any two colours differ by at least 20 in CIELAB, seen with full sight, protanopia, deuteranopia or tritanopia
+# (Machado et al., 2009). They differ by at least 5 in lightness, which keeps them apart in grey.
 COLOURS = {
     "regular": "#000000",
     "est": "#525252",
@@ -20,8 +20,7 @@ COLOURS = {
     "ca-tride": "#5C95FF",
     "other": "#5F0061",
 }
-# The usual defenses always have the same marker; others get one that is left in the figure. None looks like a cross,
-# which stands for the disqualified.
+# The markers of the usual defenses, the same in every figure. None looks like the cross of the disqualified.
 MARKERS: dict[str, Any] = {
     "regular[R]": "o",
     "EST[R]": "v",
@@ -35,14 +34,14 @@ MARKERS: dict[str, Any] = {
     "madry": "h",
     "CA-TRIDE": "p",
 }
-SPARE: tuple[Any, ...] = ("d", (4, 1, 0), "H", (6, 1, 0), "8", (3, 1, 0))
+SPARE: tuple[Any, ...] = ("d", (4, 1, 0), "H", (6, 1, 0), "8", (3, 1, 0))  # markers of all other defenses
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
 INK, QUIET, FAINT = "#1A1A1A", "#5A5A5A", "#E3E3E3"
-OUT = "#8A8A8A"  # of the disqualified
+OUT = "#8A8A8A"  # disqualified defenses
 
 
 def family_of(defense: str) -> str:
-    """The family of a defense, by its registered name (`hm-s-lga`) or as papers write it (`HM[S,g_LGA]`)."""
+    """Return the family of a defense, from its registered name (`hm-s-lga`) or its paper name (`HM[S,g_LGA]`)."""
     name = defense.lower()
     if re.match(r"hm\b", name):
         gradual = re.search(r"lga|[-,]g(_|b|2|half)", name)
@@ -53,12 +52,12 @@ def family_of(defense: str) -> str:
 
 @dataclass(frozen=True)
 class SeriesStyle:
-    """How a defense is drawn.
+    """Colour, marker and line of a defense.
 
     Attributes:
         colour: of its family.
-        marker: as matplotlib takes it.
-        dash: of its line, as matplotlib takes it.
+        marker: in matplotlib's notation.
+        dash: line style, in matplotlib's notation.
     """
 
     colour: str
@@ -67,32 +66,31 @@ class SeriesStyle:
 
 
 def series_styles(names: Iterable[str]) -> dict[str, SeriesStyle]:
-    """A look for each defense of a figure, by its name as papers write it.
+    """Return a style for each defense of a figure, by its paper name.
 
-    Colours are those of the families. No two share a marker while there are markers left, and then none shares
-    marker and line with another; within a family, lines differ. The order of the names does not count.
+    The family sets the colour. Markers repeat only when all are used, and then marker and line together stay unique.
+    Lines differ within a family. The order of the names does not matter.
     """
-    shown = sorted(set(names), key=lambda name: (name not in MARKERS, name))
-    found: dict[str, SeriesStyle] = {}
-    for name in shown:  # those with a marker of their own first
-        colour, taken = COLOURS[family_of(name)], list(found.values())
-        marker = MARKERS[name] if name in MARKERS else _spare_marker(taken, colour)
-        found[name] = SeriesStyle(colour, marker, _spare_dash(taken, colour, marker))
-    return found
+    styles: dict[str, SeriesStyle] = {}
+    for name in sorted(set(names), key=lambda name: (name not in MARKERS, name)):  # usual defenses first
+        colour, taken = COLOURS[family_of(name)], list(styles.values())
+        marker = MARKERS[name] if name in MARKERS else _rarest_marker(taken, colour)
+        styles[name] = SeriesStyle(colour, marker, _rarest_dash(taken, colour, marker))
+    return styles
 
 
-def _spare_marker(taken: Sequence[SeriesStyle], colour: str) -> Any:
-    """The marker that is there least often, in this colour least of all; those that are nobody's own come first."""
-    used = [look.marker for look in taken]
-    own = [look.marker for look in taken if look.colour == colour]
-    return min((*SPARE, *MARKERS.values()), key=lambda marker: (used.count(marker), own.count(marker)))
+def _rarest_marker(taken: Sequence[SeriesStyle], colour: str) -> Any:
+    """Return the least used marker, at a tie the least used in this colour, at a tie a spare one."""
+    used = [style.marker for style in taken]
+    in_family = [style.marker for style in taken if style.colour == colour]
+    return min((*SPARE, *MARKERS.values()), key=lambda marker: (used.count(marker), in_family.count(marker)))
 
 
-def _spare_dash(taken: Sequence[SeriesStyle], colour: str, marker: Any) -> Any:
-    """The line that is there least often with this marker, and then in this colour."""
-    used = [look.dash for look in taken if look.marker == marker]
-    own = [look.dash for look in taken if look.colour == colour]
-    return min(DASHES, key=lambda dash: (used.count(dash), own.count(dash)))
+def _rarest_dash(taken: Sequence[SeriesStyle], colour: str, marker: Any) -> Any:
+    """Return the line least used with this marker, at a tie the least used in this colour."""
+    used = [style.dash for style in taken if style.marker == marker]
+    in_family = [style.dash for style in taken if style.colour == colour]
+    return min(DASHES, key=lambda dash: (used.count(dash), in_family.count(dash)))
 
 
 StyleName = Literal["screen", "paper"]
@@ -100,19 +98,19 @@ StyleName = Literal["screen", "paper"]
 
 @dataclass(frozen=True, kw_only=True)
 class FigureStyle:
-    """A size to look at.
+    """Size and file formats of figures.
 
     Attributes:
-        name: of the style.
-        suffix: of the names of its files.
-        formats: of its files.
+        name: on the command line.
+        suffix: of file names.
+        formats: file formats.
         width: of most figures, in inches.
-        wide: of a figure with many panels, in inches.
-        size: of text, in points.
-        small: of ticks and keys.
-        print_size: of the small print.
-        marker: length of a marker in points.
-        titled: whether figures have a heading; in a paper the caption says it.
+        wide: width of figures with many panels, in inches.
+        size: font size of text, in points.
+        small: font size of ticks and legends, in points.
+        print_size: font size of footnotes, in points.
+        marker: length of a marker, in points.
+        titled: whether figures have a heading; in a paper the caption replaces it.
         typeset: whether names have subscripts.
         rc: settings of matplotlib.
     """
@@ -133,7 +131,7 @@ class FigureStyle:
 
 BASE: dict[str, Any] = {
     "svg.hashsalt": "rbdml",  # the same records give the same bytes
-    "text.parse_math": False,  # names are text, whatever is in them
+    "text.parse_math": False,  # a name may contain a dollar sign
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": QUIET,
@@ -149,7 +147,7 @@ BASE: dict[str, Any] = {
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
     "legend.frameon": False,
-    "pdf.fonttype": 42,  # fonts that editors and publishers take
+    "pdf.fonttype": 42,  # TrueType, which editors and publishers accept
     "figure.dpi": 200,
     "savefig.dpi": 200,
 }
@@ -168,8 +166,7 @@ STYLES: dict[StyleName, FigureStyle] = {
         typeset=False,
         rc={**BASE, "font.family": ["DejaVu Sans"], "svg.fonttype": "none"},
     ),
-    # Column and text width of the proceedings of most conferences on computer vision.
-    "paper": FigureStyle(
+    "paper": FigureStyle(  # column and text width of most proceedings on computer vision
         name="paper",
         suffix="-paper",
         formats=("svg", "pdf"),

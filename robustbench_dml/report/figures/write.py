@@ -1,4 +1,4 @@
-"""Figures as files. The same rows give the same bytes, and a file that would stay the same is not touched."""
+"""Figures as files. The same rows give the same bytes; unchanged files are not touched."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from robustbench_dml.report.rows import Row
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import is_full, write_if_changed
 
-# What the figures of arXiv:2203.01439 show of its many rows; of other data sets all are shown.
+# Defenses in the figures of arXiv:2203.01439, by data set and backbone; other figures show all.
 SHOWN = {
     ("cub", "resnet18"): ("ACT[R]", "ACT[S]", "HM[R,M]", "HM[S,M]", "HM[S,g_LGA]", "HM[S,g_LGA]&ICS"),
 }
-METADATA: dict[str, dict[str, Any]] = {  # nothing of the machine, the time or the version
+METADATA: dict[str, dict[str, Any]] = {  # without machine, time and version
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
@@ -41,11 +41,11 @@ def write_figures(
     Args:
         rows: at least one, the best first.
         folder: created if missing.
-        style: file formats and size.
+        style: size and file formats.
         passes: training cost of a row, see `layer_of_rows`.
 
     Returns:
-        The files, in a fixed order. Without a known training cost there is no `efficiency`.
+        The files. There is no `efficiency` if no training cost is known.
 
     Raises:
         RbdmlError: the folder cannot be written to.
@@ -54,30 +54,30 @@ def write_figures(
 
 
 def write_published(reported: Sequence[Reported], folder: Path, style: StyleName = "screen") -> list[Path]:
-    """Write `<data set>-efficiency` and `<data set>-tradeoff` of reported results, where these have values to draw.
+    """Write `<data set>-efficiency` and `<data set>-tradeoff` of reported results.
 
     Returns:
-        The files, written or as they should be. Where there are several backbones, names have that too.
+        The files. Names include the backbone where a data set has several.
 
     Raises:
         RbdmlError: the folder cannot be written to.
     """
     groups: dict[tuple[str, str], list[Reported]] = {}
-    for one in reported:
-        shown = SHOWN.get((one.dataset, one.backbone))
-        if not one.collapsed and (shown is None or one.defense in shown):
-            groups.setdefault((one.dataset, one.backbone), []).append(one)
-    several = {dataset for dataset, _ in groups if sum(other == dataset for other, _ in groups) > 1}
+    for row in reported:
+        shown = SHOWN.get((row.dataset, row.backbone))
+        if not row.collapsed and (shown is None or row.defense in shown):
+            groups.setdefault((row.dataset, row.backbone), []).append(row)
+    datasets = [dataset for dataset, _ in groups]
     paths = []
     for (dataset, backbone), group in groups.items():
-        prefix = f"{dataset}-{backbone}-" if dataset in several else f"{dataset}-"
+        prefix = f"{dataset}-{backbone}-" if datasets.count(dataset) > 1 else f"{dataset}-"
         paths += _write(layer_of_reported(group), folder, STYLES[style], prefix)
     return paths
 
 
 @contextmanager
 def drawn_in(style: FigureStyle) -> Iterator[None]:
-    """Settings of matplotlib for this style, whatever they are outside."""
+    """Set matplotlib to this style, regardless of the caller's settings."""
     with mpl.rc_context(mpl.rcParamsDefault), mpl.rc_context(sns.axes_style("ticks")), mpl.rc_context(style.rc):
         yield
 

@@ -7,7 +7,7 @@ from board_support import enter_made, foreign_spec, made_spec, make_leaderboards
 from figures_support import layer_of_board, made_point, main_board
 
 from robustbench_dml.leaderboard.board import Board
-from robustbench_dml.report.figures.series import PASSES, layer_of_reported, layer_of_rows, strands
+from robustbench_dml.report.figures.series import PASSES, curves, layer_of_reported, layer_of_rows
 from robustbench_dml.report.published import Reported, read_published
 from robustbench_dml.spec.scores import scores_of
 
@@ -96,7 +96,7 @@ def test_of_one_eta_from_two_sources_neither_continues_the_other() -> None:
     reported = [one for one in read_published() if one.dataset == "fashion" and one.defense == "EST[R]"]
     [series] = layer_of_reported(reported).series
     assert len(series.points) == 2
-    assert [len(strand) for strand in strands(series.points, by="eta")] == [1, 1]
+    assert [len(strand) for strand in curves(series.points, by="eta")] == [1, 1]
 
 
 def test_training_without_attacks_costs_one_pass() -> None:
@@ -109,7 +109,7 @@ def test_training_without_attacks_costs_one_pass() -> None:
 def test_one_line_over_eta_where_each_is_there_once() -> None:
     points = [made_point(8, budget="b"), made_point(2, budget="a"), made_point(None)]
     for by in ("eta", "passes"):
-        assert [[point.eta for point in strand] for strand in strands(points, by=by)] == [[2, 8]]
+        assert [[point.eta for point in strand] for strand in curves(points, by=by)] == [[2, 8]]
 
 
 def test_several_budgets_are_several_lines_over_eta_and_one_for_each_eta_over_passes() -> None:
@@ -117,14 +117,14 @@ def test_several_budgets_are_several_lines_over_eta_and_one_for_each_eta_over_pa
         made_point(eta, budget=budget, passes=passes)
         for eta, budget, passes in ((2, "a", 10), (8, "a", 11), (2, "b", 20), (8, "b", 21))
     ]
-    over_eta = strands(points, by="eta")
+    over_eta = curves(points, by="eta")
     assert [[(point.budget, point.eta) for point in strand] for strand in over_eta] == [
         [("a", 2), ("a", 8)],
         [("b", 2), ("b", 8)],
     ]
-    over_passes = strands(points[::-1], by="passes")
+    over_passes = curves(points[::-1], by="passes")
     assert [[(point.eta, point.passes) for point in strand] for strand in over_passes] == [
         [(2, 10), (2, 20)],
         [(8, 11), (8, 21)],
     ]
-    assert strands([], by="eta") in ([], [[]])
+    assert curves([], by="eta") in ([], [[]])
