@@ -7,21 +7,12 @@ only what the ones before it did not break, so the whole costs little more than 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from robustbench_dml import Block, Column, Draws, Items, Stage, WorstCase, random_others, register_attack
+from robustbench_dml import Block, Column, Draws, Ensemble, Items, Stage, WorstCase, random_others, register_attack
 from robustbench_dml.attacks.candidate import CandidateAttack
 from robustbench_dml.attacks.margin import WrongClass
-from robustbench_dml.evaluation.ensemble import Restart
-from robustbench_dml.solvers.ensemble import Ensemble
-from robustbench_dml.solvers.pgd import PGD
-from robustbench_dml.solvers.transfer import Transfer
-from robustbench_dml.spec.registry import ATTACKS
-
-if TYPE_CHECKING:
-    pass
 
 PAPER = "of this project, after AutoAttack: Croce and Hein, ICML 2020, arXiv:2003.01690"
 PUBLISHED = ("es", "ltm", "gtm")  # the published attacks on the first place: never weaker than they are
@@ -42,18 +33,17 @@ class WorstQuery(WorstCase):
 
     def stages(self, ensemble: Ensemble) -> Iterator[Stage]:
         for name in PUBLISHED:
-            yield Stage(name, ATTACKS.get(name).build(), PGD())
+            yield Stage(name, ensemble.pgd)
         for restart in range(ensemble.restarts):
-            search = Restart(of=ensemble.apgd, number=restart)
+            apgd = ensemble.apgd_restart(restart)
             for name in OBJECTIVES:
-                yield Stage(name, ATTACKS.get(name).build(), search, longer=True)
+                yield Stage(name, apgd, longer=True)
             for place in range(ensemble.classes):
-                yield Stage(f"wrong-class {place}", WrongClass(place=place), search, longer=True)
-        margin = ATTACKS.get("ranking-margin").build()
-        yield Stage("ranking-margin", margin, ensemble.square)
+                yield Stage(f"wrong-class {place}", apgd, WrongClass(place=place), longer=True)
+        yield Stage("ranking-margin", ensemble.square)
         for name in PUBLISHED:
-            yield Stage(name, ATTACKS.get(name).build(), Transfer())
-        yield Stage("ranking-margin", margin, Transfer(solver="apgd"), longer=True)
+            yield Stage(name, ensemble.transfer)
+        yield Stage("ranking-margin", ensemble.apgd_transfer, longer=True)
 
     def value(self, embeddings: Tensor, block: Block) -> Tensor:
         return block.recall_at_1(embeddings)
@@ -97,15 +87,15 @@ class WorstCandidate(WorstCase):
         return random_others(items, draws)
 
     def stages(self, ensemble: Ensemble) -> Iterator[Stage]:
-        ahead, near = ATTACKS.get("ca+").build(), Nearness()
-        yield Stage("ca+", ahead, PGD())
+        nearness = Nearness()
+        yield Stage("ca+", ensemble.pgd)
         for restart in range(ensemble.restarts):
-            search = Restart(of=ensemble.apgd, number=restart)
-            yield Stage("ca+", near, search, longer=True)
-            yield Stage("ca+", ahead, search, longer=True)
-        yield Stage("ca+", near, ensemble.square)
-        yield Stage("ca+", ahead, Transfer())
-        yield Stage("ca+", near, Transfer(solver="apgd"), longer=True)
+            apgd = ensemble.apgd_restart(restart)
+            yield Stage("ca+", apgd, nearness, longer=True)
+            yield Stage("ca+", apgd, longer=True)
+        yield Stage("ca+", ensemble.square, nearness)
+        yield Stage("ca+", ensemble.transfer)
+        yield Stage("ca+", ensemble.apgd_transfer, nearness, longer=True)
 
     def value(self, embeddings: Tensor, block: Block) -> Tensor:
         return block.rank_of_item(embeddings).squeeze(1)

@@ -10,13 +10,19 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from robustbench_dml import Attack, Block, Draws, Items, random_near, random_others, register_attack
-from robustbench_dml.attacks.query import LOWER, PAPER, RAISE, WIDTHS, named
+from robustbench_dml import Attack, Block, Draws, Items, random_near, random_others
+from robustbench_dml.attacks.query import named, register_widths
 
 
 @dataclass(kw_only=True)
 class CandidateAttack(Attack):
-    """The attacked item is a candidate, its targets are W queries. The value is the candidate's rank percentile."""
+    """Move the attacked candidate in the lists of W queries, its targets. The value is its rank percentile.
+
+    Attributes:
+        width: W, the number of queries.
+        sign: 1 raises the candidate, -1 lowers it.
+        near: draw the queries from the candidate's nearest 1% instead of the whole gallery.
+    """
 
     of_candidate: ClassVar[bool] = True
 
@@ -35,19 +41,10 @@ class CandidateAttack(Attack):
         return {named("CA", self.sign, self.width)[1]: block.rank_of_item(embeddings).mean(1)}
 
 
-for width in WIDTHS:
-    several = "a query" if width == 1 else f"{width} queries"
-    for sign, how, shape in (
-        (1, "raise a candidate for {} drawn at random", RAISE),
-        (-1, "lower a candidate for {} drawn from its nearest", LOWER),
-    ):
-        name, column = named("CA", sign, width)
-        register_attack(
-            name,
-            summary=how.format(several),
-            paper=PAPER,
-            columns=(shape.named(column),),
-            width=width,
-            sign=sign,
-            near=sign < 0,
-        )(CandidateAttack)
+register_widths(
+    CandidateAttack,
+    "CA",
+    targets=("a query", "queries"),
+    raising="raise a candidate for {} drawn at random",
+    lowering="lower a candidate for {} drawn from its nearest",
+)

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustbench_dml import Attack, Block, Column, Draws, Items, recall_column, register_attack
+from robustbench_dml import Attack, Block, Column, Draws, Items, in_chunks, recall_column, register_attack
 from robustbench_dml.attacks.query import QueryAttack
-from robustbench_dml.retrieval.gallery import in_chunks
 
 PAPER = "Zhou et al., T-PAMI 2024, arXiv:2106.03614"
 KEPT = 4  # GTT succeeds where it pushes the first candidate out of the top 4
@@ -35,14 +34,15 @@ KEPT = 4  # GTT succeeds where it pushes the first candidate out of the top 4
 class GreedyMisranking(Attack):
     """Minimise d(q~, u), u the nearest item of another class.
 
-    The published code takes u's place among the other-class items for its place in the whole gallery, which
-    makes u an `arbitrary` item; without that this is the definition.
+    Attributes:
+        arbitrary: choose u as the published code does. It takes u's number among the rows of other classes for a row
+            of the whole gallery, which makes u an arbitrary item.
     """
 
     arbitrary: bool = False
 
     def choose_targets(self, items: Items, draws: Draws) -> Tensor:
-        return _misplaced(items) if self.arbitrary else items.nearest_wrong
+        return _misread(items) if self.arbitrary else items.nearest_wrong
 
     def objective(self, embeddings: Tensor, block: Block) -> Tensor:
         return block.distance_to_targets(embeddings).squeeze(1)
@@ -51,14 +51,14 @@ class GreedyMisranking(Attack):
         return {"GTM": block.recall_at_1(embeddings)}
 
 
-def _misplaced(items: Items) -> Tensor:
-    """(B, 1) the nearest wrong item's place among the other-class rows, taken for a row of the whole gallery."""
+def _misread(items: Items) -> Tensor:
+    """(B, 1) number of the nearest wrong row among the rows of other classes."""
     labels, rows = items.gallery.labels, torch.arange(len(items.gallery), device=items.rows.device)
 
-    def place(own: Tensor, wrong: Tensor) -> Tensor:
+    def number(own: Tensor, wrong: Tensor) -> Tensor:
         return ((labels != labels[own][:, None]) & (rows < wrong)).sum(1, keepdim=True)
 
-    return in_chunks(place, items.rows, items.nearest_wrong, width=len(items.gallery))
+    return in_chunks(number, items.rows, items.nearest_wrong, width=len(items.gallery))
 
 
 @register_attack(
@@ -69,7 +69,7 @@ def _misplaced(items: Items) -> Tensor:
     sign=-1,
 )
 class GreedyTranslocation(QueryAttack):
-    """Minimise mean_x max(0, d(q~, x) - d(q~, c)) for the query's own first candidate c."""
+    """Minimise mean_x max(0, d(q~, x) - d(q~, c)) for the query's first candidate c."""
 
     def choose_targets(self, items: Items, draws: Draws) -> Tensor:
         return items.nearest[:, :1]

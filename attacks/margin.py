@@ -1,29 +1,35 @@
-"""Objectives for the first place of a query's list, over the whole gallery: what AutoRank attacks with.
+"""Objectives for the first place of a query's list, over the whole gallery. AutoRank attacks with them.
 
-Each can be run by itself (`--also ranking-margin`). Their common idea, a margin between the nearest right and the
-nearest wrong item, is that of the attacks on classifiers of Carlini and Wagner, S&P 2017, arXiv:1608.04644.
+You can run each alone (`--extra-attack ranking-margin`). All are margins between the nearest right and the nearest
+wrong item, after the attacks on classifiers of Carlini and Wagner, S&P 2017, arXiv:1608.04644.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
-import torch
 from torch import Tensor
 
-from robustbench_dml import Attack, Block, Draws, Gallery, Items, recall_column, register_attack
-from robustbench_dml.retrieval.gallery import in_chunks
-from robustbench_dml.retrieval.geometry import LAST_KEY
-from robustbench_dml.retrieval.nearest import ExtremeRows, RowKind, extreme_rows
+from robustbench_dml import (
+    Attack,
+    Block,
+    Draws,
+    ExtremeRows,
+    Items,
+    RowKind,
+    extreme_rows,
+    nearest_wrong_classes,
+    recall_column,
+    register_attack,
+)
 
 PAPER = "of this project, after Carlini and Wagner, S&P 2017, arXiv:1608.04644"
 TEMPERATURE = 0.05  # of the smooth recall, in units of distance
-CONSIDERED = 32  # nearest rows of either kind that the smooth recall looks at
+CONSIDERED = 32  # nearest right rows, and as many wrong ones, in the smooth recall
 
 
 class FirstPlace(Attack):
-    """Wants another class in the first place of a query's list. A query with no other image of its class stays."""
+    """Put another class into the first place of a query's list. A query alone in its class is not moved."""
 
     column: str
 
@@ -38,7 +44,7 @@ class FirstPlace(Attack):
     columns=(recall_column("RM"),),
 )
 class RankingMargin(FirstPlace):
-    """Minimise d(q~, nearest wrong) - d(q~, nearest right): below 0 the first place is lost."""
+    """Minimise d(q~, nearest wrong) - d(q~, nearest right). Below 0 the first place is lost."""
 
     column = "RM"
 
@@ -68,15 +74,15 @@ class HardestMargin(FirstPlace):
     columns=(recall_column("SR"),),
 )
 class SmoothRecall(FirstPlace):
-    """Minimise log sum_right exp(-d / 0.05) - log sum_wrong exp(-d / 0.05) over the 32 nearest of either kind."""
+    """Minimise log sum_right exp(-d / 0.05) - log sum_wrong exp(-d / 0.05), each over its 32 nearest rows."""
 
     column = "SR"
 
     def objective(self, embeddings: Tensor, block: Block) -> Tensor:
         kinds = right_rows(block, k=CONSIDERED), wrong_rows(block, k=CONSIDERED)
         right, wrong = extreme_rows(embeddings, block.gallery, *kinds)
-        there = right.exists[:, 0] & wrong.exists[:, 0]
-        return (_softness(embeddings, block, right) - _softness(embeddings, block, wrong)) * there
+        both = right.exists[:, 0] & wrong.exists[:, 0]
+        return (_log_nearness(embeddings, block, right) - _log_nearness(embeddings, block, wrong)) * both
 
 
 @register_attack(
@@ -87,7 +93,11 @@ class SmoothRecall(FirstPlace):
 )
 @dataclass(kw_only=True)
 class WrongClass(FirstPlace):
-    """Minimise d(q~, nearest of the chosen class) - d(q~, nearest right); `place` 0 chooses the nearest class."""
+    """Minimise d(q~, nearest of the chosen class) - d(q~, nearest right).
+
+    Attributes:
+        place: number of the wrong class, counted from the nearest one, 0.
+    """
 
     column = "WC"
     place: int = 0
@@ -100,46 +110,25 @@ class WrongClass(FirstPlace):
         return margin(embeddings, block, RowKind(labels=chosen, same=True), right_rows(block))
 
 
-def right_rows(block: Block, *, farthest: bool = False, k: int = 1) -> RowKind:
-    """The nearest or farthest rows of the queries' classes, without their own."""
-    return RowKind(labels=block.labels, same=True, farthest=farthest, without=block.items, k=k)
+def right_rows(block: Block, *, farthest: bool = False, itself: bool = False, k: int = 1) -> RowKind:
+    """The k nearest or farthest rows of each query's class, by default without the query itself."""
+    without = None if itself else block.items
+    return RowKind(labels=block.labels, same=True, farthest=farthest, without=without, k=k)
 
 
-def wrong_rows(block: Block, *, k: int = 1) -> RowKind:
-    """The nearest rows of other classes."""
-    return RowKind(labels=block.labels, same=False, k=k)
+def wrong_rows(block: Block, *, farthest: bool = False, k: int = 1) -> RowKind:
+    """The k nearest or farthest rows of other classes."""
+    return RowKind(labels=block.labels, same=False, farthest=farthest, k=k)
 
 
 def margin(embeddings: Tensor, block: Block, wrong: RowKind, right: RowKind) -> Tensor:
-    """(B,) distance to the wrong item minus that to the right one, 0 without gradient where one is missing."""
+    """(B,) distance to the wrong row minus that to the right row; 0 without gradient where either is missing."""
     far, near = extreme_rows(embeddings, block.gallery, wrong, right)
     gap = block.distance_to(embeddings, far.rows) - block.distance_to(embeddings, near.rows)
     return (gap * (far.exists & near.exists)).squeeze(1)
 
 
-def nearest_wrong_classes(items: Items, k: int) -> Tensor:
-    """(B, k) the nearest row of each of the k nearest wrong classes, nearest first; where classes are too few, the
-    last one again."""
-    gallery = items.gallery
-    classes, number = gallery.labels.unique(return_inverse=True)
-    find = partial(_nearest_of_classes, gallery, number, len(classes), k)
-    return in_chunks(find, gallery.embeddings[items.rows], number[items.rows], width=2 * len(gallery))
-
-
-def _nearest_of_classes(
-    gallery: Gallery, number: Tensor, classes: int, k: int, embeddings: Tensor, own: Tensor
-) -> Tensor:
-    n = len(number)
-    packed = gallery.keys(embeddings) * n + torch.arange(n, device=number.device)
-    nearest = packed.new_full((len(packed), classes), LAST_KEY * n)
-    nearest.scatter_reduce_(1, number.expand_as(packed), packed, "amin")
-    nearest.scatter_(1, own[:, None], LAST_KEY * n)
-    found = nearest.topk(min(k, classes), dim=1, largest=False, sorted=True).values
-    usable = (found < LAST_KEY * n).sum(1, keepdim=True).clamp_min(1) - 1
-    places = torch.arange(k, device=number.device).expand(len(found), k).minimum(usable)
-    return found.gather(1, places) % n
-
-
-def _softness(embeddings: Tensor, block: Block, rows: ExtremeRows) -> Tensor:
+def _log_nearness(embeddings: Tensor, block: Block, rows: ExtremeRows) -> Tensor:
+    """(B,) log sum exp(-d / TEMPERATURE) over the rows that exist."""
     nearness = -block.distance_to(embeddings, rows.rows) / TEMPERATURE
     return nearness.masked_fill(~rows.exists, -100 / TEMPERATURE).logsumexp(1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from robustbench_dml import Attack, Block, recall_column, register_attack
-from robustbench_dml.retrieval.nearest import RowKind, extreme_rows
+from robustbench_dml.attacks.margin import margin, right_rows, wrong_rows
 
 PAPER = "Wang et al., CVPR 2020, arXiv:2004.04199; as scored in arXiv:2106.03614"
 
@@ -29,22 +29,16 @@ PAPER = "Wang et al., CVPR 2020, arXiv:2004.04199; as scored in arXiv:2106.03614
 class LearningToMisrank(Attack):
     """Minimise max(0, farthest other-class distance - nearest same-class distance) over the gallery.
 
-    The published code leaves the query `itself` among its positives; without that it is left out. A query with no
-    other image of its class, or with no image of another one, has no such distances and stays as it is.
+    A query with no positive, or with no negative, is not moved.
+
+    Attributes:
+        itself: count the query among its own positives, as the published code does.
     """
 
     itself: bool = False
 
     def objective(self, embeddings: Tensor, block: Block) -> Tensor:
-        own = None if self.itself else block.items
-        wrong, right = extreme_rows(
-            embeddings,
-            block.gallery,
-            RowKind(labels=block.labels, same=False, farthest=True),
-            RowKind(labels=block.labels, same=True, without=own),
-        )
-        gap = block.distance_to(embeddings, wrong.rows) - block.distance_to(embeddings, right.rows)
-        return (gap.relu() * (wrong.exists & right.exists)).squeeze(1)
+        return margin(embeddings, block, wrong_rows(block, farthest=True), right_rows(block, itself=self.itself)).relu()
 
     def score(self, embeddings: Tensor, block: Block) -> dict[str, Tensor]:
         return {"LTM": block.recall_at_1(embeddings)}

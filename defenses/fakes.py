@@ -84,5 +84,5 @@ CHEATS = {
 }
 
 for name, cheat in CHEATS.items():
-    what = (cheat.__doc__ or "").split("\n")[0]
-    register_defense(f"fake-{name}", summary=f"FAKE: {what}", paper=PAPER, cheat=name)(Fake)
+    summary = (cheat.__doc__ or "").split("\n")[0]
+    register_defense(f"fake-{name}", summary=f"FAKE: {summary}", paper=PAPER, cheat=name)(Fake)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustbench_dml import MARGIN, Batch, RbdmlError, TripletMiner, Triplets, hardness, miner_by_name
-from robustbench_dml.utils.errors import did_you_mean
+from robustbench_dml import MARGIN, Batch, RbdmlError, TripletMiner, Triplets, did_you_mean, hardness, miner_by_name
 
 INITIAL_LOSS = 2.0  # stands for the loss before the first iteration, so that training starts benign
 POWERS = {"lga": 1.0, "g_2": 2.0, "g_1/2": 0.5}  # of the level, by the name of the gradual adversary
@@ -59,18 +58,18 @@ class Unchanged(Destination):
 
 
 @dataclass(frozen=True)
-class Sampled(Destination):
+class Mined(Destination):
     """The hardness of another benign triplet with the same anchor, chosen by a sampler, plus xi * (1 - l)."""
 
-    sampler: TripletMiner
+    miner: TripletMiner
     xi: float = 0.0
 
     needs_embeddings = True
 
     def hardness(self, triplets: Triplets, batch: Batch, embeddings: Tensor | None, level: float) -> Tensor:
         assert embeddings is not None
-        sampled = hardness(*embeddings[self.sampler.choose(embeddings, batch).rows].unbind(1))
-        return sampled + self.xi * (1 - level)
+        mined = hardness(*embeddings[self.miner.choose(embeddings, batch).rows].unbind(1))
+        return mined + self.xi * (1 - level)
 
 
 @dataclass(frozen=True)
@@ -100,11 +99,11 @@ def destination_by_name(name: str, *, source: TripletMiner, xi: float) -> tuple[
     gradually = re.fullmatch(r"g_B\((.+)\)", name)
     try:
         if gradually:
-            sampler = miner_by_name(gradually[1])
-            return Sampled(sampler, xi), f"g_B({sampler.letter})"
+            miner = miner_by_name(gradually[1])
+            return Mined(miner, xi), f"g_B({miner.letter})"
         if re.fullmatch(r"[A-Za-z]+", name):
-            sampler = miner_by_name(name)
-            return Unchanged() if sampler == source else Sampled(sampler), sampler.letter
+            miner = miner_by_name(name)
+            return Unchanged() if miner == source else Mined(miner), miner.letter
         value = float(name)
     except (RbdmlError, ValueError):
         hint = did_you_mean(name, POWERS)

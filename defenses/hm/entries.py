@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from robustbench_dml import MARGIN, MINERS, register_defense
+from robustbench_dml import MARGIN, MINERS, ParamValue, register_defense
 from robustbench_dml.defenses.hm.manipulation import HardnessManipulation
-from robustbench_dml.spec.registry import ParamValue
 
 PAPER = "Zhou and Patel, CVPR 2022, arXiv:2203.01439"
 ICS = 0.5  # the published weight, 0.05 on SOP

@@ -20,6 +20,7 @@ from robustbench_dml import (
     Triplets,
     embed_groups,
     hardness,
+    log_value,
     register_defense,
     triplet_loss,
 )
@@ -74,6 +75,7 @@ class FreeHardnessManipulation(HardnessManipulation):
     def loss(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Tensor:
         self._images = perturbed.images.detach().requires_grad_()
         moved = embed_groups(model, self._images)
+        log_value("destination", self._kept["target"])
         self._kept["below"] = hardness(*moved).detach() < self._kept["target"]
         loss = triplet_loss(*moved, margin=MARGIN)
         self._previous_loss = loss.item()

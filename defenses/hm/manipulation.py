@@ -16,6 +16,7 @@ from robustbench_dml import (
     State,
     embed_groups,
     hardness,
+    log_value,
     pgd,
     triplet_loss,
 )
@@ -53,7 +54,7 @@ class HardnessManipulation(Defense):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        named = destination_by_name(self.destination, source=self._sampler, xi=self.xi)
+        named = destination_by_name(self.destination, source=self._miner, xi=self.xi)
         self._destination, self.destination = named
         if self.ics < 0:
             raise RbdmlError(f"ics = {self.ics} is negative: it is the weight of a loss term")
@@ -62,8 +63,8 @@ class HardnessManipulation(Defense):
 
     def target(self, model: nn.Module, batch: Batch) -> tuple[Perturbed, Tensor, Tensor]:
         """Benign triplets (T, 3, C, H, W), their destinations (T,), and which of them (T,) are below it."""
-        looked_at = self._destination.needs_embeddings or self.early_stop
-        triplets, embeddings = (self.mine_embedded if looked_at else self.mine)(model, batch)
+        with_embeddings = self._destination.needs_embeddings or self.early_stop
+        triplets, embeddings = (self.mine_embedded if with_embeddings else self.mine)(model, batch)
         level = min(self.u, self._previous_loss) / self.u
         target = self._destination.hardness(triplets, batch, embeddings, level)
         below = torch.full_like(target, self._destination.perturbs, dtype=torch.bool)
@@ -73,6 +74,7 @@ class HardnessManipulation(Defense):
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         benign, target, below = self.target(model, batch)
+        log_value("destination", target)
         images = pgd(
             model,
             benign.images,

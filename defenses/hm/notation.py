@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from robustbench_dml import MARGIN, register_notation
+from robustbench_dml import MARGIN, ParamValue, register_notation
 from robustbench_dml.defenses.hm.entries import ICS
-from robustbench_dml.spec.registry import ParamValue
 
 FORM = re.compile(r"HM\[([A-Z]),(.+?)\](&ICS(?:\(([^()]*)\))?)?")
 SPELLINGS = {

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from robustbench_dml.retrieval.gallery import Block, Gallery, Items
 from robustbench_dml.utils.errors import RbdmlError
-
-if TYPE_CHECKING:
-    from robustbench_dml.evaluation.context import AttackContext
 
 __all__ = ["Attack", "Block", "Draws", "Gallery", "Items", "random_near", "random_others"]
 
@@ -38,13 +35,6 @@ class Attack(ABC):
     @abstractmethod
     def objective(self, embeddings: Tensor, block: Block) -> Tensor:
         """(B, D) attacked embeddings -> (B,), to be minimised by the attacker."""
-
-    def run(self, arena: AttackContext, name: str, items: Items) -> dict[str, Tensor]:
-        """(B,) scores of some images under the evaluation's solver; an ensemble of attacks does it its own way.
-
-        What is returned beside the columns is kept per query and stands in no table.
-        """
-        return arena.attack(self, name, items)
 
     @abstractmethod
     def score(self, embeddings: Tensor, block: Block) -> dict[str, Tensor]:

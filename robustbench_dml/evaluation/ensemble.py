@@ -12,8 +12,9 @@ from torch import Tensor
 
 from robustbench_dml.evaluation.attack import Attack, Block, Items
 from robustbench_dml.evaluation.context import AttackContext
-from robustbench_dml.solvers.base import Problem, Restarting, Solver
+from robustbench_dml.solvers.base import Solver
 from robustbench_dml.solvers.ensemble import Ensemble
+from robustbench_dml.spec.registry import ATTACKS
 from robustbench_dml.utils.errors import RbdmlError
 
 
@@ -22,27 +23,16 @@ class Stage:
     """One attack of the ensemble.
 
     Attributes:
-        name: by which its targets and its randomness are drawn: those of the attack of that name run by itself.
-        attack: what it wants.
-        solver: how it searches.
-        longer: with the ensemble's number of steps instead of the evaluation's.
+        name: of a registered attack. The stage draws the same targets and random numbers as that attack run alone.
+        solver: minimises the objective.
+        attack: gives the objective; by default the attack of that name.
+        longer: run the ensemble's number of steps instead of the evaluation's.
     """
 
     name: str
-    attack: Attack
     solver: Solver
+    attack: Attack | None = None
     longer: bool = False
-
-
-@dataclass(kw_only=True)
-class Restart(Solver):
-    """One restart of a solver: its ends are judged one by one."""
-
-    of: Restarting
-    number: int
-
-    def run(self, problem: Problem) -> Tensor:
-        return self.of.attempt(problem, self.number)[0]
 
 
 class WorstCase(Attack):
@@ -71,11 +61,11 @@ class WorstCase(Attack):
     def score(self, embeddings: Tensor, block: Block) -> dict[str, Tensor]:
         return self.columns_of(self.value(embeddings, block))
 
-    def run(self, arena: AttackContext, name: str, items: Items) -> dict[str, Tensor]:
+    def run(self, context: AttackContext, name: str, items: Items) -> dict[str, Tensor]:
         """The columns, and for each item the number of the stage that reached its value (-1: none did)."""
-        ensemble = arena.solver
+        ensemble = context.solver
         assert isinstance(ensemble, Ensemble)
-        judged = arena.block(self, self.drawn_as, items)
+        judged = context.block(self, self.drawn_as, items)
         lowest = self.value(judged.benign, judged)
         broken_by = torch.full_like(lowest, -1)
         blocks: dict[str, Block] = {}  # stages of one name have one choice of targets, and one set of sorted lists
@@ -83,12 +73,25 @@ class WorstCase(Attack):
             alive = lowest.nonzero().squeeze(1)
             if len(alive) == 0:
                 break
+            attack = stage.attack or ATTACKS.get(stage.name).build()
             if stage.name not in blocks:
-                blocks[stage.name] = arena.block(stage.attack, stage.name, items)
-            problem = arena.problem(stage.attack, stage.name, blocks[stage.name]).take(alive)
+                blocks[stage.name] = context.block(attack, stage.name, items)
+            problem = context.problem(attack, stage.name, blocks[stage.name]).take(alive)
             moved = stage.solver.run(ensemble.longer(problem) if stage.longer else problem)
             left = judged.take(alive)
-            values = self.value(arena.embed(moved, problem.images, left), left)
+            values = self.value(context.embed(moved, problem.images, left), left)
             broken_by[alive] = torch.where(values < lowest[alive], number, broken_by[alive])
             lowest[alive] = torch.minimum(values, lowest[alive])
         return {**self.columns_of(lowest), f"{self.value_column} stage": broken_by}
+
+
+def run_attack(context: AttackContext, name: str, items: Items) -> dict[str, Tensor]:
+    """Attack some images; an ensemble runs its stages, any other attack the evaluation's solver.
+
+    Returns:
+        (B,) values of each column, and values that are stored per query but stand in no table.
+    """
+    attack = ATTACKS.get(name).build()
+    if isinstance(attack, WorstCase):
+        return attack.run(context, name, items)
+    return context.attack(attack, name, items)

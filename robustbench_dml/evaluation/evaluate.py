@@ -14,10 +14,10 @@ from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.evaluation.attack_cache import AttackCache
 from robustbench_dml.evaluation.context import AttackContext, make_context
 from robustbench_dml.evaluation.diagnostics import Finding, Findings, check_model
+from robustbench_dml.evaluation.ensemble import run_attack
 from robustbench_dml.retrieval.gallery import Items
 from robustbench_dml.retrieval.metrics import Clusters, class_clusters, retrieval_scores
 from robustbench_dml.spec.protocols import BENIGN_COLUMNS, attacks_of, evaluated_columns, protocol_columns
-from robustbench_dml.spec.registry import ATTACKS
 from robustbench_dml.spec.schema import Evaluation
 from robustbench_dml.spec.scores import CHANCE, fixed_list_recall, scores_of, summary_of
 from robustbench_dml.utils import distributed
@@ -166,8 +166,7 @@ def attacked_values(
                     continue
                 values = parts.get(name, rows)
                 if values is None:
-                    run = ATTACKS.get(name).build().run(arena, name, items)
-                    values = parts.add(name, rows, run)
+                    values = parts.add(name, rows, run_attack(arena, name, items))
                 found[number, name] = values
                 bar.advance_by(len(rows))
                 pending.check()

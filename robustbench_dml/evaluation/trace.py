@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustbench_dml.evaluation.attack import Attack
 from robustbench_dml.evaluation.context import AttackContext
+from robustbench_dml.evaluation.ensemble import WorstCase
 from robustbench_dml.retrieval.gallery import Gallery, Items
 from robustbench_dml.retrieval.geometry import LAST_KEY, distance
 from robustbench_dml.spec.registry import ATTACKS, AttackInfo
@@ -91,7 +91,7 @@ def trace_attack(arena: AttackContext, name: str, row: int) -> AttackTrace:
     info, gallery = ATTACKS.get(name), arena.gallery
     if not 0 <= row < len(gallery):
         raise RbdmlError(f"query {row} is none of '{arena.dataset}': its test images are 0 to {len(gallery) - 1}")
-    if info.cls.run is not Attack.run:
+    if issubclass(info.cls, WorstCase):
         raise RbdmlError(f"attack '{name}' is an ensemble of attacks: choose one of them (`rbdml list attacks`)")
     attack = info.build()
     items = Items(gallery, torch.tensor([row], device=gallery.labels.device))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from robustbench_dml.retrieval.gallery import Gallery
+from robustbench_dml.retrieval.gallery import Gallery, Items, in_chunks
+from robustbench_dml.retrieval.geometry import LAST_KEY
 from robustbench_dml.retrieval.rank_hinge import TILE
 
 
@@ -73,3 +75,29 @@ def _nearness(similarity: Tensor, want: RowKind, labels: Tensor, start: int) -> 
         column = place.clamp(0, near.shape[1] - 1)
         near.scatter_(1, column, near.gather(1, column).masked_fill(inside, -torch.inf))
     return near
+
+
+def nearest_wrong_classes(items: Items, k: int) -> Tensor:
+    """(B, k) the nearest row of each of the k nearest wrong classes, nearest class first, ties by row.
+
+    The last class is repeated where there are fewer than k.
+    """
+    gallery = items.gallery
+    classes, numbers = gallery.labels.unique(return_inverse=True)
+    find = partial(_nearest_of_classes, gallery, numbers, len(classes), k)
+    return in_chunks(find, gallery.embeddings[items.rows], numbers[items.rows], width=2 * len(gallery))
+
+
+def _nearest_of_classes(
+    gallery: Gallery, numbers: Tensor, classes: int, k: int, embeddings: Tensor, own: Tensor
+) -> Tensor:
+    """(n, D) embeddings and the (n,) numbers of their classes -> (n, k) rows."""
+    n = len(numbers)
+    packed = gallery.keys(embeddings) * n + torch.arange(n, device=numbers.device)
+    nearest = packed.new_full((len(packed), classes), LAST_KEY * n)
+    nearest.scatter_reduce_(1, numbers.expand_as(packed), packed, "amin")
+    nearest.scatter_(1, own[:, None], LAST_KEY * n)
+    ordered = nearest.topk(min(k, classes), dim=1, largest=False, sorted=True).values
+    last = (ordered < LAST_KEY * n).sum(1, keepdim=True).clamp_min(1) - 1
+    columns = torch.arange(k, device=numbers.device).expand(len(ordered), k).minimum(last)
+    return ordered.gather(1, columns) % n

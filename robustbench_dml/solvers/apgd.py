@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustbench_dml.solvers.base import Problem, Restarting
+from robustbench_dml.solvers.base import BestImages, Problem, Restarting, per_image
 from robustbench_dml.spec.registry import register_solver
 
 MOMENTUM = 0.75  # of the new step; the rest is the previous one's
@@ -30,18 +30,18 @@ class AutoPGD(Restarting):
     the best point are against the iterate that was left.
     """
 
-    def search(self, problem: Problem, start: Tensor, restart: int) -> tuple[Tensor, Tensor | None]:
+    def run_from(self, problem: Problem, start: Tensor) -> tuple[Tensor, Tensor | None]:
         steps, ball, rows = problem.threat.steps, problem.ball, problem.rows
         if steps == 0:
             return start, None
-        images = before = best = start
-        lowest, gradient = problem.gradient(start, rows)
-        value, best_gradient, lowest_then = lowest, gradient, lowest
-        length = torch.full_like(lowest, 2 * problem.threat.eps)
-        improved, halved = torch.zeros_like(lowest), torch.zeros_like(lowest, dtype=torch.bool)
+        images = before = start
+        value, gradient = problem.gradient(start, rows)
+        best, best_gradient, best_value_then = BestImages(start, value), gradient, value
+        length = torch.full_like(value, 2 * problem.threat.eps)
+        improved, halved = torch.zeros_like(value), torch.zeros_like(value, dtype=torch.bool)
         ends, begin = checkpoints(steps), 0
         for step in range(1, steps + 1):
-            target = ball.project(images - _of_each(length) * ball.direction(gradient))
+            target = ball.project(images - per_image(length) * ball.direction(gradient))
             if step > 1:
                 target = ball.project(images + MOMENTUM * (target - images) + (1 - MOMENTUM) * (images - before))
             before, images, value_before = images, target, value
@@ -49,19 +49,16 @@ class AutoPGD(Restarting):
                 value, gradient = problem.gradient(images, rows)
             else:
                 value = problem.values(images, rows)
-            better = value < lowest
-            best = torch.where(_of_each(better), images, best)
-            best_gradient = torch.where(_of_each(better), gradient, best_gradient)
-            lowest = torch.where(better, value, lowest)
+            best_gradient = torch.where(per_image(best.update(images, value)), gradient, best_gradient)
             improved += value < value_before
             if step in ends:
-                stuck = ~halved & (lowest == lowest_then)
+                stuck = ~halved & (best.values == best_value_then)
                 halved = (improved < ENOUGH * (step - begin)) | stuck
                 length = torch.where(halved, length / 2, length)
-                images = torch.where(_of_each(halved), best, images)
-                gradient = torch.where(_of_each(halved), best_gradient, gradient)
-                improved, lowest_then, begin = torch.zeros_like(improved), lowest, step
-        return best, lowest
+                images = torch.where(per_image(halved), best.images, images)
+                gradient = torch.where(per_image(halved), best_gradient, gradient)
+                improved, best_value_then, begin = torch.zeros_like(improved), best.values, step
+        return best.images, best.values
 
 
 def checkpoints(steps: int) -> list[int]:
@@ -73,7 +70,3 @@ def checkpoints(steps: int) -> list[int]:
             found.append(at)
         last, place = place, place + max(place - last - 3, 6)
     return found[1:]
-
-
-def _of_each(values: Tensor) -> Tensor:
-    return values[:, None, None, None]

@@ -109,6 +109,30 @@ class Problem:
         return values
 
 
+class BestImages:
+    """The image of lowest value so far for each of B images.
+
+    Attributes:
+        images: (B, C, H, W).
+        values: (B,), theirs.
+    """
+
+    def __init__(self, images: Tensor, values: Tensor) -> None:
+        self.images, self.values = images, values
+
+    def update(self, images: Tensor, values: Tensor) -> Tensor:
+        """Keep the images whose value is lower; returns (B,) which of them were."""
+        lower = values < self.values
+        self.images = torch.where(per_image(lower), images, self.images)
+        self.values = torch.where(lower, values, self.values)
+        return lower
+
+
+def per_image(values: Tensor) -> Tensor:
+    """Reshape (B,) numbers to (B, 1, 1, 1), so that they broadcast over images."""
+    return values[:, None, None, None]
+
+
 @dataclass(kw_only=True)
 class Solver(ABC):
     """A way to search. Subclasses are dataclasses whose fields are their parameters (bool, int, float or str)."""
@@ -138,25 +162,19 @@ class Restarting(Solver):
             raise RbdmlError(f"restarts = {self.restarts}: search at least once")
 
     @abstractmethod
-    def search(self, problem: Problem, start: Tensor, restart: int) -> tuple[Tensor, Tensor | None]:
-        """(B, C, H, W) perturbed images from this start, and their (B,) values if they are known."""
+    def run_from(self, problem: Problem, start: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return (B, C, H, W) perturbed images from this start, and their (B,) values if they are known."""
 
-    def attempt(self, problem: Problem, restart: int) -> tuple[Tensor, Tensor | None]:
-        """One of the restarts, counted from 0: what `search` returns from its start."""
-        start = problem.start(restart, random=self.random_start or restart > 0)
-        return self.search(problem, start, restart)
+    def run_restart(self, problem: Problem, number: int) -> tuple[Tensor, Tensor | None]:
+        """Run one of the restarts, counted from 0; returns as `run_from`."""
+        return self.run_from(problem, problem.start(number, random=self.random_start or number > 0))
 
     def run(self, problem: Problem) -> Tensor:
-        best, lowest = problem.images, None
-        for restart in range(self.restarts):
-            found, values = self.attempt(problem, restart)
-            if self.restarts == 1:  # nothing to compare it with
-                return found
-            values = problem.values(found, problem.rows) if values is None else values
-            if lowest is None:
-                best, lowest = found, values
-            else:
-                better = values < lowest
-                best = torch.where(better[:, None, None, None], found, best)
-                lowest = torch.where(better, values, lowest)
-        return best
+        first, values = self.run_restart(problem, 0)
+        if self.restarts == 1:  # nothing to compare, so no value is needed
+            return first
+        best = BestImages(first, problem.values(first, problem.rows) if values is None else values)
+        for number in range(1, self.restarts):
+            images, values = self.run_restart(problem, number)
+            best.update(images, problem.values(images, problem.rows) if values is None else values)
+        return best.images

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from robustbench_dml.solvers.apgd import AutoPGD
-from robustbench_dml.solvers.base import Problem, Solver
+from robustbench_dml.solvers.base import BestImages, Problem, Restarting, Solver
+from robustbench_dml.solvers.pgd import PGD
 from robustbench_dml.solvers.square import Square
 from robustbench_dml.solvers.transfer import Transfer
 from robustbench_dml.spec.registry import register_solver
@@ -44,13 +44,32 @@ class Ensemble(Solver):
 
     @property
     def apgd(self) -> AutoPGD:
-        """Its first search."""
+        """APGD with all restarts."""
         return AutoPGD(restarts=self.restarts)
+
+    def apgd_restart(self, number: int) -> Solver:
+        """One restart of APGD, counted from 0."""
+        return OneRestart(self.apgd, number)
 
     @property
     def square(self) -> Square:
-        """Its second search."""
+        """Square with the ensemble's number of queries."""
         return Square(queries=self.square_queries)
+
+    @property
+    def pgd(self) -> PGD:
+        """PGD as published, without random start."""
+        return PGD()
+
+    @property
+    def transfer(self) -> Transfer:
+        """PGD on the surrogate."""
+        return Transfer()
+
+    @property
+    def apgd_transfer(self) -> Transfer:
+        """APGD on the surrogate."""
+        return Transfer(solver="apgd")
 
     def longer(self, problem: Problem) -> Problem:
         """The problem with as many steps as APGD takes, on the surrogate too."""
@@ -62,16 +81,24 @@ class Ensemble(Solver):
         )
 
     def run(self, problem: Problem) -> Tensor:
-        best, lowest = problem.images, problem.values(problem.images, problem.rows)
-        for found in self._searches(problem):
-            values = problem.values(found, problem.rows)
-            better = values < lowest
-            best = torch.where(better[:, None, None, None], found, best)
-            lowest = torch.where(better, values, lowest)
-        return best
+        best = BestImages(problem.images, problem.values(problem.images, problem.rows))
+        for images in self._searches(problem):
+            best.update(images, problem.values(images, problem.rows))
+        return best.images
 
     def _searches(self, problem: Problem) -> Iterator[Tensor]:
         yield self.apgd.run(self.longer(problem))
         yield self.square.run(problem)
         if problem.surrogate is not None:
-            yield Transfer().run(problem)
+            yield self.transfer.run(problem)
+
+
+@dataclass
+class OneRestart(Solver):
+    """A single restart of a solver."""
+
+    solver: Restarting
+    number: int
+
+    def run(self, problem: Problem) -> Tensor:
+        return self.solver.run_restart(problem, self.number)[0]

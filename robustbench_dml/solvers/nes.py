@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_dml.solvers.ball import norms
-from robustbench_dml.solvers.base import Problem, Solver
+from robustbench_dml.solvers.base import Problem, Solver, per_image
 from robustbench_dml.spec.registry import register_solver
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.randomness import normal_of
@@ -71,7 +71,7 @@ class NES(Solver):
             up, down = values.view(2, len(noise), len(images)).unbind()
             slopes = (up - down).nan_to_num(0, posinf=0, neginf=0)  # a trial without a value says nothing of its pair
             for along, slope in zip(noise, slopes, strict=True):  # one by one: parts must not change the sum
-                result = result + slope[:, None, None, None] * along
+                result = result + per_image(slope) * along
         return result
 
     def _noise(self, problem: Problem, step: int, pair: int, pairs: int) -> Tensor:

@@ -19,7 +19,7 @@ from robustbench_dml.spec.registry import register_solver
 class PGD(Restarting):
     """`steps` steps of length `alpha` along the sign of the gradient (L2: along the gradient)."""
 
-    def search(self, problem: Problem, start: Tensor, restart: int) -> tuple[Tensor, Tensor | None]:
+    def run_from(self, problem: Problem, start: Tensor) -> tuple[Tensor, Tensor | None]:
         ball, images, rows = problem.ball, start, problem.rows
         for _ in range(problem.threat.steps):
             _, gradient = problem.gradient(images, rows)

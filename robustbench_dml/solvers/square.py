@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robustbench_dml.solvers.ball import norms
-from robustbench_dml.solvers.base import Problem, Solver
+from robustbench_dml.solvers.base import BestImages, Problem, Solver
 from robustbench_dml.spec.registry import register_solver
 from robustbench_dml.utils.errors import RbdmlError
 
@@ -51,17 +51,14 @@ class Square(Solver):
         ball = problem.ball
         linf = problem.threat.norm == "linf"
         first, propose = (stripes, flat_square) if linf else (tiles, moved_mass)
-        best = ball.project(problem.images + first(problem))
-        lowest = problem.values(best, problem.rows)
+        start = ball.project(problem.images + first(problem))
+        best = BestImages(start, problem.values(start, problem.rows))
         for proposal in range(self.queries - 1):
             draws = problem.uniform(5 + problem.images.shape[1], "proposal", proposal)
             side = self.side(problem, proposal)
-            trial = ball.project(problem.images + propose(problem, best - problem.images, draws, side))
-            values = problem.values(trial, problem.rows)
-            better = values < lowest
-            best = torch.where(better[:, None, None, None], trial, best)
-            lowest = torch.where(better, values, lowest)
-        return best
+            trial = ball.project(problem.images + propose(problem, best.images - problem.images, draws, side))
+            best.update(trial, problem.values(trial, problem.rows))
+        return best.images
 
     def side(self, problem: Problem, proposal: int) -> int:
         """Pixels along a side of the window of the `proposal`-th proposal, counted from 0; odd in L2."""

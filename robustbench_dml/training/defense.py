@@ -50,8 +50,8 @@ class Defense(ABC):
     sampler: str = "R"
 
     def __post_init__(self) -> None:
-        self._sampler = miner_by_name(self.sampler)
-        self.sampler = self._sampler.letter
+        self._miner = miner_by_name(self.sampler)
+        self.sampler = self._miner.letter
 
     @property
     def replays(self) -> int:
@@ -84,14 +84,14 @@ class Defense(ABC):
 
     def mine(self, model: nn.Module, batch: Batch) -> tuple[Triplets, Tensor | None]:
         """Triplets, and the benign embeddings (2P, D) that the sampler looked at, None if it looks at none."""
-        if self._sampler.needs_embeddings:
+        if self._miner.needs_embeddings:
             return self.mine_embedded(model, batch)
-        return self._sampler.choose(None, batch), None
+        return self._miner.choose(None, batch), None
 
     def mine_embedded(self, model: nn.Module, batch: Batch) -> tuple[Triplets, Tensor]:
         """Triplets, and the benign embeddings (2P, D) whether or not the sampler looks at them."""
         embeddings = embed_benign(model, batch)
-        return self._sampler.choose(embeddings, batch), embeddings
+        return self._miner.choose(embeddings, batch), embeddings
 
 
 @torch.no_grad()

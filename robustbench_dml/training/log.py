@@ -1,37 +1,32 @@
-"""A training in the log of its run, and for TensorBoard."""
+"""A training in the log of its run, and in TensorBoard."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING
 
-from robustbench_dml.training.measures import Measures
+from robustbench_dml.training.measures import measure
 from robustbench_dml.training.tensorboard import Scalars
-from robustbench_dml.training.trainer import Observer
+from robustbench_dml.training.trainer import Observer, Trainer
 from robustbench_dml.utils.runlog import RunLog
 
-if TYPE_CHECKING:
-    from robustbench_dml.training.trainer import Trainer
-
-EVERY = 5.0  # seconds between two measures
+EVERY = 5.0  # seconds between two logged iterations
 
 
 class TrainingLog(Observer):
-    """Writes measures of the first iteration, then of one every `EVERY` seconds at most, and of the last one."""
+    """Logs the first iteration, at most one every `EVERY` seconds after it, and the last one."""
 
     def __init__(self, log: RunLog, *, scalars: bool = False) -> None:
         """
         Args:
-            log: where to.
-            scalars: write them for TensorBoard, too.
+            log: the run's log.
+            scalars: write TensorBoard scalars, too.
         """
         self._log, self._with_scalars = log, scalars
         self._scalars: Scalars | None = None
-        self._measures = Measures()
-        self._written: tuple[int, float] | None = None  # the iteration, and when
-        self._collapse_told = False
+        self._written: tuple[int, float] | None = None  # last logged iteration, and when
+        self._collapse_logged = False
 
     @contextmanager
     def watching(self, trainer: Trainer) -> Iterator[None]:
@@ -41,9 +36,8 @@ class TrainingLog(Observer):
             self._log.write("resumed", iterations=done, passes=trainer.spent.passes, seconds=trainer.spent.seconds)
         if self._with_scalars:
             self._scalars = Scalars(self._log.path.parent, step=done + 1)
-        self._collapse_told = trainer.collapse.confirmed
-        with self._measures.on(trainer.defense):
-            yield
+        self._collapse_logged = trainer.collapse.confirmed
+        yield
         last = trainer.spent.iterations
         if self._written is not None and self._written[0] < last:
             self._measure(trainer)
@@ -61,8 +55,8 @@ class TrainingLog(Observer):
         """See `Observer`."""
         if self._written is None or monotonic() - self._written[1] >= EVERY:
             self._measure(trainer)
-        if trainer.collapse.confirmed and not self._collapse_told:
-            self._collapse_told = True
+        if trainer.collapse.confirmed and not self._collapse_logged:
+            self._collapse_logged = True
             self._log.write("collapse", since=trainer.collapse.since, cause=trainer.collapse.cause)
 
     def kept(self, trainer: Trainer) -> None:
@@ -70,9 +64,8 @@ class TrainingLog(Observer):
         self._log.write("checkpoint", iterations=trainer.spent.iterations, passes=trainer.spent.passes)
 
     def _measure(self, trainer: Trainer) -> None:
-        step = trainer.spent.iterations
-        found = self._measures.take(trainer)
-        self._log.write("training", iterations=step, **found)
+        step, metrics = trainer.spent.iterations, measure(trainer)
+        self._log.write("training", iterations=step, **metrics)
         if self._scalars is not None:
-            self._scalars.write(step, found)
+            self._scalars.write(step, metrics)
         self._written = step, monotonic()

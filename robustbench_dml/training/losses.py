@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from robustbench_dml.retrieval.geometry import distance
-from robustbench_dml.training.metrics import note
+from robustbench_dml.training.metrics import log_value
 
 MARGIN = 0.2  # gamma of the triplet loss
 
@@ -24,5 +24,5 @@ def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, *, margin: 
     The hardness is noted for whoever watches a training. Schroff et al., CVPR 2015, arXiv:1503.03832.
     """
     found = hardness(anchor, positive, negative)
-    note("hardness", found)
+    log_value("hardness", found)
     return (found + margin).relu().mean()

@@ -8,12 +8,12 @@ from contextvars import ContextVar
 
 from torch import Tensor
 
-Notes = dict[str, Tensor]
+Logged = dict[str, Tensor]
 
-_KEPT: ContextVar[Notes | None] = ContextVar("notes", default=None)
+_KEPT: ContextVar[Logged | None] = ContextVar("notes", default=None)
 
 
-def note(name: str, values: Tensor) -> None:
+def log_value(name: str, values: Tensor) -> None:
     """Let the log of the run show the mean and the standard deviation of some values.
 
     For the loss of a defense; elsewhere it does nothing. Nothing is computed or copied here, so it costs nothing. The
@@ -29,9 +29,9 @@ def note(name: str, values: Tensor) -> None:
 
 
 @contextmanager
-def collecting() -> Iterator[Notes]:
+def collecting() -> Iterator[Logged]:
     """Keep what is noted inside, in this thread."""
-    kept: Notes = {}
+    kept: Logged = {}
     token = _KEPT.set(kept)
     try:
         yield kept

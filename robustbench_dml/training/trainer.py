@@ -22,7 +22,7 @@ from robustbench_dml.spec.source import defense_source
 from robustbench_dml.training.batches import Batch, PairSampler
 from robustbench_dml.training.collapse import CollapseMonitor
 from robustbench_dml.training.meter import PropagationMeter
-from robustbench_dml.training.metrics import Notes, collecting
+from robustbench_dml.training.metrics import Logged, collecting
 from robustbench_dml.training.resume import keep, take_up
 from robustbench_dml.training.sync import average_gradients, spent_together
 from robustbench_dml.utils import distributed
@@ -78,7 +78,7 @@ class Trainer:
         self.loss = math.nan  # of the last iteration
         self._costliest = 0.0
         self.collapse = CollapseMonitor(self.model)
-        self.notes: Notes = {}  # of the last iteration's loss
+        self.logged: Logged = {}  # by `perturb` and `loss` of the last iteration
         self.observer = Observer()  # is told how it goes
 
     def run(
@@ -161,12 +161,13 @@ class Trainer:
         torch.manual_seed(seed_of(self.spec.seed, "dropout", self.spent.iterations))
         precision = self.spec.training.precision
         self.model.eval()
-        with torch.no_grad(), self.model.in_precision(precision), weights_unchanged(self.device):
+        with torch.no_grad(), self.model.in_precision(precision), weights_unchanged(self.device), collecting() as first:
             perturbed = self.defense.perturb(self.model, batch)
         self.model.train()
         self.collapse.begin()
-        with self.model.in_precision(self.spec.training.weight_precision or precision), collecting() as self.notes:
+        with self.model.in_precision(self.spec.training.weight_precision or precision), collecting() as second:
             loss = self.defense.loss(self.model, batch, perturbed)
+        self.logged = {**first, **second}
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         average_gradients(self.model)
@@ -276,7 +277,7 @@ class Observer:
         return nullcontext()
 
     def iterated(self, trainer: Trainer) -> None:
-        """After every iteration, once its time was charged. `trainer.notes` is what its loss noted."""
+        """After every iteration, once its time was charged. `trainer.logged` holds the values it logged."""
 
     def kept(self, trainer: Trainer) -> None:
         """After a checkpoint was written."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from robustbench_dml.attacks.autorank import WorstCandidate, WorstQuery
 from robustbench_dml.datasets.base import Split
 from robustbench_dml.evaluation.context import AttackContext, make_context
-from robustbench_dml.evaluation.ensemble import Stage
+from robustbench_dml.evaluation.ensemble import Stage, run_attack
 from robustbench_dml.models.embedder import Embedder
 from robustbench_dml.retrieval.gallery import Items
 from robustbench_dml.solvers.base import Problem, Solver
@@ -54,7 +55,7 @@ def arena(search: SolverSpec = ENSEMBLE, *, steps: int = THREAT.steps, seed: int
 
 @torch.no_grad()
 def attack(name: str, place: AttackContext, rows: Tensor = ALL) -> dict[str, np.ndarray]:
-    found = ATTACKS.get(name).build().run(place, name, Items(place.gallery, rows))
+    found = run_attack(place, name, Items(place.gallery, rows))
     return {column: values.numpy() for column, values in found.items()}
 
 
@@ -134,7 +135,7 @@ def test_only_survivors_are_attacked_further(monkeypatch: pytest.MonkeyPatch) ->
 
     def counted(self: WorstQuery, ensemble: Ensemble) -> Iterator[Stage]:
         for stage in stages(self, ensemble):
-            yield Stage(stage.name, stage.attack, Counting(stage.solver, sizes), stage.longer)
+            yield replace(stage, solver=Counting(stage.solver, sizes))
 
     monkeypatch.setattr(WorstQuery, "stages", counted)
     place = arena()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attack_support import GALLERIES, ITEMS, LABELS, attacked_block, d, naive_items
+from attack_support import GALLERIES, ITEMS, LABELS, attacked_block, naive_items
 from support import unit_rows
 
 from robustbench_dml.attacks import margin
 from robustbench_dml.evaluation.attack import Block, Gallery, Items
-from robustbench_dml.retrieval import gallery as gallery_module
+from robustbench_dml.retrieval.nearest import nearest_wrong_classes
 from robustbench_dml.spec.registry import ATTACKS
 
 FIRST_PLACE = ["ranking-margin", "hardest-margin", "smooth-recall", "wrong-class", "ltm"]
@@ -26,33 +26,10 @@ def test_smooth_recall_looks_at_the_nearest_of_either_kind(
     assert attack.objective(moved, block).tolist() == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("gallery", GALLERIES.values(), ids=GALLERIES)
-@pytest.mark.parametrize("chunk", [1, 2**20])
-@pytest.mark.parametrize("k", [1, 2, 3, 6])
-def test_nearest_wrong_classes_equal_a_loop(
-    k: int, chunk: int, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of each wrong class its nearest row, ties by row; where there are too few classes the last one again."""
-    monkeypatch.setattr(gallery_module, "CHUNK", chunk)
-    labels = 5 * LABELS  # with gaps: a class is no column
-    found = margin.nearest_wrong_classes(Items(Gallery(gallery.embeddings, labels), ITEMS), k)
-    for item, rows in zip(ITEMS.tolist(), found.tolist(), strict=True):
-        away = {
-            row: (round(d(gallery.embeddings[item], gallery.embeddings[row]), 7), row)
-            for row in range(30)
-            if labels[row] != labels[item]
-        }
-        of_class: dict[int, int] = {}
-        for row in sorted(away, key=lambda row: away[row]):
-            of_class.setdefault(int(labels[row]), row)
-        nearest = list(of_class.values())
-        assert rows == [nearest[min(place, 2)] for place in range(k)]
-
-
 def test_the_place_of_a_wrong_class_can_be_chosen() -> None:
     items = Items(GALLERIES["random"], ITEMS)
     entry = ATTACKS.get("wrong-class")
-    every = margin.nearest_wrong_classes(items, 3)
+    every = nearest_wrong_classes(items, 3)
     for place in range(3):
         targets = entry.cls(place=place).choose_targets(items, lambda n: torch.zeros(len(ITEMS), n))
         assert torch.equal(targets, every[:, place : place + 1])

@@ -145,15 +145,15 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attacked: list[str] = []
-    attack = Attack.run
+    attack = AttackContext.attack
 
-    def interrupted(self: Attack, arena: AttackContext, name: str, items: Items) -> dict[str, Tensor]:
+    def interrupted(context: AttackContext, which: Attack, name: str, items: Items) -> dict[str, Tensor]:
         attacked.append(name)
         if len(attacked) == 4:
             signal.raise_signal(signal.SIGTERM)
-        return attack(self, arena, name, items)
+        return attack(context, which, name, items)
 
-    monkeypatch.setattr(Attack, "run", interrupted)
+    monkeypatch.setattr(AttackContext, "attack", interrupted)
     assert rbdml(*RUN, "--out", tmp_path, "--quiet").code == 130
     assert {path.name for path in files_below(tmp_path)} == KEPT
     record = Record.model_validate_json(rbdml(*RUN, "--out", tmp_path, "--json").out)
@@ -236,14 +236,14 @@ def test_an_attack_that_was_edited_is_run_again(tmp_path: Path, monkeypatch: pyt
         patch.setattr(evaluating, "write_record", full)
         rbdml(*RUN, "--out", tmp_path)
     ran: list[str] = []
-    run = Attack.run
+    attack = AttackContext.attack
 
-    def watched(self: Attack, *rest: Any, **named: Any) -> Any:
-        ran.append(type(self).__name__)
-        return run(self, *rest, **named)
+    def watched(context: AttackContext, which: Attack, *rest: Any, **named: Any) -> Any:
+        ran.append(type(which).__name__)
+        return attack(context, which, *rest, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Attack, "run", watched)
+        patch.setattr(AttackContext, "attack", watched)
         patch.setattr(evaluating, "attack_source", lambda evaluation: decided(evaluation) + " edited")
         assert rbdml(*RUN, "--out", tmp_path, "--quiet").code == 0
     assert ran

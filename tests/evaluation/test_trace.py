@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from robustbench_dml.datasets.base import Split
 from robustbench_dml.evaluation.context import AttackContext, make_context
+from robustbench_dml.evaluation.ensemble import run_attack
 from robustbench_dml.evaluation.trace import TOP, AttackTrace, trace_attack
 from robustbench_dml.retrieval.gallery import Items
 from robustbench_dml.spec.registry import ATTACKS
@@ -88,8 +89,8 @@ def test_values_are_those_of_the_evaluation(name: str) -> None:
     where, untouched = arena(), arena(steps=0)
     rows = torch.tensor([5, 17])
     info = ATTACKS.get(name)
-    after = info.build().run(where, name, Items(where.gallery, rows))
-    before = info.build().run(untouched, name, Items(untouched.gallery, rows))
+    after = run_attack(where, name, Items(where.gallery, rows))
+    before = run_attack(untouched, name, Items(untouched.gallery, rows))
     for place, row in enumerate(rows.tolist()):
         close = trace_attack(where, name, row)
         assert list(close.values) == [column.name for column in info.columns]

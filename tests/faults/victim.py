@@ -185,18 +185,18 @@ def _mark_phases(journal: Journal, orders: Orders) -> None:
 
 
 def _mark_work(journal: Journal) -> None:
-    batch, run = Trainer.batch, Attack.run
+    batch, attack = Trainer.batch, AttackContext.attack
 
     def batched(trainer: Trainer, iteration: int) -> Batch:
         journal.work("iteration")
         return batch(trainer, iteration)
 
-    def attacked(attack: Attack, arena: AttackContext, name: str, items: Items) -> dict[str, Tensor]:
+    def attacked(context: AttackContext, which: Attack, name: str, items: Items) -> dict[str, Tensor]:
         journal.work("attack")
-        return run(attack, arena, name, items)
+        return attack(context, which, name, items)
 
     patch.object(Trainer, "batch", batched).start()
-    patch.object(Attack, "run", attacked).start()
+    patch.object(AttackContext, "attack", attacked).start()
 
 
 if __name__ == "__main__":

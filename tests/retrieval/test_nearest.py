@@ -4,14 +4,17 @@ import math
 
 import pytest
 import torch
+from attack_support import GALLERIES, ITEMS, d
+from attack_support import LABELS as ATTACK_LABELS
 from hypothesis import given
 from hypothesis import strategies as st
 from support import unit_rows
 from torch import Tensor
 
+from robustbench_dml.retrieval import gallery as gallery_module
 from robustbench_dml.retrieval import nearest as extremes
-from robustbench_dml.retrieval.gallery import Gallery
-from robustbench_dml.retrieval.nearest import RowKind, extreme_rows
+from robustbench_dml.retrieval.gallery import Gallery, Items
+from robustbench_dml.retrieval.nearest import RowKind, extreme_rows, nearest_wrong_classes
 
 ROWS = 13
 EMBEDDINGS = unit_rows(6, 4, seed=1)
@@ -105,3 +108,26 @@ def test_the_nearest_by_hypothesis(data: st.DataObject) -> None:
     chosen = [int(corners[query] @ gallery.embeddings[row]) for row in rows[found].tolist()]
     of_class = [int(corners[query] @ corners[place]) for place, of in zip(places, labels, strict=True) if of == label]
     assert chosen == sorted(of_class, reverse=True)[:k]
+
+
+@pytest.mark.parametrize("gallery", GALLERIES.values(), ids=GALLERIES)
+@pytest.mark.parametrize("chunk", [1, 2**20])
+@pytest.mark.parametrize("k", [1, 2, 3, 6])
+def test_nearest_wrong_classes_equal_a_loop(
+    k: int, chunk: int, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each wrong class its nearest row, ties by row; where there are too few classes the last one again."""
+    monkeypatch.setattr(gallery_module, "CHUNK", chunk)
+    labels = 5 * ATTACK_LABELS  # with gaps: a class is no column
+    found = nearest_wrong_classes(Items(Gallery(gallery.embeddings, labels), ITEMS), k)
+    for item, rows in zip(ITEMS.tolist(), found.tolist(), strict=True):
+        away = {
+            row: (round(d(gallery.embeddings[item], gallery.embeddings[row]), 7), row)
+            for row in range(30)
+            if labels[row] != labels[item]
+        }
+        of_class: dict[int, int] = {}
+        for row in sorted(away, key=lambda row: away[row]):
+            of_class.setdefault(int(labels[row]), row)
+        nearest = list(of_class.values())
+        assert rows == [nearest[min(place, 2)] for place in range(k)]

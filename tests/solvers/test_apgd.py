@@ -83,7 +83,7 @@ def loop(attacked: Problem, row: int, start: Tensor) -> tuple[Tensor, list[int]]
 def test_equals_a_loop(norm: Norm, steps: int) -> None:
     attacked = bumpy(norm, steps=steps)
     start = attacked.start(1, random=True)
-    found, values = AutoPGD().search(attacked, start, 0)
+    found, values = AutoPGD().run_from(attacked, start)
     loops = [loop(attacked, row, image) for row, image in enumerate(start)]
     assert torch.allclose(found, torch.stack([end for end, _ in loops]), atol=1e-9)
     assert values is not None and torch.equal(values, attacked.values(found, attacked.rows))
@@ -104,7 +104,7 @@ def test_is_that_of_torchattacks(norm: Norm, waves: float, float64: None) -> Non
     torch.manual_seed(4)
     with torch.no_grad():
         _, expected = attack.perturb(attacked.images, classes(attacked), best_loss=True)
-        found, _ = AutoPGD().search(attacked, start, 0)
+        found, _ = AutoPGD().run_from(attacked, start)
     # Theirs counts the first step as an improvement whatever it does: compare those that it does improve.
     ball = attacked.ball
     values, gradient = attacked.gradient(start, attacked.rows)
@@ -151,7 +151,7 @@ def test_keeps_the_best_and_not_the_last_iterate() -> None:
     attacked = bumpy("l2", steps=9, waves=60.0)
     seen: list[Tensor] = []
     watched = replace(attacked, watch=lambda values, _: seen.append(values))
-    _, values = AutoPGD().search(watched, attacked.images, 0)
+    _, values = AutoPGD().run_from(watched, attacked.images)
     assert values is not None and torch.equal(values, torch.stack(seen).amin(0))
     assert not torch.equal(values, seen[-1])
 

@@ -38,7 +38,7 @@ def test_pgd_is_that_of_torchattacks_from_the_same_start(norm: Norm) -> None:
     torch.manual_seed(3)
     expected = theirs(attacked, random_start=True)
     torch.manual_seed(3)
-    found, values = PGD().search(attacked, start_of(attacked), 0)
+    found, values = PGD().run_from(attacked, start_of(attacked))
     assert values is None
     assert torch.allclose(found, expected, atol=1e-9)
 

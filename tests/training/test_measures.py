@@ -14,8 +14,8 @@ from robustbench_dml.spec.registry import DEFENSES
 from robustbench_dml.training.batches import Batch
 from robustbench_dml.training.defense import Defense, Perturbed
 from robustbench_dml.training.losses import MARGIN
-from robustbench_dml.training.measures import Measures
-from robustbench_dml.training.metrics import note
+from robustbench_dml.training.measures import measure
+from robustbench_dml.training.metrics import log_value
 from robustbench_dml.training.testing import small_dataset, small_spec
 from robustbench_dml.training.trainer import Observer, Trainer
 from robustbench_dml.utils.progress import Progress
@@ -28,15 +28,11 @@ class Looking(Observer):
     """Takes measures after every iteration, and what they should be."""
 
     def __init__(self) -> None:
-        self.measures = Measures()
         self.found: list[dict[str, float]] = []
         self.iterations = 0
 
-    def watching(self, trainer: Trainer) -> Any:
-        return self.measures.on(trainer.defense)
-
     def iterated(self, trainer: Trainer) -> None:
-        self.found.append(self.measures.take(trainer))
+        self.found.append(measure(trainer))
         self.iterations += 1
 
 
@@ -133,7 +129,6 @@ def test_every_defense_tells_the_hardness_of_its_triplets(name: str) -> None:
     has_destinations = hasattr(trainer.defense, "target")
     for values in watched(trainer):
         assert set(values) == OF_TRIPLETS | ({"at_destination"} if has_destinations else set())
-    assert "target" not in vars(trainer.defense)  # as it was
     spent = trainer.spent
     assert [values[kind] for kind in ("forward_only", "to_input", "to_weights", "passes")] == [
         spent.forward_only,
@@ -160,9 +155,9 @@ class Telling(Plain):
     """Notes what it likes."""
 
     def loss(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Tensor:
-        note("depth", torch.tensor([1, 2, 3, 6]))
-        note("hardness", torch.tensor([0.1, 0.3]))
-        note("destination", torch.tensor([0.2, 0.2]))
+        log_value("depth", torch.tensor([1, 2, 3, 6]))
+        log_value("hardness", torch.tensor([0.1, 0.3]))
+        log_value("destination", torch.tensor([0.2, 0.2]))
         return super().loss(model, batch, perturbed)
 
 

@@ -11,7 +11,7 @@ from support import unit_rows
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_dml.attacks import query
+from robustbench_dml.attacks import semantics
 from robustbench_dml.evaluation.attack import Block
 
 
@@ -32,7 +32,7 @@ def dense_overtaking(moved: Tensor, block: Block, targets: Tensor, sign: int) ->
 @pytest.mark.parametrize("name", ["spqa+", "spqa-m5"])
 @pytest.mark.parametrize("strictness", [0.0, 5.0, 4e4])
 def test_the_weight_grows_up_to_its_limit(name: str, strictness: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(query, "STRICTNESS", strictness)
+    monkeypatch.setattr(semantics, "STRICTNESS", strictness)
     attack, block, moved = attacked_block(name, GALLERIES["random"])
     width = 5 if name.endswith("5") else 1
     sign = 1 if "+" in name else -1
@@ -50,7 +50,7 @@ def test_the_weight_grows_up_to_its_limit(name: str, strictness: float, monkeypa
 
 @pytest.mark.parametrize("name", ["spqa+m2", "spqa-"])
 def test_the_weight_counts_as_a_constant_for_the_gradient(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(query, "STRICTNESS", 5.0)
+    monkeypatch.setattr(semantics, "STRICTNESS", 5.0)
     attack, block, _ = attacked_block(name, GALLERIES["random"])
     width, sign = (2 if name.endswith("2") else 1), (1 if "+" in name else -1)
     moved = F.normalize(block.benign + 0.3 * unit_rows(len(ITEMS), 5, seed=5), dim=1).requires_grad_()
