@@ -1,4 +1,4 @@
-"""One process of a run on several devices; `launch` starts it with the arguments of the command."""
+"""The command `rbdml` as `python -m robustbench_dml`; each process of a run on several devices starts here."""
 
 from robustbench_dml.cli.main import main
 

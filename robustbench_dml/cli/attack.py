@@ -7,21 +7,22 @@ from typing import Any
 
 import click
 
-from robustbench_dml.cli.options import attack_changes, attack_options, data_options, place_of
+from robustbench_dml.cli.options import ATTACK, DATA, JSON, QUIET, GroupedCommand, context_of, take, with_precisions
+from robustbench_dml.spec.options import EVALUATE, arguments_of
 from robustbench_dml.utils.terminal import echo
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("checkpoint", type=click.Path(path_type=Path), required=False)
-@click.option("--model", help="file.py:factory, for a model that is not of this project; CHECKPOINT fills it.")
-@click.option("--query", type=int, required=True, help="The attacked image, by its row in the test images, from 0.")
-@click.option("--attack", "name", required=True, help="`rbdml list attacks`, or file.py:NAME.")
-@click.option("--dataset", help="`rbdml list datasets`.  [default: what it was trained on]")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The picture, .png or .svg.")
-@click.option("--json", "as_json", is_flag=True, help="Print the values as JSON.")
-@click.option("--quiet", is_flag=True, help="Print nothing.")
-@attack_options
-@data_options
+@click.option("--model", help="External model: file.py:factory. CHECKPOINT holds its weights.")
+@click.option("--query", type=int, required=True, help="Row of the attacked image in the test images, from 0.")
+@click.option("--attack", "name", required=True, help="Attack from `rbdml list attacks`, or file.py:NAME.")
+@click.option("--dataset", help="Data set from `rbdml list datasets`.  [default: the training data]")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Picture file, .png or .svg.")
+@take(*ATTACK, published=False)
+@take(*DATA)
+@JSON
+@QUIET
 def attack(
     checkpoint: Path | None,
     model: str | None,
@@ -30,29 +31,29 @@ def attack(
     dataset: str | None,
     as_json: bool,
     quiet: bool,
-    **shared: Any,
+    **words: Any,
 ) -> None:
-    """Attack one image and draw what happened: the image, its list before and after, and the values.
+    """Attack one image and draw the result: the image, its ranked list before and after, and the values.
 
-    An attack on a candidate shows the list of its target, a query, and where the attacked image ranks in it.
+    An attack on a candidate shows the list of its target, a query, and the rank of the attacked image in it.
     """
     import json
 
     from robustbench_dml.report.picture import check_picture, values_of, values_text
     from robustbench_dml.runs.attack_one import attack_one
 
-    check_picture(shared["out"])
-    found = attack_one(
+    check_picture(words["out"])
+    result = attack_one(
         checkpoint,
-        place_of({**shared, "quiet": quiet, "as_json": as_json}),
+        context_of({**words, "quiet": quiet, "as_json": as_json, "batch_size": 1}),
         model=model,
         row=query,
         attack=name,
         dataset=dataset,
-        changes=attack_changes(shared),
+        changes=arguments_of(with_precisions(words))[EVALUATE],
     )
-    found.draw(shared["out"])
+    result.draw(words["out"])
     if as_json:
-        echo(json.dumps(values_of(found), indent=1))
+        echo(json.dumps(values_of(result), indent=1))
     elif not quiet:
-        echo(f"{values_text(found)}\npicture: {shared['out']}")
+        echo(f"{values_text(result)}\npicture: {words['out']}")

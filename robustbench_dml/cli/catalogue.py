@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
+from robustbench_dml.cli.options import JSON
+
 KINDS = ["defenses", "attacks", "datasets", "backbones", "budgets", "solvers", "protocols"]
 
 
 @click.command("list")
 @click.argument("kind", type=click.Choice(KINDS))
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@JSON
 def list_entries(kind: str, as_json: bool) -> None:
     """What there is, a line each, with its source."""
     import json

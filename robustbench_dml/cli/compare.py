@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from robustbench_dml.cli.options import JSON
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.terminal import echo
 
@@ -14,7 +15,7 @@ from robustbench_dml.utils.terminal import echo
 @click.argument("first", metavar="A", type=click.Path(path_type=Path))
 @click.argument("second", metavar="[B]", type=click.Path(path_type=Path), required=False)
 @click.option("--published", is_flag=True, help="All records below A beside the published rows that they repeat.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@JSON
 def compare(first: Path, second: Path | None, published: bool, as_json: bool) -> None:
     """Compare two records, by the folders or files, value by value on the same queries.
 

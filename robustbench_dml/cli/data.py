@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-DATA_ROOT = click.option("--data-root", type=click.Path(path_type=Path), help="Folder of data sets; also $RBDML_DATA.")
+from robustbench_dml.cli.options import JSON, take
 
 
 @click.group()
@@ -17,9 +17,9 @@ def data() -> None:
 
 @data.command()
 @click.argument("names", nargs=-1)
-@DATA_ROOT
+@take("data-root")
 @click.option("--verify", is_flag=True, help="Read the decoded images again and compare their hashes.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@JSON
 def status(names: tuple[str, ...], data_root: Path | None, verify: bool, as_json: bool) -> None:
     """Each data set: found or not, where, images and classes, decoded or not, hash."""
     import json
@@ -34,7 +34,7 @@ def status(names: tuple[str, ...], data_root: Path | None, verify: bool, as_json
 
 @data.command()
 @click.argument("name")
-@DATA_ROOT
+@take("data-root")
 @click.option("--from", "source", type=click.Path(path_type=Path), help="An archive or a folder that is here already.")
 @click.option("--url", "urls", multiple=True, help="A mirror: the file's address, or its folder's; repeatable.")
 @click.option("--no-cache", is_flag=True, help="Check the images without keeping them decoded.")

@@ -7,19 +7,20 @@ from typing import Any
 
 import click
 
-from robustbench_dml.cli.options import evaluation_changes, evaluation_options, output_options, place_of, place_options
-from robustbench_dml.cli.output import show_outcome
+from robustbench_dml.cli.options import DATA, EVALUATION, GroupedCommand, context_of, take, with_precisions
+from robustbench_dml.cli.output import output_options, show_outcome
+from robustbench_dml.spec.options import EVALUATE, arguments_of
 from robustbench_dml.utils.errors import RbdmlError
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("checkpoint", type=click.Path(path_type=Path), required=False)
-@click.option("--model", help="file.py:factory, for a model that is not of this project; CHECKPOINT fills it.")
-@click.option("--backbone", help="Refuse a checkpoint of another backbone.")
-@click.option("--dataset", help="folder:PATH, where the folder that it was trained on is now. With --model: any.")
-@click.option("--defense", help="file.py:NAME, for a defense from outside the project.")
-@evaluation_options
-@place_options
+@click.option("--model", help="External model: file.py:factory. CHECKPOINT holds its weights.")
+@click.option("--backbone", help="Backbone that the checkpoint must have.")
+@click.option("--dataset", help="With --model, any data set. Else folder:PATH, the new path of the training folder.")
+@click.option("--defense", help="Defense of the checkpoint, if from outside the project: file.py:NAME.")
+@take(*EVALUATION, published=False)
+@take("out", *DATA, "batch-size", "force")
 @output_options
 def evaluate(
     checkpoint: Path | None,
@@ -27,9 +28,11 @@ def evaluate(
     backbone: str | None,
     dataset: str | None,
     defense: str | None,
-    **shared: Any,
+    **words: Any,
 ) -> None:
-    """Evaluate a trained model again, the same way or another; or a model that is not of this project.
+    """Evaluate a trained model again, the same way or another; or a model from outside the project.
+
+    Attack options you leave out stay as in the run of the checkpoint; with --model, they have the published values.
 
     With --model, factory() returns a torch module from (B, C, H, W) images in [0, 1] to embeddings, and CHECKPOINT is
     its state dict: safetensors, or a torch file, which is never unpickled freely.
@@ -38,18 +41,18 @@ def evaluate(
     from robustbench_dml.runs.external import evaluate_external
     from robustbench_dml.spec.lookup import find_defense
 
-    changes, place = evaluation_changes(shared), place_of(shared)
+    changes, context = arguments_of(with_precisions(words))[EVALUATE], context_of(words)
     if model is not None:
         if dataset is None or backbone is not None or defense is not None:
             raise RbdmlError("--model needs --dataset, and has no --backbone or --defense of this project: change that")
-        outcome = evaluate_external(model, checkpoint, place, dataset=dataset, changes=changes, force=shared["force"])
-        show_outcome(outcome, shared)
+        outcome = evaluate_external(model, checkpoint, context, dataset=dataset, changes=changes, force=words["force"])
+        show_outcome(outcome, words)
         return
     if checkpoint is None:
         raise RbdmlError("nothing to evaluate: give a CHECKPOINT that `rbdml run` wrote, or --model file.py:factory")
     if defense is not None:
         find_defense(defense)
     outcome = runs.reevaluate(
-        checkpoint, place, backbone=backbone, dataset=dataset, changes=changes, force=shared["force"]
+        checkpoint, context, backbone=backbone, dataset=dataset, changes=changes, force=words["force"]
     )
-    show_outcome(outcome, shared)
+    show_outcome(outcome, words)

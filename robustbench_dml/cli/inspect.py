@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from robustbench_dml.cli.data import DATA_ROOT
+from robustbench_dml.cli.options import JSON, take
 
 
 @click.group()
@@ -15,14 +15,13 @@ def inspect() -> None:
 
 
 @inspect.command()
-@click.option("--dataset", required=True, help="`rbdml list datasets`.")
-@click.option("--backbone", help="`rbdml list backbones`.  [default: the data set's]")
+@take("dataset", "backbone")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="A trained model instead of a new one.")
 @click.option("--batches", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--pairs", type=click.IntRange(min=1), help="Pairs per batch.  [default: as in training]")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@DATA_ROOT
+@take("seed")
+@take("data-root")
+@JSON
 def hardness(
     dataset: str,
     backbone: str | None,
@@ -52,17 +51,15 @@ def hardness(
 
 
 @inspect.command()
-@click.option("--dataset", required=True, help="`rbdml list datasets`.")
-@click.option("--backbone", help="`rbdml list backbones`.  [default: the data set's]")
+@take("dataset", "backbone")
 @click.option(
     "--pretrained/--no-pretrained", default=None, help="ImageNet weights too.  [default: where there are any]"
 )
-@click.option("--weights", type=click.Path(path_type=Path), help="The weights in this file instead.")
+@take("weights")
 @click.option("--queries", type=click.IntRange(min=1), help="A seeded part of the test images; default all.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@DATA_ROOT
+@take("seed")
+@take("device", "data-root")
+@JSON
 def baselines(
     dataset: str,
     backbone: str | None,

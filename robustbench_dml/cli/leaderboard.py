@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from robustbench_dml.cli.data import DATA_ROOT
+from robustbench_dml.cli.options import take
 from robustbench_dml.utils.terminal import echo, one_line
 
 BOARDS = click.option(
@@ -35,7 +35,7 @@ def build(boards: Path | None, quiet: bool) -> None:
 
 @leaderboard.command()
 @BOARDS
-@DATA_ROOT
+@take("data-root")
 @click.option("--quiet", is_flag=True, help="Print problems alone.")
 def check(boards: Path | None, data_root: Path | None, quiet: bool) -> None:
     """Check every entry as far as that goes without its checkpoint, and that all tables and the page are of them.

@@ -18,6 +18,7 @@ from robustbench_dml.cli.plot import plot
 from robustbench_dml.cli.run import run
 from robustbench_dml.cli.submit import submit
 from robustbench_dml.cli.sweep import sweep
+from robustbench_dml.spec.options import current_name
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import is_full
 from robustbench_dml.utils.interrupts import ENDING, interrupted_by
@@ -26,7 +27,14 @@ from robustbench_dml.utils.terminal import one_line
 NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)  # what no path can be
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+# Former names of options are accepted and shown nowhere.
+@click.group(
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "token_normalize_func": current_name,
+    }
+)
 @click.version_option(package_name="robustbench-dml")
 def cli() -> None:
     """RobustBench-DML: adversarial robustness in deep metric learning."""
@@ -40,7 +48,7 @@ def main() -> None:
     """Entry point: one line for what the user can mend, exit code 2; 130 when interrupted."""
     try:
         with interrupted_by(*ENDING):
-            cli.main(standalone_mode=False)
+            cli.main(prog_name="rbdml", standalone_mode=False)
     except RbdmlError as error:
         _fail(str(error))
     except click.exceptions.NoArgsIsHelpError as error:
@@ -64,3 +72,7 @@ def main() -> None:
 def _fail(message: str) -> None:
     click.echo(f"rbdml: {one_line(message)}", err=True)
     sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,15 +1,16 @@
-"""Options that several commands share, and what they come to."""
+"""Options of the commands, made from the table of `spec.options`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from robustbench_dml.cli.data import DATA_ROOT
+from robustbench_dml.spec.options import BY_NAME, CONTEXT, EVALUATE, OPTIONS, Kind, Option, number
+from robustbench_dml.utils.errors import RbdmlError
 
 if TYPE_CHECKING:
     from robustbench_dml.runs.context import RunContext
@@ -17,18 +18,17 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Fraction(click.ParamType[float]):
+class Quotient(click.ParamType[float]):
     """A number, or a quotient such as 8/255."""
 
     name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The value as a float."""
+        """Return the value as a float."""
         try:
-            top, _, bottom = str(value).partition("/")
-            return float(top) / float(bottom or 1)
-        except (ValueError, ZeroDivisionError):
-            self.fail(f"'{value}' is not a number such as 0.03 or 8/255", param, ctx)
+            return number(str(value))
+        except RbdmlError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Setting(click.ParamType[tuple[str, str]]):
@@ -37,131 +37,117 @@ class Setting(click.ParamType[tuple[str, str]]):
     name = "name=value"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """The two sides."""
+        """Return the two sides."""
         name, equals, text = str(value).partition("=")
         if not (name and equals):
             self.fail(f"'{value}' is not of the form name=value", param, ctx)
         return name.strip(), text.strip()
 
 
-def together(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """Several options as one decorator, in this order in the help."""
+class GroupedCommand(click.Command):
+    """A command whose help lists the options of the table under their headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one section for each group of options, in the order of the table."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        headings = {option.word: option.group for option in OPTIONS}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record:
+                groups.setdefault(headings.get(param.name or "", "Other"), []).append(record)
+        for heading in sorted(groups, key=[*dict.fromkeys(headings.values()), "Other"].index):
+            with formatter.section(heading):
+                formatter.write_dl(groups[heading])
+
+
+_TYPES: dict[Kind, Any] = {
+    Kind.PATH: click.Path(path_type=Path),
+    Kind.NUMBER: float,
+    Kind.QUOTIENT: Quotient(),
+    Kind.TABLE: Setting(),
+}
+
+
+def take(*options: Option | str, sweep: bool = False, published: bool = True) -> Callable[[F], F]:
+    """Give a command these options, in this order in its help.
+
+    Args:
+        options: of the table, or their names.
+        sweep: nothing is required and nothing has a default; options of the spec can be given several times.
+        published: the help names published values as defaults.
+    """
+    chosen = [BY_NAME[option] if isinstance(option, str) else option for option in options]
 
     def decorate(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
+        for option in reversed(chosen):
+            function = _declared(option, sweep, published)(function)
         return function
 
     return decorate
 
 
-PRECISIONS = click.Choice(["fp32", "bf16"])
-PRECISIONS_HERE = click.Choice(["fp32", "bf16", "auto"])  # auto: bf16 where the device has units for it
-NORMS = click.Choice(["linf", "l2"])
-
-# What an attack may do and how it searches.
-attack_options = together(
-    click.option("--attack-norm", type=NORMS, help="Of the evaluation radius and step.  [default: linf]"),
-    click.option("--attack-eps", type=Fraction(), help="Evaluation radius.  [default: the protocol's]"),
-    click.option("--attack-alpha", type=Fraction(), help="Evaluation step size."),
-    click.option("--attack-steps", type=int, help="Evaluation steps."),
-    click.option("--attack-seed", type=int, help="Of the choice of queries and targets.  [default: 0]"),
-    click.option(
-        "--attack-precision", type=PRECISIONS_HERE, help="Of the attack steps; scores are fp32.  [default: fp32]"
-    ),
-    click.option("--solver", help="`rbdml list solvers`.  [default: the protocol's]"),
-    click.option("--solver-param", type=Setting(), multiple=True, help="A parameter of the solver; repeatable."),
-    click.option("--surrogate", type=click.Path(path_type=Path), help="The checkpoint that attacks transfer from."),
-)
-evaluation_options = together(
-    click.option("--queries", type=int, help="A seeded part of the test images as queries; default all."),
-    click.option("--protocol", help="`rbdml list protocols`.  [default: ers]"),
-    click.option(
-        "--also",
-        multiple=True,
-        help="An attack beside the protocol's: a name, file.py:NAME, or `published` for all published columns; "
-        "repeatable.",
-    ),
-    attack_options,
-)
-data_options = together(
-    DATA_ROOT,
-    click.option("--download", is_flag=True, help="Download a missing data set."),
-    click.option("--no-cache", is_flag=True, help="Decode images each time instead of keeping them decoded."),
-    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
-)
-place_options = together(
-    click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Records."),
-    data_options,
-    click.option("--batch-size", type=click.IntRange(min=1), default=128, show_default=True, help="Of the evaluation."),
-    click.option("--force", is_flag=True, help="Repeat what has a record already."),
-)
-output_options = together(
-    click.option("--json", "as_json", is_flag=True, help="Print the record as JSON and nothing else."),
-    click.option("--quiet", is_flag=True, help="Print nothing but the folder of the record."),
-)
+def _declared(option: Option, sweep: bool, published: bool) -> Callable[[F], F]:
+    """An option of the table as a decorator."""
+    usual = (option.usual if published else "") if option.default is None else str(option.default)
+    text = f"{option.help}  [default: {usual}]" if usual else option.help
+    if option.kind is Kind.SWITCH:
+        return click.option(f"--{option.name}/--no-{option.name}", default=None, help=text)
+    if option.kind is Kind.FLAG:
+        return click.option(f"--{option.name}", is_flag=True, help=text)
+    default = {} if sweep or option.default is None else {"default": option.default}
+    return click.option(
+        f"--{option.name}",
+        type=_type(option, sweep),
+        multiple=option.kind in (Kind.TABLE, Kind.LIST) or (sweep and option.part != CONTEXT),
+        required=option.required and not sweep,
+        help=text,
+        **default,
+    )
 
 
-def attack_changes(given: dict[str, Any]) -> dict[str, Any]:
-    """The settings of `specs.changed_evaluation` that `attack_options` stand for."""
-    return {
-        "norm": given["attack_norm"],
-        "eps": given["attack_eps"],
-        "alpha": given["attack_alpha"],
-        "steps": given["attack_steps"],
-        "seed": given["attack_seed"],
-        "precision": precision_here(given["attack_precision"], given["device"]),
-        "solver": given["solver"],
-        "solver_params": dict(given["solver_param"]) or None,
-        "surrogate": given["surrogate"],
-    }
+def _type(option: Option, sweep: bool) -> Any:
+    """The type of a value. A sweep takes paths as text, and no `auto`: it is done on other machines, too."""
+    if option.choices:
+        return click.Choice((*option.choices, "auto") if option.auto and not sweep else option.choices)
+    if option.kind is Kind.WHOLE:
+        return int if option.at_least is None else click.IntRange(min=option.at_least)
+    return str if sweep and option.kind is Kind.PATH else _TYPES.get(option.kind, str)
 
 
-def precision_here(name: str | None, device: str) -> str | None:
-    """A precision that was asked for, `auto` as what it is on the device of that name; says so if fp32 pays more."""
-    if name not in ("auto", "bf16"):
-        return name
+# The options of one attack: neither its protocol nor its queries.
+ATTACK = [
+    option
+    for option in OPTIONS
+    if option.part == EVALUATE and option.name not in ("queries", "protocol", "extra-attack")
+]
+EVALUATION = [option for option in OPTIONS if option.part == EVALUATE]
+DATA = ("data-root", "download", "no-cache", "device")
+JSON = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+QUIET = click.option("--quiet", is_flag=True, help="No messages on success.")
+
+
+def with_precisions(words: dict[str, Any]) -> dict[str, Any]:
+    """Replace every precision `auto` by the better one of the device; warn where bf16 is slower than fp32."""
+    asked = {option.word for option in OPTIONS if option.auto and words.get(option.word) in ("auto", "bf16")}
+    if not asked:
+        return words
     from robustbench_dml.utils.device import pick_device
     from robustbench_dml.utils.precision import best_precision
 
-    best = best_precision(pick_device(device))
-    if name == "auto":
-        return best
-    if best == "fp32":
-        _tell_of_emulation()
-    return name
+    best = best_precision(pick_device(words["device"]))
+    if best == "fp32" and any(words[word] == "bf16" for word in asked):
+        _warn_of_emulation()
+    return {name: best if name in asked and value == "auto" else value for name, value in words.items()}
 
 
-@cache  # once, however many of the precisions are bf16
-def _tell_of_emulation() -> None:
-    told = "bf16 may be many times slower than fp32 here (no instructions for it are known); `auto` takes fp32"
-    click.echo(f"rbdml: {told}", err=True)
+@cache  # once in a process
+def _warn_of_emulation() -> None:
+    text = "bf16 may be many times slower than fp32 here (no instructions for it are known); `auto` takes fp32"
+    click.echo(f"rbdml: {text}", err=True)
 
 
-def evaluation_changes(given: dict[str, Any]) -> dict[str, Any]:
-    """The settings of `specs.changed_evaluation` that `evaluation_options` stand for."""
-    return {
-        "queries": given["queries"],
-        "protocol": given["protocol"],
-        "extra_attacks": given["also"] or None,
-        **attack_changes(given),
-    }
+def context_of(words: Mapping[str, Any]) -> RunContext:
+    """Make the context of a run from the options of a command."""
+    from robustbench_dml.runs.api import run_context
 
-
-def place_of(given: dict[str, Any], weights: Path | None = None) -> RunContext:
-    """Where and on what, from `place_options` (or only `data_options`)."""
-    from robustbench_dml.datasets.base import DataPaths
-    from robustbench_dml.runs.context import RunContext
-    from robustbench_dml.utils.device import pick_device
-    from robustbench_dml.utils.progress import Progress
-
-    progress = Progress(given["quiet"] or given["as_json"])
-    return RunContext(
-        out=given["out"],
-        paths=DataPaths(given["data_root"], given["download"], not given["no_cache"], progress),
-        device=pick_device(given["device"]),
-        batch_size=given.get("batch_size", 1),
-        progress=progress,
-        weights=weights,
-        surrogate=given["surrogate"],
-    )
+    return run_context(words, quiet=words["quiet"] or words["as_json"])

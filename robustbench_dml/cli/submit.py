@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from robustbench_dml.cli.leaderboard import BOARDS
-from robustbench_dml.cli.options import data_options, place_of
+from robustbench_dml.cli.options import DATA, context_of, take
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.terminal import echo
 
@@ -35,9 +35,7 @@ from robustbench_dml.utils.terminal import echo
 @click.option("--why", default="", help="Why it is revised: a line for the history.")
 @click.option("--dry-run", is_flag=True, help="Check and show; write nothing.")
 @click.option("--yes", is_flag=True, help="Write without asking.")
-@click.option("--surrogate", type=click.Path(path_type=Path), help="The checkpoint that attacks transfer from.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=128, show_default=True, help="Of the evaluation.")
-@data_options
+@take("surrogate", "batch-size", *DATA)
 def submit(record: Path, boards: Path | None, dry_run: bool, yes: bool, **given: Any) -> None:
     """Check a record, evaluate its checkpoint again on a part of the queries, and put it on its board.
 
@@ -48,8 +46,8 @@ def submit(record: Path, boards: Path | None, dry_run: bool, yes: bool, **given:
     from robustbench_dml.leaderboard.submission.submit import prepared
 
     leaderboards = find_leaderboards(boards)
-    place = place_of({**given, "out": leaderboards, "quiet": False, "as_json": False})
-    with prepared(record, leaderboards, place, _terms(given)) as submission:
+    context = context_of({**given, "out": leaderboards, "quiet": False, "as_json": False})
+    with prepared(record, leaderboards, context, _terms(given)) as submission:
         echo(submission.report)
         if dry_run:
             click.echo("\nNothing was written (--dry-run).")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from robustbench_dml.cli.options import NORMS, PRECISIONS, Fraction, Setting, together
+from robustbench_dml.cli.options import GroupedCommand, Setting, take
+from robustbench_dml.spec.options import CONTEXT_OPTIONS, SPEC_OPTIONS, Kind, Option
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.terminal import echo
 
@@ -20,38 +20,9 @@ if TYPE_CHECKING:
     from robustbench_dml.runs.sweeps.state import Look
     from robustbench_dml.runs.sweeps.trial import Trials
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-# Settings of `rbdml run` that can be given several times: the values are multiplied out.
-TYPES: dict[str, Any] = {
-    **dict.fromkeys(("defense", "dataset", "backbone", "budget", "sampler", "weights"), str),
-    **dict.fromkeys(("protocol", "solver", "surrogate"), str),
-    **dict.fromkeys(("seed", "eta", "pairs", "queries", "attack-steps", "attack-seed"), int),
-    **dict.fromkeys(("lr", "weight-decay"), float),
-    **dict.fromkeys(("eps", "alpha", "attack-eps", "attack-alpha"), Fraction()),
-    **dict.fromkeys(("precision", "weight-precision", "attack-precision"), PRECISIONS),
-    "attack-norm": NORMS,
-    "on-collapse": click.Choice(["stop", "continue"]),
-    "batchnorm": click.Choice(["frozen", "train"]),
-    **dict.fromkeys(("set", "solver-param"), Setting()),
-}
-WHERE = ("out", "data-root", "device", "batch-size", "checkpoint-every", "no-cache", "download", "tensorboard")
-
-matrix_options = together(
-    *(click.option(f"--{name}", type=kind, multiple=True, help="As of `rbdml run`.") for name, kind in TYPES.items()),
-    click.option("--also", multiple=True, help="An attack beside the protocol's, in every run; repeatable."),
-    click.option("--pretrained/--no-pretrained", default=None, help="As of `rbdml run`."),
-    click.option("--out", help="Folder of records.  [default: the file's, or runs]"),
-    click.option("--data-root", help="Folder of data sets; also $RBDML_DATA."),
-    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="[default: the file's, or auto]"),
-    click.option("--batch-size", type=click.IntRange(min=1), help="Of the evaluation."),
-    click.option("--checkpoint-every", help="How often training keeps its state.  [default: 5min]"),
-    click.option("--no-cache", is_flag=True, help="Decode images each time."),
-    click.option("--download", is_flag=True, help="Download a missing data set."),
-    click.option("--tensorboard", is_flag=True, help="Write scalars for TensorBoard."),
-)
 FILE = click.argument("file", type=click.Path(path_type=Path), required=False)
-JSON = click.option("--json", "as_json", is_flag=True, help="The runs as JSON and nothing else.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Runs as JSON as the only output.")
+MATRIX = take(*SPEC_OPTIONS, *CONTEXT_OPTIONS, sweep=True)
 
 
 class _Default(click.Group):
@@ -71,7 +42,7 @@ def sweep() -> None:
     """
 
 
-@sweep.command()
+@sweep.command(cls=GroupedCommand)
 @FILE
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at once on this machine.")
 @click.option("--retries", type=click.IntRange(min=0), default=0, show_default=True, help="Of a run that fails.")
@@ -85,7 +56,7 @@ def sweep() -> None:
 @click.option("--dry-run", is_flag=True, help="List the runs and start none.")
 @click.option("--quiet", is_flag=True, help="Print failures alone.")
 @JSON
-@matrix_options
+@MATRIX
 def run(file: Path | None, retries: int, dry_run: bool, quiet: bool, as_json: bool, **given: Any) -> None:
     """Do the runs of a sweep that are not recorded yet. Exit code 1 if some failed.
 
@@ -117,10 +88,10 @@ def run(file: Path | None, retries: int, dry_run: bool, quiet: bool, as_json: bo
         sys.exit(1)
 
 
-@sweep.command()
+@sweep.command(cls=GroupedCommand)
 @FILE
 @JSON
-@matrix_options
+@MATRIX
 def status(file: Path | None, as_json: bool, **given: Any) -> None:
     """Every run of a sweep: done, running, interrupted (and how far), failed or waiting."""
     from robustbench_dml.report.sweeps import sweep_table
@@ -132,11 +103,11 @@ def status(file: Path | None, as_json: bool, **given: Any) -> None:
         echo(sweep_table(found))
 
 
-@sweep.command()
+@sweep.command(cls=GroupedCommand)
 @FILE
 @click.option("--passes-per-second", type=click.FloatRange(min=0, min_open=True), help="Instead of a trial here.")
 @JSON
-@matrix_options
+@MATRIX
 def estimate(file: Path | None, passes_per_second: float | None, as_json: bool, **given: Any) -> None:
     """What the runs that are not recorded will cost: passes, and hours of one run after another.
 
@@ -167,26 +138,24 @@ def _planned(file: Path | None, given: dict[str, Any]) -> Sweep:
     """The sweep of a file and of options, which replace what the file says."""
     from robustbench_dml.runs.sweeps.plan import plan
 
-    instead: dict[str, Any] = {}
-    for name in TYPES:
-        values = given[name.replace("-", "_")]
-        if name in ("set", "solver-param"):
-            tables = dict[str, list[str]]()
-            for inner, text in values:
-                tables.setdefault(inner, []).append(text)
-            values = tables
-        if values:
-            instead[name] = values if isinstance(values, dict) else list(values)
-    if given["also"]:
-        instead["also"] = list(given["also"])
-    if given["pretrained"] is not None:
-        instead["pretrained"] = given["pretrained"]
+    instead = {option.name: _values(option, given[option.word]) for option in SPEC_OPTIONS}
+    instead = {name: value for name, value in instead.items() if value not in (None, [], {})}
     if file is None and not instead:
         raise RbdmlError("nothing to do: give the TOML FILE of a sweep, or --defense and --dataset")
-    where = {name: given[name.replace("-", "_")] for name in WHERE}
+    where = {option.name: given[option.word] for option in CONTEXT_OPTIONS}
     return plan(
         file, instead=instead, where={name: value for name, value in where.items() if value not in (None, False)}
     )
+
+
+def _values(option: Option, given: Any) -> Any:
+    """The values of an option as a matrix has them."""
+    if option.kind is not Kind.TABLE:
+        return list(given) if isinstance(given, tuple) else given
+    table: dict[str, list[str]] = {}
+    for name, text in given:
+        table.setdefault(name, []).append(text)
+    return table
 
 
 def _engine(planned: Sweep, given: dict[str, Any]) -> Engine:

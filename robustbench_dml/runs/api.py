@@ -1,7 +1,8 @@
-"""The functions that `import robustbench_dml` gives. The command line calls the same ones."""
+"""The functions of `import robustbench_dml`, also behind the command line."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from robustbench_dml.models.pretrained import first_weights
 from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.record import Record
 from robustbench_dml.runs.run import run as run_spec
-from robustbench_dml.spec.make import DEFAULT_BUDGET, changed_evaluation, make_spec, published_evaluation
+from robustbench_dml.spec.budgets import parse_seconds
+from robustbench_dml.spec.make import changed_evaluation, make_spec, published_evaluation
+from robustbench_dml.spec.options import CALL, CONTEXT, EVALUATE, OPTIONS, TABLES, arguments_of, words_named
 from robustbench_dml.spec.registry import (
     ATTACKS,
     BACKBONES,
@@ -28,90 +31,46 @@ from robustbench_dml.spec.registry import (
     DefenseInfo,
     SolverInfo,
 )
+from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.training.trainer import Trainer
 from robustbench_dml.utils.device import pick_device
 from robustbench_dml.utils.precision import resolve_precision
 from robustbench_dml.utils.progress import Progress
 
 
-def run(
-    defense: str,
-    dataset: str,
-    *,
-    budget: str = DEFAULT_BUDGET,
-    out: str | Path = "runs",
-    device: str = "auto",
-    batch_size: int = 128,
-    force: bool = False,
-    data_root: str | Path | None = None,
-    download: bool = False,
-    cache: bool = True,
-    weights: str | Path | None = None,
-    tensorboard: bool = False,
-    quiet: bool = False,
-    **settings: Any,
-) -> Record:
+def run(defense: str, dataset: str, *, force: bool = False, quiet: bool = False, **words: Any) -> Record:
     """Train a defense under a budget, evaluate it, write its record, and return it.
 
-    A run that has a record in `out` is not repeated unless `force`; an interrupted one goes on.
+    A run with a record in `out` is not repeated unless `force`. An interrupted run is resumed.
 
     Args:
         defense: name of a defense.
         dataset: name of a data set.
-        budget: a name (`quick`, `standard`, `paper`, `schedule`), passes (`"20M"`), iterations (`"3750it"`) or a time
-            (`"10min"`).
-        out: folder of records.
-        device: `auto`, `cpu` or `cuda`.
-        batch_size: images attacked at once.
-        force: repeat the run.
-        data_root: a folder with data sets.
-        download: whether a missing data set may be downloaded.
-        cache: whether decoded images are kept on disk.
-        weights: a file of weights to start from instead of the published ones.
-        tensorboard: write scalars for TensorBoard beside the log of the run.
+        force: repeat a recorded run.
         quiet: no progress bars.
-        settings: as `specs.make_spec` takes them: backbone, pretrained, seed, params, training, evaluation. In
-            `evaluation`, `surrogate` is the path of a checkpoint. A precision can be `auto`: bf16 where the device has
-            units for it.
+        words: the options of `rbdml run`, with underscores: `eta=8`, `queries=500`, `attack_steps=32`, `out="runs"`,
+            `param={"ics": 0.3}`, `extra_attack=["ca+w2"]`, `solver="apgd"`, `solver_param={"restarts": 5}`. Options
+            left out use the published values for the data set. The tables `params`, `training` and `evaluation` of
+            `spec.make.make_spec` are taken, too.
 
     Raises:
         RbdmlError: bad input or a bad environment, in one line.
     """
-    progress, file, here = Progress(quiet), None if weights is None else Path(weights), pick_device(device)
-    evaluation = resolve_precision(settings.pop("evaluation", None), here)
-    surrogate = None if evaluation.get("surrogate") is None else Path(evaluation["surrogate"])
-    spec = make_spec(
-        defense=defense,
-        dataset=dataset,
-        budget=str(budget),
-        weights=file,
-        evaluation={**evaluation, "surrogate": surrogate},
-        training=resolve_precision(settings.pop("training", None), here),
-        **settings,
-    )
-    paths = DataPaths(None if data_root is None else Path(data_root), download, cache, progress)
-    place = RunContext(Path(out), paths, here, batch_size, progress, file, surrogate, tensorboard=tensorboard)
-    return run_spec(spec, place, force=force).record
+    spec, context = _prepared(defense, dataset, words, quiet)
+    return run_spec(spec, context, force=force).record
 
 
-def train(
-    defense: str,
-    dataset: str,
-    *,
-    budget: str = DEFAULT_BUDGET,
-    device: str = "auto",
-    data_root: str | Path | None = None,
-    weights: str | Path | None = None,
-    quiet: bool = False,
-    **settings: Any,
-) -> Checkpoint:
-    """Train only: the model in eval mode, its spec and what was spent. Arguments as in `run`."""
-    progress, file, here = Progress(quiet), None if weights is None else Path(weights), pick_device(device)
-    training = resolve_precision(settings.pop("training", None), here)
-    spec = make_spec(defense=defense, dataset=dataset, budget=budget, weights=file, training=training, **settings)
-    data = load_dataset(dataset, DataPaths(None if data_root is None else Path(data_root), progress=progress))
-    trainer = Trainer(spec, data, device=here, weights=first_weights(spec, file, progress))
-    trainer.run(progress=progress)
+def train(defense: str, dataset: str, *, quiet: bool = False, **words: Any) -> Checkpoint:
+    """Train a defense without evaluating it; arguments as in `run`.
+
+    Returns:
+        The model in eval mode, its spec, and the cost of its training.
+    """
+    spec, context = _prepared(defense, dataset, words, quiet)
+    data = load_dataset(dataset, context.paths)
+    weights = first_weights(spec, context.weights, context.progress)
+    trainer = Trainer(spec, data, device=context.device, weights=weights)
+    trainer.run(progress=context.progress)
     return Checkpoint(trainer.model.eval(), spec, trainer.spent, trainer.end)
 
 
@@ -119,52 +78,91 @@ def evaluate(
     model: nn.Module,
     dataset: str,
     *,
-    device: str = "auto",
-    batch_size: int = 128,
-    data_root: str | Path | None = None,
     surrogate: str | Path | nn.Module | None = None,
     quiet: bool = False,
-    **evaluation: Any,
+    **words: Any,
 ) -> Evaluated:
     """Evaluate any module that maps images in [0, 1] to unit vectors.
 
     Args:
         model: (B, C, H, W) float -> (B, D).
         dataset: name of a data set; its test split is the gallery.
-        device: `auto`, `cpu` or `cuda`.
-        batch_size: images attacked at once.
-        data_root: a folder with data sets.
         surrogate: an undefended model that attacks transfer from: a checkpoint, or a module like `model`.
         quiet: no progress bars.
-        evaluation: any of protocol, norm, eps, alpha, steps, queries, seed, precision, solver, search, also, as in
-            `specs.changed_evaluation`; by default the published settings.
+        words: the options of `rbdml evaluate`, with underscores: `queries=500`, `attack_steps=32`, `device="cpu"`.
+            Options left out use the published values for the data set. `attack_` may be left out.
 
     Raises:
         RbdmlError: bad input, in one line.
     """
-    named, here = None, pick_device(device)
+    former = {option.key: option.word for option in OPTIONS if option.part == EVALUATE}
+    words = words_named({former.get(name, name): value for name, value in words.items()}, EVALUATE, CONTEXT)
+    context, named = run_context(words, quiet=quiet), None
     if isinstance(surrogate, nn.Module):
         named = weights_hash(surrogate)[:16]
     elif surrogate is not None:
-        loaded = load_checkpoint(Path(surrogate), device=here)
+        loaded = load_checkpoint(Path(surrogate), device=context.device)
         surrogate, named = loaded.model, weights_hash(loaded.embedder)[:16]
-    changes = {**resolve_precision(evaluation, here), "surrogate": named}
-    settings = changed_evaluation(published_evaluation(dataset), changes)
-    progress = Progress(quiet)
-    data = load_dataset(dataset, DataPaths(None if data_root is None else Path(data_root), progress=progress))
+    changes = {**resolve_precision(arguments_of(words)[EVALUATE], context.device), "surrogate": named}
     return evaluate_model(
         model,
-        data,
-        settings,
-        device=here,
-        batch_size=batch_size,
+        load_dataset(dataset, context.paths),
+        changed_evaluation(published_evaluation(dataset), changes),
+        device=context.device,
+        batch_size=context.batch_size,
         surrogate=surrogate,
-        progress=progress,
+        progress=context.progress,
     )
 
 
+def run_context(words: Mapping[str, Any], *, quiet: bool) -> RunContext:
+    """Make the context of a run from its words.
+
+    Args:
+        words: options with underscores; those left out have the defaults of the table.
+        quiet: no progress bars.
+
+    Raises:
+        RbdmlError: an unknown device, a device that is not here, a batch size below 1 or text that is no time.
+    """
+    values = {option.word: option.default for option in OPTIONS if option.part == CONTEXT}
+    values |= {name: value for name, value in words.items() if value is not None}
+    progress = Progress(quiet)
+    paths = DataPaths(_path(values["data_root"]), bool(values["download"]), not values["no_cache"], progress)
+    return RunContext(
+        out=Path(values["out"]),
+        paths=paths,
+        device=pick_device(values["device"]),
+        batch_size=values["batch_size"],
+        progress=progress,
+        weights=_path(values.get("weights")),
+        surrogate=_path(values.get("surrogate")),
+        checkpoint_every=parse_seconds(values["checkpoint_every"]),
+        tensorboard=bool(values["tensorboard"]),
+    )
+
+
+def _path(value: str | Path | None) -> Path | None:
+    return None if value is None else Path(value)
+
+
+def _prepared(defense: str, dataset: str, words: dict[str, Any], quiet: bool) -> tuple[RunSpec, RunContext]:
+    """The spec and the context of a run; tables of `make_spec` come before single words."""
+    tables = {name: words.pop(name, None) or {} for name in TABLES}
+    if "cache" in words:
+        words["no_cache"] = not words.pop("cache")
+    parts = {option.part for option in OPTIONS} - {CALL}
+    words = words_named({**words, "defense": defense, "dataset": dataset}, *parts)
+    words.setdefault("surrogate", tables[EVALUATE].get("surrogate"))
+    context = run_context(words, quiet=quiet)
+    arguments = arguments_of(words)
+    for name in TABLES:
+        arguments[name] = resolve_precision({**tables[name], **arguments[name]}, context.device)
+    return make_spec(**arguments), context
+
+
 def load_model(checkpoint: str | Path, *, device: str = "auto") -> nn.Module:
-    """The trained model of a checkpoint, in eval mode.
+    """Load the trained model of a checkpoint, in eval mode.
 
     Raises:
         RbdmlError: unreadable, or not a checkpoint of this project.
@@ -173,25 +171,25 @@ def load_model(checkpoint: str | Path, *, device: str = "auto") -> nn.Module:
 
 
 def list_defenses() -> list[DefenseInfo]:
-    """All registered defenses, by name."""
+    """List all registered defenses, by name."""
     return list(DEFENSES)
 
 
 def list_attacks() -> list[AttackInfo]:
-    """All registered attacks, by name."""
+    """List all registered attacks, by name."""
     return list(ATTACKS)
 
 
 def list_solvers() -> list[SolverInfo]:
-    """All registered solvers, by name."""
+    """List all registered solvers, by name."""
     return list(SOLVERS)
 
 
 def list_datasets() -> list[DatasetInfo]:
-    """All registered data sets, by name."""
+    """List all registered data sets, by name."""
     return list(DATASETS)
 
 
 def list_backbones() -> list[BackboneInfo]:
-    """All registered backbones, by name."""
+    """List all registered backbones, by name."""
     return list(BACKBONES)

@@ -8,35 +8,32 @@ from typing import Any
 
 from robustbench_dml.runs.record import CHECKPOINT_FILE
 from robustbench_dml.spec.budgets import UNITS, budget_name
-from robustbench_dml.spec.make import DEFAULT_BUDGET, published_evaluation
+from robustbench_dml.spec.make import published_evaluation
+from robustbench_dml.spec.options import DEFAULT_BUDGET, EVALUATE, OPTIONS, TRAIN, Kind, words_of
 from robustbench_dml.spec.parameters import resolve
 from robustbench_dml.spec.protocols import protocol_named
 from robustbench_dml.spec.published import FAMILIES
 from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, SOLVERS
 from robustbench_dml.spec.resolve import usual_params
-from robustbench_dml.spec.schema import Budget, Evaluation, ExternalSpec, RunSpec, SolverSpec, Threat
+from robustbench_dml.spec.schema import Budget, Evaluation, ExternalSpec, RunSpec, SolverSpec
 
 FILE = "FILE.py"  # stands for the file of a defense or an attack that is not one of the project's
 SURROGATE, WEIGHTS = "SURROGATE-", "WEIGHTS-"  # stand for files; what follows is the start of their hash
 
-LENGTHS = ("eps", "alpha")
-PRECISIONS = ("precision", "weight_precision")
-IN_TRAINING = ("eta", *LENGTHS, "pairs", "lr", "weight_decay", "on_collapse", *PRECISIONS, "batchnorm")
-
 
 def command_for(spec: RunSpec | ExternalSpec) -> str:
-    """The command that repeats what this spec says: `rbdml run ...`, or `rbdml evaluate --model ...`.
+    """Return the command that repeats a spec: `rbdml run ...`, or `rbdml evaluate --model ...`.
 
-    A few settings of training have no option; a run with one of them is a line of Python. Files that only their hash
-    is known of are named in capitals.
+    A few settings of training have no option; a run with one of them is a line of Python. Files known only by their
+    hash are named in capitals.
     """
     if isinstance(spec, ExternalSpec):
         changes = _evaluation_changes(spec.evaluation, published_evaluation(spec.dataset))
         words = ["evaluate", "--model", spec.model, CHECKPOINT_FILE, "--dataset", spec.dataset]
-        return shlex.join(["rbdml", *words, *_evaluation_options(changes)])
+        return shlex.join(["rbdml", *words, *_options({EVALUATE: changes})])
     settings = settings_of(spec)
-    if set(settings.get("training", {})) <= set(IN_TRAINING):
-        return shlex.join(["rbdml", "run", *_run_options(settings)])
+    if set(settings.get(TRAIN, {})) <= {option.key for option in OPTIONS if option.part == TRAIN}:
+        return shlex.join(["rbdml", "run", *_options(settings)])
     keywords = ", ".join(f"{name}={value!r}" for name, value in settings.items())
     return shlex.join(["python", "-c", f"import robustbench_dml; robustbench_dml.run({keywords})"])
 
@@ -86,7 +83,7 @@ def _evaluation_changes(evaluation: Evaluation, usual: Evaluation) -> dict[str, 
     protocol = protocol_named(evaluation.protocol)
     threat = _changed(dict(evaluation.threat), dict(usual.threat))
     if "norm" in threat:  # radius and step mean something else in another norm, and are asked for
-        threat |= {name: getattr(evaluation.threat, name) for name in LENGTHS}
+        threat |= {name: getattr(evaluation.threat, name) for name in ("eps", "alpha")}
     others = {
         name: value for name, value in evaluation if name not in ("threat", "solver") and value != getattr(usual, name)
     }
@@ -114,39 +111,22 @@ def _changed(values: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, A
     return {name: value for name, value in values.items() if name not in usual or usual[name] != value}
 
 
-def _run_options(settings: dict[str, Any]) -> Iterator[str]:
-    for name in ("defense", "dataset", "backbone", "budget", "seed", "weights"):
-        if name in settings:
-            yield from (_option(name), str(settings[name]))
-    if "pretrained" in settings:
-        yield "--pretrained" if settings["pretrained"] else "--no-pretrained"
-    for name, value in settings.get("params", {}).items():
-        yield from ("--set", f"{name}={value}")
-    for name, value in settings.get("training", {}).items():
-        yield from (_option(name), _text(name, value))
-    yield from _evaluation_options(settings.get("evaluation", {}))
+def _options(arguments: Mapping[str, Any]) -> Iterator[str]:
+    """The words on the command line for these arguments of `make_spec`."""
+    for option, value in words_of(arguments):
+        if option.kind is Kind.SWITCH:
+            yield f"--{option.name}" if value else f"--no-{option.name}"
+            continue
+        values = [value]
+        if option.kind is Kind.TABLE:
+            values = [f"{name}={inner}" for name, inner in value.items()]
+        elif option.kind is Kind.LIST:
+            values = value
+        for one in values:
+            yield from (f"--{option.name}", _quotient(one) if option.kind is Kind.QUOTIENT else str(one))
 
 
-def _evaluation_options(changes: Mapping[str, Any]) -> Iterator[str]:
-    attack = {*Threat.model_fields, "seed", "precision"}
-    for name, value in changes.items():
-        if name == "solver_params":
-            for param, chosen in value.items():
-                yield from ("--solver-param", f"{param}={chosen}")
-        elif name == "extra_attacks":
-            for other in value:
-                yield from ("--also", other)
-        elif value is not None:
-            yield from (_option(f"attack_{name}" if name in attack else name), _text(name, value))
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _text(name: str, value: Any) -> str:
-    """A value as a user would write it; lengths are in 255ths where they are so exactly."""
-    if name in LENGTHS:
-        quotient = round(value * 255)
-        return f"{quotient}/255" if quotient / 255 == value else repr(value)
-    return str(value)
+def _quotient(value: float) -> str:
+    """A length in 255ths where it is a whole number of them."""
+    quotient = round(value * 255)
+    return f"{quotient}/255" if quotient / 255 == value else repr(value)

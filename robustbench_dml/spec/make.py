@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from robustbench_dml.spec.budgets import parse_budget
 from robustbench_dml.spec.lookup import find_attack, find_defense, named_entry
+from robustbench_dml.spec.options import DEFAULT_BUDGET
 from robustbench_dml.spec.parameters import resolve
 from robustbench_dml.spec.protocols import BENIGN_COLUMNS, columns_of, protocol_columns, protocol_named
 from robustbench_dml.spec.published import FAMILIES, Protocol
@@ -20,8 +21,6 @@ from robustbench_dml.spec.schema import Evaluation, RunSpec, SolverSpec, Threat
 from robustbench_dml.spec.scores import CHANCE, scores_of
 from robustbench_dml.spec.weights import start_of, surrogate_digits
 from robustbench_dml.utils.errors import RbdmlError, first_invalid
-
-DEFAULT_BUDGET = "quick"
 
 
 def make_spec(

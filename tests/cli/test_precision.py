@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cli_support import RUN, rbdml, spec_of
 
-from robustbench_dml.cli.options import _tell_of_emulation
+from robustbench_dml.cli.options import _warn_of_emulation
 from robustbench_dml.runs import api
 from robustbench_dml.runs.record import Record
 from robustbench_dml.utils import precision
@@ -44,7 +44,7 @@ def test_python_takes_auto_too(best: str) -> None:
 
 
 def test_bf16_is_done_and_said_once_to_be_slow_where_it_is(best: str, tmp_path: Path) -> None:
-    _tell_of_emulation.cache_clear()  # as in a new process
+    _warn_of_emulation.cache_clear()  # as in a new process
     both = ("--precision", "bf16", "--attack-precision", "bf16")
     answer = rbdml(*RUN, *both, "--json", "--out", tmp_path)
     assert answer.code == 0, answer.err

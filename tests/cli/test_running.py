@@ -372,7 +372,7 @@ def test_hardness_is_shown_by_sampler() -> None:
 def test_a_new_defense_is_written_and_can_be_run(tmp_path: Path) -> None:
     answer = rbdml("new", "defense", "cli-made", "--folder", tmp_path)
     assert answer.out == f"{tmp_path / 'cli_made.py'}\n{tmp_path / 'test_cli_made.py'}\n"
-    ours = (*RUN, "--out", tmp_path / "runs", "--eta", "1", "--sampler", "S", "--set", "weight=0.25")
+    ours = (*RUN, "--out", tmp_path / "runs", "--eta", "1", "--sampler", "S", "--param", "weight=0.25")
     answer = rbdml(*ours, "--defense", f"{tmp_path / 'cli_made.py'}:cli-made", "--json")
     record = Record.model_validate_json(answer.out)
     assert spec_of(record).defense == "cli-made"

@@ -66,7 +66,7 @@ def test_the_options_are_the_evaluation_of_the_record(made: Made, tmp_path: Path
 
 
 def test_a_run_takes_the_same_options(tmp_path: Path) -> None:
-    answer = rbdml(*RUN, "--out", tmp_path, "--json", "--solver", "fgsm", "--also", "ranking-margin")
+    answer = rbdml(*RUN, "--out", tmp_path, "--json", "--solver", "fgsm", "--extra-attack", "ranking-margin")
     record = Record.model_validate_json(answer.out)
     assert record.spec.evaluation.solver.name == "fgsm"
     assert record.spec.evaluation.extra_attacks == ("ranking-margin",)
@@ -74,7 +74,7 @@ def test_a_run_takes_the_same_options(tmp_path: Path) -> None:
 
 
 def test_further_attacks_leave_the_others_and_the_score_alone(made: Made, tmp_path: Path) -> None:
-    record = evaluated(made, tmp_path, "--also", "qa+m2", "--also", "smooth-recall")
+    record = evaluated(made, tmp_path, "--extra-attack", "qa+m2", "--extra-attack", "smooth-recall")
     assert {name: record.attacked[name] for name in ATTACKED} == made.record.attacked
     assert record.scores == made.record.scores
     assert list(record.attacked) == [*ATTACKED, "QA+ M=2", "SR"]
@@ -140,8 +140,8 @@ BAD = {
     "unknown solver": (("--solver", "pdg"), "solver 'pdg': did you mean 'pgd'?"),
     "unknown parameter": (("--solver-param", "restart=2"), "no parameter 'restart': did you mean 'restarts'?"),
     "no value": (("--solver-param", "restarts"), "'restarts' is not of the form name=value"),
-    "unknown attack": (("--also", "esx"), "unknown attack 'esx': did you mean 'es'?"),
-    "an attack twice": (("--also", "es"), "attack 'es' fills column ES:D"),
+    "unknown attack": (("--extra-attack", "esx"), "unknown attack 'esx': did you mean 'es'?"),
+    "an attack twice": (("--extra-attack", "es"), "attack 'es' fills column ES:D"),
     "no surrogate": (("--solver", "transfer"), "give --surrogate CHECKPOINT"),
     "a surrogate for nothing": (("--surrogate", "{checkpoint}"), "leave --surrogate out"),
     "a surrogate that is missing": (("--solver", "transfer", "--surrogate", "absent"), "absent: no such checkpoint"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from fuzz.target import Target
 
-from robustbench_dml.cli.options import Fraction, Setting
+from robustbench_dml.cli.options import Quotient, Setting
 from robustbench_dml.report.names import paper_name, typeset
 from robustbench_dml.report.published import read_published
 from robustbench_dml.runs.command import command_for
@@ -22,14 +22,14 @@ OPTIONS: dict[str, Any] = {
     "budget": str,
     "seed": int,
     "eta": int,
-    "eps": Fraction(),
-    "alpha": Fraction(),
+    "eps": Quotient(),
+    "alpha": Quotient(),
     "pairs": int,
     "lr": float,
     "weight_decay": float,
 }
 EVALUATION: dict[str, Any] = {
-    "attack_eps": Fraction(),
+    "attack_eps": Quotient(),
     "attack_steps": int,
     "protocol": str,
     "solver": str,
@@ -41,7 +41,7 @@ dataset = "fashion-mini"
 seed = [0, 1]
 eps = "8/255"
 exclude = [{ seed = 1 }]
-set = { ics = [0.5, 1] }
+param = { ics = [0.5, 1] }
 [[runs]]
 eta = [2, 8]
 """
@@ -49,7 +49,9 @@ ROW = b"""\
 dataset,backbone,defense,eta,collapsed,r_at_1,r_at_2,map,nmi,ca_plus,ca_minus,qa_plus,qa_minus,tma,es_d,es_r,ltm,gtm,gtt,ers,source
 cub,rn18,ACT[R],8,0,1,2,3,4,5,6,7,8,0.5,0.1,1,2,3,4,5,somewhere
 """
-SETTINGS = b"defense=HM[S,g_LGA]&ICS(0.5)\nbudget=20k\neps=8/255\nset:ics=0.25\nsearch:restarts=2\nattack_steps=3\n"
+SETTINGS = (
+    b"defense=HM[S,g_LGA]&ICS(0.5)\nbudget=20k\neps=8/255\nparam:ics=0.25\nsolver-param:restarts=2\nattack_steps=3\n"
+)
 
 
 def _defense(data: bytes, folder: Path) -> None:
@@ -71,8 +73,8 @@ def _settings(data: bytes, folder: Path) -> None:
     for line in data.decode(errors="replace").splitlines():
         name, text = Setting().convert(line, None, None)
         kind, _, rest = name.partition(":")
-        if rest and kind in ("set", "solver-param"):
-            given["params" if kind == "set" else "solver_params"][rest] = text
+        if rest and kind in ("param", "solver-param"):
+            given["params" if kind == "param" else "solver_params"][rest] = text
         elif name in ("defense", "dataset", "budget", "seed", "backbone"):
             given[""][name] = _typed(name, text)
         elif name in OPTIONS:
@@ -91,7 +93,7 @@ def _settings(data: bytes, folder: Path) -> None:
 def _typed(name: str, text: str) -> object:
     """As click would convert it; what it refuses is left out."""
     kind = {**OPTIONS, **EVALUATION}.get(name, str)
-    if isinstance(kind, Fraction):
+    if isinstance(kind, Quotient):
         return kind.convert(text, None, None)
     try:
         return kind(text)

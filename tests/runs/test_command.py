@@ -179,7 +179,8 @@ def test_every_solver_is_among_the_tried() -> None:
 def test_the_worst_case_names_the_surrogate_by_its_hash(changes: dict[str, Any], parsed: list[Any]) -> None:
     spec = made_spec("regular", evaluation={"protocol": "autorank", "surrogate": DIGITS, **changes})
     command = command_for(spec)
-    assert f"--protocol autorank --surrogate {SURROGATE}{DIGITS}" in command.replace("--queries 9 --attack-seed 4 ", "")
+    assert "--protocol autorank " in command
+    assert f"--surrogate {SURROGATE}{DIGITS}" in command
     assert spec_of(command, parsed) == spec
 
 
@@ -203,7 +204,7 @@ def test_weights_of_ones_own_are_named_by_their_hash(
 
 def test_a_defense_from_elsewhere_is_asked_for_with_its_file() -> None:
     spec = made_spec("act").model_copy(update={"defense": "harder", "params": {"margin": 0.5}})
-    assert command_for(spec) == f"rbdml run --defense {FILE}:harder --dataset fashion-mini --set margin=0.5"
+    assert command_for(spec) == f"rbdml run --defense {FILE}:harder --dataset fashion-mini --param margin=0.5"
 
 
 @settings(max_examples=50, deadline=None)

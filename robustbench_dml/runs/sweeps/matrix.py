@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_dml.runs.sweeps.settings import Settings, Where
+from robustbench_dml.spec.options import BY_NAME, Kind, current_name
 from robustbench_dml.utils.errors import RbdmlError, did_you_mean, reason
 from robustbench_dml.utils.files import read_at_most
 
 MAX_BYTES = 1_000_000
 MAX_RUNS = 10_000
-TABLES = ("set", "solver-param")  # settings that are tables of settings
 BLOCKS, EXCLUDE = "runs", "exclude"
 
 Key = tuple[str, ...]  # of a setting: its name, and within a table the name there
@@ -108,16 +108,18 @@ def choices_of(table: Mapping[str, Any], place: str, *, above: bool = False) -> 
         above: whether it stands above the blocks, where settings of the whole sweep may be, too.
     """
     found: Choices = {}
-    for name, value in table.items():
+    for given, value in table.items():
+        name = current_name(given)
         _check_name(name, place, above=above)
-        if name in TABLES:
+        kind = BY_NAME[name].kind
+        if kind is Kind.TABLE:
             if not isinstance(value, dict):
                 raise RbdmlError(
                     f'{place}: {name} = {_shown(value)}: write a table, for instance {name} = {{ "a" = 1 }}'
                 )
             found |= {(name, inner): _values(one, f"{place}: {name}.{inner}") for inner, one in value.items()}
-        elif name == "also":
-            found[name,] = _lists(value, f"{place}: also")
+        elif kind is Kind.LIST:
+            found[name,] = _lists(value, f"{place}: {name}")
         else:
             found[name,] = _values(value, f"{place}: {name}")
     return found

@@ -146,7 +146,7 @@ def _job(spec: RunSpec, settings: Settings, where: Where) -> Job:
     return Job(spec, (*words, *where.words()), Path(where.out).expanduser().absolute())
 
 
-_NAMED = ("--defense", "--also")  # by the name in a file, whatever stands before it
+_NAMED = ("--defense", "--extra-attack")  # by the name in a file, whatever stands before it
 
 O = TypeVar("O", bound=Options)  # noqa: E741
 

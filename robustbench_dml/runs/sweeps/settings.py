@@ -1,39 +1,38 @@
-"""What a matrix may set: the options of `rbdml run`, by their names and types."""
+"""Settings of a matrix: the options of `rbdml run`, by name and type."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
-from robustbench_dml.runs.command import IN_TRAINING, SURROGATE, WEIGHTS
+from robustbench_dml.runs.command import SURROGATE, WEIGHTS
 from robustbench_dml.spec.budgets import parse_seconds
 from robustbench_dml.spec.lookup import IN_A_FILE
-from robustbench_dml.spec.make import DEFAULT_BUDGET, make_spec
-from robustbench_dml.spec.schema import Norm, Precision, RunSpec, Value
+from robustbench_dml.spec.make import make_spec
+from robustbench_dml.spec.options import (
+    CONTEXT_OPTIONS,
+    EVALUATE,
+    SPEC_OPTIONS,
+    Kind,
+    Option,
+    arguments_of,
+    number,
+)
+from robustbench_dml.spec.schema import RunSpec, Value
 from robustbench_dml.spec.weights import surrogate_digits
 from robustbench_dml.utils.errors import RbdmlError
 
-FLAGS = ("no-cache", "download", "tensorboard")
-ATTACK = ("norm", "eps", "alpha", "steps", "seed", "precision")  # of the evaluation: options `--attack-...`
 
-
-def _number(value: Any) -> Any:
-    """A quotient such as "8/255" as a number; anything else as it is."""
-    if not isinstance(value, str):
-        return value
+def _quotient(value: Any) -> Any:
+    """A quotient such as "8/255" as a number; other values stay for the check of their type."""
     try:
-        top, _, bottom = value.partition("/")
-        return float(top) / float(bottom or 1)
-    except (ValueError, ZeroDivisionError):
+        return number(value) if isinstance(value, str) else value
+    except RbdmlError:
         return value
-
-
-def _text(value: Any) -> Any:
-    """A whole number as text: budgets may be written without quotes."""
-    return str(value) if type(value) is int else value
 
 
 def _time(text: str) -> str:
@@ -45,7 +44,19 @@ def _time(text: str) -> str:
     return text
 
 
-Quotient = Annotated[float, BeforeValidator(_number)]
+_TYPES: dict[Kind, Any] = {
+    Kind.TEXT: str,
+    Kind.PATH: str,
+    Kind.BUDGET: Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)],
+    Kind.TIME: Annotated[str, AfterValidator(_time)],
+    Kind.WHOLE: int,
+    Kind.NUMBER: float,
+    Kind.QUOTIENT: Annotated[float, BeforeValidator(_quotient)],
+    Kind.FLAG: bool,
+    Kind.SWITCH: bool,
+    Kind.LIST: list[str],
+    Kind.TABLE: dict[str, Value],
+}
 
 
 class Options(BaseModel):
@@ -56,106 +67,67 @@ class Options(BaseModel):
         extra="forbid",
         strict=True,
         allow_inf_nan=False,
-        alias_generator=lambda name: name.replace("_", "-"),
+        alias_generator=lambda word: word.replace("_", "-"),
     )
 
     @classmethod
     def names(cls) -> list[str]:
-        """Of the options, without dashes before them."""
+        """List the names of the options, without dashes before them."""
         return [field.alias or name for name, field in cls.model_fields.items()]
 
 
-class Where(Options):
-    """Where and on what all runs of a sweep happen; None is left to `rbdml run`."""
+def _declared(options: Iterable[Option]) -> Any:
+    """A model with a field for each of these options."""
+    fields: Any = {option.word: _field(option) for option in options}
+    return create_model("_Declared", __base__=Options, **fields)
 
-    out: str = "runs"
-    data_root: str | None = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    batch_size: Annotated[int, Field(ge=1)] | None = None
-    checkpoint_every: Annotated[str, AfterValidator(_time)] | None = None
-    no_cache: bool = False
-    download: bool = False
-    tensorboard: bool = False
+
+def _field(option: Option) -> tuple[Any, Any]:
+    kind = Literal[option.choices] if option.choices else _TYPES[option.kind]
+    if option.at_least is not None:
+        kind = Annotated[kind, Field(ge=option.at_least)]
+    if option.required:
+        return kind, ...
+    return kind | None, option.default
+
+
+class Where(_declared(CONTEXT_OPTIONS)):  # type: ignore[misc]
+    """The context that all runs of a sweep share."""
 
     def words(self) -> list[str]:
         """The options of `rbdml run`, with paths that hold in any folder."""
-        paths = {"out": self.out, "data-root": self.data_root}
-        plain = {"device": self.device, "batch-size": self.batch_size, "checkpoint-every": self.checkpoint_every}
-        texts = {**{name: _absolute(path) for name, path in paths.items() if path is not None}, **plain}
-        given = [word for name, text in texts.items() if text is not None for word in (f"--{name}", str(text))]
-        return given + [f"--{name}" for name in FLAGS if getattr(self, name.replace("-", "_"))]
+        words: list[str] = []
+        for option in CONTEXT_OPTIONS:
+            value = getattr(self, option.word)
+            if option.kind is Kind.FLAG:
+                words += [f"--{option.name}"] if value else []
+            elif value is not None:
+                words += [f"--{option.name}", _absolute(value) if option.kind is Kind.PATH else str(value)]
+        return words
 
 
-class Settings(Options):
-    """One run, as `rbdml run` takes it. None is left to the published settings."""
-
-    defense: str
-    dataset: str
-    backbone: str | None = None
-    budget: Annotated[str, BeforeValidator(_text)] = DEFAULT_BUDGET
-    seed: Annotated[int, Field(ge=0)] = 0
-    sampler: str | None = None
-    set: dict[str, Value] = {}
-    eta: int | None = None
-    eps: Quotient | None = None
-    alpha: Quotient | None = None
-    pairs: int | None = None
-    lr: float | None = None
-    weight_decay: float | None = None
-    on_collapse: Literal["stop", "continue"] | None = None
-    precision: Precision | None = None
-    weight_precision: Precision | None = None
-    batchnorm: Literal["frozen", "train"] | None = None
-    pretrained: bool | None = None
-    weights: str | None = None
-    queries: int | None = None
-    protocol: str | None = None
-    also: list[str] = []
-    attack_norm: Norm | None = None
-    attack_eps: Quotient | None = None
-    attack_alpha: Quotient | None = None
-    attack_steps: int | None = None
-    attack_seed: int | None = None
-    attack_precision: Precision | None = None
-    solver: str | None = None
-    solver_param: dict[str, Value] = {}
-    surrogate: str | None = None
+class Settings(_declared(SPEC_OPTIONS)):  # type: ignore[misc]
+    """The settings of one run, as `rbdml run` takes them. None leaves a value to the published settings."""
 
     def spec(self) -> RunSpec:
-        """The run that these settings come to.
+        """Make the spec of the run.
 
         Raises:
             RbdmlError: an unknown name, a value out of range, or a file that cannot be read.
         """
-        return make_spec(
-            defense=self.defense,
-            dataset=self.dataset,
-            budget=self.budget,
-            backbone=self.backbone,
-            pretrained=self.pretrained,
-            weights=None if self.weights is None else Path(self.weights),
-            seed=self.seed,
-            params={**({} if self.sampler is None else {"sampler": self.sampler}), **self.set},
-            training={name: getattr(self, name) for name in IN_TRAINING},
-            evaluation={
-                **{name: getattr(self, f"attack_{name}") for name in ATTACK},
-                "queries": self.queries,
-                "protocol": self.protocol,
-                "extra_attacks": self.also or None,
-                "solver": self.solver,
-                "solver_params": self.solver_param or None,
-                "surrogate": None if self.surrogate is None else _surrogate_digits(_absolute(self.surrogate)),
-            },
-        )
+        arguments = arguments_of(dict(self))
+        if self.surrogate is not None:
+            arguments[EVALUATE]["surrogate"] = _surrogate_digits(_absolute(self.surrogate))
+        return make_spec(**arguments)
 
     def files(self, spec: RunSpec) -> dict[tuple[str, str], str]:
-        """What stands in the command of this spec for a file: the option and its word there, and the word to use."""
+        """Find the words of the spec's command that stand for files: the option and its word, and the word to use."""
         found: dict[tuple[str, str], str] = {}
         defense = IN_A_FILE.fullmatch(self.defense)
         if defense:
             found["--defense", spec.defense] = f"{_absolute(defense[1])}:{spec.defense}"
-        for attack in filter(None, map(IN_A_FILE.fullmatch, self.also)):
-            found["--also", attack[2]] = f"{_absolute(attack[1])}:{attack[2]}"
+        for attack in filter(None, map(IN_A_FILE.fullmatch, self.extra_attack or ())):
+            found["--extra-attack", attack[2]] = f"{_absolute(attack[1])}:{attack[2]}"
         if self.weights is not None:
             found["--weights", f"{WEIGHTS}{spec.pretrained}"] = _absolute(self.weights)
         if self.surrogate is not None:

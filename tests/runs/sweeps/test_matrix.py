@@ -48,13 +48,13 @@ def test_every_block_is_a_matrix_with_what_is_shared_above_it() -> None:
 
 def test_tables_are_matrices_too_and_are_merged_by_name() -> None:
     text = """
-    set = {ics = [0.25, 0.5], sampler = "S"}
+    param = {ics = [0.25, 0.5], sampler = "S"}
     [[runs]]
-    set = {u = 1}
+    param = {u = 1}
     [[runs]]
-    set.ics = 1
+    param.ics = 1
     """
-    assert [one["set"] for one in runs_of(text)] == [
+    assert [one["param"] for one in runs_of(text)] == [
         {"ics": 0.25, "sampler": "S", "u": 1},
         {"ics": 0.5, "sampler": "S", "u": 1},
         {"ics": 1, "sampler": "S"},
@@ -62,8 +62,8 @@ def test_tables_are_matrices_too_and_are_merged_by_name() -> None:
 
 
 def test_a_list_of_attacks_is_one_value_and_lists_of_them_are_several() -> None:
-    assert runs_of('also = ["ca+w2", "ca-w2"]') == [{"also": ["ca+w2", "ca-w2"]}]
-    assert runs_of('also = [["ca+w2"], []]') == [{"also": ["ca+w2"]}, {"also": []}]
+    assert runs_of('extra-attack = ["ca+w2", "ca-w2"]') == [{"extra-attack": ["ca+w2", "ca-w2"]}]
+    assert runs_of('extra-attack = [["ca+w2"], []]') == [{"extra-attack": ["ca+w2"]}, {"extra-attack": []}]
 
 
 def test_excluded_combinations_are_left_out_wherever_all_that_is_named_agrees() -> None:
@@ -74,12 +74,12 @@ def test_excluded_combinations_are_left_out_wherever_all_that_is_named_agrees() 
     eta = [8, 16]
     [[runs]]
     eta = 16
-    set = {ics = [0, 1]}
-    exclude = [{set = {ics = 1}}]
+    param = {ics = [0, 1]}
+    exclude = [{param = {ics = 1}}]
     """
     every = [{"seed": seed, "eta": eta} for seed, eta in itertools.product([0, 1, 2], [8, 16])]
     first = [one for one in every if not (one["seed"] > 0 and one["eta"] == 16)]
-    assert runs_of(text) == [*first, {"seed": 0, "eta": 16, "set": {"ics": 0}}]
+    assert runs_of(text) == [*first, {"seed": 0, "eta": 16, "param": {"ics": 0}}]
 
 
 def test_what_is_given_instead_replaces_the_values_of_every_block() -> None:
@@ -98,9 +98,9 @@ def test_what_is_given_instead_replaces_the_values_of_every_block() -> None:
         ("seed = 99999999999999999999", "a number beyond 64 bits"),
         ("lr = nan", "lr = nan"),
         ('defense = "a\\nb"', "give text, a number"),
-        ("set = 3", "set = 3: write a table"),
-        ("set = {a = {b = 1}}", "set.a = {'b': 1}"),
-        ("also = 'ca+'", "also = 'ca+': write a list"),
+        ("param = 3", "param = 3: write a table"),
+        ("param = {a = {b = 1}}", "param.a = {'b': 1}"),
+        ("extra-attack = 'ca+'", "extra-attack = 'ca+': write a list"),
         ("[runs]\nseed = 1", "write [[runs]], with two brackets"),
         ("exclude = {seed = 1}", "exclude is no list of tables"),
         ("exclude = [{sede = 1}]", "exclude: unknown key 'sede'"),
@@ -136,6 +136,12 @@ def test_a_file_that_cannot_be_read_or_is_too_large_is_refused(tmp_path: Path) -
     ):
         with pytest.raises(RbdmlError, match=told):
             read_file(path)
+
+
+def test_former_names_of_settings_are_accepted() -> None:
+    assert runs_of('set = {ics = 1}\nalso = ["ca+w2"]\noptimiser = "apgd"\nsearch = {restarts = 2}') == [
+        {"param": {"ics": 1}, "extra-attack": ["ca+w2"], "solver": "apgd", "solver-param": {"restarts": 2}}
+    ]
 
 
 NAMES = [*Settings.names(), *Where.names(), "runs", "exclude", "sede", ""]

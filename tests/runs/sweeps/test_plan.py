@@ -37,7 +37,7 @@ def test_every_command_comes_to_its_run(parsed: list[tuple[RunSpec, RunContext]]
         "out": str(tmp_path / "a folder"),
         "budget": ["quick", 2000, "1min"],
         "runs": [
-            {"defense": ["regular", "HM[S,-0.1]&ICS(0.25)"], "seed": [0, 1], "eps": "8/255", "also": ["ca+w2"]},
+            {"defense": ["regular", "HM[S,-0.1]&ICS(0.25)"], "seed": [0, 1], "eps": "8/255", "extra-attack": ["ca+w2"]},
             {"defense": "act", "sampler": "S", "attack-norm": "l2", "attack-eps": 2, "attack-alpha": 0.5},
         ],
     }
@@ -60,7 +60,7 @@ def test_files_stand_in_commands_by_paths_that_hold_everywhere(
     tree = {
         **TREE,
         "defense": "sweep_made.py:sweep-made",
-        "also": ["swap.py:swept"],
+        "extra-attack": ["swap.py:swept"],
         "solver": "transfer",
         "surrogate": "other.safetensors",
     }
@@ -105,7 +105,7 @@ def test_options_replace_what_the_file_says(tmp_path: Path) -> None:
         ({"eps": "8/0"}, "eps = '8/0': input should be a valid number"),
         ({"batch-size": 0}, "batch-size = 0"),
         ({"device": "tpu"}, "device = 'tpu': input should be 'auto', 'cpu' or 'cuda'"),
-        ({"set": {"magrin": 1}}, "has no parameter 'magrin'"),
+        ({"param": {"magrin": 1}}, "has no parameter 'magrin'"),
         ({"weights": "none.pth"}, "no such file of weights"),
         ({"surrogate": "none.safetensors", "solver": "transfer"}, "no such checkpoint"),
         ({"defense": "x" * 300 + ".py:y"}, "no such Python file"),

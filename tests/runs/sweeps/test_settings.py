@@ -56,9 +56,9 @@ BOTH = {"defense": "act", "dataset": "fashion-mini"}
          "--attack-norm l2 --attack-eps 2 --attack-alpha 1/2"),
         ({"attack-steps": 2, "attack-seed": 5, "attack-precision": "bf16", "queries": 7},
          "--attack-steps 2 --attack-seed 5 --attack-precision bf16 --queries 7"),
-        ({"protocol": "ers-published", "also": ["ca+w2", "ca-w2"]},
-         "--protocol ers-published --also ca+w2 --also ca-w2"),
-        ({"solver": "apgd", "solver_params": {"restarts": 5}}, "--solver apgd --solver-param restarts=5"),
+        ({"protocol": "ers-published", "extra-attack": ["ca+w2", "ca-w2"]},
+         "--protocol ers-published --extra-attack ca+w2 --extra-attack ca-w2"),
+        ({"solver": "apgd", "solver-param": {"restarts": 5}}, "--solver apgd --solver-param restarts=5"),
     ],
 )  # fmt: skip
 def test_settings_come_to_what_the_same_options_come_to(
@@ -69,7 +69,7 @@ def test_settings_come_to_what_the_same_options_come_to(
 
 
 def test_parameters_of_a_defense_are_a_table() -> None:
-    found = Settings.model_validate({**BOTH, "defense": "hm-lga-ics", "set": {"ics": 0.25}}).spec()
+    found = Settings.model_validate({**BOTH, "defense": "hm-lga-ics", "param": {"ics": 0.25}}).spec()
     assert found == made_spec("hm-lga-ics", params={"ics": 0.25})
 
 

@@ -1,0 +1,5 @@
+"""The command `rbdml` as `python -m robustbench_dml.cli`."""
+
+from robustbench_dml.cli.main import main
+
+main()
