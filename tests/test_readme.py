@@ -28,10 +28,12 @@ def test_the_example_of_a_new_attack_runs_beside_a_protocol(tmp_path: Path) -> N
     [example] = [text for text in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "@register_attack" in text]
     path = tmp_path / "swap.py"
     path.write_text(example)
-    assert "--also file.py:NAME" in README
+    assert "--extra-attack file.py:NAME" in README
     model = Embedder(nn.Sequential(nn.Flatten(), nn.Linear(784, 8)))
     found, benign = (
-        rb.evaluate(model, "fashion-mini", device="cpu", quiet=True, queries=8, steps=steps, also=[f"{path}:swap"])
+        rb.evaluate(
+            model, "fashion-mini", device="cpu", quiet=True, queries=8, steps=steps, extra_attack=[f"{path}:swap"]
+        )
         for steps in (4, 0)
     )
     assert 0 <= found.attacked["SWAP"] < benign.attacked["SWAP"]

@@ -131,8 +131,8 @@ OPTIONS = (
         choices=("frozen", "train"),
         usual="frozen if pretrained, else train",
     ),
-    _attack("queries", "Test images used as queries, a seeded choice.", Kind.WHOLE, usual="all"),
     _attack("protocol", "Protocol from `rbdml list protocols`.", usual="ers"),
+    _attack("queries", "Test images used as queries, a seeded choice.", Kind.WHOLE, usual="all"),
     _attack(
         "extra-attack",
         "Attack beside the protocol's: a name, file.py:NAME, or `published` for all published columns; repeatable.",
@@ -155,11 +155,11 @@ OPTIONS = (
         auto=True,
         usual="fp32",
     ),
+    _attack("surrogate", "Checkpoint that attacks transfer from.", Kind.PATH),
     _attack("solver", "Solver from `rbdml list solvers`.", usual="the protocol's", aliases=("optimiser",)),
     _attack(
         "solver-param", "Parameter of the solver; repeatable.", Kind.TABLE, key="solver_params", aliases=("search",)
     ),
-    _attack("surrogate", "Checkpoint that attacks transfer from.", Kind.PATH),
     _context("out", "Folder of records.", Kind.PATH, default="runs"),
     _context("data-root", "Folder of data sets.", Kind.PATH, usual="$RBDML_DATA"),
     _context("download", "Download a missing data set.", Kind.FLAG),
