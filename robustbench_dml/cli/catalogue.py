@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
+from robustbench_dml.cli.listing import rows_of
 from robustbench_dml.cli.options import JSON
+from robustbench_dml.utils.terminal import text_table
 
 KINDS = ["defenses", "attacks", "datasets", "backbones", "budgets", "solvers", "protocols"]
 
@@ -16,13 +19,8 @@ KINDS = ["defenses", "attacks", "datasets", "backbones", "budgets", "solvers", "
 @JSON
 def list_entries(kind: str, as_json: bool) -> None:
     """What there is, a line each, with its source."""
-    import json
-
-    from robustbench_dml.report.catalogue import describe
-    from robustbench_dml.report.tables import entries_table
-
-    rows = describe(kind)
-    click.echo(json.dumps(rows, indent=1) if as_json else entries_table(rows))
+    rows = rows_of(kind)
+    click.echo(json.dumps(rows, indent=1) if as_json else text_table(rows))
 
 
 @click.group()

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from robustbench_dml.cli.options import JSON, take
+from robustbench_dml.utils.terminal import text_table
 
 
 @click.group()
@@ -26,10 +27,9 @@ def status(names: tuple[str, ...], data_root: Path | None, verify: bool, as_json
 
     from robustbench_dml.datasets.base import DataPaths
     from robustbench_dml.datasets.status import status_rows
-    from robustbench_dml.report.tables import entries_table
 
     rows = status_rows(names, DataPaths(data_root), verify=verify)
-    click.echo(json.dumps(rows, indent=1) if as_json else entries_table([_short(row) for row in rows]))
+    click.echo(json.dumps(rows, indent=1) if as_json else text_table([_short(row) for row in rows]))
 
 
 @data.command()

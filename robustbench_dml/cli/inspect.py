@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from robustbench_dml.cli.options import JSON, take
+from robustbench_dml.utils.terminal import text_table
 
 
 @click.group()
@@ -35,7 +36,6 @@ def hardness(
     """Mean and variance of the hardness of each sampler's triplets."""
     import json
 
-    from robustbench_dml.report.tables import entries_table
     from robustbench_dml.training.hardness import sampler_hardness
 
     rows = sampler_hardness(
@@ -47,7 +47,7 @@ def hardness(
         seed=seed,
         data_root=data_root,
     )
-    click.echo(json.dumps(rows, indent=1) if as_json else entries_table(rows))
+    click.echo(json.dumps(rows, indent=1) if as_json else text_table(rows))
 
 
 @inspect.command()
@@ -76,7 +76,6 @@ def baselines(
 
     from robustbench_dml.datasets.base import DataPaths
     from robustbench_dml.evaluation.baselines import untrained
-    from robustbench_dml.report.tables import entries_table
     from robustbench_dml.utils.device import pick_device
     from robustbench_dml.utils.progress import Progress
 
@@ -90,4 +89,4 @@ def baselines(
         device=pick_device(device),
         paths=DataPaths(data_root, progress=Progress(as_json)),
     )
-    click.echo(json.dumps(rows, indent=1) if as_json else entries_table(rows))
+    click.echo(json.dumps(rows, indent=1) if as_json else text_table(rows))

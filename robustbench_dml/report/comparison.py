@@ -11,13 +11,14 @@ import numpy as np
 
 from robustbench_dml.report.completeness import require_complete
 from robustbench_dml.report.per_query import read_values, shown_values, summary_for
-from robustbench_dml.report.tables import decimals, entries_table, model_name
+from robustbench_dml.report.tables import decimals, model_name
 from robustbench_dml.runs.record import RECORD_FILE, Record, read_record
 from robustbench_dml.spec.describe import describe_evaluation
 from robustbench_dml.spec.protocols import evaluated_columns
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.randomness import seed_of
 from robustbench_dml.utils.statistics import holm, paired_differences
+from robustbench_dml.utils.terminal import text_table
 
 ALPHA = 0.05
 NOTE = (
@@ -136,7 +137,7 @@ def comparison_text(comparison: Comparison) -> str:
         [
             f"{spec.dataset}, {comparison.queries} queries, {describe_evaluation(spec.evaluation)}\n"
             + "\n".join(models),
-            entries_table([_cells(row) for row in comparison.rows]),
+            text_table([_cells(row) for row in comparison.rows]),
             "A - B with its 95% paired bootstrap interval. p: permutation test over the queries, corrected for all "
             f"{len(comparison.rows)} rows (Holm);\nbetter: where p < {ALPHA}. {NOTE}",
         ]

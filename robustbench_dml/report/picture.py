@@ -18,10 +18,11 @@ from torch import Tensor
 from robustbench_dml.datasets.base import Split
 from robustbench_dml.evaluation.trace import AttackTrace, Ranking
 from robustbench_dml.report.figures.style import STYLES
-from robustbench_dml.report.tables import decimals, entries_table
+from robustbench_dml.report.tables import decimals
 from robustbench_dml.runs.attack_one import AttackedImage
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import write_atomically
+from robustbench_dml.utils.terminal import text_table
 
 SUFFIXES = (".png", ".svg")
 RIGHT, WRONG, FOLLOWED, QUIET = "#009E73", "#D55E00", "#0072B2", "#666666"  # Okabe and Ito's; grey
@@ -254,7 +255,7 @@ def values_text(single: AttackedImage) -> str:
     return "\n\n".join(
         [
             f"{close.info.name} on image {close.row} of {single.dataset}, class {close.labels[close.row]}",
-            entries_table(rows),
+            text_table(rows),
             f"largest change {close.largest_change * 255:.3g}/255, L2 length {close.length:.3g}, "
             f"embedding moved by {close.moved:.3f} of at most 2",
             single.caption,

@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from robustbench_dml.report.tables import entries_table, short_passes
+from robustbench_dml.report.tables import short_passes
 from robustbench_dml.runs.record import Record
 from robustbench_dml.runs.sweeps.estimate import Estimate, Kind, total
 from robustbench_dml.runs.sweeps.logs import Attempt, last_attempt
 from robustbench_dml.runs.sweeps.plan import Job
 from robustbench_dml.runs.sweeps.state import Look, State
 from robustbench_dml.runs.sweeps.trial import Trials
+from robustbench_dml.utils.terminal import text_table
 
 COLUMNS = ("--defense", "--dataset", "--seed")  # what has a column of its own
 
@@ -144,7 +145,7 @@ def sweep_table(looks: Sequence[Look]) -> str:
         }
         for one in looks
     ]
-    return f"{entries_table(rows)}\n\n{state_counts(looks)}"
+    return f"{text_table(rows)}\n\n{state_counts(looks)}"
 
 
 def state_counts(looks: Sequence[Look]) -> str:
@@ -167,7 +168,7 @@ def estimate_table(parts: Mapping[Kind, Estimate]) -> str:
     rows = [{"data set": dataset, "backbone": backbone, **_costs(one)} for (dataset, backbone), one in parts.items()]
     if len(rows) > 1:
         rows.append({"data set": "in all", "backbone": "", **_costs(total(list(parts.values())))})
-    return entries_table(rows)
+    return text_table(rows)
 
 
 def measured_speeds(trials: Trials) -> list[str]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from tabulate import tabulate
 
 from robustbench_dml.report.ranking import Ranked, ranked_records
 from robustbench_dml.runs.record import Cost, Record
@@ -14,6 +13,7 @@ from robustbench_dml.spec.describe import describe_evaluation
 from robustbench_dml.spec.registry import DEFENSES
 from robustbench_dml.spec.resolve import usual_params
 from robustbench_dml.spec.scores import CHANCE
+from robustbench_dml.utils.terminal import text_table
 
 LEGEND = """\
 cost = forward-backward passes of the batch per iteration: eta+1 as in the papers, and as metered. +-: half the 95%
@@ -39,8 +39,8 @@ def record_tables(
     return "\n\n".join(
         [
             f"{title(records)}{_chance(records[0])}",
-            _table([_cost_row(one, marked) for one in order]),
-            _table([_attack_row(one, columns, marked) for one in order]),
+            text_table([_cost_row(one, marked) for one in order]),
+            text_table([_attack_row(one, columns, marked) for one in order]),
             LEGEND + (" *: this run." if marked else "") + _rank_legend(order),
         ]
     )
@@ -66,11 +66,6 @@ def _rank_legend(order: Sequence[Ranked]) -> str:
     how = "" if tested else "; intervals that do not overlap where values of queries are missing"
     score = order[0].record.score
     return f"\nrank: 1 + those significantly better (paired test on {score}, 5%{how}); none where a flag disqualifies."
-
-
-def entries_table(rows: Iterable[Mapping[str, object]]) -> str:
-    """The entries of a registry."""
-    return _table(list(rows))
 
 
 def short_passes(passes: float) -> str:
@@ -137,7 +132,3 @@ def _attack_row(one: Ranked, columns: Mapping[str, Column], marked: str | None) 
 def _half(record: Record, name: str) -> float:
     low, high = record.intervals[name]
     return (high - low) / 2
-
-
-def _table(rows: Sequence[Mapping[str, object]]) -> str:
-    return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)

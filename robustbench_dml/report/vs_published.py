@@ -13,9 +13,10 @@ from robustbench_dml.report.names import paper_name
 from robustbench_dml.report.per_query import readable_values
 from robustbench_dml.report.published import NAMES, Reported, read_published
 from robustbench_dml.report.rows import Row, rows_of
-from robustbench_dml.report.tables import decimals, entries_table, title
+from robustbench_dml.report.tables import decimals, title
 from robustbench_dml.runs.record import record_folders
 from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.terminal import text_table
 
 NOTABLE = {"R@1": 2.0, "ERS": 5.0}  # differences that want a cause
 WEIGHT = re.compile(r"&ICS ?\(\u03bb=([\d.]+)\)")  # how the source writes another weight than its usual one
@@ -90,7 +91,7 @@ def matches_text(found: Sequence[PublishedMatch]) -> str:
     parts = []
     for where in dict.fromkeys(one.where for one in found):
         own = [one for one in found if one.where == where]
-        parts += [f"ours: {where}", entries_table(line for one in own for line in _lines(one, marks))]
+        parts += [f"ours: {where}", text_table(line for one in own for line in _lines(one, marks))]
     notable = [
         f"{theirs.defense}, eta {theirs.eta or 0} {marks[theirs.source]}: {name} differs by {gap:+.1f}"
         for one in found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 
 import click
 
@@ -18,6 +19,13 @@ def inert(text: str) -> str:
 def one_line(text: str) -> str:
     """The same on one line, with single blanks."""
     return inert(" ".join(text.split()))
+
+
+def text_table(rows: Iterable[Mapping[str, object]]) -> str:
+    """A table with the keys of the first row as headers."""
+    from tabulate import tabulate
+
+    return tabulate(list(rows), headers="keys", tablefmt="simple", disable_numparse=True)
 
 
 def echo(text: str, *, err: bool = False) -> None:

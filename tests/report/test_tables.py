@@ -6,12 +6,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from robustbench_dml.report.tables import entries_table, record_tables, short_passes
+from robustbench_dml.report.tables import record_tables, short_passes
 from robustbench_dml.runs.record import Record
 from robustbench_dml.spec.describe import describe_evaluation
 from robustbench_dml.spec.protocols import BENIGN_COLUMNS, protocol_columns
 from robustbench_dml.spec.schema import Evaluation, ExternalSpec, Threat
 from robustbench_dml.spec.scores import CHANCE
+from robustbench_dml.utils.terminal import text_table
 
 COLUMNS = protocol_columns("ers")
 
@@ -146,7 +147,7 @@ def test_no_number_of_queries_means_all() -> None:
 
 def test_entries_are_shown_as_they_are() -> None:
     # What looks like a number is a name all the same: 1e3 must not become 1000.
-    assert parse(entries_table([{"name": "1e3", "source": "arXiv:2203.01430"}])) == [
+    assert parse(text_table([{"name": "1e3", "source": "arXiv:2203.01430"}])) == [
         {"name": "1e3", "source": "arXiv:2203.01430"}
     ]
 

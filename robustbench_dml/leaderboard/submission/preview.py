@@ -9,7 +9,7 @@ from robustbench_dml.leaderboard.board import Board, boards_of
 from robustbench_dml.leaderboard.entries import Listed
 from robustbench_dml.leaderboard.tables import settings_of
 from robustbench_dml.report.rows import Row
-from robustbench_dml.report.tables import entries_table
+from robustbench_dml.utils.terminal import text_table
 
 Cells = dict[str, object]
 
@@ -38,7 +38,7 @@ def _board(name: str, old: Board | None, new: Board | None) -> str:
     still = len(cells) - len(shown)
     title = (new or old).title  # type: ignore[union-attr]
     others = f"\n{still} other row{'s stay' if still > 1 else ' stays'} as before" if still else ""
-    return f"Board {name}: {title}\n{entries_table(shown)}{others}"
+    return f"Board {name}: {title}\n{text_table(shown)}{others}"
 
 
 def _changed(old: tuple[Board, Row] | None, new: tuple[Board, Row] | None) -> Cells | None:
