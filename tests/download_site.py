@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from robustbench_dml.utils.download import download
+from robustbench_dml.datasets.download import download
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.progress import Bar, Progress
 

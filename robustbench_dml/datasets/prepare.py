@@ -9,7 +9,7 @@ from pathlib import Path
 
 from robustbench_dml.datasets.archives import extract, is_archive
 from robustbench_dml.datasets.base import DataPaths, DownloadRequest
-from robustbench_dml.utils.download import download
+from robustbench_dml.datasets.download import download
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.progress import Progress
 

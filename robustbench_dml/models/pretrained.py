@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from robustbench_dml.datasets.base import cache_folder
+from robustbench_dml.datasets.download import download
 from robustbench_dml.spec.registry import BACKBONES, BackboneInfo, Weights
 from robustbench_dml.spec.schema import RunSpec
-from robustbench_dml.utils.download import download
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import sha256
 from robustbench_dml.utils.locks import exclusive_or_wait

@@ -1,1 +1,1 @@
-"""Small helpers that know nothing of learning: files, locks, progress, randomness, statistics, tensors."""
+"""Helpers without any learning: files, locks, progress, randomness, statistics, tensors."""

@@ -1,4 +1,4 @@
-"""The device of a run."""
+"""Choice of the device."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from robustbench_dml.utils.errors import RbdmlError
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """`auto` (CUDA where there is one), `cpu` or `cuda`.
+    """Return the device called `auto` (CUDA if there is one), `cpu` or `cuda`.
 
     Raises:
-        RbdmlError: another name, or CUDA where there is none.
+        RbdmlError: another name, or no CUDA device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

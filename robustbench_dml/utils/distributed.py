@@ -1,6 +1,6 @@
-"""The processes that share a run, and what they tell each other. One process alone is a team, too, and silent.
+"""Exchange between the processes of a run. A process that runs alone needs no exchange.
 
-Each process works out everything that is cheap by itself, from the same numbers: so little needs to be told.
+Each process computes everything cheap by itself, from the same seeds. Only embeddings, gradients and results travel.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ import torch.distributed as dist
 T = TypeVar("T")
 
 PATIENCE = datetime.timedelta(days=1)  # one process may prepare data or write while the others wait
-ROUNDING = 1e-4  # relative; losses of the same images differ by less
+ROUNDING = 1e-4  # relative; the losses of the same images differ by less
 
 
 def world_size() -> int:
-    """How many processes share this run."""
+    """Return the number of processes that share this run."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this is, from 0."""
+    """Return the number of this process, from 0."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 def is_leader() -> bool:
-    """Whether this is the process that writes."""
+    """Return true in the process that writes files."""
     return rank() == 0
 
 
 @contextmanager
 def process_group(rendezvous: Path, *, number: int, processes: int, device: torch.device) -> Iterator[None]:
-    """Meet the others, and part from them at the end.
+    """Join the other processes, and leave them at the end.
 
     Args:
-        rendezvous: a file that does not exist, the same one for all.
-        number: of this process.
-        processes: how many there are.
+        rendezvous: the same path in all processes; no file is there yet.
+        number: rank of this process.
+        processes: size of the group.
         device: of this process.
     """
     dist.init_process_group(
@@ -60,29 +60,29 @@ def process_group(rendezvous: Path, *, number: int, processes: int, device: torc
 
 
 def is_lost_peer(error: RuntimeError) -> bool:
-    """Whether this is what an exchange raises when another process has ended."""
+    """Return true if an exchange failed because another process has ended."""
     return isinstance(error, dist.DistError) or "Connection" in str(error) or "gloo" in str(error)
 
 
 def broadcast(value: T | None = None) -> T:
-    """What the leading process brought, for all."""
-    told: list[Any] = [value]
+    """Return the leader's value in every process."""
+    values: list[Any] = [value]
     if world_size() > 1:
-        dist.broadcast_object_list(told, src=0)
-    return told[0]
+        dist.broadcast_object_list(values, src=0)
+    return values[0]
 
 
-def merge(found: dict[Any, T]) -> dict[Any, T]:
-    """What all processes found, where no two found the same."""
+def merge(results: dict[Any, T]) -> dict[Any, T]:
+    """Return the results of all processes. No two of them may share a key."""
     if world_size() == 1:
-        return found
-    everyone: list[dict[Any, T]] = [{} for _ in range(world_size())]
-    dist.all_gather_object(everyone, found)
-    return {key: value for one in everyone for key, value in one.items()}
+        return results
+    parts: list[dict[Any, T]] = [{} for _ in range(world_size())]
+    dist.all_gather_object(parts, results)
+    return {key: value for part in parts for key, value in part.items()}
 
 
 def check_on_all(check: Callable[[], object]) -> None:
-    """Interrupt all processes at the same place where one of them is to be: `check` raises KeyboardInterrupt."""
+    """Raise KeyboardInterrupt in all processes if `check` raises it in any of them."""
     interrupted = False
     try:
         check()
@@ -93,26 +93,31 @@ def check_on_all(check: Callable[[], object]) -> None:
 
 
 def gather_values(*values: float) -> torch.Tensor:
-    """(processes, values) float64: what each process brought."""
-    own = torch.tensor(values, dtype=torch.float64)
+    """Return the values of each process: (processes, values) float64."""
+    mine = torch.tensor(values, dtype=torch.float64)
     if world_size() == 1:
-        return own[None]
-    everyone = [torch.empty_like(own) for _ in range(world_size())]
-    dist.all_gather(everyone, own)
-    return torch.stack(everyone)
+        return mine[None]
+    parts = [torch.empty_like(mine) for _ in range(world_size())]
+    dist.all_gather(parts, mine)
+    return torch.stack(parts)
 
 
 def share_bounds(rows: int) -> list[int]:
-    """Where the shares of the processes begin, and the end: as even as can be, for instance 7 rows -> [0, 4, 7]."""
-    even, more = divmod(rows, world_size())
-    return [number * even + min(number, more) for number in range(world_size() + 1)]
+    """Return the first row of each process's even share, and the end: 7 rows of two processes give [0, 4, 7]."""
+    even, rest = divmod(rows, world_size())
+    return [number * even + min(number, rest) for number in range(world_size() + 1)]
 
 
-def gather_rows(own: torch.Tensor, bounds: list[int]) -> torch.Tensor:
-    """The rows of all processes in their order: (own rows, ...) -> (all rows, ...); `bounds` as from `cut`."""
+def gather_rows(rows: torch.Tensor, bounds: list[int]) -> torch.Tensor:
+    """Concatenate the shares of all processes: (rows of this share, ...) -> (all rows, ...).
+
+    Args:
+        rows: the share of this process.
+        bounds: as `share_bounds` returns them.
+    """
     counts = [end - start for start, end in itertools.pairwise(bounds)]
-    padded = own.new_zeros(max(counts), *own.shape[1:])  # what is exchanged has to be of one size
-    padded[: len(own)] = own
-    everyone = [torch.empty_like(padded) for _ in counts]
-    dist.all_gather(everyone, padded)
-    return torch.cat([one[:count] for one, count in zip(everyone, counts, strict=True)])
+    padded = rows.new_zeros(max(counts), *rows.shape[1:])  # all_gather takes tensors of one size
+    padded[: len(rows)] = rows
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])

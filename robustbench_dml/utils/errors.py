@@ -1,4 +1,4 @@
-"""The exceptions that users are meant to see."""
+"""Exceptions for users, and the wording of other people's exceptions."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 
 class RbdmlError(Exception):
-    """Bad input or a bad environment, told in one line: the cause, then the remedy.
+    """Bad input or a bad environment. The message is one line: the cause, then the remedy.
 
-    The command line prints the message without a traceback and exits with code 2. Anything else that
-    escapes is a bug of ours and keeps its traceback.
+    The command line prints it without a traceback and exits with code 2. Any other exception that escapes is a bug
+    of this package and keeps its traceback.
     """
 
 
 class DivergedError(RbdmlError):
-    """Training came to a loss that is not finite; going on from its checkpoint would come to the same."""
+    """The training loss is not finite. Resuming from the checkpoint would end the same way."""
 
 
 class MissingDataError(RbdmlError):
@@ -27,7 +27,7 @@ class MissingDataError(RbdmlError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`did you mean 'x'? ` for the nearest known name, nothing where none is near."""
+    """Return `did you mean 'x'? ` for the nearest known name, or nothing."""
     close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)
     return f"did you mean '{close[0]}'? " if close else ""
 

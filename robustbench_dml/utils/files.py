@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old content or the new, never a part; reading no more than there may be."""
+"""Atomic writes, bounded reads, hashes and free space."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import BinaryIO
 
 
 def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
-    """Write a temporary file beside `path`, then put it in place, where it outlasts a power cut.
+    """Write a temporary file beside `path`, then move it into place. The file survives a power cut.
 
     Args:
         path: of the file.
@@ -48,7 +49,7 @@ def write_if_changed(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have what was made, renamed or removed in a folder outlast a power cut, as far as the system lets one."""
+    """Flush a folder, so that new, renamed and removed names survive a power cut. Some systems cannot."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -58,21 +59,27 @@ def sync_folder(folder: Path) -> None:
 
 
 def is_full(error: OSError) -> bool:
-    """Whether there was no room: on the disk, or for this user."""
+    """Return true if the disk or the user's quota is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_write_failure(error: OSError, folder: Path) -> bool:
-    """Whether a failure is one of the disk, or of a file below this folder."""
+    """Return true for a failure of the disk, or of a file below this folder."""
     below = isinstance(error.filename, str) and Path(error.filename).absolute().is_relative_to(folder.absolute())
     return below or is_full(error) or error.errno in (errno.EROFS, errno.EIO)
 
 
+def free_bytes(folder: Path) -> int:
+    """Return the free space for a folder, which need not exist yet."""
+    existing = next(path for path in (folder, *folder.parents) if path.is_dir() or path == path.parent)
+    return shutil.disk_usage(existing).free
+
+
 def plain_size(path: Path) -> int:
-    """Bytes of a plain file, or of what a link leads to.
+    """Return the bytes of a plain file, or of the file that a link leads to.
 
     Raises:
-        OSError: it is not there, or it is something else: a device may have no end, and a pipe may have no writer.
+        OSError: no such file, or not a plain one. A device may be endless, and a pipe may have no writer.
     """
     found = path.stat()
     if stat.S_ISDIR(found.st_mode):
@@ -83,10 +90,10 @@ def plain_size(path: Path) -> int:
 
 
 def read_at_most(path: Path, limit: int) -> bytes | None:
-    """The content of a plain file, None where it has more bytes than that.
+    """Return the content of a plain file, None if it is longer than `limit` bytes.
 
     Raises:
-        OSError: as `plain_size`, or it cannot be read.
+        OSError: as `plain_size`, or the file cannot be read.
     """
     if plain_size(path) > limit:
         return None
@@ -96,10 +103,10 @@ def read_at_most(path: Path, limit: int) -> bytes | None:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a plain file, in hexadecimal.
+    """Return the SHA-256 of a plain file, in hexadecimal.
 
     Raises:
-        OSError: as `plain_size`, or it cannot be read.
+        OSError: as `plain_size`, or the file cannot be read.
     """
     plain_size(path)
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""How many things may be done at once, and which by one process alone."""
+"""Locks between processes, and the number of cores."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from filelock import FileLock, Timeout
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.progress import Progress
 
-PATIENCE = 0.3  # seconds: who only looks whether a lock is held takes it for an instant
+PATIENCE = 0.3  # seconds: a process that only tests a lock holds it for an instant
 
 
 def usable_cores() -> int:
-    """Cores that this process may use, which can be fewer than the machine has."""
+    """Return the cores that this process may use; the machine can have more."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
 def exclusive_or_wait(lock: Path, what: str, progress: Progress) -> Iterator[None]:
-    """Be the one process that prepares something; wait, and say so, where another one does.
+    """Prepare something in one process alone. Report and wait while another process does it.
 
     Args:
-        lock: a file; its folder is made where it is missing.
-        what: is prepared, for the message.
-        progress: says it.
+        lock: a file; its folder is made if it is missing.
+        what: the thing that is prepared, for the message.
+        progress: prints the message.
 
     Raises:
         OSError: the file cannot be written.
@@ -44,14 +44,13 @@ def exclusive_or_wait(lock: Path, what: str, progress: Progress) -> Iterator[Non
 
 @contextmanager
 def exclusive_or_fail(lock: Path, refusal: str) -> Iterator[None]:
-    """Be the one process that does something; refuse where another one does it, on any machine that sees the file.
+    """Hold a lock, or refuse if a process on any machine that sees the file holds it.
 
-    The system releases the lock of a process that dies, however it dies. The file stays: who removed it could let two
-    in.
+    The system releases the lock of a process that dies. The file stays: removing it could let two processes in.
 
     Args:
-        lock: a file; its folder is made where it is missing.
-        refusal: for the user.
+        lock: a file; its folder is made if it is missing.
+        refusal: message for the user.
 
     Raises:
         RbdmlError: another process holds it.
@@ -67,7 +66,7 @@ def exclusive_or_fail(lock: Path, refusal: str) -> Iterator[None]:
 
 @contextmanager
 def _holding(lock: Path, taken: Callable[[FileLock], None], *, patience: float = 0) -> Iterator[None]:
-    """Hold a lock; `taken` is called where another process holds it for so many seconds, and gets it or raises."""
+    """Hold a lock. If it stays taken for `patience` seconds, `taken` acquires it or raises."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     held = FileLock(lock)
     try:

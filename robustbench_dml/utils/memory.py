@@ -1,4 +1,4 @@
-"""How the process deals with the memory of large tensors on the CPU."""
+"""Reuse of freed CPU memory."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 LARGEST = 2**31 - 1  # bytes; both thresholds are C integers
-ONCE_LARGEST = 2**25  # of blocks that an older glibc takes from its heap
+ONCE_LARGEST = 2**25  # largest block that an older glibc takes from its heap
 
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Use freed memory again instead of giving it back to the system.
+    """Keep freed memory for the next tensor instead of returning it to the system.
 
-    By default glibc maps every tensor above 32 MiB anew and the system fills it with zeros page by page, which takes a
-    third of an adversarial training step of ResNet-18. Holds for the whole process, which stays as large as it
-    once was.
+    By default glibc maps every tensor above 32 MiB anew, and the system fills it with zeros page by page. That takes a
+    third of an adversarial training step of ResNet-18. The setting holds for the whole process, which never shrinks.
 
     Returns:
-        Whether the C library could be told to.
+        True if the C library accepts the setting.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -28,6 +27,6 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # another C library
         return False
-    # The second alone, where the first is refused, would freeze the threshold of mapping at its small beginning.
-    told = any(mallopt(M_MMAP_THRESHOLD, most) for most in (LARGEST, ONCE_LARGEST))
-    return bool(told and mallopt(M_TRIM_THRESHOLD, LARGEST))
+    # Setting the second alone, if the first is refused, would freeze the mapping threshold at its small default.
+    accepted = any(mallopt(M_MMAP_THRESHOLD, most) for most in (LARGEST, ONCE_LARGEST))
+    return bool(accepted and mallopt(M_TRIM_THRESHOLD, LARGEST))

@@ -1,4 +1,4 @@
-"""In which precision networks compute, and which one pays on a device."""
+"""Precision of networks, and the fastest one for a device."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any, Literal
 
 import torch
 
-UNITS = {"avx512_bf16", "amx_bf16", "bf16"}  # what processors call instructions on bfloat16, the last one on ARM
+UNITS = {"avx512_bf16", "amx_bf16", "bf16"}  # names of bfloat16 instructions; the last one is ARM's
 CPUINFO = Path("/proc/cpuinfo")
 
 
 def bfloat16(device: torch.device) -> AbstractContextManager[None]:
-    """Convolutions and matrix products in bfloat16; what must not be rounded so coarsely stays in float32."""
+    """Compute convolutions and matrix products in bfloat16, and the rest in float32."""
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 @contextmanager
 def weights_unchanged(device: torch.device) -> Iterator[None]:
-    """Where weights do not change, cast each of them once and not in every forward.
+    """Cast each weight once instead of in every forward pass. The weights may not change inside.
 
-    Not for gradients of the weights: what is cast outside of any gradient is used inside, too.
+    Do not take gradients of the weights inside: a cast made without gradients is reused.
     """
-    with torch.autocast(device.type, enabled=False):  # the casts are kept until the outermost of these ends
+    with torch.autocast(device.type, enabled=False):  # casts are kept until the outermost autocast ends
         yield
 
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Products of float32 matrices in float32, whatever shorter format the process allows for them elsewhere."""
+    """Multiply float32 matrices in float32, even if the process allows a shorter format elsewhere."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -40,14 +40,14 @@ def full_float32() -> Iterator[None]:
 
 
 def best_precision(device: torch.device) -> Literal["fp32", "bf16"]:
-    """What `auto` stands for: bf16 where the device has units for it, and fp32 where it would be emulated."""
+    """Resolve `auto`: bf16 on devices with bfloat16 instructions, else fp32."""
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if UNITS & _processor_flags() else "fp32"
 
 
 def resolve_precision(settings: Mapping[str, Any] | None, device: torch.device) -> dict[str, Any]:
-    """Settings of a training or an evaluation with each precision `auto` as what it is on this device."""
+    """Replace each precision `auto` in the settings of a training or an evaluation."""
     return {
         name: best_precision(device) if name.endswith("precision") and value == "auto" else value
         for name, value in (settings or {}).items()
@@ -55,7 +55,7 @@ def resolve_precision(settings: Mapping[str, Any] | None, device: torch.device) 
 
 
 def _processor_flags() -> set[str]:
-    """What the processor says that it can do; nothing where the system does not tell."""
+    """Features of the processor, empty if the system does not list them."""
     try:
         lines = CPUINFO.read_text().splitlines()
     except OSError:

@@ -20,7 +20,7 @@ MINUTE, HOUR = 60, 3600
 
 
 class Bar:
-    """How far a piece of work is: a bar on a terminal, or nothing."""
+    """The progress of one piece of work: a bar on a terminal, or nothing."""
 
     def __init__(self, bar: Any, total: float) -> None:
         self._bar, self._total = bar, total
@@ -39,14 +39,14 @@ class Bar:
 
 
 class Lines(Bar):
-    """A line a minute, for logs. Work of less than a minute says nothing."""
+    """A line a minute, for logs. Work of less than a minute prints nothing."""
 
     def __init__(self, total: float, title: str, unit: str, say: Callable[[str], object]) -> None:
         super().__init__(None, total)
         self._title, self._unit, self._say = title, unit, say
         self._value = 0.0
         self._shown: dict[str, float] = {}
-        self._first: tuple[float, float] | None = None  # when, and the value then: what was done before is no speed
+        self._first: tuple[float, float] | None = None  # time and value of the first call: earlier work has no speed
         self._said = monotonic()
 
     def advance_to(self, value: float, **shown: float) -> None:
@@ -63,7 +63,7 @@ class Lines(Bar):
         self.advance_to(self._value + step)
 
     def _line(self, now: float) -> str:
-        """Such as `train hm-lga-ics 45% 12.3k/27.0k passes, loss 0.123, 3 min left`."""
+        """Format a line such as `train hm-lga-ics 45% 12.3k/27.0k passes, loss 0.123, 3 min left`."""
         done, total = (tqdm.format_sizeof(number) for number in (self._value, self._total))
         bounded = math.isfinite(self._total) and self._total > 0
         how_far = f"{self._value / self._total:.0%} {done}/{total}" if bounded else done
@@ -72,7 +72,7 @@ class Lines(Bar):
         return ", ".join([f"{self._title} {how_far} {self._unit}", *beside, *left])
 
     def _left(self, now: float) -> float | None:
-        """Seconds, at the mean speed since the first call; None before there was any."""
+        """Seconds left at the mean speed since the first call; None before any progress."""
         begun, before = self._first or (now, self._value)
         if self._value <= before:
             return None
@@ -81,24 +81,22 @@ class Lines(Bar):
 
 @dataclass(frozen=True)
 class Progress:
-    """Tells on standard error how far things are, unless asked to be quiet."""
+    """Prints messages and progress on standard error, unless quiet."""
 
     quiet: bool = False
 
     def say(self, message: str) -> None:
-        """One line on standard error, unless quiet."""
+        """Print one line."""
         if not self.quiet:
             tqdm.write(f"rbdml: {one_line(message)}", file=sys.stderr)
 
     @contextmanager
     def bar(self, total: float, title: str, unit: str) -> Iterator[Bar]:
-        """How far from 0 to `total` a piece of work is, and the time left: a bar, or a line every minute."""
-        terminal = sys.stderr.isatty()
-        if not (self.quiet or terminal):
-            yield Lines(total, title, unit, partial(Progress.say, self))  # who hears warnings is spared these
+        """Show the progress from 0 to `total` and the time left."""
+        if not (self.quiet or sys.stderr.isatty()):
+            yield Lines(total, title, unit, partial(Progress.say, self))  # not `self.say`: a log keeps warnings only
             return
-        silent = self.quiet
-        with tqdm(total=total, desc=title, unit=f" {unit}", unit_scale=True, disable=silent, leave=False) as bar:
+        with tqdm(total=total, desc=title, unit=f" {unit}", unit_scale=True, disable=self.quiet, leave=False) as bar:
             yield Bar(bar, total)
 
 
@@ -107,9 +105,6 @@ def _number(number: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Rounded to what is worth knowing."""
     if seconds < 2 * MINUTE:
         return f"{seconds:.0f} s"
-    if seconds < 2 * HOUR:
-        return f"{seconds / MINUTE:.0f} min"
-    return f"{seconds / HOUR:.1f} h"
+    return f"{seconds / MINUTE:.0f} min" if seconds < 2 * HOUR else f"{seconds / HOUR:.1f} h"

@@ -1,4 +1,4 @@
-"""Where and with what numbers are made."""
+"""Versions, hardware and source commit behind a result."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ DEPENDENCIES = ("robustbench-dml", "torch", "torchvision", "numpy", "pillow", "f
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of what the numbers depend on."""
+    """Return the versions of Python and of the packages that decide the numbers."""
     return {"python": platform.python_version(), **{name: version(name) for name in DEPENDENCIES}}
 
 
 def cpu_name() -> str:
-    """The processor, as it calls itself."""
+    """Return the name of the processor."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text().splitlines():
@@ -33,7 +33,7 @@ def cpu_name() -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """The device that computed, and how many of them did in one run."""
+    """Return the name of the device, and the number of processes if several share the run."""
     processes = world_size()
     if device.type == "cuda":
         return ("" if processes == 1 else f"{processes} x ") + torch.cuda.get_device_name(device)
@@ -41,7 +41,7 @@ def device_name(device: torch.device) -> str:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Peak bytes, of the GPU or else of this process; 0 where the system does not tell."""
+    """Return the peak bytes of the GPU, else of this process; 0 if the system does not count them."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":
@@ -53,7 +53,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def source_commit() -> tuple[str | None, bool | None]:
-    """The commit of the project's source and whether it has uncommitted changes; None outside of a checkout."""
+    """Return the commit of the source and true if it has uncommitted changes; None outside of a checkout."""
     if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:  # installed into some other checkout
         return None, None
     status = _git("status", "--porcelain")
@@ -62,7 +62,7 @@ def source_commit() -> tuple[str | None, bool | None]:
 
 def _git(*arguments: str) -> str | None:
     try:
-        answer = subprocess.run(  # noqa: S603 - with words of this file alone
+        answer = subprocess.run(  # noqa: S603 - only words of this file
             ["git", "-C", str(SOURCE), *arguments],  # noqa: S607 - the user's git, wherever it is
             capture_output=True,
             text=True,
@@ -74,5 +74,5 @@ def _git(*arguments: str) -> str | None:
 
 
 def now() -> str:
-    """UTC, ISO 8601, to the second."""
+    """Return the UTC time in ISO 8601, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""The log of a run: one JSON object a line, appended to by every process that works on it."""
+"""Log of a run: one JSON object a line, appended by every process that works on the run."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ LOG_FILE = "log.jsonl"
 
 
 class RunLog:
-    """Appends events to a file. A run does not depend on it: what cannot be written is left out."""
+    """Appends events to a file. The run does not depend on it: a failed write is ignored."""
 
     def __init__(self, folder: Path) -> None:
         """
         Args:
-            folder: of the run. The file is opened for each event alone, so the folder may be moved in between.
+            folder: of the run. The file is opened for each event, so the folder may move in between.
         """
         self.path = folder / LOG_FILE
 
@@ -33,21 +33,22 @@ class RunLog:
         """Append one line.
 
         Args:
-            event: its kind.
-            values: JSON values; a number that is not finite becomes null, which JSON has for it.
+            event: kind of the event.
+            values: JSON values; numbers that are not finite become null.
         """
         time = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"time": time, "event": event, **_plain(values)}, allow_nan=False) + "\n"
+        line = json.dumps({"time": time, "event": event, **_finite(values)}, allow_nan=False) + "\n"
         with suppress(OSError), self.path.open("a+b") as file:
-            file.write(b"\n" * _torn(file) + line.encode())
+            file.write(b"\n" * _is_torn(file) + line.encode())
 
     @contextmanager
     def ending(self) -> Iterator[None]:
-        """Write how the work inside ends, where it ends early. What was refused or given up at once leaves no log."""
+        """Log an exception that ends the work inside. Work that was refused before any event leaves no log."""
         try:
             yield
         except BaseException as error:
-            if isinstance(error, (RbdmlError, OSError, KeyboardInterrupt)) and not self._tells():
+            begun = any(event["event"] != "start" for event in read_log(self.path.parent))
+            if isinstance(error, (RbdmlError, OSError, KeyboardInterrupt)) and not begun:
                 with suppress(OSError):
                     self.path.unlink()
             elif isinstance(error, KeyboardInterrupt):
@@ -56,29 +57,21 @@ class RunLog:
                 self.write("failed", error=type(error).__name__, message=one_line(str(error)))
             raise
 
-    def _tells(self) -> bool:
-        """Whether anything was done."""
-        return any(event["event"] != "start" for event in read_log(self.path.parent))
-
 
 @dataclass(frozen=True, kw_only=True)
 class LoggedProgress(Progress):
-    """Says what it is told to, and writes it to the log as a warning."""
+    """Progress whose messages are logged as warnings, too."""
 
     log: RunLog
 
     def say(self, message: str) -> None:
-        """One line on standard error, unless quiet, and one in the log."""
+        """Print one line and log it."""
         super().say(message)
         self.log.write("warning", message=message)
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The events of a run, oldest first; lines that were cut off are left out.
-
-    Args:
-        folder: of the run; one without a log has no events.
-    """
+    """Return the events of a run, oldest first, without torn lines. A run without a log has none."""
     try:
         lines = (folder / LOG_FILE).read_bytes().splitlines()
     except OSError:
@@ -94,16 +87,15 @@ def _read(line: bytes) -> dict[str, Any] | None:
     return event if isinstance(event, dict) and "event" in event else None
 
 
-def _torn(file: BinaryIO) -> bool:
-    """Whether the last line has no end: a process was killed, or the disk was full, while it was written."""
+def _is_torn(file: BinaryIO) -> bool:
+    """The last line has no end: a process was killed, or the disk was full, while it was written."""
     if file.seek(0, os.SEEK_END) == 0:
         return False
     file.seek(-1, os.SEEK_END)
     return file.read(1) != b"\n"
 
 
-def _plain(value: Any) -> Any:
-    """The same without numbers that are not finite."""
+def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
+        return {name: _finite(one) for name, one in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

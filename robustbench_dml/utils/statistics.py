@@ -1,4 +1,4 @@
-"""How sure a mean over queries is, and a difference of two models on the same queries."""
+"""Confidence intervals of means over queries, and tests between models on the same queries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 RESAMPLES = 1000
 SWAPS = 9999
 LEVEL = 0.95
-AT_ONCE = 2**22  # drawn numbers that are kept at once: 32 MiB
+AT_ONCE = 2**22  # random numbers in memory at once: 32 MiB
 
 Means = dict[str, np.ndarray]
 Summary = Callable[[Means], Means]
@@ -18,13 +18,13 @@ Summary = Callable[[Means], Means]
 
 @dataclass(frozen=True)
 class Difference:
-    """What sets two models apart.
+    """Difference of two models, first minus second.
 
     Attributes:
-        value: first minus second.
+        value: the difference.
         low: lower end of its 95% interval.
         high: upper end.
-        p: of the difference where the models are alike, in (0, 1].
+        p: probability of a difference this large between equal models, in (0, 1].
     """
 
     value: float
@@ -36,15 +36,15 @@ class Difference:
 def bootstrap_interval(
     values: Mapping[str, np.ndarray], summary: Summary, *, seed: int
 ) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap over queries (Efron and Tibshirani, 1993), the same resamples for every value.
+    """Bootstrap 95% percentile intervals over queries (Efron and Tibshirani, 1993), with shared resamples.
 
     Args:
         values: (Q,) arrays, one number per query.
-        summary: from the (RESAMPLES,) means of each to what intervals are wanted of.
+        summary: maps the (RESAMPLES,) means of the values to the quantities of interest.
         seed: of the resampling.
 
     Returns:
-        Lower and upper end of the 95% interval of everything that `summary` returns.
+        Lower and upper end for every quantity.
     """
     (means,) = _resampled(values, seed=seed)
     return {name: _ends(sample) for name, sample in summary(means).items()}
@@ -53,16 +53,16 @@ def bootstrap_interval(
 def paired_differences(
     first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], summary: Summary, *, seed: int
 ) -> dict[str, Difference]:
-    """Two models on the same queries: differences with a paired bootstrap interval and a permutation test.
+    """Compare two models on the same queries by a paired bootstrap and a permutation test.
 
-    The test swaps the two models' values query by query, all columns of a query together (the sign-flip test of
-    Fisher, 1935, for means): if the models are alike, any swap is as likely as what was seen. It needs nothing to be
-    linear, so scores of any form can be tested. p is two-sided, (1 + as extreme swaps) / (1 + SWAPS).
+    The test swaps the models' values query by query, all columns of a query together (for means, the sign-flip test
+    of Fisher, 1935). If the models are equal, every swap is equally likely. Scores of any form can be tested, linear
+    or not. p is two-sided, (1 + as extreme swaps) / (1 + SWAPS).
 
     Args:
         first: (Q,) arrays, one number per query.
         second: the same names and queries.
-        summary: from the (R,) means of each to what is to be compared, elementwise.
+        summary: maps the (R,) means of the values to the compared quantities, elementwise.
         seed: of the resampling and of the swaps.
     """
     ours, theirs = (summary(means) for means in _resampled(first, second, seed=seed))
@@ -80,11 +80,11 @@ def paired_differences(
 
 
 def paired_p_values(values: np.ndarray, *, seed: int) -> np.ndarray:
-    """The same test on the mean of one value, between all pairs of M models.
+    """Test the mean of one value between all pairs of M models, as `paired_differences` does.
 
     Args:
         values: (Q, M), one column per model.
-        seed: of the swaps, which are the same for all pairs.
+        seed: of the swaps, shared by all pairs.
 
     Returns:
         (M, M) two-sided p, symmetric, 1 on the diagonal.
@@ -99,26 +99,23 @@ def paired_p_values(values: np.ndarray, *, seed: int) -> np.ndarray:
 
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:
-    """p values corrected for being several (Holm, 1979): the chance of any false alarm stays below the level.
-
-    Each is multiplied by the number of those that are not smaller, and is at least the one before it.
-    """
+    """Correct p values for multiple tests (Holm, 1979): the chance of any false alarm stays below the level."""
     corrected: dict[str, float] = {}
     least = 0.0
-    for place, name in enumerate(sorted(p, key=lambda name: p[name])):
-        least = max(least, min(1.0, (len(p) - place) * p[name]))
+    for smaller, name in enumerate(sorted(p, key=lambda name: p[name])):
+        least = max(least, min(1.0, (len(p) - smaller) * p[name]))
         corrected[name] = least
     return {name: corrected[name] for name in p}
 
 
 def _gap(summary: Summary, names: list[str], centre: np.ndarray, half: np.ndarray) -> Means:
-    """First minus second of everything in the summary, from (C,) common means and (R, C) half differences."""
+    """First minus second of each quantity, from (C,) common means and (R, C) half differences."""
     ends = [summary(dict(zip(names, (centre + side * half).T, strict=True))) for side in (1, -1)]
     return {name: ends[0][name] - ends[1][name] for name in ends[0]}
 
 
 def _count_as_extreme(gaps: np.ndarray, seen: float) -> int:
-    # Swaps that give the same sum in another order are as extreme, up to rounding.
+    # Swaps with the same sum in another order are as extreme, up to rounding.
     return int((np.abs(gaps) >= abs(seen) - 1e-9 * max(1.0, abs(seen))).sum())
 
 
@@ -136,7 +133,7 @@ def _swapped_means(values: np.ndarray, *, seed: int) -> Iterator[np.ndarray]:
 
 
 def _resampled(*models: Mapping[str, np.ndarray], seed: int) -> list[Means]:
-    """(RESAMPLES,) means of every value of every model, all over the same resampled queries."""
+    """(RESAMPLES,) means of every value of every model, over the same resampled queries."""
     tables = [np.stack(list(values.values()), axis=1) for values in models]
     queries = len(tables[0])
     rng = np.random.default_rng(seed)

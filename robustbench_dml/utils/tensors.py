@@ -1,4 +1,4 @@
-"""Tensors on disk: safetensors and content hashes."""
+"""Tensors on disk, and their hashes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from torch import Tensor
 from robustbench_dml.utils.errors import RbdmlError, reason
 from robustbench_dml.utils.files import write_atomically
 
-NESTED = ("state_dict", "model")  # keys under which others keep the state dict among other things
+NESTED = ("state_dict", "model")  # keys under which others store the state dict
 
 
 def content_hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """SHA-256 of all that a file of `write_tensors` holds."""
+    """Return the SHA-256 of everything that `write_tensors` stores."""
     text = json.dumps(dict(metadata), sort_keys=True)
     return hashlib.sha256(f"{text}\0{tensors_hash(tensors)}".encode()).hexdigest()
 
 
 def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of tensors: their names, types, shapes and values."""
+    """Return the SHA-256 of tensors: their names, types, shapes and values."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
@@ -41,7 +41,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """What `write_tensors` wrote.
+    """Return the tensors and the text of a safetensors file.
 
     Raises:
         RbdmlError: no such file, or not readable as safetensors.
@@ -58,11 +58,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def read_state_dict(path: Path, *, nested: bool = False) -> dict[str, Tensor]:
-    """Read a state dict that others wrote: safetensors, or a torch file of tensors and plain containers.
+    """Read a state dict from outside: safetensors, or a torch file of tensors and plain containers.
 
     Args:
         path: of the file.
-        nested: accept a state dict under one of the keys in `NESTED`, too.
+        nested: also accept a state dict under one of the keys in `NESTED`.
 
     Raises:
         RbdmlError: unreadable, not a state dict, or a file that runs code when it is unpickled.
@@ -87,5 +87,5 @@ def read_state_dict(path: Path, *, nested: bool = False) -> dict[str, Tensor]:
 
 
 def to_unit_range(images: Tensor) -> Tensor:
-    """uint8 pixels to float32 in [0, 1]."""
+    """Convert uint8 pixels to float32 in [0, 1]."""
     return images.float().div_(255)

@@ -1,4 +1,4 @@
-"""Text for a terminal: names in records, archives and files of others cannot steer it, and a message stays a line."""
+"""Safe text for a terminal: names in records, archives and files of others cannot send it control sequences."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ import click
 
 
 def inert(text: str) -> str:
-    """Lines in which everything that is not printable is written as JSON writes it: `\\u001b` for an escape.
-
-    What is JSON stays the same JSON.
-    """
+    """Escape everything that is not printable as JSON does, except line ends. JSON text stays the same JSON."""
     return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
 
 
 def one_line(text: str) -> str:
-    """The same on one line, with single blanks."""
+    """Escape text and join its words with single blanks."""
     return inert(" ".join(text.split()))
 
 
@@ -29,5 +26,5 @@ def text_table(rows: Iterable[Mapping[str, object]]) -> str:
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print lines that may hold text from outside."""
+    """Print text that may come from outside, escaped."""
     click.echo(inert(text), err=err)

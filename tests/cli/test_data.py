@@ -238,7 +238,7 @@ BAD = {
 def test_bad_input_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], told: str
 ) -> None:
-    monkeypatch.setattr("robustbench_dml.utils.download.PAUSE", 0.0)
+    monkeypatch.setattr("robustbench_dml.datasets.download.PAUSE", 0.0)
     assert told in refusal(rbdml("data", *arguments, "--data-root", tmp_path / "data"))
     assert not files_below(tmp_path)
 

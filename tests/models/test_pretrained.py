@@ -12,13 +12,13 @@ import torchvision.models as zoo
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from robustbench_dml.datasets import download
 from robustbench_dml.models.backbones.imagenet import classifier
 from robustbench_dml.models.embedder import build_embedder
 from robustbench_dml.models.pretrained import find_weights, load_weights
 from robustbench_dml.spec.make import make_spec
 from robustbench_dml.spec.registry import BACKBONES, BackboneInfo, Weights
 from robustbench_dml.spec.weights import start_of
-from robustbench_dml.utils import download
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import sha256
 from robustbench_dml.utils.progress import Progress

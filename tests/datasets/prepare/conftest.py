@@ -15,8 +15,8 @@ from image_trees import (
 )
 from prepare_support import MODULES, Shelf, packed_tgz
 
+from robustbench_dml.datasets import download
 from robustbench_dml.datasets.prepare import RemoteFile
-from robustbench_dml.utils import download
 
 
 @pytest.fixture

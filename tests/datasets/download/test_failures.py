@@ -21,8 +21,8 @@ from download_site import (
     serving,
 )
 
-from robustbench_dml.utils import download as module
-from robustbench_dml.utils.download import download
+from robustbench_dml.datasets import download as module
+from robustbench_dml.datasets.download import download
 from robustbench_dml.utils.errors import RbdmlError
 
 

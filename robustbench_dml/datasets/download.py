@@ -1,4 +1,4 @@
-"""Downloads that go on where they broke off and that end in the right file or in none."""
+"""Resumed downloads that end in the right file or in none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import math
 import os
 import re
-import shutil
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -20,11 +19,11 @@ from typing import cast
 from urllib.error import HTTPError
 
 from robustbench_dml.utils.errors import RbdmlError, reason
-from robustbench_dml.utils.files import write_atomically
+from robustbench_dml.utils.files import free_bytes, write_atomically
 from robustbench_dml.utils.progress import Progress
 
 ATTEMPTS = 3  # for each address
-PAUSE = 1.0  # seconds between two of them
+PAUSE = 1.0  # seconds between two attempts
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 1 << 16
 WEB_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+)?html", re.IGNORECASE)
@@ -32,7 +31,7 @@ OTHER_WAYS = "give another address by --url, or get the file by hand and give it
 
 
 class _FailedError(Exception):
-    """An address did not give the file; `again` where one more attempt may help."""
+    """A server did not deliver the file. Another attempt may help if `again` is set."""
 
     def __init__(self, reason: str, *, again: bool = False) -> None:
         super().__init__(reason)
@@ -42,17 +41,19 @@ class _FailedError(Exception):
 def download(
     urls: Sequence[str], target: Path, *, digest: str | None, progress: Progress, or_else: str = OTHER_WAYS
 ) -> Path:
-    """Fetch a file from the first of the addresses that gives it, unless it is there already.
+    """Fetch a file from the first server that delivers it, unless it is there already.
 
-    What arrived of it is kept in `<name>.part`, and a later call goes on from there.
+    Partial content stays in `<name>.part`, and the next call resumes there.
 
     Args:
-        digest: "sha256:HEX" (its first 8 digits or more) or "md5:HEX", or None to take the file as it comes.
-
-        or_else: what the user can do where it cannot be had, for the message.
+        urls: http or https addresses of the file, in order of preference.
+        target: path of the file.
+        digest: "sha256:HEX" (at least 8 digits) or "md5:HEX"; None accepts any content.
+        progress: shows a bar.
+        or_else: another way to get the file, for the message.
 
     Raises:
-        RbdmlError: it could not be had; `target` does not exist then.
+        RbdmlError: no server delivers it; `target` does not exist then.
     """
     if digest is not None and not re.fullmatch("sha256:[0-9a-f]{8,64}|md5:[0-9a-f]{32}", digest := digest.lower()):
         raise RbdmlError(f"{digest!r} is no digest: write sha256:HEX (at least 8 digits of it) or md5:HEX")
@@ -88,14 +89,14 @@ class _Fetching:
         self.note = target.with_name(f"{target.name}.part.json")
 
     def fetch(self, url: str) -> None:
-        """Put the file in place from this address, or raise _FailedError."""
+        """Download from this address and put the file in place, or raise _FailedError."""
         for left in reversed(range(ATTEMPTS)):
             try:
                 pieced = self._request(url)
                 if not self.digest or (found := _digest(self.part, self.digest)) == self.digest:
                     break
                 self._remove()
-                # Where it was pieced together, a fresh copy from the same address may be right.
+                # A file of several pieces may be right when it comes in one.
                 raise _FailedError(f"gave a file with {found} and not {self.digest}, which was deleted", again=pieced)
             except _FailedError as error:
                 if not (error.again and left):
@@ -107,7 +108,7 @@ class _Fetching:
         self.note.unlink(missing_ok=True)
 
     def kept(self, urls: Sequence[str]) -> str:
-        """What to tell of the part to one who can give the same command again."""
+        """Message about the partial file, for a user who can repeat the command."""
         size = self._size()
         if not size or not (self.digest or any(self._validator_of_part(url) for url in urls)):
             return ""
@@ -117,10 +118,10 @@ class _Fetching:
         return self.part.stat().st_size if self.part.exists() else 0
 
     def _validator_of_part(self, url: str) -> str | None:
-        """The strong ETag or the date of the version that the part is of, where it is from this address."""
+        """ETag or date of the version that the partial file came from, None if another address sent it."""
         try:
             origin, validator = json.loads(self.note.read_bytes())
-        except (FileNotFoundError, ValueError, TypeError):  # a note that cannot be read is as good as none
+        except (FileNotFoundError, ValueError, TypeError):  # a damaged note counts as none
             return None
         return validator if origin == url and isinstance(validator, str) else None
 
@@ -129,7 +130,7 @@ class _Fetching:
         self.note.unlink(missing_ok=True)
 
     def _request(self, url: str) -> bool:
-        """Ask once and fill the part; whether it holds bytes of an earlier request too."""
+        """Send one request and fill the partial file. Return true if it also holds bytes of an earlier request."""
         validator = self._validator_of_part(url) if self._size() else None
         offset = self._size() if validator or self.digest else 0
         headers = {"Range": f"bytes={offset}-"} if offset else {}
@@ -137,13 +138,13 @@ class _Fetching:
         with closing(_open(url, headers)) as answer:
             start, total = (0, None) if answer.status == 200 else _content_range(answer)
             if answer.status == 416 and (total == offset or (total is None and self.digest)):
-                return True  # nothing is missing
+                return True  # the partial file is complete
             another = validator and _validator(answer) not in (None, validator)  # not all servers heed If-Range
             if answer.status == 416 or (answer.status == 206 and (start != offset or another)):
                 self._remove()
                 raise _FailedError("has another file than the one begun", again=True)
             if start and not validator:
-                self.note.unlink(missing_ok=True)  # from here on the part is of more than one origin
+                self.note.unlink(missing_ok=True)  # from now on the bytes have more than one origin
             self._receive(answer, url, start, total)
         return start > 0
 
@@ -154,14 +155,14 @@ class _Fetching:
         head = next(body, b"")
         if answer.headers.get_content_type() == "text/html" or (start == 0 and WEB_PAGE.match(head)):
             raise _FailedError("answered with a web page instead of the file")
-        free = shutil.disk_usage(self.target.parent).free
+        free = free_bytes(self.target.parent)
         if total is not None and total - self._size() > free:
             raise RbdmlError(
                 f"{self.target.name} has {total - self._size():,} bytes to come and {free:,} are free in "
                 f"{self.target.parent}: make room or choose another folder"
             )
         if start == 0:
-            self.part.write_bytes(b"")  # before the note: old bytes must never stand below a new origin
+            self.part.write_bytes(b"")  # before the note: it must never describe older bytes
             origin = json.dumps([url, _validator(answer)]).encode()
             write_atomically(self.note, origin)
         bar = self.progress.bar(math.inf if total is None else total, self.target.name, "B")
@@ -174,13 +175,13 @@ class _Fetching:
 
 def _open(url: str, headers: dict[str, str]) -> HTTPResponse:
     try:
-        # Addresses of other schemes were refused by `_host`.
+        # `_host` has refused other schemes.
         request = urllib.request.Request(url, headers={"User-Agent": "robustbench-dml", **headers})  # noqa: S310
         answer = urllib.request.build_opener().open(request, timeout=TIMEOUT)
     except HTTPError as error:
         error.close()
         if error.code == 416 and "Range" in headers:
-            return cast(HTTPResponse, error.fp)  # its headers are what counts
+            return cast(HTTPResponse, error.fp)  # its headers count
         again = error.code >= 500 or error.code in (408, 429)
         raise _FailedError(f"answered {error.code} {responses.get(error.code, '')}".strip(), again=again) from None
     except (OSError, HTTPException, ValueError) as error:
@@ -192,7 +193,7 @@ def _open(url: str, headers: dict[str, str]) -> HTTPResponse:
 
 
 def _body(answer: HTTPResponse, start: int, total: int | None) -> Iterator[bytes]:
-    """What arrives, up to its end; raises _FailedError where that comes too early."""
+    """Yield the content; raise _FailedError if it ends too early."""
     arrived, cause = start, "broke off"
     try:
         while chunk := answer.read(CHUNK):
@@ -217,14 +218,14 @@ def _reason(error: Exception) -> str:
 
 
 def _content_range(answer: HTTPResponse) -> tuple[int, int | None]:
-    """Where the bytes of an answer begin in the file, and how long that is."""
+    """First byte of a partial answer, and the length of the whole file."""
     found = re.fullmatch(r"bytes (?:([0-9]+)-[0-9]+|\*)/([0-9]+|\*)", answer.headers.get("Content-Range", ""))
     return (int(found[1] or 0), None if found[2] == "*" else int(found[2])) if found else (0, None)
 
 
 def _validator(answer: HTTPResponse) -> str | None:
     etag = answer.headers.get("ETag", "")
-    return etag if etag.startswith('"') else answer.headers.get("Last-Modified")  # a weak one does not tell bytes
+    return etag if etag.startswith('"') else answer.headers.get("Last-Modified")  # equal weak ETags allow other bytes
 
 
 def _host(url: str) -> str:
@@ -234,7 +235,7 @@ def _host(url: str) -> str:
 
 
 def _digest(path: Path, like: str) -> str:
-    """The digest of a file, with as many digits as `like` has."""
+    """Digest of a file, with as many digits as `like`."""
     name = like.partition(":")[0]
     with path.open("rb") as file:
         found = hashlib.file_digest(file, partial(hashlib.new, name, usedforsecurity=False))

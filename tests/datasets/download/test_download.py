@@ -21,7 +21,7 @@ from download_site import (
     serving,
 )
 
-from robustbench_dml.utils.download import download
+from robustbench_dml.datasets.download import download
 from robustbench_dml.utils.errors import RbdmlError
 
 
