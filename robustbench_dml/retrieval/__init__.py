@@ -1,1 +1,1 @@
-"""Exact nearest-neighbour search: distances, ranks, metrics."""
+"""Exact retrieval: distances, ranks, nearest rows, metrics."""

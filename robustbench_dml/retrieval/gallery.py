@@ -1,7 +1,6 @@
-"""What attacks are ranked against: the gallery, and the attacked images' places in it.
+"""The gallery, and the ranks of attacked images in it.
 
-Everything that holds a number for each attacked image and each gallery row is worked out in chunks of rows, so
-that memory stays bounded whatever the gallery's size.
+Tables of attacked images by gallery rows are computed in chunks, so memory stays bounded for any gallery.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ from robustbench_dml.retrieval.geometry import (
 )
 from robustbench_dml.retrieval.rank_hinge import TILE, SortedLists
 
-CHUNK = 2**25  # (rows x gallery) numbers that are worked on at once: 256 MiB in float64
-KEPT = 2**26  # numbers of a gallery up to which it is also kept in float64: 512 MiB
+CHUNK = 2**25  # (rows x gallery) numbers in memory at once: 256 MiB in float64
+KEPT = 2**26  # numbers of a gallery up to which a float64 copy is kept: 512 MiB
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """The benign embeddings that everything is ranked against.
+    """Benign embeddings of all test images.
 
     Attributes:
         embeddings: (N, D) unit vectors.
-        labels: (N,) their classes.
+        labels: (N,) classes.
     """
 
     embeddings: Tensor
@@ -45,13 +44,13 @@ class Gallery:
         return len(self.labels)
 
     def keys(self, embeddings: Tensor) -> Tensor:
-        """(B, D) -> (B, N) `order_keys` of the whole gallery, which is never copied as a whole where it is large."""
-        directions = unit64(embeddings)
+        """Return `order_keys` of the whole gallery, tile by tile: (B, D) -> (B, N)."""
+        queries = unit64(embeddings)
         keys = torch.empty(len(embeddings), len(self), dtype=torch.int64, device=embeddings.device)
         for start in range(0, len(self), TILE):
             tile = slice(start, start + TILE)
-            known = self._unit64[tile] if self._unit64 is not None else unit64(self.embeddings[tile])
-            keys[:, tile] = unit_keys(directions, known)
+            rows = self._unit64[tile] if self._unit64 is not None else unit64(self.embeddings[tile])
+            keys[:, tile] = unit_keys(queries, rows)
         return keys
 
     @cached_property
@@ -61,7 +60,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Items:
-    """Some of the attacked images, by their (B,) rows in the gallery. Their neighbours are looked for once."""
+    """Attacked images, by their (B,) rows in the gallery. Their neighbours are searched once."""
 
     gallery: Gallery
     rows: Tensor
@@ -71,17 +70,17 @@ class Items:
 
     @cached_property
     def nearest(self) -> Tensor:
-        """(B, K) the nearest 1% of the other rows (at least the first ten), nearest first, ties by row."""
+        """(B, K) nearest 1% of the other rows, at least ten, in order, ties by row."""
         return self._neighbours[0]
 
     @property
     def percent(self) -> int:
-        """How many rows are 1% of the others; at least one."""
+        """Number of rows in 1% of the others, at least one."""
         return max(1, round(0.01 * (len(self.gallery) - 1)))
 
     @cached_property
     def nearest_wrong(self) -> Tensor:
-        """(B, 1) the nearest row of another class, ties by row."""
+        """(B, 1) nearest row of another class, ties by row."""
         return self._neighbours[1]
 
     @cached_property
@@ -98,12 +97,12 @@ class Items:
 
 @dataclass(frozen=True)
 class Block:
-    """Some of the attacked images with their targets, as one attack sees them.
+    """Attacked images with the targets of one attack.
 
     Attributes:
         gallery: N benign embeddings.
-        items: (B,) gallery row of each attacked image. Its benign self never competes with it.
-        targets: (B, W) gallery rows that the attack is about, never the item's own.
+        items: (B,) gallery row of each attacked image. This row never competes with the image.
+        targets: (B, W) gallery rows that the attack moves towards or away from, never the item itself.
     """
 
     gallery: Gallery
@@ -115,7 +114,7 @@ class Block:
         return len(self.items)
 
     def take(self, rows: Tensor) -> Block:
-        """The attacked images in these (n,) rows of the block, in this order; a row may come several times."""
+        """Return these (n,) rows of the block, in this order. Rows may repeat."""
         whole, before = self._whole or (self, None)
         return Block(
             self.gallery, self.items[rows], self.targets[rows], (whole, rows if before is None else before[rows])
@@ -137,16 +136,16 @@ class Block:
         return self.gallery.embeddings[self.targets]
 
     def distance_to(self, embeddings: Tensor, rows: Tensor) -> Tensor:
-        """(B, D), (B, W) gallery rows -> (B, W) distances from each attacked embedding to these rows."""
+        """Return the distances from each attacked embedding to gallery rows: (B, D), (B, W) -> (B, W)."""
         return rowwise_distance(embeddings[:, None], self.gallery.embeddings[rows])
 
     def distance_to_targets(self, embeddings: Tensor) -> Tensor:
-        """(B, D) -> (B, W) distances from each attacked embedding to its targets."""
+        """Return the distances from each attacked embedding to its targets: (B, D) -> (B, W)."""
         return rowwise_distance(embeddings[:, None], self.target_embeddings)
 
     @cached_property
     def target_lists(self) -> SortedLists:
-        """The benign lists of the targets of the *whole* block, as `list_rows` counts them."""
+        """Benign ranking lists of all targets of the block that this one was taken from; see `list_rows`."""
         whole = self._whole[0] if self._whole else self
         if whole is not self:
             return whole.target_lists
@@ -155,13 +154,13 @@ class Block:
 
     @cached_property
     def list_rows(self) -> Tensor:
-        """(B, W) place of each target's list in `target_lists`."""
+        """(B, W) index of each target's list in `target_lists`."""
         rows = torch.arange(len(self), device=self.items.device) if self._whole is None else self._whole[1]
         width = self.targets.shape[1]
         return rows[:, None] * width + torch.arange(width, device=rows.device)
 
     def rank_of_item(self, embeddings: Tensor) -> Tensor:
-        """(B, D) -> (B, W) share of the gallery that ranks before the attacked item in each target's list."""
+        """Return the share of the gallery before the attacked item in each target's list: (B, D) -> (B, W)."""
         width = self.targets.shape[1]
 
         def rank(moved: Tensor, own: Tensor, target: Tensor) -> Tensor:
@@ -173,7 +172,7 @@ class Block:
         return in_chunks(rank, *flat, width=len(self.gallery)).view(-1, width)
 
     def rank_of_target(self, embeddings: Tensor) -> Tensor:
-        """(B, D) -> (B, W) share of the gallery that ranks before each target in the attacked query's list."""
+        """Return the share of the gallery before each target in the attacked query's list: (B, D) -> (B, W)."""
 
         def rank(moved: Tensor, own: Tensor, target: Tensor) -> Tensor:
             keys = self.gallery.keys(moved)
@@ -183,23 +182,21 @@ class Block:
         return in_chunks(rank, embeddings, self.items, self.targets, width=len(self.gallery))
 
     def position_of_target(self, embeddings: Tensor) -> Tensor:
-        """(B, D) -> (B, W) how many rows come before each target in the attacked query's list, ties by row."""
+        """Count the rows before each target in the attacked query's list, ties by row: (B, D) -> (B, W)."""
         rows = torch.arange(len(self.gallery), device=self.items.device)
 
-        def place(moved: Tensor, own: Tensor, targets: Tensor) -> Tensor:
+        def count(moved: Tensor, own: Tensor, targets: Tensor) -> Tensor:
             keys = self.gallery.keys(moved).scatter_(1, own[:, None], LAST_KEY)
-            return torch.stack(
-                [
-                    ((keys < key) | ((keys == key) & (rows < target))).sum(1)
-                    for key, target in ((keys.gather(1, one[:, None]), one[:, None]) for one in targets.unbind(1))
-                ],
-                dim=1,
-            )
+            before = [
+                ((keys < keys.gather(1, target)) | ((keys == keys.gather(1, target)) & (rows < target))).sum(1)
+                for target in targets.split(1, dim=1)
+            ]
+            return torch.stack(before, dim=1)
 
-        return in_chunks(place, embeddings, self.items, self.targets, width=len(self.gallery))
+        return in_chunks(count, embeddings, self.items, self.targets, width=len(self.gallery))
 
     def recall_at_1(self, embeddings: Tensor) -> Tensor:
-        """(B, D) -> (B,) 1 where the attacked query's nearest gallery row is of its class, else 0."""
+        """Return 1 if the nearest gallery row of the attacked query has its class, else 0: (B, D) -> (B,)."""
 
         def first(moved: Tensor, own: Tensor) -> Tensor:
             return nearest(self.gallery.keys(moved).scatter_(1, own[:, None], LAST_KEY), 1).squeeze(1)
@@ -212,12 +209,12 @@ T = TypeVar("T", Tensor, tuple[Tensor, Tensor])
 
 
 def in_chunks(function: Callable[..., T], *arguments: Tensor, width: int) -> T:
-    """Call a function of rows on a few rows at a time and put its results together.
+    """Call a function on a few rows at a time and concatenate its results.
 
     Args:
-        function: of (b, ...) tensors, with one or two (b, ...) results.
+        function: takes (b, ...) tensors and returns one or two (b, ...) tensors.
         arguments: (B, ...) tensors.
-        width: numbers that the function holds for each row.
+        width: numbers in memory per row.
     """
     parts = [function(*chunk) for chunk in zip(*(a.split(max(1, CHUNK // width)) for a in arguments), strict=True)]
     if isinstance(parts[0], tuple):

@@ -1,7 +1,7 @@
-"""Benign retrieval metrics, exactly and in blocks of queries.
+"""Exact benign retrieval metrics, in blocks of queries.
 
-Every image is a query against all the others. Its own row is excluded by index, never as "the smallest
-distance", which is wrong for ties and duplicates. Ties between other rows are broken by their index.
+Every image is a query against all others. Its own row is excluded by index: excluding the smallest distance would be
+wrong for ties and duplicates. Ties between other rows are broken by their index.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from robustbench_dml.retrieval.geometry import unit64, unit_keys
 from robustbench_dml.retrieval.ranks import exact_ranks
 
 BLOCK = 512  # queries ranked at once: memory is a few times BLOCK x N x 8 bytes
-FEW = 64  # items of a class up to which counting what is nearer than each is faster than sorting the list
+FEW = 64  # largest class for which ranking its items one by one is faster than sorting whole lists
 KMEANS_ITERATIONS = 50  # at most
 
 
 @dataclass(frozen=True)
 class RetrievalScores:
-    """Per query, (Q,) float64 in [0, 1]; NaN for a query with no other image of its class.
+    """Scores per query, (Q,) float64 in [0, 1]; NaN for a query without another image of its class.
 
     Attributes:
-        r_at_1: 1 where the nearest item is of the query's class.
-        r_at_2: 1 where one of the two nearest is.
+        r_at_1: 1 if the nearest item has the query's class.
+        r_at_2: 1 if one of the two nearest items has it.
         ap: average precision over the whole gallery.
         ap_at_r: average precision over the R nearest, R the number of items of the query's class (mAP@R of
             Musgrave et al., ECCV 2020, arXiv:2003.08505).
@@ -47,7 +47,7 @@ def retrieval_scores(embeddings: Tensor, labels: Tensor, queries: Tensor) -> Ret
     Args:
         embeddings: (N, D) unit vectors.
         labels: (N,) classes.
-        queries: (Q,) rows that are queries; all rows are the gallery.
+        queries: (Q,) rows of the queries; all rows are the gallery.
     """
     _, inverse, count = torch.unique(labels, return_inverse=True, return_counts=True)
     if int(count.max()) <= FEW:
@@ -56,8 +56,7 @@ def retrieval_scores(embeddings: Tensor, labels: Tensor, queries: Tensor) -> Ret
 
 
 def _counted(embeddings: Tensor, queries: Tensor, classes: Tensor, count: Tensor) -> RetrievalScores:
-    """From the places of the items of each query's class. Queries of large classes come first, so that blocks of
-    them have little to fill up."""
+    """Score from the ranks of each query's class. Sorting queries by class size keeps the padding of blocks small."""
     members = torch.full((len(count), int(count.max())), -1, device=classes.device)
     order = classes.argsort(stable=True)
     within = torch.arange(len(order), device=order.device) - (count.cumsum(0) - count)[classes[order]]
@@ -65,19 +64,19 @@ def _counted(embeddings: Tensor, queries: Tensor, classes: Tensor, count: Tensor
     by_size = count[classes[queries]].argsort(descending=True, stable=True)
     own = queries[by_size]
     items = members[classes[own]]
-    found = exact_ranks(embeddings, own, torch.where(items < 0, own[:, None], items))
+    ranks = exact_ranks(embeddings, own, torch.where(items < 0, own[:, None], items))
     back = by_size.argsort()
-    return RetrievalScores(*(column[back].cpu() for column in _of_places(found)))
+    return RetrievalScores(*(column[back].cpu() for column in _from_ranks(ranks)))
 
 
-def _of_places(found: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """R@1, R@2, AP and AP@R of queries: (B, R) places of the items of their classes, -1 where there is none."""
-    none = torch.iinfo(found.dtype).max
-    place = found.masked_fill(found < 0, none).sort(1).values
-    there, rank = place < none, torch.arange(1, place.shape[1] + 1, device=place.device)
+def _from_ranks(ranks: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """R@1, R@2, AP and AP@R of queries, from the (B, R) ranks of the items of their classes, -1 for padding."""
+    none = torch.iinfo(ranks.dtype).max
+    ranks = ranks.masked_fill(ranks < 0, none).sort(1).values
+    there, hits = ranks < none, torch.arange(1, ranks.shape[1] + 1, device=ranks.device)
     positives = there.sum(1)
-    precision = torch.where(there, rank / (place.double() + 1), 0.0)
-    return _columns(place[:, 0] < 1, place[:, 0] < 2, precision, place < positives[:, None], positives)
+    precision = torch.where(there, hits / (ranks.double() + 1), 0.0)
+    return _columns(ranks[:, 0] < 1, ranks[:, 0] < 2, precision, ranks < positives[:, None], positives)
 
 
 def _columns(
@@ -86,10 +85,10 @@ def _columns(
     """R@1, R@2, AP and AP@R of queries, NaN without positives.
 
     Args:
-        first: (B,) whether the nearest item is a positive.
-        second: (B,) whether one of the two nearest is.
+        first: (B,) true if the nearest item is a positive.
+        second: (B,) true if one of the two nearest items is.
         precision: (B, ...) at the rank of each positive, 0 elsewhere.
-        within_r: of the same shape, whether that rank is among the first R.
+        within_r: of the same shape, true if that rank is among the first R.
         positives: (B,) R.
     """
     count, lonely = positives.double().where(positives > 0, torch.nan), torch.where(positives > 0, 0.0, torch.nan)
@@ -102,7 +101,7 @@ def _columns(
 
 
 def _sorted(embeddings: Tensor, labels: Tensor, queries: Tensor) -> RetrievalScores:
-    """From whole lists in order."""
+    """Score from whole sorted lists."""
     directions = unit64(embeddings)
     blocks = [_score_block(directions, labels, rows) for rows in queries.split(BLOCK)]
     return RetrievalScores(*(torch.cat(column).cpu() for column in zip(*blocks, strict=True)))
@@ -112,16 +111,16 @@ def _score_block(directions: Tensor, labels: Tensor, rows: Tensor) -> tuple[Tens
     relevant = _relevance_in_order(directions, labels, rows)
     positives = relevant.sum(1)
     hits = relevant.cumsum(1, dtype=torch.int32)
-    place = torch.arange(1, relevant.shape[1] + 1, device=relevant.device)
-    precision = torch.where(relevant, hits / place.double(), 0.0)
-    return _columns(relevant[:, 0], relevant[:, :2].any(1), precision, place <= positives[:, None], positives)
+    rank = torch.arange(1, relevant.shape[1] + 1, device=relevant.device)
+    precision = torch.where(relevant, hits / rank.double(), 0.0)
+    return _columns(relevant[:, 0], relevant[:, :2].any(1), precision, rank <= positives[:, None], positives)
 
 
 def _relevance_in_order(directions: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-    """(B, N - 1) bool: whether the gallery, nearest first and without the query itself, is of its class.
+    """(B, N - 1) bool: the gallery, nearest first and without the query, has the query's class.
 
-    Distance, index and relevance are packed into one integer, so that sorting plain values is enough (several
-    times faster than a sort that also returns indices).
+    Distance, index and relevance are packed into one integer. Sorting plain values is several times faster than a sort
+    that also returns indices.
     """
     n = len(labels)
     index = torch.arange(n, device=labels.device)
@@ -129,7 +128,7 @@ def _relevance_in_order(directions: Tensor, labels: Tensor, rows: Tensor) -> Ten
     packed = (unit_keys(directions[rows], directions) * n + index) * 2 + relevant
     packed.scatter_(1, rows[:, None], torch.iinfo(torch.int64).max)
     if packed.device.type == "cpu":
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # numpy sorts without the interpreter's lock
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # numpy releases the interpreter's lock
             ordered = torch.cat(list(pool.map(_in_order, packed.chunk(torch.get_num_threads()))))
     else:
         ordered = packed.sort(1).values
@@ -142,13 +141,12 @@ def _in_order(numbers: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Clusters:
-    """What k-means came to.
+    """Result of k-means.
 
     Attributes:
-        assigned: (N,) the cluster of each row.
-        iterations: that were done; fewer than `KMEANS_ITERATIONS` where nothing moved any more (faiss before 1.15 does
-            the rest all the same).
-        error: sum of the squared distances to the centroids; nan where faiss does not tell.
+        assigned: (N,) cluster of each row.
+        iterations: number of iterations. faiss 1.15 stops before `KMEANS_ITERATIONS` when nothing moves.
+        error: sum of the squared distances to the centroids; nan if faiss does not report it.
     """
 
     assigned: np.ndarray
@@ -156,17 +154,17 @@ class Clusters:
     error: float
 
     def nmi(self, labels: Tensor) -> float:
-        """Normalised mutual information with the (N,) classes, arithmetic normalisation, in [0, 1]."""
+        """Return the normalised mutual information with the (N,) classes, arithmetic normalisation, in [0, 1]."""
         return float(normalized_mutual_info_score(labels.cpu().numpy(), self.assigned))
 
 
 def class_clusters(embeddings: Tensor, labels: Tensor, *, seed: int) -> Clusters:
-    """As many clusters of the (N, D) embeddings as there are classes."""
+    """Cluster (N, D) embeddings into as many clusters as classes."""
     return kmeans_clusters(embeddings, len(labels.unique()), seed=seed)
 
 
 def kmeans_clusters(embeddings: Tensor, clusters: int, *, seed: int) -> Clusters:
-    """Lloyd's algorithm of faiss on all rows, from one seeded start."""
+    """Run Lloyd's algorithm of faiss on all rows, from one seeded start."""
     points = np.ascontiguousarray(embeddings.cpu().float().numpy())
     kmeans = faiss.Kmeans(
         points.shape[1],
@@ -183,20 +181,20 @@ def kmeans_clusters(embeddings: Tensor, clusters: int, *, seed: int) -> Clusters
 
 
 def effective_rank(embeddings: Tensor) -> float:
-    """exp of the entropy of the normalised eigenvalues of the second-moment matrix, in [1, D].
+    """Return exp of the entropy of the normalised eigenvalues of the second-moment matrix, in [1, D].
 
-    1 when all embeddings lie on one line through the origin. After Roy and Vetterli, EUSIPCO 2007, with
-    eigenvalues (energies) in place of singular values.
+    It is 1 if all embeddings lie on one line through the origin. After Roy and Vetterli, EUSIPCO 2007, with eigenvalues
+    (energies) instead of singular values.
     """
     x = embeddings.double()
-    # Both products have the same eigenvalues but for zeros; the smaller one is cheaper.
+    # Both products have the same eigenvalues, except zeros; the smaller product is cheaper.
     energy = torch.linalg.eigvalsh(x @ x.T if len(x) < x.shape[1] else x.T @ x).clamp_min(0)
     share = energy / energy.sum()
     return float(torch.special.entr(share).sum().exp())
 
 
 def mean_cosine(embeddings: Tensor) -> float:
-    """Mean cosine between two different random rows, exactly over all pairs, in [-1, 1]."""
+    """Return the mean cosine over all pairs of different rows, in [-1, 1]."""
     x = embeddings.double()
     n = len(x)
     return float((x.sum(0).square().sum() - x.square().sum()) / (n * (n - 1)))

@@ -1,4 +1,4 @@
-"""The gallery rows that decide an attacked query's first places, found by one scan in tiles."""
+"""Nearest and farthest gallery rows of some classes, by one scan in tiles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from robustbench_dml.retrieval.rank_hinge import TILE
 
 
 class ExtremeRows(NamedTuple):
-    """(n, k) gallery rows, the most extreme first, and (n, k) whether there were as many at all."""
+    """(n, k) gallery rows, the most extreme first, and an (n, k) mask: false where the gallery has fewer."""
 
     rows: Tensor
     exists: Tensor
@@ -23,14 +23,14 @@ class ExtremeRows(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class RowKind:
-    """Which rows to find.
+    """A kind of rows to search for.
 
     Attributes:
         labels: (n,) a class for each embedding.
-        same: rows of that class, else of all others.
-        farthest: the farthest instead of the nearest.
-        without: (n,) a gallery row that does not count.
-        k: how many.
+        same: search in that class, else in all others.
+        farthest: search for the farthest rows instead of the nearest.
+        without: (n,) a gallery row to leave out.
+        k: number of rows.
     """
 
     labels: Tensor
@@ -42,37 +42,35 @@ class RowKind:
 
 @torch.no_grad()
 def extreme_rows(embeddings: Tensor, gallery: Gallery, *wanted: RowKind) -> list[ExtremeRows]:
-    """The gallery rows nearest to (or farthest from) some embeddings, of several kinds in one scan.
-
-    Choosing rows carries no gradient; the distance to what was chosen does.
+    """Return the nearest or farthest gallery rows of several kinds. The choice carries no gradient.
 
     Args:
         embeddings: (n, D) unit vectors.
-        gallery: N of them, with classes.
+        gallery: N unit vectors with classes.
         wanted: the kinds.
     """
     best = [(embeddings.new_empty(len(embeddings), 0), gallery.labels.new_empty(len(embeddings), 0)) for _ in wanted]
     for start in range(0, len(gallery), TILE):
         stop = min(start + TILE, len(gallery))
         similarity = embeddings @ gallery.embeddings[start:stop].T
-        for place, want in enumerate(wanted):
+        for number, want in enumerate(wanted):
             near = _nearness(similarity, want, gallery.labels[start:stop], start)
             values, columns = near.max(1, keepdim=True) if want.k == 1 else near.topk(min(want.k, stop - start), 1)
-            values = torch.cat([best[place][0], values], 1)
-            rows = torch.cat([best[place][1], columns + start], 1)
+            values = torch.cat([best[number][0], values], 1)
+            rows = torch.cat([best[number][1], columns + start], 1)
             values, order = values.topk(min(want.k, values.shape[1]), 1)
-            best[place] = values, rows.gather(1, order)
+            best[number] = values, rows.gather(1, order)
     return [ExtremeRows(rows, values > -torch.inf) for values, rows in best]
 
 
 def _nearness(similarity: Tensor, want: RowKind, labels: Tensor, start: int) -> Tensor:
-    """(n, T) similarities of a tile -> (n, T), largest for the wanted rows, -inf for those that do not count."""
+    """(n, T) similarities of a tile -> (n, T), largest for the wanted rows, -inf for rows that do not count."""
     near = -similarity if want.farthest else similarity
     near = near.masked_fill((labels == want.labels[:, None]) != want.same, -torch.inf)
     if want.without is not None:
-        place = want.without[:, None] - start
-        inside = (place >= 0) & (place < near.shape[1])
-        column = place.clamp(0, near.shape[1] - 1)
+        left_out = want.without[:, None] - start
+        inside = (left_out >= 0) & (left_out < near.shape[1])
+        column = left_out.clamp(0, near.shape[1] - 1)
         near.scatter_(1, column, near.gather(1, column).masked_fill(inside, -torch.inf))
     return near
 

@@ -1,9 +1,8 @@
-"""The surrogate of a rank: how far an item is from having passed everything else in a list.
+"""Rank hinge: a differentiable surrogate of an item's rank in a list.
 
-`mean_x max(0, sign * (t - d(q, x)))` over a gallery x, with t the item's distance to q: with sign 1 it falls as the
-item comes before the others, with sign -1 as it falls behind them. The gallery is never masked or sorted inside
-an attack's loop: a list that moves (the query is attacked) is scanned in tiles, a list that stays (a candidate is
-attacked) is sorted once and looked up.
+`mean_x max(0, sign * (t - d(q, x)))` over a gallery x, with t the item's distance to q. With sign 1 it falls as the
+item passes the others, with sign -1 as it falls behind them. Nothing is masked or sorted inside an attack's loop. If the
+query is attacked, its list moves and is scanned in tiles. If a candidate is attacked, the list is sorted once.
 """
 
 from __future__ import annotations
@@ -15,24 +14,24 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 TILE = 1024  # gallery rows at once: a tile of distances stays in the processor's cache
-TABLE = 2**27  # numbers that sorted lists may hold (2 x 4 bytes each); longer ones are scanned
-SORTED = 2**24  # numbers that are sorted at once: what the sorting takes beside the table stays small
-COINCIDENT = 1e-14  # squared distance below which two embeddings are one, without gradient between them
+TABLE = 2**27  # numbers of sorted lists (2 x 4 bytes each); longer lists are scanned
+SORTED = 2**24  # numbers sorted at once, to bound the memory beside the table
+COINCIDENT = 1e-14  # squared distance below which two embeddings are equal, without gradient between them
 
 
 def mean_rank_hinge(
     queries: Tensor, item: Tensor, gallery: Tensor, *, own: Tensor, targets: Tensor, sign: int
 ) -> Tensor:
-    """Scan the lists of some queries, differentiably in the queries and the items' distances.
+    """Scan the lists of some queries. Gradients flow to the queries and to the items' distances.
 
     Args:
         queries: (n, D) unit vectors.
         item: (n, W) distances of W items in each query's list.
-        gallery: (N, D) unit vectors, in the precision of the queries: rounded to bfloat16, products near 1 are 2^-8
-            apart, and the lists of a model that draws its embeddings together would all be ties.
-        own: (n,) gallery row that competes in none of the query's lists.
+        gallery: (N, D) unit vectors in the precision of the queries. In bfloat16, products near 1 are 2^-8 apart, and
+            all rows of a nearly collapsed model would tie.
+        own: (n,) gallery row of the query itself, which never competes.
         targets: (n, W) gallery row of each item, which does not compete with itself. Never `own`.
-        sign: 1 to bring the items before the others, -1 behind.
+        sign: 1 to move the items before the others, -1 behind.
 
     Returns:
         (n,) mean over the W items and the N - 2 competitors of max(0, sign * (item - other)).
@@ -42,7 +41,7 @@ def mean_rank_hinge(
 
 
 class _Scan(torch.autograd.Function):
-    """Value and gradient in one pass over the gallery; nothing of its size is kept."""
+    """Value and gradient in one pass over the gallery, without a tensor of its size."""
 
     @staticmethod
     def forward(
@@ -58,15 +57,14 @@ class _Scan(torch.autograd.Function):
             inverse = squared.rsqrt()
             distance = squared.mul_(inverse)
             weight = torch.zeros_like(distance)
-            gap = distance.new_empty(n, len(tile) + 1)  # one column more, for what is skipped in other tiles
+            gap = distance.new_empty(n, len(tile) + 1)  # the last column takes rows skipped in other tiles
             for k in range(width):
                 torch.sub(item[:, k, None], distance, out=gap[:, :-1])
                 if sign < 0:
                     gap.neg_()
-                for skipped in (own, targets[:, k]):
-                    place = skipped - start
-                    inside = (place >= 0) & (place < len(tile))
-                    gap.scatter_(1, torch.where(inside, place, len(tile))[:, None], -1)
+                for skipped in (own - start, targets[:, k] - start):
+                    inside = (skipped >= 0) & (skipped < len(tile))
+                    gap.scatter_(1, torch.where(inside, skipped, len(tile))[:, None], -1)
                 ahead = gap[:, :-1].clamp_min_(0)
                 value += ahead.sum(1)
                 if with_gradient:
@@ -87,10 +85,10 @@ class _Scan(torch.autograd.Function):
 
 
 class SortedLists:
-    """The lists of M queries that stay as they are, for items that move in them.
+    """The fixed lists of M queries, for items that move in them.
 
-    The value is piecewise linear in the item's distance: sorted distances and their running sums give it, and its
-    slope, from one binary search. Where the table would not fit into memory, lists are scanned instead.
+    The hinge is piecewise linear in the item's distance. Sorted distances and their running sums give value and slope
+    by one binary search. Lists whose table would not fit into memory are scanned instead.
     """
 
     def __init__(self, queries: Tensor, gallery: Tensor, skipped: Tensor) -> None:
@@ -98,19 +96,19 @@ class SortedLists:
         Args:
             queries: (M, D) unit vectors.
             gallery: (N, D) unit vectors.
-            skipped: (M, 2) two different gallery rows that do not compete.
+            skipped: (M, 2) two distinct gallery rows that do not compete.
         """
         self._queries, self._gallery, self._skipped = queries, gallery, skipped
         self._competitors = len(gallery) - 2
         self._table = self._sort() if len(queries) * len(gallery) <= TABLE else None
 
     def mean_rank_hinge(self, item: Tensor, lists: Tensor, *, sign: int) -> Tensor:
-        """How far items are from having passed everything.
+        """Return the rank hinge of items, with gradients to their distances.
 
         Args:
             item: (n, W) distances of the items to the queries of their lists.
-            lists: (n, W) which list each is in.
-            sign: 1 to bring the items before the others, -1 behind.
+            lists: (n, W) index of each item's list.
+            sign: 1 to move the items before the others, -1 behind.
 
         Returns:
             (n,) mean over the W lists and the competitors of max(0, sign * (item - other)).
@@ -142,7 +140,7 @@ class SortedLists:
         return distances, sums
 
     def _ordered(self, rows: slice) -> Tensor:
-        """(m, N - 2) distances in some of the lists, rising."""
+        """(m, N - 2) distances in these lists, rising."""
         away = (self._queries[rows] @ self._gallery.T).mul_(-2).add_(2).clamp_min_(COINCIDENT).sqrt_()
         away.scatter_(1, self._skipped[rows], torch.inf)
         if away.device.type == "cpu":  # numpy's sort of plain values is several times faster
@@ -153,7 +151,7 @@ class SortedLists:
 
 
 def _bisect(table: Tensor, rows: Tensor, values: Tensor) -> Tensor:
-    """How many numbers of a row are smaller: (M, N) rising, (...) rows, (...) values -> (...)."""
+    """Count the smaller numbers of a row: (M, N) rising, (...) rows, (...) values -> (...)."""
     low = torch.zeros_like(rows)
     high = torch.full_like(rows, table.shape[1])
     for _ in range(table.shape[1].bit_length()):

@@ -1,7 +1,7 @@
-"""Exact places of a few items in the lists of many queries, without sorting a list.
+"""Exact ranks of a few items in the lists of many queries, without sorting a list.
 
-An item's place is the number of gallery rows before it. Most rows are so much nearer or farther than the item that
-products in float32 decide; the few that are nearer to it than rounding can reach are compared by `order_keys`.
+An item's rank is the number of gallery rows before it. For most rows, float32 products decide. The few rows within
+rounding of the item are compared by `order_keys`.
 """
 
 from __future__ import annotations
@@ -13,48 +13,48 @@ from torch.nn import functional as F
 from robustbench_dml.retrieval.geometry import order_keys, order_keys_rowwise
 from robustbench_dml.utils.precision import full_float32
 
-QUERIES = 512  # whose lists are looked at together
+QUERIES = 512  # queries at once
 TILE = 1024  # gallery rows at once: a tile of products stays in the processor's cache
-PAIRS = 512  # compared exactly at once, for the same reason
-CROWDED = 1 / 64  # share of a tile beyond which comparing all of it is cheaper than comparing pairs
+PAIRS = 512  # exact comparisons at once, for the same reason
+CROWDED = 1 / 64  # share of a tile above which comparing the whole tile is cheaper than comparing pairs
 ROUNDING = 2.0**-24  # of float32, relative
 LANES = 0x0101010101010101  # the lowest bit of each byte of a word
 
 
 def exact_ranks(embeddings: Tensor, queries: Tensor, items: Tensor) -> Tensor:
-    """Where items stand in the lists of queries, nearest first, equal keys by row.
+    """Return the ranks of items in the lists of queries, nearest first, equal keys by row.
 
     Args:
-        embeddings: (N, D) unit vectors, float32 or float64: the gallery, in which the queries are, too.
-        queries: (Q,) rows. A query has no place in its own list.
-        items: (Q, R) rows, for each query other ones than itself; itself where it has fewer than R.
+        embeddings: (N, D) unit vectors, float32 or float64: the gallery, which contains the queries.
+        queries: (Q,) rows. A query is not in its own list.
+        items: (Q, R) rows of other images, padded with the query itself.
 
     Returns:
-        (Q, R) how many rows come before each item; -1 for a query itself.
+        (Q, R) number of rows before each item; -1 for padding.
     """
     coarse = embeddings.float()
     lengths = torch.linalg.vector_norm(coarse, dim=1)
     if float((lengths - 1).abs().max()) > 1e-6:
         coarse, lengths = F.normalize(coarse, dim=1), torch.ones_like(lengths)
-    # Sums of D products of unit vectors, in any order, and what rounded the vectors: Higham, Accuracy and Stability of
-    # Numerical Algorithms, 2002, section 3.1. A little more, since what is compared is rounded, too.
+    # Error of a sum of D products of unit vectors, in any order, and of the rounded vectors: Higham, Accuracy and
+    # Stability of Numerical Algorithms, 2002, section 3.1. 2% more, since the compared values are rounded, too.
     uncertain = 1.02 * ((embeddings.shape[1] + 4) * ROUNDING + 4 * float((lengths - 1).abs().max()))
-    found = torch.full_like(items, -1)
+    ranks = torch.full_like(items, -1)
     with full_float32():
-        for rows, wanted, place in zip(*(each.split(QUERIES) for each in (queries, items, found)), strict=True):
-            asked = (wanted != rows[:, None]).any(0)  # a block of small classes has columns without an item
-            if bool(asked.any()):
-                place[:, asked] = _places(embeddings, coarse, rows, wanted[:, asked], uncertain)
-    return found
+        for rows, wanted, ranked in zip(*(each.split(QUERIES) for each in (queries, items, ranks)), strict=True):
+            used = (wanted != rows[:, None]).any(0)  # small classes leave columns of padding
+            if bool(used.any()):
+                ranked[:, used] = _block_ranks(embeddings, coarse, rows, wanted[:, used], uncertain)
+    return ranks
 
 
-def _places(embeddings: Tensor, coarse: Tensor, rows: Tensor, items: Tensor, uncertain: float) -> Tensor:
+def _block_ranks(embeddings: Tensor, coarse: Tensor, rows: Tensor, items: Tensor, uncertain: float) -> Tensor:
     absent = items == rows[:, None]
     keys = torch.stack(
         [order_keys_rowwise(embeddings[rows], embeddings[one]) for one in items.unbind(1)], dim=1
     )  # (b, R)
     similarity = 1 - keys * 2.0**-29
-    # In units of what is uncertain, and 2 too small: from 3 on a row is certainly nearer, below 1 certainly farther.
+    # In units of the uncertainty, and 2 too small: from 3 on a row is certainly nearer, below 1 certainly farther.
     level = (similarity / uncertain - 2).masked_fill(absent, torch.inf).to(coarse.dtype).T.unsqueeze(2).contiguous()
     scaled = coarse[rows] / uncertain
     before = torch.zeros_like(items)
@@ -63,10 +63,10 @@ def _places(embeddings: Tensor, coarse: Tensor, rows: Tensor, items: Tensor, unc
         tile = coarse[start : start + TILE]
         scratch.multiply(scaled, tile, rows - start)
         near = []
-        for place, one in enumerate(level):
-            nearer, close = scratch.compare(one)
-            before[:, place] += nearer
-            near.append(F.pad(close, (0, 1), value=place))  # (m, 3): query, row of the tile, item
+        for number, item_level in enumerate(level):
+            nearer, close = scratch.compare(item_level)
+            before[:, number] += nearer
+            near.append(F.pad(close, (0, 1), value=number))  # (m, 3): query, row of the tile, item
         query, column, item = torch.cat(near).unbind(1)
         other = _keys(embeddings, rows, query, column, start, len(tile))
         own, row = keys[query, item], items[query, item]
@@ -76,8 +76,8 @@ def _places(embeddings: Tensor, coarse: Tensor, rows: Tensor, items: Tensor, unc
 
 
 def _keys(embeddings: Tensor, rows: Tensor, query: Tensor, column: Tensor, start: int, width: int) -> Tensor:
-    """(m,) exact keys of pairs of a query, out of some rows, and a row of a tile."""
-    if len(query) > CROWDED * len(rows) * width:  # nearly equal embeddings, as of a collapsed model
+    """(m,) exact keys of pairs: a query among `rows`, and a column of a tile."""
+    if len(query) > CROWDED * len(rows) * width:  # nearly equal embeddings of a collapsed model
         return order_keys(embeddings[rows], embeddings[start : start + width])[query, column]
     pairs = zip(rows[query].split(PAIRS), (column + start).split(PAIRS), strict=True)
     keys = [order_keys_rowwise(embeddings[one], embeddings[other]) for one, other in pairs]
@@ -85,7 +85,7 @@ def _keys(embeddings: Tensor, rows: Tensor, query: Tensor, column: Tensor, start
 
 
 class _Scratch:
-    """Memory for the products of one tile, used again for the next."""
+    """Memory for the products of a tile, reused by the next one."""
 
     def __init__(self, rows: int, device: torch.device) -> None:
         self._products = torch.empty(rows, TILE, device=device)
@@ -93,7 +93,7 @@ class _Scratch:
         self._kinds = torch.empty(rows, TILE, dtype=torch.int8, device=device)
 
     def multiply(self, queries: Tensor, tile: Tensor, own: Tensor) -> None:
-        """Products of (b, D) queries with (t, D) rows, of which `own` (b,), where it is one of them, never counts."""
+        """Multiply (b, D) queries with the (t, D) rows of a tile. Row `own` (b,) of the tile never counts."""
         width = len(tile)
         if width == TILE:
             torch.mm(queries, tile.T, out=self._products)
@@ -104,14 +104,14 @@ class _Scratch:
         self._products[inside, own[inside]] = -torch.inf
 
     def compare(self, level: Tensor) -> tuple[Tensor, Tensor]:
-        """Compare the products with a (b, 1) level each.
+        """Compare each query's products with its (b, 1) level.
 
         Returns:
-            (b,) how many are certainly above it, and (m, 2) the places of those that may be.
+            (b,) number certainly above the level, and (m, 2) query and column of the uncertain ones.
         """
         torch.sub(self._products, level, out=self._gaps)
-        self._kinds.copy_(self._gaps.clamp_(0, 3))  # 3: certainly nearer, 1 and 2: not known, 0: certainly farther
-        words = self._kinds.view(torch.int64)  # eight of them at once
+        self._kinds.copy_(self._gaps.clamp_(0, 3))  # 3: certainly nearer, 1 and 2: uncertain, 0: certainly farther
+        words = self._kinds.view(torch.int64)  # eight kinds at once
         halves = words >> 1
         nearer = (words & halves).bitwise_and_(LANES).sum(1).view(torch.uint8).view(len(level), 8).sum(1)
         unknown = (words ^ halves).bitwise_and_(LANES)
