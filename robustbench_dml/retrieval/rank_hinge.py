@@ -1,8 +1,8 @@
 """Rank hinge: a differentiable surrogate of an item's rank in a list.
 
 `mean_x max(0, sign * (t - d(q, x)))` over a gallery x, with t the item's distance to q. With sign 1 it falls as the
-item passes the others, with sign -1 as it falls behind them. Nothing is masked or sorted inside an attack's loop. If the
-query is attacked, its list moves and is scanned in tiles. If a candidate is attacked, the list is sorted once.
+item passes the others, with sign -1 as it falls behind them. Nothing is masked or sorted inside an attack's loop. If
+the query is attacked, its list moves and is scanned in tiles. If a candidate is attacked, the list is sorted once.
 """
 
 from __future__ import annotations
