@@ -1,0 +1,144 @@
+"""Draw one character in one font as a small grey image, jittered by a rule that anyone can repeat."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+FINE = 4  # supersampling of each side; the image is reduced by averaging
+LEVELS = 16  # of a pixel's coverage; fewer distinct bytes make the files a third smaller
+EM = 128  # pixels of the em square at which a glyph is measured
+MOST_EM = 2_048  # the largest size a dot or dash is enlarged to
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Bounds of the uniform draws.
+
+    Attributes:
+        rotation: degrees to either side.
+        shear: horizontal shift per unit of height, to either side.
+        scale: smallest and largest share of the image's side that the glyph takes.
+        shift: share of the image's side that the glyph moves by at most, in each direction.
+        paper: smallest and largest grey level of the background.
+        ink: smallest and largest grey level of the glyph.
+    """
+
+    rotation: float = 12.0
+    shear: float = 0.2
+    scale: tuple[float, float] = (0.6, 0.9)
+    shift: float = 0.1
+    paper: tuple[float, float] = (0.0, 0.25)
+    ink: tuple[float, float] = (0.6, 1.0)
+
+
+RANGES = Ranges()
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """Draws of one image; units as in `Ranges`, shifts as shares of the free margin."""
+
+    rotation: float
+    shear: float
+    scale: float
+    shift: tuple[float, float]
+    paper: float
+    ink: float
+
+
+def draw_jitter(character: str, font: str, ranges: Ranges = RANGES) -> Jitter:
+    """Jitter of one image, a function of its character and its font's name alone.
+
+    The SHA-256 of both gives seven numbers of 32 bits. No library's generator takes part, so the draws never change.
+    """
+    digest = hashlib.sha256(f"{character}\0{font}".encode()).digest()
+    draws = [int.from_bytes(digest[start : start + 4]) / 2**32 for start in range(0, 28, 4)]
+
+    def between(low: float, high: float, draw: float) -> float:
+        return low + (high - low) * draw
+
+    return Jitter(
+        rotation=between(-ranges.rotation, ranges.rotation, draws[0]),
+        shear=between(-ranges.shear, ranges.shear, draws[1]),
+        scale=between(*ranges.scale, draws[2]),
+        shift=(between(-ranges.shift, ranges.shift, draws[3]), between(-ranges.shift, ranges.shift, draws[4])),
+        paper=between(*ranges.paper, draws[5]),
+        ink=between(*ranges.ink, draws[6]),
+    )
+
+
+class Face:
+    """One font file at any size."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._sizes: dict[int, ImageFont.FreeTypeFont] = {}
+
+    def glyph(self, character: str, side: int) -> Image.Image | None:
+        """The glyph as an "L" image whose longer side is about `side` pixels; None for an empty glyph."""
+        left, top, right, bottom = self._box(character, EM)
+        longer = max(right - left, bottom - top)
+        if right <= left or bottom <= top:
+            return None
+        size = min(MOST_EM, max(1, round(EM * side / longer)))
+        left, top, right, bottom = self._box(character, size)
+        image = Image.new("L", (right - left, bottom - top))
+        ImageDraw.Draw(image).text((-left, -top), character, fill=255, font=self._font(size))
+        box = image.getbbox()
+        return None if box is None else image.crop(box)
+
+    def _box(self, character: str, size: int) -> Box:
+        left, top, right, bottom = self._font(size).getbbox(character)
+        return math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
+
+    def _font(self, size: int) -> ImageFont.FreeTypeFont:
+        if size not in self._sizes:
+            layout = ImageFont.Layout.BASIC  # the other engine needs a library that not every Pillow has
+            self._sizes[size] = ImageFont.truetype(self.path, size, layout_engine=layout)
+        return self._sizes[size]
+
+
+def draw(face: Face, character: str, jitter: Jitter, side: int) -> np.ndarray | None:
+    """The jittered character.
+
+    The glyph is scaled by its bounding box and never leaves the image.
+
+    Args:
+        face: font.
+        character: a character that the font has.
+        jitter: of this image.
+        side: of the image in pixels.
+
+    Returns:
+        (side, side) uint8, or None for an empty glyph.
+    """
+    fine = FINE * side
+    glyph = face.glyph(character, fine)
+    if glyph is None:
+        return None
+    mask = glyph.transform((fine, fine), Image.Transform.AFFINE, placement(glyph.size, jitter, fine), _SMOOTH)
+    coverage = np.rint(np.asarray(mask.reduce(FINE), np.float64) * (LEVELS / 255)) / LEVELS
+    return np.rint(255 * (jitter.paper + (jitter.ink - jitter.paper) * coverage)).astype(np.uint8)
+
+
+_SMOOTH = Image.Resampling.BILINEAR
+
+
+def placement(size: tuple[int, int], jitter: Jitter, fine: int) -> tuple[float, ...]:
+    """Coefficients of PIL's affine transform: from a pixel of the image to the point of the glyph that it shows."""
+    turn = math.radians(jitter.rotation)
+    cos, sin = math.cos(turn), math.sin(turn)
+    forward = np.array([[cos, -sin], [sin, cos]]) @ np.array([[1, jitter.shear], [0, 1]])
+    extent = np.abs(forward) @ np.array(size, float)  # of the box after turning and shearing
+    forward *= jitter.scale * fine / extent.max()
+    margin = (1 - jitter.scale) * fine / 2
+    shift = np.clip(np.array(jitter.shift) * fine, -margin, margin)
+    back = np.linalg.inv(forward)
+    offset = np.array(size) / 2 - back @ (fine / 2 + shift)
+    return (back[0, 0], back[0, 1], offset[0], back[1, 0], back[1, 1], offset[1])
