@@ -124,7 +124,7 @@ def enter(
     reruns: Sequence[tuple[Record, Values]] = (),
 ) -> Path:
     """Put a record with its values, its entry and the runs of the same spec by others in place; returns its folder."""
-    folder = leaderboards / record.spec.place / RECORDS / record.digest
+    folder = leaderboards / record.spec.dataset_folder / RECORDS / record.digest
     write_run(folder, record, values)
     write_entry(folder, entry)
     for rerun, again in reruns:

@@ -68,7 +68,7 @@ def place(leaderboards: Path, **changes: Any) -> RunContext:
 def enter(leaderboards: Path, run: Path, entry: Entry = ENTRY) -> Path:
     """Put a true record on a board by hand; returns its folder."""
     record = read_record(run)
-    folder = leaderboards / record.spec.place / RECORDS / record.digest
+    folder = leaderboards / record.spec.dataset_folder / RECORDS / record.digest
     shutil.copytree(run, folder, ignore=lambda *_: [CHECKPOINT_FILE, LOG_FILE])
     write_entry(folder, entry)
     return folder

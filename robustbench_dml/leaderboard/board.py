@@ -101,7 +101,7 @@ def _board(records: list[Record], listed: dict[str, Listed], leaderboards: Path)
     network = next((record.spec.network for record in records if record.spec.network), None)
     own = spec.evaluation == published_evaluation(spec.dataset) and network == DATASETS.get(spec.dataset).backbone
     protocol = spec.evaluation.protocol
-    folder = leaderboards / spec.place
+    folder = leaderboards / spec.dataset_folder
     return Board(
         dataset=spec.dataset,
         network=network,

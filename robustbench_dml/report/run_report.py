@@ -24,7 +24,7 @@ def plot_all(folder: Path, out: Path, style: StyleName = "screen") -> tuple[list
     groups, damaged = groups_of_records(folder)
     paths = []
     for group in groups:
-        place = out if len(groups) == 1 else out / f"{group[0].spec.place}-{short_name(group)}"
+        place = out if len(groups) == 1 else out / f"{group[0].spec.dataset_folder}-{short_name(group)}"
         paths += draw(group, place, above=folder, style=style)
     return paths, damaged
 

@@ -48,4 +48,4 @@ class RunContext:
 
     def folder(self, spec: RunSpec | ExternalSpec) -> Path:
         """Where the record of this spec is or will be."""
-        return self.out / spec.place / spec.digest
+        return self.out / spec.dataset_folder / spec.digest

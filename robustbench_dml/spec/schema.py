@@ -1,4 +1,4 @@
-"""What a run is: its settings, the named protocols, and the spec whose hash names the run.
+"""The spec of a run: all its settings. The hash of a spec names its record.
 
 Settings come from M. Zhou and V. M. Patel, CVPR 2022, arXiv:2203.01439, and M. Zhou et al., T-PAMI 2024,
 arXiv:2106.03614.
@@ -31,9 +31,12 @@ class Frozen(BaseModel):
 
 
 Length = Annotated[float, Field(ge=0, le=1000)]  # of a perturbation; no two images are farther apart
+Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
 Norm = Literal["linf", "l2"]
 Value = bool | int | float | str  # of a parameter
 Precision = Literal["fp32", "bf16"]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 def _stored_as(alias: str, default: Any) -> Any:
@@ -42,12 +45,12 @@ def _stored_as(alias: str, default: Any) -> Any:
 
 
 class Threat(Frozen):
-    """What an attacker may do to pixels in [0, 1]."""
+    """The perturbations allowed on pixels in [0, 1]."""
 
-    norm: Norm = "linf"  # of radius and step; L2 norms are those of a whole image
+    norm: Norm = "linf"  # of radius and step; an L2 norm is that of a whole image
     eps: Length  # radius
-    alpha: Length  # step
-    steps: Annotated[int, Field(ge=0)]  # eta
+    alpha: Length  # step size
+    steps: Natural  # eta
 
     @field_validator("eps", "alpha")
     @classmethod
@@ -58,41 +61,40 @@ class Threat(Frozen):
 
 
 class Training(Frozen):
-    """How a defense is trained, apart from its own parameters."""
+    """The training of a defense, apart from the defense's parameters."""
 
     threat: Threat
-    pairs: Annotated[int, Field(ge=1)]  # anchors per batch; the batch has twice as many images
-    lr: Annotated[float, Field(gt=0, le=1e30)]  # Adam; more overflows before it can diverge
+    pairs: Positive  # anchors per batch; the batch has twice as many images
+    lr: Annotated[float, Field(gt=0, le=1e30)]  # of Adam; larger values overflow before training can diverge
     weight_decay: Annotated[float, Field(ge=0)]
-    on_collapse: Literal["stop", "continue"] = "continue"  # what training does once it has collapsed
+    on_collapse: Literal["stop", "continue"] = "continue"
     transform: Literal["none", "crop and flip"] = "none"  # of training images: a random crop, mirrored half the time
-    batchnorm: Literal["frozen", "train"] = "frozen"  # whether the weight step uses the running statistics
+    batchnorm: Literal["frozen", "train"] = "frozen"  # train: the weight step updates the running statistics
     precision: Precision = "fp32"  # of the network in training
-    weight_precision: Precision | None = None  # of the step that trains the weights, where it is another one
+    weight_precision: Precision | None = None  # of the step that trains the weights, if it differs
 
     @model_serializer(mode="wrap")
-    def _without_what_is_not_set(self, inner: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The hash of a spec names its record: those from before there was this setting keep their names."""
+    def _omit_unset(self, inner: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit `weight_precision` when unset, so that older specs keep their hash."""
         written: dict[str, Any] = inner(self)
         return {name: value for name, value in written.items() if name != "weight_precision" or value is not None}
 
 
 class SolverSpec(Frozen):
-    """How perturbations are searched for: a solver and its parameters, all of them."""
+    """The solver that finds perturbations, with all its parameters."""
 
     name: str = _stored_as("optimiser", "pgd")
     params: dict[str, Value] = {"random_start": False, "restarts": 1}
 
 
 class Evaluation(Frozen):
-    """How a model is attacked. Targets and queries are drawn from this seed, not from the run's, so that every
-    model meets the same ones."""
+    """The attacks on a model. Their seed is not the run's, so that every model meets the same targets and queries."""
 
     protocol: str
     threat: Threat
-    queries: Annotated[int, Field(ge=1)] | None  # None: every test image
-    seed: Annotated[int, Field(ge=0)]
-    precision: Precision = "fp32"  # of the attack steps; what they end with is always scored in fp32
+    queries: Positive | None  # None: every test image
+    seed: Natural
+    precision: Precision = "fp32"  # of the attack steps; scores are always computed in fp32
     solver: SolverSpec = _stored_as("search", SolverSpec())
     extra_attacks: tuple[str, ...] = _stored_as("also", ())  # not counted for the protocol's score
     surrogate: Annotated[str, Field(pattern="^[0-9a-f]{16}$")] | None = None  # start of the weights' hash
@@ -102,29 +104,45 @@ BudgetKind = Literal["passes", "iterations", "seconds"]
 
 
 class Budget(Frozen):
-    """What training may spend: image passes (see `budget.PropagationMeter`), iterations or seconds on the device."""
+    """A limit on training: image passes (see `training.meter.PropagationMeter`), iterations or seconds."""
 
     kind: BudgetKind
-    amount: Annotated[int, Field(ge=1)]
+    amount: Positive
 
 
-class RunSpec(Frozen):
-    """Everything that decides a run's result. The hash of its content names the run."""
-
+class _Spec(Frozen):
     version: Literal[1] = 1
     dataset: str
+
+    @property
+    def dataset_folder(self) -> str:
+        """The data set's name as a folder name: its last 64 characters, `-` for those with a meaning in paths."""
+        return re.sub(r"[^\w.+-]+", "-", self.dataset)[-64:].strip("-.")
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits of the SHA-256 of the JSON."""
+        return hashlib.sha256(self._canonical().model_dump_json().encode()).hexdigest()[:16]
+
+    def _canonical(self) -> _Spec:
+        return self
+
+
+class RunSpec(_Spec):
+    """Everything that decides a run's result."""
+
     backbone: str
-    pretrained: Annotated[str, Field(pattern="^[0-9a-f]{8}$")] | None = None  # start of the SHA-256 of first weights
+    pretrained: Annotated[str, Field(pattern="^[0-9a-f]{8}$")] | None = None  # start of the initial weights' SHA-256
     defense: str
-    params: dict[str, bool | int | float | str]
+    params: dict[str, Value]
     training: Training
     budget: Budget
-    seed: Annotated[int, Field(ge=0)]
+    seed: Natural
     evaluation: Evaluation
 
     @property
     def label(self) -> str:
-        """What tables and plots call it."""
+        """The name in tables and plots."""
         return self.defense
 
     @property
@@ -132,71 +150,44 @@ class RunSpec(Frozen):
         """The backbone."""
         return self.backbone
 
-    @property
-    def place(self) -> str:
-        """The folder of its data set."""
-        return _place(self.dataset)
-
-    @property
-    def digest(self) -> str:
-        """16 hexadecimal digits of the SHA-256 of the canonical JSON; the order of parameters does not count."""
-        return _digest(self.model_copy(update={"params": dict(sorted(self.params.items()))}))
+    def _canonical(self) -> _Spec:
+        """Sort the parameters: their order does not count."""
+        return self.model_copy(update={"params": dict(sorted(self.params.items()))})
 
 
-class ExternalSpec(Frozen):
-    """A model from outside of the project under one evaluation. Nothing is known of how it was trained."""
+class ExternalSpec(_Spec):
+    """A model from outside the project under one evaluation. Its training is unknown."""
 
-    version: Literal[1] = 1
-    dataset: str
     model: str  # file.py:factory, without the folder of the file
-    source: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]  # SHA-256 of the file
-    weights: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]  # `checkpoints.weights_hash` of what the factory made
+    source: Sha256  # of the file
+    weights: Sha256  # `models.checkpoints.weights_hash` of the factory's model
     evaluation: Evaluation
 
     @property
     def label(self) -> str:
-        """What tables and plots call it: the factory and the first digits of its weights."""
+        """The name in tables and plots: the factory and the first digits of its weights."""
         return f"{self.model}@{self.weights[:8]}"
 
     @property
     def network(self) -> str | None:
-        """Not one of the registered backbones."""
+        """None: not a registered backbone."""
         return None
 
     @property
     def params(self) -> dict[str, Value]:
-        """It has none that are known."""
+        """Empty: unknown."""
         return {}
 
     @property
     def seed(self) -> int | None:
-        """That of its training is not known."""
+        """None: unknown."""
         return None
-
-    @property
-    def place(self) -> str:
-        """The folder of its data set."""
-        return _place(self.dataset)
-
-    @property
-    def digest(self) -> str:
-        """16 hexadecimal digits of the SHA-256 of the JSON."""
-        return _digest(self)
-
-
-def _place(dataset: str) -> str:
-    """A data set's name as a folder's: the end of it, without what means something to a file system."""
-    return re.sub(r"[^\w.+-]+", "-", dataset)[-64:].strip("-.")
-
-
-def _digest(spec: Frozen) -> str:
-    return hashlib.sha256(spec.model_dump_json().encode()).hexdigest()[:16]
 
 
 class ComputeUsed(Frozen):
-    """What training has cost so far."""
+    """The cost of training so far."""
 
-    forward_only: int = 0  # images through the network with no gradient
+    forward_only: int = 0  # images through the network without a gradient
     to_input: int = 0  # images forward and backward to the input
     to_weights: int = 0  # images forward and backward to the weights
     seconds: float = 0.0  # of training, on the device of the record
@@ -204,19 +195,19 @@ class ComputeUsed(Frozen):
 
     @property
     def passes(self) -> float:
-        """Image passes: forward and backward, with either gradient, is one; a forward alone is a third."""
+        """Image passes. Forward and backward count 1, for either gradient; a forward alone counts 1/3."""
         return self.to_input + self.to_weights + self.forward_only / 3
 
     def of(self, budget: Budget) -> float:
-        """How much of this kind of budget is gone."""
+        """Return the amount used in the unit of a budget."""
         return {"passes": self.passes, "iterations": self.iterations, "seconds": self.seconds}[budget.kind]
 
 
 class TrainingEnd(Frozen):
-    """How training ended."""
+    """The end of training."""
 
     last_loss: float
-    collapsed_at: int | None  # the iteration since which its embeddings were collapsed, to the end
+    collapsed_at: int | None  # first iteration of the final collapse of the embeddings
     collapse_cause: str | None
-    stopped: bool  # whether it stopped there, before the budget was spent
-    device: str  # what the seconds of the cost were spent on
+    stopped: bool  # at the collapse, before the budget was used up
+    device: str  # on which the seconds of the cost were measured

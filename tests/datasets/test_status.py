@@ -95,10 +95,10 @@ def test_the_place_of_a_record_is_one_folder_below_the_others(tmp_path: Path) ->
     long = make_spec(
         defense="regular", dataset=f"folder:{tmp_path / ('a' * 100) / ('b' * 100) / 'mine'}", pretrained=False
     )
-    assert long.place.endswith("b-mine")
-    assert len(long.place) <= 64
-    assert "/" not in long.model_copy(update={"dataset": "../../x"}).place
-    assert not long.model_copy(update={"dataset": "../../x"}).place.startswith(".")
+    assert long.dataset_folder.endswith("b-mine")
+    assert len(long.dataset_folder) <= 64
+    assert "/" not in long.model_copy(update={"dataset": "../../x"}).dataset_folder
+    assert not long.model_copy(update={"dataset": "../../x"}).dataset_folder.startswith(".")
 
 
 def test_a_home_that_is_none_is_named() -> None:

@@ -287,7 +287,7 @@ def test_the_digest_of_a_foreign_spec_changes_with_every_field(tmp_path: Path, p
 def test_a_foreign_spec_is_called_by_its_factory_and_its_weights() -> None:
     assert (FOREIGN.label, FOREIGN.network, FOREIGN.seed, FOREIGN.params) == ("mine.py:build@bbbbbbbb", None, None, {})
     assert (SPEC.label, SPEC.network) == ("hm-lga-ics", "c2f2")
-    assert FOREIGN.place == SPEC.place == "fashion-mini"
+    assert FOREIGN.dataset_folder == SPEC.dataset_folder == "fashion-mini"
 
 
 def test_a_file_too_large_for_a_record_is_not_even_parsed(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def _board(board: Board, looks: StylesByBoard, shared: Shared) -> Data:
         "name": board.name,
         "dataset": board.dataset,
         "network": board.network,
-        "records": f"{quote(records[0].spec.place)}/{RECORDS}",
+        "records": f"{quote(records[0].spec.dataset_folder)}/{RECORDS}",
         "line": protocol_line(board.evaluation),
         "main": board.main,
         "evaluation": board.evaluation.model_dump(mode="json"),

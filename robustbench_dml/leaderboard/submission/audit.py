@@ -104,7 +104,7 @@ def audit_entry(listed: Listed, paths: DataPaths) -> Audit:
 
 
 def _misplaced(record: Record, folder: Path) -> bool:
-    return folder.name != record.digest or folder.parent.parent.name != record.spec.place
+    return folder.name != record.digest or folder.parent.parent.name != record.spec.dataset_folder
 
 
 @lru_cache(maxsize=8)

@@ -326,7 +326,7 @@ def _second_evaluation(one: Candidate, place: RunContext, terms: Terms) -> Verif
 def _change(step: Step, leaderboards: Path) -> Change:
     """The folder of an entry, or of a rerun below it."""
     record = step.candidate.record
-    entry = leaderboards / record.spec.place / RECORDS / record.digest
+    entry = leaderboards / record.spec.dataset_folder / RECORDS / record.digest
     target = entry / RERUNS / record.provenance.weights[:SHORT] if step.effect == "rerun" else entry
     source = step.existing.folder if step.existing and step.effect == "verified" else step.candidate.folder
 

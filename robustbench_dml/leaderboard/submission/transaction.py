@@ -103,7 +103,7 @@ def ended(listed: Listed, leaderboards: Path, end: Ended) -> tuple[Change, Chang
         write_entry(folder, listed.entry.model_copy(update={"ended": end}))
 
     record = listed.record
-    history = leaderboards / record.spec.place / HISTORY
+    history = leaderboards / record.spec.dataset_folder / HISTORY
     name = f"{record.digest}-{record.provenance.weights[:SHORT]}"
     taken = len(list(history.glob(f"{name}*")))  # the same weights can be entered and withdrawn again
     return Change(history / (f"{name}-{taken + 1}" if taken else name), fill), Change(listed.folder, None)

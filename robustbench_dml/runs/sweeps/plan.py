@@ -38,7 +38,7 @@ class Job:
     @cached_property
     def folder(self) -> Path:
         """Where its record is or will be."""
-        return self.out / self.spec.place / self.spec.digest
+        return self.out / self.spec.dataset_folder / self.spec.digest
 
     @property
     def record(self) -> Path:
