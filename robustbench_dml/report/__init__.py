@@ -1,1 +1,1 @@
-"""What is shown of records: tables and plots."""
+"""Tables, comparisons and figures of records."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from robustbench_dml.report.tables import short_passes
 from robustbench_dml.spec.budgets import UNITS, named_budget
 from robustbench_dml.spec.parameters import resolve
 from robustbench_dml.spec.published import BUDGETS, PROTOCOLS
-from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, SOLVERS, Info, Registry
+from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, SOLVERS, Info
 from robustbench_dml.spec.schema import Budget
 
 Row = dict[str, str]
@@ -17,39 +17,24 @@ SCHEDULES = "shares of the schedules of arXiv:2203.01439 and arXiv:2106.03614"
 
 
 def describe(kind: str) -> list[Row]:
-    """One row per entry of `defenses`, `attacks`, `datasets`, `backbones`, `budgets`, `solvers` or `protocols`."""
+    """Return the rows of `defenses`, `attacks`, `datasets`, `backbones`, `budgets`, `solvers` or `protocols`."""
     return _KINDS[kind]()
 
 
-def _infos(entries: Iterable[Info]) -> list[Row]:
-    return [{"name": info.name, "summary": info.summary, "source": info.paper} for info in entries]
+def _entries(infos: Iterable[Info], further: Callable[[Any], Row] = lambda _: {}) -> list[Row]:
+    return [{"name": info.name, "summary": info.summary, "source": info.paper, **further(info)} for info in infos]
 
 
-def _with_schemes(registry: Registry[Any]) -> list[Row]:
-    return _infos([*registry, *registry.schemes])
+def _assigned(params: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in params.items())
 
 
-def _defenses() -> list[Row]:
-    rows = _infos(DEFENSES)
-    for row, info in zip(rows, DEFENSES, strict=True):
-        row["set by default"] = ", ".join(f"{name}={value}" for name, value in info.defaults.items())
-    return rows
-
-
-def _attacks() -> list[Row]:
-    rows = _infos(ATTACKS)
-    for row, info in zip(rows, ATTACKS, strict=True):
-        row["columns"] = ", ".join(column.name for column in info.columns)
-    return rows
-
-
-def _solvers() -> list[Row]:
-    rows = _infos(SOLVERS)
-    for row, info in zip(rows, SOLVERS, strict=True):
-        needs = (("gradients", not info.cls.black_box), ("--surrogate", info.cls.needs_surrogate))
-        row["needs"] = ", ".join(what for what, needed in needs if needed)
-        row["parameters"] = ", ".join(f"{name}={value}" for name, value in resolve(info.cls, {}, owner="").items())
-    return rows
+def _solver_cells(info: Any) -> Row:
+    needs = {"gradients": not info.cls.black_box, "--surrogate": info.cls.needs_surrogate}
+    return {
+        "needs": ", ".join(name for name, needed in needs.items() if needed),
+        "parameters": _assigned(resolve(info.cls, {}, owner="")),
+    }
 
 
 def _protocols() -> list[Row]:
@@ -82,11 +67,11 @@ def _amount(budget: Budget) -> str:
 
 
 _KINDS: dict[str, Callable[[], list[Row]]] = {
-    "defenses": _defenses,
-    "attacks": _attacks,
-    "datasets": lambda: _with_schemes(DATASETS),
-    "backbones": lambda: _with_schemes(BACKBONES),
+    "defenses": lambda: _entries(DEFENSES, lambda info: {"set by default": _assigned(info.defaults)}),
+    "attacks": lambda: _entries(ATTACKS, lambda info: {"columns": ", ".join(column.name for column in info.columns)}),
+    "datasets": lambda: _entries([*DATASETS, *DATASETS.schemes]),
+    "backbones": lambda: _entries([*BACKBONES, *BACKBONES.schemes]),
     "budgets": _budgets,
-    "solvers": _solvers,
+    "solvers": lambda: _entries(SOLVERS, _solver_cells),
     "protocols": _protocols,
 }

@@ -1,4 +1,4 @@
-"""Two records on the same queries, value by value."""
+"""Comparison of two records on the same queries, value by value."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from typing import Any, Literal
 import numpy as np
 
 from robustbench_dml.report.completeness import require_complete
+from robustbench_dml.report.names import registered_name
 from robustbench_dml.report.per_query import read_values, shown_values, summary_for
-from robustbench_dml.report.tables import decimals, model_name
+from robustbench_dml.report.ranking import ALPHA
+from robustbench_dml.report.tables import cell
+from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import RECORD_FILE, Record, read_record
 from robustbench_dml.spec.describe import describe_evaluation
 from robustbench_dml.spec.protocols import evaluated_columns
@@ -20,7 +23,6 @@ from robustbench_dml.utils.randomness import seed_of
 from robustbench_dml.utils.statistics import holm, paired_differences
 from robustbench_dml.utils.terminal import text_table
 
-ALPHA = 0.05
 NOTE = (
     "This compares two trained models on the same queries, not two defenses: training again with another seed can move "
     "a value by more than these intervals."
@@ -33,14 +35,14 @@ class Row:
 
     Attributes:
         column: its name.
-        first: mean over the queries.
-        second: the same of the other model.
+        first: mean of model A over the queries.
+        second: mean of model B.
         difference: first minus second.
-        low: lower end of its 95% paired bootstrap interval.
+        low: lower end of the 95% paired bootstrap interval of the difference.
         high: upper end.
-        p: of the permutation test, two-sided.
+        p: of the two-sided permutation test.
         p_holm: corrected for all rows.
-        better: the model that is better if p_holm < 0.05, else None.
+        better: the better model if p_holm < 0.05, else None.
     """
 
     column: str
@@ -59,9 +61,9 @@ class Comparison:
     """Two records and their differences.
 
     Attributes:
-        first: called A.
-        second: called B.
-        queries: how many they share.
+        first: model A.
+        second: model B.
+        queries: number of shared queries.
         rows: scores, benign values, attacked values.
     """
 
@@ -75,60 +77,47 @@ def compare(first: Path, second: Path) -> Comparison:
     """Compare two records by their per-query values.
 
     Args:
-        first: the folder of a record, or its file; called A.
-        second: the other one, B.
+        first: folder or file of record A.
+        second: folder or file of record B.
 
     Raises:
-        RbdmlError: a record or its per-query values are missing, altered, or not of the same data, evaluation and
-            queries.
+        RbdmlError: a record or its per-query values are missing or altered, or they are not of the same data,
+            evaluation and queries.
     """
     folders = [path.parent if path.name == RECORD_FILE else path for path in (first, second)]
     a, b = (read_record(folder) for folder in folders)
     for record, folder in zip((a, b), folders, strict=True):
         require_complete(record, folder)
     _check_comparable(a, b)
-    values = [read_values(record, folder) for record, folder in zip((a, b), folders, strict=True)]
-    if not np.array_equal(values[0].get("query", []), values[1].get("query", [])):
-        raise RbdmlError(f"{folders[0]} and {folders[1]} are of other queries: evaluate both with one version")
-    ours, theirs = (shown_values(record, one) for record, one in zip((a, b), values, strict=True))
-    names = [name for name in ours if name in theirs]
+    values_a, values_b, queries = _shared_values(a, b, folders)
     directions = _directions(a)
-    missing = [name for name in ("R@1", *directions) if name not in names]
-    if missing or "query" not in values[0]:
-        raise RbdmlError(
-            f"{folders[0]} and {folders[1]} have not both per-query values of {[*missing, 'query'][0]}: evaluate both "
-            "with one version"
-        )
     a = a.model_copy(update={"scores": {name: value for name, value in a.scores.items() if name in b.scores}})
-    found = paired_differences(
-        {name: ours[name] for name in names},
-        {name: theirs[name] for name in names},
-        summary_for(a),
-        seed=seed_of(a.spec.evaluation.seed, "comparison", a.spec.dataset),
+    differences = paired_differences(
+        values_a, values_b, summary_for(a), seed=seed_of(a.spec.evaluation.seed, "comparison", a.spec.dataset)
     )
-    corrected = holm({name: one.p for name, one in found.items()})
+    corrected = holm({name: difference.p for name, difference in differences.items()})
     rows = [
         Row(
             column=name,
             first=a.values[name],
             second=b.values[name],
-            difference=found[name].value,
-            low=found[name].low,
-            high=found[name].high,
-            p=found[name].p,
+            difference=differences[name].value,
+            low=differences[name].low,
+            high=differences[name].high,
+            p=differences[name].p,
             p_holm=corrected[name],
-            better=_better(found[name].value * directions.get(name, 1), corrected[name]),
+            better=_better(differences[name].value * directions.get(name, 1), corrected[name]),
         )
-        for name in sorted(found, key=lambda name: name not in a.scores)
+        for name in sorted(differences, key=lambda name: name not in a.scores)
     ]
-    return Comparison(a, b, len(values[0]["query"]), rows)
+    return Comparison(a, b, queries, rows)
 
 
 def comparison_text(comparison: Comparison) -> str:
-    """The comparison as a table for a terminal."""
+    """Return the comparison as a table for a terminal."""
     spec = comparison.first.spec
     models = [
-        f"{letter}: {model_name(record)}, seed {record.spec.seed}, {record.digest}"
+        f"{letter}: {registered_name(record.spec)}, seed {record.spec.seed}, {record.digest}"
         + (f", flagged {', '.join(record.flags)}" if record.flags else "")
         + (": not to be believed" if record.disqualifying else "")
         for letter, record in zip("AB", (comparison.first, comparison.second), strict=True)
@@ -137,7 +126,7 @@ def comparison_text(comparison: Comparison) -> str:
         [
             f"{spec.dataset}, {comparison.queries} queries, {describe_evaluation(spec.evaluation)}\n"
             + "\n".join(models),
-            text_table([_cells(row) for row in comparison.rows]),
+            text_table(map(_cells, comparison.rows)),
             "A - B with its 95% paired bootstrap interval. p: permutation test over the queries, corrected for all "
             f"{len(comparison.rows)} rows (Holm);\nbetter: where p < {ALPHA}. {NOTE}",
         ]
@@ -145,9 +134,14 @@ def comparison_text(comparison: Comparison) -> str:
 
 
 def comparison_data(comparison: Comparison) -> dict[str, Any]:
-    """The comparison as plain data, for JSON."""
+    """Return the comparison as plain data for JSON."""
     models = {
-        letter: {"digest": record.digest, "model": model_name(record), "seed": record.spec.seed, "flags": record.flags}
+        letter: {
+            "digest": record.digest,
+            "model": registered_name(record.spec),
+            "seed": record.spec.seed,
+            "flags": record.flags,
+        }
         for letter, record in zip("AB", (comparison.first, comparison.second), strict=True)
     }
     return {
@@ -161,13 +155,13 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
 
 
 def _cells(row: Row) -> Mapping[str, object]:
-    places = decimals(row.column)
+    name = row.column
     return {
-        "column": row.column,
-        "A": f"{row.first:.{places}f}",
-        "B": f"{row.second:.{places}f}",
-        "A - B": f"{row.difference:+.{places}f}",
-        "95% interval": f"{row.low:+.{places}f} to {row.high:+.{places}f}",
+        "column": name,
+        "A": cell(name, row.first),
+        "B": cell(name, row.second),
+        "A - B": cell(name, row.difference, "+"),
+        "95% interval": f"{cell(name, row.low, '+')} to {cell(name, row.high, '+')}",
         "p (Holm)": "< 0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}",
         "better": row.better or "-",
     }
@@ -180,9 +174,25 @@ def _better(gain: float, p: float) -> Literal["A", "B"] | None:
 
 
 def _directions(record: Record) -> dict[str, int]:
-    """1 where more of an attacked column is better, -1 where less is."""
+    """1 for attacked columns where more is better, -1 where less is."""
     columns = evaluated_columns(record.spec.evaluation)
     return {name: 1 if column.ers_slope > 0 else -1 for name, column in columns.items()}
+
+
+def _shared_values(a: Record, b: Record, folders: list[Path]) -> tuple[Values, Values, int]:
+    """Per-query values that both records have, and the number of queries."""
+    values_a, values_b = (read_values(record, folder) for record, folder in zip((a, b), folders, strict=True))
+    if not np.array_equal(values_a.get("query", []), values_b.get("query", [])):
+        raise RbdmlError(f"{folders[0]} and {folders[1]} are of other queries: evaluate both with one version")
+    shown_a, shown_b = shown_values(a, values_a), shown_values(b, values_b)
+    names = [name for name in shown_a if name in shown_b]
+    missing = [name for name in ("R@1", *_directions(a)) if name not in names]
+    if missing or "query" not in values_a:
+        raise RbdmlError(
+            f"{folders[0]} and {folders[1]} have not both per-query values of {[*missing, 'query'][0]}: evaluate both "
+            "with one version"
+        )
+    return {name: shown_a[name] for name in names}, {name: shown_b[name] for name in names}, len(values_a["query"])
 
 
 def _check_comparable(a: Record, b: Record) -> None:
@@ -192,11 +202,11 @@ def _check_comparable(a: Record, b: Record) -> None:
         )
     if a.provenance.dataset_files != b.provenance.dataset_files:
         raise RbdmlError(f"A and B are of other files of '{a.spec.dataset}': run both on the same files")
-    ours, theirs = (_flat(record.spec.evaluation.model_dump()) for record in (a, b))
-    for name, value in ours.items():
-        if theirs.get(name) != value:
+    settings_a, settings_b = (_flat(record.spec.evaluation.model_dump()) for record in (a, b))
+    for name, value in settings_a.items():
+        if settings_b.get(name) != value:
             raise RbdmlError(
-                f"A was evaluated with {name} = {value} and B with {theirs.get(name)}: evaluate one of them again, "
+                f"A was evaluated with {name} = {value} and B with {settings_b.get(name)}: evaluate one of them again, "
                 "like the other, with `rbdml evaluate`"
             )
 

@@ -1,8 +1,7 @@
-"""Whether a record has the values that tables, plots and comparisons are made of."""
+"""Completeness of records: tables, plots and comparisons need every value of the evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from robustbench_dml.runs.record import Record
@@ -12,14 +11,14 @@ from robustbench_dml.utils.errors import RbdmlError
 
 
 def require_complete(record: Record, folder: Path | None = None) -> None:
-    """Refuse a record that says less than its evaluation finds: it was altered, or written by another version.
+    """Refuse a record that lacks a value: it was altered, or written by another version.
 
     Args:
-        record: that `read_record` took.
-        folder: of it, for the message.
+        record: read by `read_record`.
+        folder: of the record, for the message.
 
     Raises:
-        RbdmlError: a value is missing, or its evaluation has an attack or a protocol that is not known here.
+        RbdmlError: a value is missing, or an attack or the protocol is unknown here.
     """
     columns = evaluated_columns(record.spec.evaluation)
     missing = [name for name in columns if name not in record.attacked]
@@ -28,18 +27,5 @@ def require_complete(record: Record, folder: Path | None = None) -> None:
     missing += [name for name in needed if name not in record.benign]
     missing += [] if record.scores else ["score"]
     if missing:
-        what = record.digest if folder is None else folder
-        raise RbdmlError(f"{what}: its record has no {missing[0]}: it was altered, or evaluate its checkpoint again")
-
-
-def complete_records(records: Iterable[Record], folders: Mapping[str, Path]) -> tuple[list[Record], list[str]]:
-    """The records that have all their values, and what is wrong with the others; `folders` are by digest."""
-    found, damaged = [], []
-    for record in records:
-        try:
-            require_complete(record, folders.get(record.digest))
-        except RbdmlError as error:
-            damaged.append(str(error))
-        else:
-            found.append(record)
-    return found, damaged
+        name = record.digest if folder is None else folder
+        raise RbdmlError(f"{name}: its record has no {missing[0]}: it was altered, or evaluate its checkpoint again")

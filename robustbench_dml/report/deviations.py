@@ -1,4 +1,4 @@
-"""What of a run is not as published, for one cell of a table."""
+"""Training settings of a run that differ from the published ones, for a cell of a table."""
 
 from __future__ import annotations
 
@@ -8,27 +8,29 @@ from robustbench_dml.spec.schema import RunSpec
 
 
 def changed_training(spec: RunSpec, *, column: int | None = None) -> list[str]:
-    """The training settings that are not those of the data set's family, as name=value; lengths in 255ths.
+    """Return the changed training settings as `name=value`, lengths in 255ths.
 
     Args:
         spec: of the run.
-        column: eta as a column of its own shows it (that of the published cost), so that another one has to be told.
+        column: eta in a column of the table; a different eta of the run is listed.
     """
     family = FAMILIES[DATASETS.get(spec.dataset).family]
-    usual, own = family.training, spec.training
-    started = spec.pretrained is not None
+    usual, training = family.training, spec.training
+    pretrained = spec.pretrained is not None
     changed = [
-        f"{name}={value}"
-        for name, value in own
-        if name not in ("threat", "batchnorm") and value != getattr(usual, name)
-    ]
-    lengths = [
         f"{name}={value * 255:g}/255" if name in ("eps", "alpha") else f"{name}={value}"
-        for name, value in own.threat
+        for name, value in training.threat
         if name != "steps" and value != getattr(usual.threat, name)
     ]
-    if column is not None and own.threat.steps not in (column, usual.threat.steps):
-        lengths.append(f"eta={own.threat.steps}")
-    unusual = [f"batchnorm={own.batchnorm}"] if (own.batchnorm == "frozen") != started else []
-    first = [] if started == family.pretrained else ["pretrained" if started else "from scratch"]
-    return [*lengths, *changed, *unusual, *first]
+    if column is not None and training.threat.steps not in (column, usual.threat.steps):
+        changed.append(f"eta={training.threat.steps}")
+    changed += [
+        f"{name}={value}"
+        for name, value in training
+        if name not in ("threat", "batchnorm") and value != getattr(usual, name)
+    ]
+    if (training.batchnorm == "frozen") != pretrained:
+        changed.append(f"batchnorm={training.batchnorm}")
+    if pretrained != family.pretrained:
+        changed.append("pretrained" if pretrained else "from scratch")
+    return changed

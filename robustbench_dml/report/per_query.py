@@ -1,4 +1,4 @@
-"""The per-query values beside a record, made sure that they are the record's."""
+"""Per-query values stored beside a record, verified against it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from robustbench_dml.utils.statistics import Summary
 
 
 def read_values(record: Record, folder: Path) -> Values:
-    """(Q,) arrays as fractions, and `query`, the rows; from the folder of the record.
+    """Read (Q,) arrays of fractions, and `query`, their rows in the test split, from the record's folder.
 
     Raises:
-        RbdmlError: the file is missing, unreadable, or not the one that the record was made with.
+        RbdmlError: the file is missing, unreadable, or not the one hashed in the record.
     """
     path = folder / QUERIES_FILE
     try:
@@ -34,35 +34,32 @@ def read_values(record: Record, folder: Path) -> Values:
     return read_queries(folder)
 
 
-def summary_for(record: Record, scores: Iterable[Score] | None = None) -> Summary:
-    """From means of a record's per-query values to all that is shown of them; by default with every score it has."""
-    evaluation = record.spec.evaluation
-    known = {CHANCE: record.benign[CHANCE]} if CHANCE in record.benign else {}
-    if scores is None:
-        scores = [
-            one
-            for one in scores_of(evaluation.protocol, protocol_columns(evaluation.protocol))
-            if one.name in record.scores
-        ]
-    return summary_of(evaluated_columns(evaluation), list(scores), known)
-
-
 def readable_values(records: Iterable[Record], folders: Mapping[str, Path]) -> dict[str, Values]:
-    """The per-query values of records by their digests; a record without readable ones is left out.
+    """Read the per-query values of records, by digest; records without readable values are left out.
 
     Args:
         records: any.
-        folders: of the records, by their digests.
+        folders: of the records, by digest.
     """
-    found = {}
+    known = {}
     for record in records:
         with suppress(RbdmlError, KeyError):
-            found[record.digest] = read_values(record, folders[record.digest])
-    return found
+            known[record.digest] = read_values(record, folders[record.digest])
+    return known
+
+
+def summary_for(record: Record, scores: Iterable[Score] | None = None) -> Summary:
+    """Return the map from means of per-query values to all shown values, by default with all scores of the record."""
+    evaluation = record.spec.evaluation
+    known = {CHANCE: record.benign[CHANCE]} if CHANCE in record.benign else {}
+    if scores is None:
+        scores = scores_of(evaluation.protocol, protocol_columns(evaluation.protocol))
+        scores = [score for score in scores if score.name in record.scores]
+    return summary_of(evaluated_columns(evaluation), list(scores), known)
 
 
 def ranking_values(record: Record, values: Values) -> np.ndarray | None:
-    """(Q,) values of the score that ranks; None where it is no mean of such, or the values are of another version."""
+    """(Q,) values of the ranking score; None if it is no mean over queries, or another version stored the values."""
     protocol = record.spec.evaluation.protocol
     score, *_ = scores_of(protocol, protocol_columns(protocol))
     if not score.linear:
@@ -74,5 +71,5 @@ def ranking_values(record: Record, values: Values) -> np.ndarray | None:
 
 
 def shown_values(record: Record, values: Values) -> Values:
-    """Those that the record shows a mean of: not the rows, nor what attacks keep beside their columns."""
+    """Return the values whose means the record shows, without query rows and extra values of attacks."""
     return {name: values[name] for name in values if name in record.benign or name in record.attacked}

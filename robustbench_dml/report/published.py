@@ -1,4 +1,4 @@
-"""The layer of results as their authors report them; never mixed with records of our own."""
+"""Results as their authors report them. They are never mixed with records of this project."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from robustbench_dml.utils.errors import RbdmlError
 
-# From the columns of the file to the names of our tables.
+# Columns of the file, and their names in tables.
 NAMES = {
     "r_at_1": "R@1",
     "r_at_2": "R@2",
@@ -40,12 +40,12 @@ class Reported:
 
     Attributes:
         dataset: name of the data set.
-        backbone: of the network.
+        backbone: name of the backbone.
         defense: as written in the source.
         eta: PGD steps in training; None for training without attacks.
-        collapsed: whether the authors report that training collapsed, without values.
-        values: by the names of our tables, in the units of the papers; empty where it collapsed.
-        source: where it is printed.
+        collapsed: whether the authors report a collapsed training, without values.
+        values: by the names of `NAMES`, in the units of the papers; empty if collapsed.
+        source: publication and table.
     """
 
     dataset: str
@@ -58,32 +58,32 @@ class Reported:
 
 
 def read_published(path: Path | None = None) -> list[Reported]:
-    """All reported rows, in the order of the file.
+    """Read all reported rows, in the order of the file.
 
     Args:
-        path: of another file than the one that comes with the package.
+        path: of the file; by default the one in the package.
 
     Raises:
-        RbdmlError: no such file, or it is not of this form.
+        RbdmlError: the file is missing or malformed.
     """
-    place = files("robustbench_dml.leaderboards") / "published" / FILE if path is None else path
+    file = files("robustbench_dml.leaderboards") / "published" / FILE if path is None else path
     try:
-        text = place.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
     except OSError as error:
-        raise RbdmlError(f"{place}: cannot be read ({error.strerror}): name another file") from None
+        raise RbdmlError(f"{file}: cannot be read ({error.strerror}): name another file") from None
     except UnicodeDecodeError:
-        raise RbdmlError(f"{place}: not in UTF-8: convert it") from None
+        raise RbdmlError(f"{file}: not in UTF-8: convert it") from None
     try:
-        return list(_rows(text, str(place)))
+        return list(_rows(text, str(file)))
     except csv.Error as error:
-        raise RbdmlError(f"{place}: not readable as CSV ({error}): mend it") from None
+        raise RbdmlError(f"{file}: not readable as CSV ({error}): mend it") from None
 
 
 def _rows(text: str, name: str) -> Iterator[Reported]:
     for line, row in enumerate(csv.DictReader(text.splitlines()), start=2):
         try:
             values = {ours: float(row[theirs]) for theirs, ours in NAMES.items() if row[theirs] != ""}
-            plain = all(PLAIN.fullmatch(row[name]) for name in ("dataset", "backbone"))  # they name files
+            plain = all(PLAIN.fullmatch(row[name]) for name in ("dataset", "backbone"))  # part of file names
             if not plain or not all(map(math.isfinite, values.values())):
                 raise ValueError
             yield Reported(

@@ -1,15 +1,15 @@
-"""Runs that differ by their seed alone, as one row of a table and one point of a plot."""
+"""Rows of a table: runs that differ only by their seed, merged."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from robustbench_dml.report.names import registered_name
 from robustbench_dml.report.per_query import ranking_values, shown_values, summary_for
 from robustbench_dml.report.ranking import Contestant, rank_order
-from robustbench_dml.report.tables import model_name
 from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import Record
 from robustbench_dml.spec.protocols import evaluated_columns
@@ -22,16 +22,16 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One defense as it was set and budgeted, over its seeds.
+    """A defense with its settings and budget, over its seeds.
 
     Attributes:
-        key: digest of what its runs share; its address on a page.
-        records: of its runs, seeds rising; at least one.
-        values: mean over the seeds of everything that the records show, in the units of the papers.
-        intervals: 95% of these means, bootstrap over the queries; a seed more or less is not in them.
-        spread: the least and the greatest of the seeds.
-        rank: 1 + the number of rows that are significantly better; None where a flag disqualifies it.
-        tested: whether the ranks of its table come from paired tests alone.
+        key: digest of the shared settings; the row's address on the page.
+        records: of the runs, by rising seed; at least one.
+        values: means over the seeds of all shown values, in the units of the papers.
+        intervals: 95% bootstrap intervals of these means over the queries; seeds are not resampled.
+        spread: lowest and highest seed of each value.
+        rank: 1 + the number of significantly better rows; None if a flag disqualifies it.
+        tested: whether all ranks of the table come from paired tests.
     """
 
     key: str
@@ -44,89 +44,97 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The defense, and what of its parameters is not the entry's own."""
-        return model_name(self.records[0])
+        """The defense with the parameters that differ from its registered ones."""
+        return registered_name(self.records[0].spec)
 
     @property
     def label(self) -> str:
-        """The defense alone."""
+        """The defense without parameters."""
         return self.records[0].spec.label
 
     @property
     def score(self) -> str:
-        """The name of the score that ranks."""
+        """The name of the ranking score."""
         return self.records[0].score
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of its runs; none where training was not ours."""
+        """The seeds of the runs; empty for external models."""
         return tuple(record.spec.seed for record in self.records if record.spec.seed is not None)
 
     @property
     def eta(self) -> int | None:
-        """PGD steps in training, the cost of which the papers count; None where that is not known, 0 for none."""
+        """PGD steps in training, by the papers' cost of the defense; None if unknown."""
         cost = self.records[0].cost
         return None if cost is None else cost.nominal_per_iteration - 1
 
     @property
     def passes(self) -> float | None:
-        """Metered image passes of a training, mean over the seeds; None where training was not ours."""
-        costs = [record.cost.passes for record in self.records if record.cost is not None]
-        return float(np.mean(costs)) if costs else None
+        """Metered image passes of a training, mean over the seeds; None for external models."""
+        passes = [record.cost.passes for record in self.records if record.cost is not None]
+        return float(np.mean(passes)) if passes else None
 
     @property
     def metered(self) -> float | None:
-        """Passes of the batch per iteration as metered, mean over the seeds; None where training was not ours."""
-        found = [record.cost.metered_per_iteration for record in self.records if record.cost is not None]
-        return float(np.mean(found)) if found else None
+        """Metered passes of the batch per iteration, mean over the seeds; None for external models."""
+        metered = [record.cost.metered_per_iteration for record in self.records if record.cost is not None]
+        return float(np.mean(metered)) if metered else None
 
     @property
     def flags(self) -> list[str]:
-        """Of any of its records."""
+        """The flags of all records."""
         return _union(record.flags for record in self.records)
 
     @property
     def disqualifying(self) -> list[str]:
-        """Likewise, those with which it has no rank."""
+        """The flags that take the rank away."""
         return _union(record.disqualifying for record in self.records)
 
 
 def rows_of(records: Sequence[Record], values: Mapping[str, Values] | None = None) -> list[Row]:
-    """Comparable records as rows, the best first and the disqualified last.
+    """Merge comparable records over their seeds and rank them, the best first and the disqualified last.
 
     Args:
         records: of one data set, backbone and evaluation.
-        values: per-query values by digest (`per_query.read_values`), for those records where they are at hand. Without
-            them, intervals of several seeds are means of theirs, and ranks ask whether intervals overlap.
+        values: per-query values by digest (`per_query.read_values`), where available. Without them, intervals of
+            several seeds are the means of their intervals, and ranks compare intervals.
     """
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(configuration(record.spec), []).append(record)
-    rows = [_row(key, group, values or {}) for key, group in groups.items()]
+    return _ranked(groups, values or {})
+
+
+def runs_of(records: Sequence[Record], values: Mapping[str, Values] | None = None) -> list[Row]:
+    """Rank comparable records in a row each, the best first and the disqualified last; arguments as in `rows_of`."""
+    return _ranked({record.digest: [record] for record in records}, values or {})
+
+
+def _ranked(groups: Mapping[str, Sequence[Record]], values: Mapping[str, Values]) -> list[Row]:
+    rows = [_row(key, group, values) for key, group in groups.items()]
     order, ranks, tested = rank_order(
         [
             Contestant(
                 score=row.values[row.score],
                 interval=row.intervals[row.score],
-                values=_ranking(row, values or {}),
+                values=_ranking_values(row, values),
                 disqualified=bool(row.disqualifying),
             )
             for row in rows
         ]
     )
-    return [Row(**{**vars(rows[i]), "rank": ranks[i], "tested": tested}) for i in order]
+    return [replace(rows[i], rank=ranks[i], tested=tested) for i in order]
 
 
 def configuration(spec: Frozen) -> str:
-    """What runs share that differ by their seed alone, as a digest."""
+    """Return a digest of the spec without its seed."""
     same = spec.model_copy(update={"seed": 0}) if isinstance(spec, RunSpec) else spec
     return same.digest  # type: ignore[attr-defined]
 
 
 def _row(key: str, group: Sequence[Record], values: Mapping[str, Values]) -> Row:
     records = tuple(sorted(group, key=lambda record: record.spec.seed or 0))
-    common = [name for name in records[0].values if all(name in record.values for record in records)]
-    shown = {name: [record.values[name] for record in records] for name in common}
+    shown = {name: [record.values[name] for record in records] for name in _common([one.values for one in records])}
     return Row(
         key=key,
         records=records,
@@ -141,48 +149,50 @@ def _row(key: str, group: Sequence[Record], values: Mapping[str, Values]) -> Row
 def _intervals(records: Sequence[Record], values: Mapping[str, Values]) -> dict[str, Interval]:
     if len(records) == 1:
         return dict(records[0].intervals)
-    known = [shown_values(record, values[record.digest]) for record in records if record.digest in values]
-    needed = {"R@1", *evaluated_columns(records[0].spec.evaluation)}
-    known = [one for one in known if needed <= set(one)]  # another version may have kept less
-    if len(known) < len(records) or len({len(next(iter(one.values()))) for one in known}) > 1:
-        ends = {name: [record.intervals[name] for record in records] for name in _common(records)}
-        return {
-            name: (float(np.mean([e[0] for e in all_])), float(np.mean([e[1] for e in all_])))
-            for name, all_ in ends.items()
-        }
     evaluation = records[0].spec.evaluation
+    known = [shown_values(record, values[record.digest]) for record in records if record.digest in values]
+    needed = {"R@1", *evaluated_columns(evaluation)}
+    known = [seed for seed in known if needed <= set(seed)]  # other versions may have kept fewer values
+    if len(known) < len(records) or len({len(next(iter(seed.values()))) for seed in known}) > 1:
+        ends = {
+            name: [record.intervals[name] for record in records] for name in _common([r.intervals for r in records])
+        }
+        return {
+            name: (float(np.mean([low for low, _ in pairs])), float(np.mean([high for _, high in pairs])))
+            for name, pairs in ends.items()
+        }
     return bootstrap_interval(
-        {f"{place} {name}": column for place, one in enumerate(known) for name, column in one.items()},
-        _over_seeds([summary_for(record) for record in records]),
+        {f"{index} {name}": column for index, seed in enumerate(known) for name, column in seed.items()},
+        _mean_summary([summary_for(record) for record in records]),
         seed=seed_of(evaluation.seed, "bootstrap", records[0].spec.dataset),
     )
 
 
-def _common(records: Sequence[Record]) -> list[str]:
-    """What every record has an interval of; a version may know more values than an earlier one."""
-    return [name for name in records[0].intervals if all(name in record.intervals for record in records)]
+def _common(mappings: Sequence[Mapping[str, object]]) -> list[str]:
+    """Names in all mappings: a newer version may store more values."""
+    return [name for name in mappings[0] if all(name in mapping for mapping in mappings)]
 
 
-def _over_seeds(summaries: Sequence[Summary]) -> Summary:
-    """The mean of the summaries of several seeds, whose values have the place of the seed before their names."""
+def _mean_summary(summaries: Sequence[Summary]) -> Summary:
+    """Mean of the summaries of several seeds, whose values are named `index name`."""
 
     def summary(means: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         parts = [
-            one({name.partition(" ")[2]: mean for name, mean in means.items() if name.startswith(f"{place} ")})
-            for place, one in enumerate(summaries)
+            seed({name.partition(" ")[2]: mean for name, mean in means.items() if name.startswith(f"{index} ")})
+            for index, seed in enumerate(summaries)
         ]
         return {name: np.mean([part[name] for part in parts], axis=0) for name in parts[0]}
 
     return summary
 
 
-def _ranking(row: Row, values: Mapping[str, Values]) -> np.ndarray | None:
-    """(Q,) values of the score that ranks, mean over the seeds; None where they are not all known."""
-    found = [ranking_values(record, values[record.digest]) for record in row.records if record.digest in values]
-    known = [one for one in found if one is not None]
-    same = len(known) == len(row.records) and len({len(one) for one in known}) == 1
-    return np.mean(known, axis=0) if same else None
+def _ranking_values(row: Row, values: Mapping[str, Values]) -> np.ndarray | None:
+    """(Q,) values of the ranking score, mean over the seeds; None if any is unknown."""
+    seeds = [ranking_values(record, values[record.digest]) for record in row.records if record.digest in values]
+    known = [seed for seed in seeds if seed is not None]
+    complete = len(known) == len(row.records) and len({len(seed) for seed in known}) == 1
+    return np.mean(known, axis=0) if complete else None
 
 
 def _union(lists: Iterable[list[str]]) -> list[str]:
-    return list(dict.fromkeys(flag for one in lists for flag in one))
+    return list(dict.fromkeys(flag for flags in lists for flag in flags))

@@ -1,17 +1,13 @@
-"""Records as tables for a terminal."""
+"""Tables of records for a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from robustbench_dml.report.ranking import Ranked, ranked_records
+from robustbench_dml.report.rows import Row
 from robustbench_dml.runs.record import Cost, Record
 from robustbench_dml.spec.columns import Column
 from robustbench_dml.spec.describe import describe_evaluation
-from robustbench_dml.spec.registry import DEFENSES
-from robustbench_dml.spec.resolve import usual_params
 from robustbench_dml.spec.scores import CHANCE
 from robustbench_dml.utils.terminal import text_table
 
@@ -20,96 +16,86 @@ cost = forward-backward passes of the batch per iteration: eta+1 as in the paper
 bootstrap interval over queries. CA, QA: rank percentiles; TMA: cosine; ES:D: distance; the rest in %."""
 
 
-def record_tables(
-    records: Sequence[Record],
-    columns: Mapping[str, Column],
-    *,
-    marked: str | None = None,
-    values: Mapping[str, np.ndarray | None] | None = None,
-) -> str:
-    """What each run cost and how it retrieves, then how it stands every attack; the best first, the disqualified last.
+def record_tables(runs: Sequence[Row], columns: Mapping[str, Column], *, marked: str | None = None) -> str:
+    """Return a table of cost and retrieval and a table of attacks.
 
     Args:
-        records: of one data set, backbone and evaluation.
+        runs: rows of one run each, see `rows.runs_of`; at least one.
         columns: of the protocol.
-        marked: digest of the run to point out.
-        values: for the ranks, (Q,) of the score that ranks by digest (see `ranking.ranked`).
+        marked: digest of the run to mark.
     """
-    order = ranked_records(records, values)
+    records = [run.records[0] for run in runs]
+    first = records[0].benign
+    chance = f", R@1 by chance {first[CHANCE]:.2g}%" if CHANCE in first else ""  # older records lack it
     return "\n\n".join(
         [
-            f"{title(records)}{_chance(records[0])}",
-            text_table([_cost_row(one, marked) for one in order]),
-            text_table([_attack_row(one, columns, marked) for one in order]),
-            LEGEND + (" *: this run." if marked else "") + _rank_legend(order),
+            title(records) + chance,
+            text_table(_cost_row(run, marked) for run in runs),
+            text_table(_attack_row(run, columns, marked) for run in runs),
+            LEGEND + (" *: this run." if marked else "") + _rank_legend(runs),
         ]
     )
 
 
 def title(records: Sequence[Record]) -> str:
-    """Data set, backbone and evaluation of comparable records; those that are not ours have no backbone."""
+    """Return data set, backbone and evaluation of comparable records; external models have no backbone."""
     networks = sorted({record.spec.network for record in records if record.spec.network})
     spec = records[0].spec
     return ", ".join([spec.dataset, *networks, describe_evaluation(spec.evaluation)])
 
 
-def _chance(record: Record) -> str:
-    """What one list for all queries reaches; records of earlier versions do not know it."""
-    return f", R@1 by chance {record.benign[CHANCE]:.2g}%" if CHANCE in record.benign else ""
-
-
-def _rank_legend(order: Sequence[Ranked]) -> str:
-    """How ranks came about, where there are any to compare."""
-    if sum(one.rank is not None for one in order) < 2:
-        return ""
-    tested = all(one.tested for one in order)
-    how = "" if tested else "; intervals that do not overlap where values of queries are missing"
-    score = order[0].record.score
-    return f"\nrank: 1 + those significantly better (paired test on {score}, 5%{how}); none where a flag disqualifies."
-
-
 def short_passes(passes: float) -> str:
-    """Passes as a person reads and writes them: 94.3k, 20M."""
+    """Return passes in three digits: 94.3k, 20M."""
     return f"{passes / 1e3:.3g}k" if passes < 999_500 else f"{passes / 1e6:.3g}M"
 
 
 def decimals(column: str) -> int:
-    """How many decimals a value is shown with: cosines and distances have three, per cent and percentiles one."""
+    """Return the number of decimals of a column: three for cosines and distances, one for per cent."""
     return 3 if column in ("TMA", "ES:D") else 1
 
 
-def model_name(record: Record) -> str:
-    """The defense, and what of its parameters is not the entry's own."""
-    spec = record.spec
-    own = usual_params(DEFENSES.get(spec.label), spec.dataset) if spec.label in DEFENSES else spec.params
-    changed = ", ".join(f"{name}={value}" for name, value in sorted(spec.params.items()) if own.get(name) != value)
-    return f"{spec.label} ({changed})" if changed else spec.label
+def cell(column: str, value: float, sign: str = "") -> str:
+    """Return a value with the decimals of its column; `sign` "+" prints the sign of positive values."""
+    return f"{value:{sign}.{decimals(column)}f}"
 
 
-def _first_cells(one: Ranked, marked: str | None) -> dict[str, object]:
-    """What begins every row: the rank, the name with a star for the run to point out, and the seed."""
-    record = one.record
+def half_width(interval: tuple[float, float]) -> float:
+    """Return half the width of an interval, for `value +- half`."""
+    low, high = interval
+    return (high - low) / 2
+
+
+def _rank_legend(runs: Sequence[Row]) -> str:
+    if sum(run.rank is not None for run in runs) < 2:
+        return ""
+    tested = all(run.tested for run in runs)
+    how = "" if tested else "; intervals that do not overlap where values of queries are missing"
+    score = runs[0].score
+    return f"\nrank: 1 + those significantly better (paired test on {score}, 5%{how}); none where a flag disqualifies."
+
+
+def _first_cells(run: Row, marked: str | None) -> dict[str, object]:
+    record = run.records[0]
     return {
-        "rank": "-" if one.rank is None else one.rank,
-        "defense": model_name(record) + (" *" if record.digest == marked else ""),
+        "rank": "-" if run.rank is None else run.rank,
+        "defense": run.name + (" *" if record.digest == marked else ""),
         "seed": "-" if record.spec.seed is None else record.spec.seed,
     }
 
 
-def _cost_row(one: Ranked, marked: str | None) -> dict[str, object]:
-    record = one.record
+def _cost_row(run: Row, marked: str | None) -> dict[str, object]:
+    record = run.records[0]
     return {
-        **_first_cells(one, marked),
-        **_spent(record.cost),
+        **_first_cells(run, marked),
+        **_cost_cells(record.cost),
         **{name: f"{value:.1f}" for name, value in record.benign.items() if name != CHANCE},
-        **{name: f"{value:.1f} +- {_half(record, name):.1f}" for name, value in record.scores.items()},
+        **{name: f"{value:.1f} +- {half_width(record.intervals[name]):.1f}" for name, value in record.scores.items()},
         "flags": ", ".join(record.flags),
     }
 
 
-def _spent(cost: Cost | None) -> dict[str, object]:
-    """What training cost; nothing is known of it where it was not ours."""
-    if cost is None:
+def _cost_cells(cost: Cost | None) -> dict[str, object]:
+    if cost is None:  # this project did not train the model
         return dict.fromkeys(("passes", "iterations", "minutes", "cost eta+1", "metered"), "-")
     return {
         "passes": short_passes(cost.passes),
@@ -120,15 +106,10 @@ def _spent(cost: Cost | None) -> dict[str, object]:
     }
 
 
-def _attack_row(one: Ranked, columns: Mapping[str, Column], marked: str | None) -> dict[str, object]:
-    record = one.record
+def _attack_row(run: Row, columns: Mapping[str, Column], marked: str | None) -> dict[str, object]:
+    record = run.records[0]
     return {
-        **_first_cells(one, marked),
-        **{name: f"{record.attacked[name]:.{decimals(name)}f}" for name in columns},
+        **_first_cells(run, marked),
+        **{name: cell(name, record.attacked[name]) for name in columns},
         **{score: f"{value:.1f}" for score, value in record.scores.items()},
     }
-
-
-def _half(record: Record, name: str) -> float:
-    low, high = record.intervals[name]
-    return (high - low) / 2

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from report_support import COLUMNS, random_values, with_values, write_both
 from scipy.stats import permutation_test
 
 from robustbench_dml.report.per_query import ranking_values, readable_values
-from robustbench_dml.report.ranking import ranked_records
+from robustbench_dml.report.ranking import Contestant, rank_order
 from robustbench_dml.runs.record import QUERIES_FILE, Record, record_folders
 
 Make = Callable[..., Record]
@@ -21,6 +22,29 @@ Make = Callable[..., Record]
 def scored(make_record: Make, ers: float, *, seed: int = 0, half: float = 1.0, flags: tuple[str, ...] = ()) -> Record:
     record = make_record(ers=ers, seed=seed, flags=flags)
     return record.model_copy(update={"intervals": {**record.intervals, "ERS": (ers - half, ers + half)}})
+
+
+@dataclass(frozen=True)
+class Ranked:
+    record: Record
+    rank: int | None
+    tested: bool
+
+
+def ranked_records(records: list[Record], values: dict[str, np.ndarray] | None = None) -> list[Ranked]:
+    """Records in the order of their ranks, from (Q,) values of the score by digest."""
+    order, ranks, tested = rank_order(
+        [
+            Contestant(
+                score=record.primary_score,
+                interval=record.intervals["ERS"],
+                values=(values or {}).get(record.digest),
+                disqualified=bool(record.disqualifying),
+            )
+            for record in records
+        ]
+    )
+    return [Ranked(records[i], ranks[i], tested) for i in order]
 
 
 def ranks(records: list[Record], values: dict[str, np.ndarray] | None = None) -> dict[int, int | None]:

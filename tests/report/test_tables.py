@@ -3,10 +3,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-import numpy as np
 import pytest
+from report_support import random_values, with_values
 
+from robustbench_dml.report.rows import runs_of
 from robustbench_dml.report.tables import record_tables, short_passes
+from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import Record
 from robustbench_dml.spec.describe import describe_evaluation
 from robustbench_dml.spec.protocols import BENIGN_COLUMNS, protocol_columns
@@ -30,8 +32,12 @@ def parts(text: str) -> tuple[str, list[dict[str, str]], list[dict[str, str]], s
     return title, parse(cost), parse(attacks), legend
 
 
+def tables(records: list[Record], *, values: dict[str, Values] | None = None, marked: str | None = None) -> str:
+    return record_tables(runs_of(records, values), COLUMNS, marked=marked)
+
+
 def test_the_tables_name_every_column(make_record: Callable[..., Record]) -> None:
-    _, cost, attacks, _ = parts(record_tables([make_record()], COLUMNS))
+    _, cost, attacks, _ = parts(tables([make_record()]))
     assert list(attacks[0]) == ["rank", "defense", "seed", *COLUMNS, "ERS"]
     costs = ["passes", "iterations", "minutes", "cost eta+1", "metered"]
     assert list(cost[0]) == ["rank", "defense", "seed", *costs, *BENIGN_COLUMNS, "ERS", "flags"]
@@ -39,7 +45,7 @@ def test_the_tables_name_every_column(make_record: Callable[..., Record]) -> Non
 
 def test_the_cells_are_the_values_of_the_record(make_record: Callable[..., Record]) -> None:
     record = make_record("hm-lga-ics", 31.25, seed=7)
-    _, [cost], [attacks], _ = parts(record_tables([record], COLUMNS))
+    _, [cost], [attacks], _ = parts(tables([record]))
     assert (cost["defense"], cost["seed"]) == (attacks["defense"], attacks["seed"]) == ("hm-lga-ics", "7")
     assert (cost["passes"], cost["iterations"], cost["minutes"]) == ("3M", "1234", "1.5")
     assert cost["cost eta+1"] == "33"
@@ -54,53 +60,55 @@ def test_the_cells_are_the_values_of_the_record(make_record: Callable[..., Recor
 
 
 def test_cosines_and_distances_keep_three_decimals(make_record: Callable[..., Record]) -> None:
-    _, _, [row], _ = parts(record_tables([make_record()], COLUMNS))
+    _, _, [row], _ = parts(tables([make_record()]))
     decimals = {name: len(row[name].partition(".")[2]) for name in COLUMNS}
     assert decimals == {name: 3 if name in ("TMA", "ES:D") else 1 for name in COLUMNS}
 
 
 def test_the_best_score_comes_first_in_both_tables(make_record: Callable[..., Record]) -> None:
     records = [make_record(ers=ers, seed=seed) for seed, ers in enumerate([20.0, 40.0, -3.0, 30.0])]
-    _, cost, attacks, _ = parts(record_tables(records, COLUMNS))
+    _, cost, attacks, _ = parts(tables(records))
     assert [row["seed"] for row in cost] == [row["seed"] for row in attacks] == ["1", "3", "0", "2"]
 
 
 def test_flagged_records_stand_last_and_without_a_rank(make_record: Callable[..., Record]) -> None:
     records = [make_record(ers=ers, seed=int(ers)) for ers in (20.0, 40.0, 41.0)]
     records += [make_record(ers=99.0, seed=99, flags=("no gradient",))]
-    for table in parts(record_tables(records, COLUMNS))[1:3]:
+    for table in parts(tables(records))[1:3]:
         found = [(row["seed"], row["rank"]) for row in table]
         assert found == [("41", "1"), ("40", "1"), ("20", "3"), ("99", "-")]
 
 
 def test_ranks_are_by_paired_values_where_there_are_any(make_record: Callable[..., Record]) -> None:
     records = [make_record(ers=40.0, seed=0), make_record(ers=41.0, seed=1)]
-    queries = np.random.default_rng(0).normal(40, 20, size=100)
-    paired = {records[0].digest: queries, records[1].digest: queries + 1}
-    _, cost, attacks, legend = parts(record_tables(records, COLUMNS, values=paired))
+    lower = random_values(100, seed=0)
+    higher = {name: one + 0.01 * (name in COLUMNS and COLUMNS[name].ers_slope > 0) for name, one in lower.items()}
+    records = [with_values(record, values) for record, values in zip(records, (lower, higher), strict=True)]
+    paired = {records[0].digest: lower, records[1].digest: higher}
+    _, cost, attacks, legend = parts(tables(records, values=paired))
     assert [row["rank"] for row in cost] == [row["rank"] for row in attacks] == ["1", "2"]
     assert "paired test on ERS" in legend
     assert "overlap" not in legend
-    _, cost, _, legend = parts(record_tables(records, COLUMNS))
+    _, cost, _, legend = parts(tables(records))
     assert [row["rank"] for row in cost] == ["1", "1"]
     assert "intervals that do not overlap" in legend
-    assert "significantly" not in parts(record_tables(records[:1], COLUMNS))[3]  # nothing to compare
+    assert "significantly" not in parts(tables(records[:1]))[3]  # nothing to compare
 
 
 def test_every_score_is_shown_with_its_interval(make_record: Callable[..., Record]) -> None:
     record = make_record()
     changes = {"scores": {**record.scores, "sERS": 12.34}, "intervals": {**record.intervals, "sERS": (11.0, 14.0)}}
     old = make_record(seed=1)  # of a version that had one score
-    _, cost, attacks, _ = parts(record_tables([record.model_copy(update=changes), old], COLUMNS))
+    _, cost, attacks, _ = parts(tables([record.model_copy(update=changes), old]))
     assert [row["sERS"] for row in cost] == ["12.3 +- 1.5", ""]
     assert [row["sERS"] for row in attacks] == ["12.3", ""]
 
 
 def test_chance_is_in_the_title_and_no_column(make_record: Callable[..., Record]) -> None:
     record = make_record()
-    assert "by chance" not in parts(record_tables([record], COLUMNS))[0]
+    assert "by chance" not in parts(tables([record]))[0]
     record = record.model_copy(update={"benign": {**record.benign, CHANCE: 12.5}})
-    title, [cost], _, _ = parts(record_tables([record], COLUMNS))
+    title, [cost], _, _ = parts(tables([record]))
     assert title.endswith("R@1 by chance 12%")
     assert CHANCE not in cost
 
@@ -113,29 +121,29 @@ def test_a_model_from_elsewhere_has_no_cost_and_no_seed(make_record: Callable[..
     theirs = make_record(ers=40.0).model_copy(
         update={"spec": spec, "digest": spec.digest, "cost": None, "training_end": None}
     )
-    _, [cost, _], [attacks, _], _ = parts(record_tables([ours, theirs], COLUMNS))
-    assert parts(record_tables([theirs], COLUMNS))[0].startswith("fashion-mini, protocol ers")
+    _, [cost, _], [attacks, _], _ = parts(tables([ours, theirs]))
+    assert parts(tables([theirs]))[0].startswith("fashion-mini, protocol ers")
     assert cost["defense"] == attacks["defense"] == "my.py:net@abababab"
     assert [cost[name] for name in ("seed", "passes", "iterations", "minutes", "cost eta+1", "metered")] == ["-"] * 6
 
 
 def test_one_run_is_pointed_out(make_record: Callable[..., Record]) -> None:
     records = [make_record(seed=seed) for seed in range(3)]
-    _, cost, attacks, legend = parts(record_tables(records, COLUMNS, marked=records[1].digest))
+    _, cost, attacks, legend = parts(tables(records, marked=records[1].digest))
     for table in (cost, attacks):
         assert [row["defense"] for row in table] == ["regular", "regular *", "regular"]
     assert "*: this run" in legend
-    assert "*" not in record_tables(records, COLUMNS)
+    assert "*" not in tables(records)
 
 
 def test_a_collapsed_model_is_flagged(make_record: Callable[..., Record]) -> None:
-    _, cost, _, _ = parts(record_tables([make_record(seed=1), make_record(ers=9.0, flags=("collapsed",))], COLUMNS))
+    _, cost, _, _ = parts(tables([make_record(seed=1), make_record(ers=9.0, flags=("collapsed",))]))
     assert [row["flags"] for row in cost] == ["", "collapsed"]
 
 
 def test_the_title_is_the_whole_protocol(make_record: Callable[..., Record]) -> None:
     evaluation = {"eps": 8 / 255, "alpha": 1 / 255, "steps": 5, "queries": 64}
-    title, *_ = parts(record_tables([make_record(evaluation=evaluation)], COLUMNS))
+    title, *_ = parts(tables([make_record(evaluation=evaluation)]))
     for part in ("fashion-mini", "c2f2", "protocol ers", "PGD-5", "eps 8/255", "alpha 1/255", "64 queries"):
         assert part in title
 
