@@ -17,7 +17,7 @@ from robustbench_dml.models.pretrained import find_weights
 from robustbench_dml.retrieval.metrics import retrieval_scores
 from robustbench_dml.spec.registry import DATASETS
 from robustbench_dml.spec.schema import Evaluation, Threat
-from robustbench_dml.spec.weights import start_of
+from robustbench_dml.spec.weights import initial_digits
 
 COARSE = 32  # side; of 60,000 images of 224x224 the pixels alone would take 36 GB
 MEAN_OF = 1000  # training images whose mean is taken from the pixels
@@ -73,7 +73,7 @@ def untrained(
     info = DATASETS.get(dataset)
     data = load_dataset(dataset, paths)
     network = check_fit(backbone or info.backbone, data.image_shape, dataset)
-    first = start_of(network, pretrained=pretrained, weights=weights, default=network.weights is not None)
+    first = initial_digits(network, pretrained=pretrained, weights=weights, default=network.weights is not None)
     models: dict[str, nn.Module] = {
         "pixels": _pixels(data),
         f"{network.name}, random weights": build_embedder(network, seed=seed, device=device),

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from robustbench_dml.models.embedder import Embedder, build_embedder
+from robustbench_dml.spec.parameters import build_defense, resolve_params
 from robustbench_dml.spec.registry import BACKBONES, DEFENSES
-from robustbench_dml.spec.resolve import build_defense, resolve_params
 from robustbench_dml.spec.schema import ComputeUsed, RunSpec, TrainingEnd
 from robustbench_dml.spec.weights import read_checkpoint
 from robustbench_dml.utils.errors import RbdmlError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from robustbench_dml.spec.parameters import published_params, usual_params
 from robustbench_dml.spec.registry import DEFENSES
-from robustbench_dml.spec.resolve import published_params, usual_params
 from robustbench_dml.spec.schema import ExternalSpec, RunSpec, Value
 from robustbench_dml.training.losses import MARGIN
 

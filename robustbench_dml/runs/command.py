@@ -10,11 +10,10 @@ from robustbench_dml.runs.record import CHECKPOINT_FILE
 from robustbench_dml.spec.budgets import UNITS, budget_name
 from robustbench_dml.spec.make import published_evaluation
 from robustbench_dml.spec.options import DEFAULT_BUDGET, EVALUATE, OPTIONS, TRAIN, Kind, words_of
-from robustbench_dml.spec.parameters import resolve
+from robustbench_dml.spec.parameters import resolve, usual_params
 from robustbench_dml.spec.protocols import protocol_named
 from robustbench_dml.spec.published import FAMILIES
 from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, SOLVERS
-from robustbench_dml.spec.resolve import usual_params
 from robustbench_dml.spec.schema import Budget, Evaluation, ExternalSpec, RunSpec, SolverSpec
 
 FILE = "FILE.py"  # stands for the file of a defense or an attack that is not one of the project's

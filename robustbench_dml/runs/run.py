@@ -25,8 +25,8 @@ from robustbench_dml.runs.evaluate import (
 from robustbench_dml.runs.folder import PART, keep_log, workplace
 from robustbench_dml.runs.record import Cost
 from robustbench_dml.spec.make import with_evaluation
+from robustbench_dml.spec.parameters import build_defense
 from robustbench_dml.spec.registry import DATASETS, DEFENSES
-from robustbench_dml.spec.resolve import build_defense
 from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.spec.source import defense_source
 from robustbench_dml.training.log import TrainingLog

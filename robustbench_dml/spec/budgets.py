@@ -1,4 +1,4 @@
-"""What training may cost, and what it did cost, measured on the network itself."""
+"""Budgets of training: reading them, writing them, and their names."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _KINDS: dict[BudgetKind, dict[str, int]] = {
     "iterations": dict.fromkeys(("iterations", "iteration", "it"), 1),
     "seconds": _SECONDS,
 }
-UNITS = {"passes": "passes", "iterations": "it", "seconds": "s"}  # of what is spent, in a line of progress
+UNITS = {"passes": "passes", "iterations": "it", "seconds": "s"}
 
 
 def parse_budget(text: str, dataset: DatasetInfo) -> Budget:
-    """A budget as a user writes it: a name (`quick`), passes (`20M`, `1.5e6`), iterations (`3750it`) or time (`2h`).
+    """Read a budget: a name (`quick`), passes (`20M`, `1.5e6`), iterations (`3750it`) or a time (`2h`).
 
     Raises:
-        RbdmlError: neither, or nothing to spend.
+        RbdmlError: none of these, or less than one unit.
     """
     text = text.strip()
     if text in BUDGETS:
@@ -36,7 +36,7 @@ def parse_budget(text: str, dataset: DatasetInfo) -> Budget:
         names = ", ".join(BUDGETS)
         hint = did_you_mean(text, BUDGETS)
         raise RbdmlError(
-            f"budget '{text}' is not one: {hint}give a name ({names}), passes (20M), iterations (3750it) or a time "
+            f"budget '{text}' cannot be read: {hint}give a name ({names}), passes (20M), iterations (3750it) or a time "
             "(10min)"
         )
     amount = round(number * _KINDS[kind][unit])
@@ -46,10 +46,10 @@ def parse_budget(text: str, dataset: DatasetInfo) -> Budget:
 
 
 def parse_seconds(text: str) -> float:
-    """Seconds from what a user writes: `90s`, `5min`, `2h`.
+    """Read a time in seconds: `90s`, `5min`, `2h`.
 
     Raises:
-        RbdmlError: it is no time.
+        RbdmlError: not a time.
     """
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)\s*([a-z]+)", text.strip())
     seconds = float(match[1]) * _SECONDS.get(match[2], math.inf) if match else math.inf
@@ -59,26 +59,22 @@ def parse_seconds(text: str) -> float:
 
 
 def named_budget(name: str, dataset: DatasetInfo) -> Budget:
-    """One of `protocol.BUDGETS` for this data set."""
+    """Return a named budget for a data set."""
     unit, share, _ = BUDGETS[name]
-    whole = {"passes": published_passes, "iterations": published_iterations}[unit]
-    return Budget(kind=unit, amount=max(1, round(share * whole(FAMILIES[dataset.family], dataset.train_images))))
+    schedule = {"passes": published_passes, "iterations": published_iterations}[unit]
+    return Budget(kind=unit, amount=max(1, round(share * schedule(FAMILIES[dataset.family], dataset.train_images))))
 
 
 def name_of(budget: Budget, dataset: str) -> str:
-    """A budget as a user would write it: by its name where it has one for this data set, else with its unit."""
-    return budget_name(budget, dataset) or _written(budget)
+    """Write a budget for a user: its name on this data set if it has one, else the amount with its unit."""
+    name = budget_name(budget, dataset)
+    if name or budget.kind != "passes":
+        return name or f"{budget.amount}{UNITS[budget.kind]}"
+    unit, size = next((unit, size) for unit, size in reversed(_PASSES.items()) if budget.amount % size == 0)
+    return f"{budget.amount // size}{unit}"
 
 
 def budget_name(budget: Budget, dataset: str) -> str | None:
-    """The name of a budget on this data set, None where it has none."""
+    """Return the name of a budget on this data set, None if it has none."""
     info = DATASETS.get(dataset)
     return next((name for name in BUDGETS if named_budget(name, info) == budget), None)
-
-
-def _written(budget: Budget) -> str:
-    """What `parse_budget` reads as just this budget."""
-    if budget.kind != "passes":
-        return f"{budget.amount}{UNITS[budget.kind]}"
-    unit, size = next((unit, size) for unit, size in reversed(_PASSES.items()) if budget.amount % size == 0)
-    return f"{budget.amount // size}{unit}"

@@ -8,23 +8,22 @@ from robustbench_dml.spec.schema import Evaluation, Threat
 
 
 def describe_evaluation(evaluation: Evaluation) -> str:
-    """One line with the whole protocol."""
+    """Describe an evaluation in one line: protocol, attack, queries."""
     queries = "all queries" if evaluation.queries is None else f"{evaluation.queries} queries"
     return f"protocol {evaluation.protocol}: {describe_attack(evaluation)}, {queries}"
 
 
 def describe_attack(evaluation: Evaluation) -> str:
-    """Solver, radius, step, and what attacks transfer from."""
-    transferred = [] if evaluation.surrogate is None else [f"surrogate {evaluation.surrogate[:8]}"]
-    return ", ".join([_searched(evaluation), _radius(evaluation.threat), *transferred])
+    """Describe the attack: solver with its changed parameters, radius, step size, surrogate."""
+    surrogate = [] if evaluation.surrogate is None else [f"surrogate {evaluation.surrogate[:8]}"]
+    return ", ".join([_solver(evaluation), _radius(evaluation.threat), *surrogate])
 
 
-def _searched(evaluation: Evaluation) -> str:
-    """The solver, and what of its parameters is not as usual."""
-    search, steps = evaluation.solver, evaluation.threat.steps
-    usual = resolve(SOLVERS.get(search.name).cls, {}, owner="") if search.name in SOLVERS else {}
-    changed = [f"{name}={value}" for name, value in search.params.items() if usual.get(name) != value]
-    return ", ".join([f"{search.name.upper()}-{steps}", *changed])
+def _solver(evaluation: Evaluation) -> str:
+    solver, steps = evaluation.solver, evaluation.threat.steps
+    usual = resolve(SOLVERS.get(solver.name).cls, {}, owner="") if solver.name in SOLVERS else {}
+    changed = [f"{name}={value}" for name, value in solver.params.items() if usual.get(name) != value]
+    return ", ".join([f"{solver.name.upper()}-{steps}", *changed])
 
 
 def _radius(threat: Threat) -> str:

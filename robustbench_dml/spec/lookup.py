@@ -1,4 +1,4 @@
-"""From what a user writes for a defense to a registered entry."""
+"""Names of defenses and attacks as users write them: registered, in the papers' notation, or in a file."""
 
 from __future__ import annotations
 
@@ -6,35 +6,33 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from robustbench_dml.spec.registry import ATTACKS, DEFENSES, NOTATIONS, DefenseInfo
-from robustbench_dml.spec.resolve import usual_params
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.terminal import one_line
 
-FILE_MODULE = "rbdml_file_"  # begins the name of the module that a file of a user is loaded as
+FILE_MODULE = "rbdml_file_"  # prefix of the module name of a user's file
 
 WITH_SAMPLER = re.compile(r"([A-Za-z-]+)\[([A-Z])\]")  # ACT[S], EST[R]
 IN_A_FILE = re.compile(r"(.+\.py):([^:/\\]+)")
 
 
 def find_defense(text: str) -> tuple[DefenseInfo, dict[str, Any]]:
-    """The entry that a user means and the parameters that the name itself sets.
+    """Find the entry of a defense and the parameters that its name sets.
 
     Args:
         text: a registered name; `HM[S,g_LGA]&ICS(0.5)`, `ACT[S]` as in the papers; or `path/to/file.py:NAME` for
-            one that the file registers under NAME.
+            the defense that the file registers under NAME.
 
     Raises:
         RbdmlError: none of these, or the file cannot be loaded.
     """
     in_file = IN_A_FILE.fullmatch(text)
     if in_file:
-        load_file(Path(in_file[1]))
+        load_module(Path(in_file[1]))
         return DEFENSES.get(in_file[2]), {}
     if text.endswith(".py"):
         raise RbdmlError(f"'{text}' names a file but no defense in it: write {text}:NAME")
@@ -52,39 +50,30 @@ def find_defense(text: str) -> tuple[DefenseInfo, dict[str, Any]]:
 
 
 def find_attack(text: str) -> str:
-    """The name of the attack that a user means: a registered one, or `path/to/file.py:NAME`.
+    """Find the name of an attack from a registered name or `path/to/file.py:NAME`.
 
     Raises:
         RbdmlError: neither, or the file cannot be loaded.
     """
     in_file = IN_A_FILE.fullmatch(text)
     if in_file:
-        load_file(Path(in_file[1]))
+        load_module(Path(in_file[1]))
     return ATTACKS.get(in_file[2] if in_file else text).name
 
 
-def load_file(path: Path) -> None:
-    """Import a Python file once, so that what it registers is there.
-
-    Raises:
-        RbdmlError: there is no such file, or it fails.
-    """
-    load_module(path)
-
-
 def load_module(path: Path) -> ModuleType:
-    """A Python file as a module, imported once.
+    """Import a Python file once.
 
     Raises:
         RbdmlError: there is no such file, or it fails.
     """
     try:
-        module_name, there = f"{FILE_MODULE}{path.resolve()}", path.is_file()
-    except (OSError, ValueError, RuntimeError):  # a name that no file can have, or links in a circle
-        module_name, there = "", False
+        module_name, exists = f"{FILE_MODULE}{path.resolve()}", path.is_file()
+    except (OSError, ValueError, RuntimeError):  # an impossible name, or links in a circle
+        module_name, exists = "", False
     if module_name in sys.modules:
         return sys.modules[module_name]
-    spec = importlib.util.spec_from_file_location(module_name, path) if there else None
+    spec = importlib.util.spec_from_file_location(module_name, path) if exists else None
     if spec is None or spec.loader is None:
         raise RbdmlError(f"{path}: no such Python file: give path/to/file.py:NAME")
     module = importlib.util.module_from_spec(spec)
@@ -101,15 +90,9 @@ def load_module(path: Path) -> ModuleType:
 
 
 def failure(error: BaseException, path: Path) -> str:
-    """What went wrong in a user's file, and in which line where it passed through one, in one short line."""
+    """Describe a failure in a user's file in one short line, with the last line of the file that it passed through."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
     if isinstance(error, SyntaxError):
         lines = [error.lineno]
     return type(error).__name__ + (f" at line {lines[-1]}" if lines else "") + f": {one_line(str(error))[:200]}"
-
-
-def named_entry(info: DefenseInfo, params: Mapping[str, Any], dataset: str) -> DefenseInfo:
-    """The entry with these parameters, if there is one, so that a run has one name however it is asked for."""
-    same = [other for other in DEFENSES if other.cls is info.cls and usual_params(other, dataset) == params]
-    return max(same, key=lambda other: len(other.name), default=info)  # of two, the longer name says more

@@ -1,4 +1,4 @@
-"""From what a user names to a full spec: the rest are the published settings."""
+"""Specs from a few named settings; the published settings fill in the others."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from robustbench_dml.spec.budgets import parse_budget
-from robustbench_dml.spec.lookup import find_attack, find_defense, named_entry
+from robustbench_dml.spec.lookup import find_attack, find_defense
 from robustbench_dml.spec.options import DEFAULT_BUDGET
-from robustbench_dml.spec.parameters import resolve
+from robustbench_dml.spec.parameters import named_entry, published_params, resolve, resolve_params
 from robustbench_dml.spec.protocols import BENIGN_COLUMNS, columns_of, protocol_columns, protocol_named
 from robustbench_dml.spec.published import FAMILIES, Protocol
 from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, SOLVERS
-from robustbench_dml.spec.resolve import published_params, resolve_params
 from robustbench_dml.spec.schema import Evaluation, RunSpec, SolverSpec, Threat
 from robustbench_dml.spec.scores import CHANCE, scores_of
-from robustbench_dml.spec.weights import start_of, surrogate_digits
+from robustbench_dml.spec.weights import initial_digits, surrogate_digits
 from robustbench_dml.utils.errors import RbdmlError, first_invalid
 
 
@@ -36,20 +35,20 @@ def make_spec(
     training: Mapping[str, Any] | None = None,
     evaluation: Mapping[str, Any] | None = None,
 ) -> RunSpec:
-    """A full spec from what a user names; the rest are the published settings of the data set and its family.
+    """Make a full spec. Settings left out use the published values of the data set and its family.
 
     Args:
         defense: a name, or another form that `lookup.find_defense` reads.
         dataset: name of a data set.
-        budget: a name, passes, iterations or a time (see `budget.parse_budget`).
+        budget: a name, passes, iterations or a time (see `budgets.parse_budget`).
         backbone: name; by default the data set's.
-        pretrained: whether to start from the backbone's ImageNet weights; by default as the family does.
-        weights: a file of weights to start from instead of the published ones.
+        pretrained: start from the backbone's ImageNet weights; by default as the family does.
+        weights: a file of initial weights instead of the published ones.
         seed: of the weights, the batches and the triplets.
         params: of the defense, by name.
-        training: any of eps, alpha, eta, pairs, lr, weight_decay, on_collapse, transform, batchnorm, precision,
-            weight_precision (left out where it is the same); None values are left out. `batchnorm` is `frozen` unless
-            given, but `train` for networks that start from random weights: they have running statistics to learn.
+        training: any of norm, eps, alpha, eta, pairs, lr, weight_decay, on_collapse, transform, batchnorm, precision,
+            weight_precision; None values are left out. `batchnorm` is `frozen` by default, but `train` for networks
+            that start from random weights: they have running statistics to learn.
         evaluation: as in `changed_evaluation`.
 
     Raises:
@@ -57,13 +56,14 @@ def make_spec(
     """
     data = DATASETS.get(dataset)
     entry, named = find_defense(defense)
-    told = {name: value for name, value in named.items() if isinstance(value, str)}  # a number is filled in: &ICS
+    # Published values replace the numbers that a name implies (&ICS), but not its words.
+    words = {name: value for name, value in named.items() if isinstance(value, str)}
     published = published_params(entry, data.name, named)
-    resolved = resolve_params(entry, {**named, **published, **told, **(params or {})})
+    resolved = resolve_params(entry, {**named, **published, **words, **(params or {})})
     family = FAMILIES[data.family]
     chosen = _given(training)
     network = BACKBONES.get(backbone or data.backbone)
-    first = start_of(network, pretrained=pretrained, weights=weights, default=family.pretrained)
+    first = initial_digits(network, pretrained=pretrained, weights=weights, default=family.pretrained)
     chosen.setdefault("batchnorm", "train" if first is None else "frozen")
     if "eta" in chosen:
         chosen["steps"] = chosen.pop("eta")
@@ -86,13 +86,14 @@ def make_spec(
 
 
 def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any]) -> Evaluation:
-    """The same evaluation with other settings.
+    """Return the evaluation with other settings.
 
     Args:
         evaluation: to start from.
-        changes: any of protocol, norm, eps, alpha, steps, queries, seed, precision; `solver` and `solver_params`, its
-            parameters; `also`, names of further attacks; `surrogate`, a checkpoint (or the first 16 digits of its
-            weights' hash). None values are left out. Another protocol comes with its own solver and surrogate.
+        changes: any of protocol, norm, eps, alpha, steps, queries, seed, precision, solver; `solver_params`, its
+            parameters by name; `extra_attacks`, names of attacks beside the protocol's; `surrogate`, a checkpoint or
+            the first 16 digits of its weights' hash. None values are left out. Another protocol brings its solver, and
+            drops surrogate and extra attacks.
 
     Raises:
         RbdmlError: an unknown name, a value out of range, or settings that do not go together.
@@ -103,20 +104,20 @@ def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any]) -> Ev
     solver, params = changed.pop("solver", None), changed.pop("solver_params", None) or {}
     name = changed.get("protocol", evaluation.protocol)
     protocol = protocol_named(name)
-    if protocol != protocol_named(evaluation.protocol):  # with its own settings
+    if protocol != protocol_named(evaluation.protocol):
         evaluation = evaluation.model_copy(update={"solver": protocol.solver, "surrogate": None, "extra_attacks": ()})
     changed["solver"] = _solver(solver or evaluation.solver.name, evaluation.solver, params)
     if "extra_attacks" in changed:
-        changed["extra_attacks"] = tuple(_further_attacks(changed["extra_attacks"], name))
+        changed["extra_attacks"] = tuple(_extra_attacks(changed["extra_attacks"], name))
     if isinstance(changed.get("surrogate"), Path):
         changed["surrogate"] = surrogate_digits(changed["surrogate"])
     with _named_errors("attack "):
         result = _changed(evaluation, {**changed, "threat": _changed(evaluation.threat, threat)})
-    return _with_what_it_needs(result, protocol, asked="surrogate" in changed)
+    return _with_surrogate_if_needed(result, protocol, asked="surrogate" in changed)
 
 
 def _check_norm(before: Threat, changes: Mapping[str, Any]) -> None:
-    """Radius and step mean something else in another norm."""
+    """Refuse another norm without its radius and step: lengths of one norm mean nothing in another."""
     norm = changes.get("norm", before.norm)
     missing = [name for name in ("eps", "alpha") if name not in changes]
     if norm != before.norm and missing:
@@ -127,16 +128,16 @@ def _check_norm(before: Threat, changes: Mapping[str, Any]) -> None:
         )
 
 
-def _with_what_it_needs(evaluation: Evaluation, protocol: Protocol, *, asked: bool) -> Evaluation:
-    """The evaluation, with a surrogate exactly where something transfers from one."""
+def _with_surrogate_if_needed(evaluation: Evaluation, protocol: Protocol, *, asked: bool) -> Evaluation:
+    """Keep the surrogate if attacks transfer from it, refuse a missing or a useless one."""
     own = protocol.solver.name
     if protocol.surrogate and evaluation.solver.name != own:
         raise RbdmlError(f"protocol '{evaluation.protocol}' searches with '{own}' alone: leave --solver out")
     needed = protocol.surrogate or SOLVERS.get(evaluation.solver.name).cls.needs_surrogate
     if needed and evaluation.surrogate is None:
-        what = f"protocol '{evaluation.protocol}'" if protocol.surrogate else f"'{evaluation.solver.name}'"
+        subject = f"protocol '{evaluation.protocol}'" if protocol.surrogate else f"'{evaluation.solver.name}'"
         raise RbdmlError(
-            f"{what} transfers from an undefended model: give --surrogate CHECKPOINT, for instance what "
+            f"{subject} transfers from an undefended model: give --surrogate CHECKPOINT, for instance what "
             "`rbdml run --defense regular` wrote"
         )
     if evaluation.surrogate is not None and not needed and asked:
@@ -145,29 +146,28 @@ def _with_what_it_needs(evaluation: Evaluation, protocol: Protocol, *, asked: bo
 
 
 def published_evaluation(dataset: str) -> Evaluation:
-    """The evaluation that is done on a data set unless another is asked for."""
+    """Return the default evaluation of a data set."""
     family = FAMILIES[DATASETS.get(dataset).family]
     return Evaluation(protocol="ers", threat=family.attack, queries=None, seed=0)
 
 
 def with_evaluation(spec: RunSpec, changes: Mapping[str, Any]) -> RunSpec:
-    """The same run, evaluated another way; `changes` as in `changed_evaluation`."""
+    """Return the run with another evaluation; `changes` as in `changed_evaluation`."""
     return spec.model_copy(update={"evaluation": changed_evaluation(spec.evaluation, changes)})
 
 
 def _solver(name: str, before: SolverSpec, overrides: Mapping[str, Any]) -> SolverSpec:
-    """A solver with all its parameters; those of the same one before are kept."""
+    """Return a solver with all its parameters, starting from those it had before."""
     cls = SOLVERS.get(name).cls
-    owner = f"solver '{name}'"
-    kept = before.params if before.name == name else {}  # of a file, maybe, which may say anything
-    params = resolve(cls, {**kept, **overrides}, owner=owner)
-    cls(**params)  # a value can have the type and be refused
+    kept = before.params if before.name == name else {}
+    params = resolve(cls, {**kept, **overrides}, owner=f"solver '{name}'")
+    cls(**params)  # it refuses values of the right type, too
     return SolverSpec(name=name, params=params)
 
 
-def _further_attacks(names: Iterable[str], of: str) -> list[str]:
-    """Attacks beside those of this protocol, each of which fills columns of its own."""
-    found: list[str] = []
+def _extra_attacks(names: Iterable[str], of: str) -> list[str]:
+    """Find attacks beside those of a protocol; refuse two that fill the same column."""
+    chosen: list[str] = []
     protocol, counting = protocol_named(of), protocol_columns(of)
     scores = (score.name for score in scores_of(of, counting))
     filled = {*counting, *BENIGN_COLUMNS, CHANCE, "query", *scores}
@@ -177,13 +177,13 @@ def _further_attacks(names: Iterable[str], of: str) -> list[str]:
             if own not in (None, protocol.solver.name):
                 raise RbdmlError(f"attack '{attack}' searches with '{own}' alone: use --protocol autorank")
             columns = set(columns_of([attack]))
-            if attack not in found and columns & filled:
+            if attack not in chosen and columns & filled:
                 raise RbdmlError(
                     f"attack '{attack}' fills column {min(columns & filled)}, which is filled: leave it out"
                 )
-            found += [attack] if attack not in found else []
+            chosen += [attack] if attack not in chosen else []
             filled |= columns
-    return found
+    return chosen
 
 
 def _given(values: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -191,7 +191,7 @@ def _given(values: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _threat_changes(settings: dict[str, Any]) -> dict[str, Any]:
-    """Take what belongs to the threat out of the settings."""
+    """Take the fields of a threat out of the settings."""
     return {name: settings.pop(name) for name in Threat.model_fields if name in settings}
 
 
@@ -204,10 +204,10 @@ def _changed(model: M, changes: Mapping[str, Any]) -> M:
 
 @contextmanager
 def _named_errors(prefix: str = "", **options: str) -> Iterator[None]:
-    """Say in one line which value is out of range, by the name that users know it by."""
+    """Report the first value out of range in one line, under the name of its option."""
     try:
         yield
     except ValidationError as error:
-        found = first_invalid(error)
-        name = found.name or error.title
-        raise RbdmlError(f"{prefix}{found._replace(name=options.get(name, name))}") from None
+        invalid = first_invalid(error)
+        name = invalid.name or error.title
+        raise RbdmlError(f"{prefix}{invalid._replace(name=options.get(name, name))}") from None

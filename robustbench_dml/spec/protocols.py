@@ -1,4 +1,4 @@
-"""Protocols by name, and the columns they fill."""
+"""Protocols by name, their attacks and columns."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ BENIGN_COLUMNS = {
 
 
 def protocol_columns(protocol: str) -> dict[str, Column]:
-    """The columns of a protocol that its score is made of, by name, in the order of the papers."""
+    """Return the columns that count for a protocol's score, by name, in the order of the papers."""
     return columns_of(protocol_named(protocol).attacks)
 
 
 def evaluated_columns(evaluation: Evaluation) -> dict[str, Column]:
-    """All columns that an evaluation fills, those of its protocol first."""
+    """Return all columns of an evaluation, those of its protocol first."""
     return columns_of(attacks_of(evaluation))
 
 
 def attacks_of(evaluation: Evaluation) -> tuple[str, ...]:
-    """All attacks of an evaluation: those of its protocol, then the extra ones."""
+    """Return all attacks of an evaluation: those of its protocol, then the extra ones."""
     return (*protocol_named(evaluation.protocol).attacks, *evaluation.extra_attacks)
 
 
 def columns_of(attacks: Iterable[str]) -> dict[str, Column]:
-    """The columns of these attacks by name."""
+    """Return the columns of attacks, by name."""
     return {column.name: column for name in attacks for column in ATTACKS.get(name).columns}
 
 
 def protocol_named(name: str) -> Protocol:
-    """A protocol.
+    """Return a protocol.
 
     Raises:
-        RbdmlError: there is none of that name.
+        RbdmlError: unknown name.
     """
     if name not in PROTOCOLS:
         raise RbdmlError(f"unknown protocol '{name}': {did_you_mean(name, PROTOCOLS)}use one of {', '.join(PROTOCOLS)}")

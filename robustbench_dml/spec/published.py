@@ -16,7 +16,7 @@ class Family(Frozen):
     training: Training
     attack: Threat
     epochs: int  # of the published schedule, counted in single images
-    pretrained: bool = False  # whether training starts from ImageNet weights
+    pretrained: bool = False  # training starts from ImageNet weights
 
 
 FAMILIES = {
@@ -52,9 +52,9 @@ class Protocol(Frozen):
 
     summary: str
     attacks: tuple[str, ...]
-    further: tuple[str, ...] = ()  # attacks with published columns that the score leaves out
-    solver: SolverSpec = SolverSpec()  # unless another is asked for
-    surrogate: bool = False  # whether it transfers attacks from an undefended model
+    further: tuple[str, ...] = ()  # attacks with published columns that do not count for the score
+    solver: SolverSpec = SolverSpec()  # the default
+    surrogate: bool = False  # attacks transfer from an undefended model
 
 
 _WIDTHS = (2, 5, 10)
@@ -83,20 +83,20 @@ PROTOCOLS = {
 }
 
 
-# Named budgets: their unit, their share of the published schedule, and what they are.
+# Named budgets: unit, share of the published schedule, summary.
 BUDGETS: dict[str, tuple[Literal["passes", "iterations"], float, str]] = {
     "quick": ("passes", 1 / 32, "a thirty-second of the published schedule: a first look"),
     "standard": ("passes", 1 / 4, "a quarter of the published schedule"),
     "paper": ("passes", 1, "the published schedule: training images x epochs x (eta + 1)"),
-    "schedule": ("iterations", 1, "the published number of iterations, whatever a defense makes of them"),
+    "schedule": ("iterations", 1, "the published number of iterations, at any cost"),
 }
 
 
 def published_passes(family: Family, train_images: int) -> int:
-    """What the published schedule costs, by the papers' count: images x epochs x (eta + 1) passes."""
+    """Return the passes of the published schedule, as the papers count them: images x epochs x (eta + 1)."""
     return train_images * family.epochs * (family.training.threat.steps + 1)
 
 
 def published_iterations(family: Family, train_images: int) -> int:
-    """How often the published schedule trains on a batch, whatever eta is: images x epochs / images of a batch."""
+    """Return the iterations of the published schedule: images x epochs / images of a batch."""
     return train_images * family.epochs // (2 * family.training.pairs)

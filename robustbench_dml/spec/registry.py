@@ -1,8 +1,8 @@
-"""Registries of defenses, attacks, data sets and backbones, and how their entries are found.
+"""Registries of defenses, attacks, solvers, data sets and backbones.
 
-An entry is registered by the module that defines it. Built-in modules are imported the first time a registry
-is asked for something; other distributions add theirs through the entry-point groups
-``robustbench_dml.defenses``, ``.attacks``, ``.datasets`` and ``.backbones``.
+The module that defines an entry registers it. A registry imports the modules of its package on first use. Other
+distributions add entries through the entry-point groups `robustbench_dml.defenses`, `.attacks`, `.solvers`, `.datasets`
+and `.backbones`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ ParamValue = bool | int | float | str
 
 @dataclass(frozen=True, kw_only=True)
 class Info:
-    """What every entry tells about itself."""
+    """The description of an entry."""
 
     name: str
     summary: str  # one line, for `rbdml list`
-    paper: str  # the source, with its arXiv number where there is one
+    paper: str  # the source, with its arXiv number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,30 +43,30 @@ class DefenseInfo(Info):
 
 @dataclass(frozen=True, kw_only=True)
 class SolverInfo(Info):
-    """A way to search for perturbations; the fields of its class are its parameters."""
+    """A solver; the fields of its class are its parameters."""
 
     cls: type[Any]  # a Solver
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttackInfo(Info):
-    """An attack: a class, the parameters that make it this entry, and the columns that it fills."""
+    """An attack: a class, the parameters that make it this entry, and the columns of its scores."""
 
     cls: type[Any]  # an Attack
     columns: tuple[Column, ...]
     defaults: Mapping[str, ParamValue] = field(default_factory=dict)
 
     def build(self) -> Any:
-        """The attack of this entry."""
+        """Build the Attack of this entry."""
         return self.cls(**self.defaults)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo(Info):
-    """A data set: its size (known before loading, so that budgets can be worked out) and its loader."""
+    """A data set: its loader, and its size, from which budgets are computed before it is loaded."""
 
-    family: str  # which settings of `protocol.FAMILIES` it is trained and attacked with
-    backbone: str  # the backbone used unless another is asked for
+    family: str  # of `published.FAMILIES`: its settings of training and evaluation
+    backbone: str  # the default
     train_images: int
     test_images: int
     train_classes: int
@@ -74,7 +74,7 @@ class DatasetInfo(Info):
     load: Callable[[Any], Any]  # (DataPaths) -> Dataset
     status: Callable[..., Any]  # (DataPaths, *, verify=False) -> DatasetStatus; does not check every image
     prepare: Callable[[Any, Any], Path] | None = None  # (DataPaths, DownloadRequest); None: nothing to download
-    # Of defenses, by the name of one of their class: the parameters that were published with other values for this set.
+    # Parameters published with other values for this data set, by the name of a defense; for all of its class.
     params: Mapping[str, Mapping[str, ParamValue]] = field(default_factory=dict)
 
 
@@ -84,14 +84,14 @@ class BackboneInfo(Info):
 
     build: Callable[[], nn.Module]
     channels: int
-    side: int | None  # of the images that it takes; None: any of at least `least_side`
+    side: int | None  # of the images; None: any of at least `least_side`
     mean: tuple[float, ...]
     std: tuple[float, ...]
     least_side: int = 1
-    weights: Weights | None = None  # what `--pretrained` starts from
+    weights: Weights | None = None  # of `--pretrained`
 
     def takes(self, shape: tuple[int, int, int]) -> bool:
-        """Whether images of this (C, H, W) fit."""
+        """Check that images of a shape (C, H, W) fit."""
         sides = shape[1:]
         return shape[0] == self.channels and (
             min(sides) >= self.least_side if self.side is None else sides == (self.side, self.side)
@@ -99,31 +99,31 @@ class BackboneInfo(Info):
 
     @property
     def input(self) -> str:
-        """The images that it takes, for a person."""
+        """The shape of its images, for messages."""
         side = f"at least {self.least_side}" if self.side is None else str(self.side)
         return f"{self.channels}x{side}x{side}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scheme(Info):
-    """Entries that are made on demand from what stands behind `prefix:`; its `name` shows the form."""
+    """Entries made on demand from names of the form `prefix:rest`; `name` shows the form."""
 
     make: Callable[[str], Info]
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Published weights of a network: where they are and the first digits of the SHA-256 of their file."""
+    """Published weights of a network: the address of the file and the first digits of its SHA-256."""
 
     url: str
-    digits: str  # 8 hexadecimal digits, as torchvision writes them into the file's name
+    digits: str  # 8 hexadecimal digits, as in the file names of torchvision
 
 
 I = TypeVar("I", bound=Info)  # noqa: E741 - the usual letter for "some Info"
 
 
 class Registry(Generic[I]):
-    """Entries of one kind by name. Iterates over its entries in the order of their names."""
+    """Entries of one kind by name. Iteration is in the order of the names."""
 
     def __init__(self, kind: str, package: str, group: str) -> None:
         self.kind = kind
@@ -144,7 +144,7 @@ class Registry(Generic[I]):
         self._entries[info.name] = info
 
     def add_scheme(self, scheme: Scheme) -> None:
-        """Register a form `prefix:...` of names whose entries are made on demand.
+        """Register entries that are made on demand.
 
         Raises:
             RbdmlError: the prefix is taken.
@@ -156,15 +156,15 @@ class Registry(Generic[I]):
 
     @property
     def schemes(self) -> list[Scheme]:
-        """The forms of names whose entries are made on demand."""
+        """All schemes, by prefix."""
         self._discover()
         return [self._schemes[prefix] for prefix in sorted(self._schemes)]
 
     def get(self, name: str) -> I:
-        """The entry of that name.
+        """Return the entry of a name.
 
         Raises:
-            RbdmlError: there is none; the message names the nearest match.
+            RbdmlError: unknown name; the message has the nearest match.
         """
         self._discover()
         prefix, colon, rest = name.partition(":")
@@ -188,7 +188,7 @@ class Registry(Generic[I]):
     def _discover(self) -> None:
         if self._complete:
             return
-        self._complete = True  # set first: the modules imported below register themselves here
+        self._complete = True  # first, because the modules imported below use this registry
         try:
             package = importlib.import_module(self._package)
             for module in pkgutil.iter_modules(package.__path__, f"{self._package}."):
@@ -218,7 +218,7 @@ BACKBONES: Registry[BackboneInfo] = Registry(
     "backbone", "robustbench_dml.models.backbones", "robustbench_dml.backbones"
 )
 
-# Reads a name as the papers write it, `HM[S,M]`: the entry and its parameters, or None for what it does not know.
+# Reads a name in a paper's notation, such as `HM[S,M]`: the entry's name and its parameters, or None if unknown.
 Notation = Callable[[str], tuple[str, dict[str, ParamValue]] | None]
 NOTATIONS: list[Notation] = []
 
@@ -226,9 +226,9 @@ C = TypeVar("C", bound=type)
 
 
 def register_defense(name: str, *, summary: str, paper: str, **defaults: ParamValue) -> Callable[[C], C]:
-    """Class decorator: register a defense under `name`, with these values for its parameters.
+    """Class decorator: register a defense under a name, with values for its parameters.
 
-    One class may be registered under several names with other defaults.
+    You can register one class several times, with other names and values.
     """
 
     def register(cls: C) -> C:
@@ -241,9 +241,9 @@ def register_defense(name: str, *, summary: str, paper: str, **defaults: ParamVa
 def register_attack(
     name: str, *, summary: str, paper: str, columns: tuple[Column, ...], **defaults: ParamValue
 ) -> Callable[[C], C]:
-    """Class decorator: register an attack under `name`, with the columns that its scores fill.
+    """Class decorator: register an attack under a name, with the columns of its scores and values for its parameters.
 
-    One class may be registered under several names with other values for its parameters.
+    You can register one class several times, with other names and values.
     """
 
     def register(cls: C) -> C:
@@ -255,7 +255,7 @@ def register_attack(
 
 
 def register_solver(name: str, *, summary: str, paper: str) -> Callable[[C], C]:
-    """Class decorator: register a solver under `name`."""
+    """Class decorator: register a solver under a name."""
 
     def register(cls: C) -> C:
         SOLVERS.add(SolverInfo(name=name, summary=summary, paper=paper, cls=cls))
@@ -265,7 +265,7 @@ def register_solver(name: str, *, summary: str, paper: str) -> Callable[[C], C]:
 
 
 def register_notation(notation: Notation) -> Notation:
-    """Decorator: let `notation` read the names of defenses."""
+    """Decorator: read names of defenses with this function, too."""
     NOTATIONS.append(notation)
     return notation
 

@@ -1,4 +1,4 @@
-"""Scores: what a protocol makes of its columns."""
+"""Scores of a protocol, computed from its columns."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from robustbench_dml.spec.columns import Column
 
 V = TypeVar("V", float, np.ndarray)  # a mean, or many resampled ones
 
-CHANCE = "chance"  # the benign value that `fixed_list_recall` gives
+CHANCE = "chance"  # the benign value of `fixed_list_recall`
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """One number, 0..100, for a whole protocol: more is more robust.
+    """One number, 0..100, for a whole protocol. More is more robust.
 
     Attributes:
         name: of its column.
-        label: its long name, for an axis.
+        label: for an axis.
         meaning: for a reader of the table.
-        of: from the benign and attacked values of a model, in the units of the papers, to the score.
-        linear: whether it is the mean of its values for each query, so that a test on queries applies to it.
+        of: computes the score from benign and attacked values in the units of the papers.
+        linear: equals the mean of its per-query values, so that tests on queries apply.
     """
 
     name: str
@@ -35,10 +35,10 @@ class Score:
 
 
 def scores_of(protocol: str, columns: Mapping[str, Column]) -> tuple[Score, ...]:
-    """The scores of a protocol, the one that ranks first.
+    """Return the scores of a protocol, the ranking one first.
 
     Args:
-        protocol: its name.
+        protocol: name.
         columns: those that count, by name.
     """
     if protocol == "autorank":
@@ -70,14 +70,14 @@ def scores_of(protocol: str, columns: Mapping[str, Column]) -> tuple[Score, ...]
 def summary_of(
     columns: Mapping[str, Column], scores: Iterable[Score], known: Mapping[str, float]
 ) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
-    """A function from what is kept per query, as fractions, to what is shown: the units of the papers, and the scores.
+    """Return a function from stored means over queries to published units and scores.
 
-    It takes means over queries, many at once if arrays; the values of single queries too, for linear scores.
+    It takes arrays of many means, and for linear scores the values of single queries.
 
     Args:
-        columns: the attacked ones among the values; the others are shares, shown in per cent.
-        scores: to be worked out.
-        known: values that scores need and that are not of single queries, in the units of the papers.
+        columns: the attacked ones among the values; the others are fractions, shown in per cent.
+        scores: to compute.
+        known: further inputs of the scores that have no per-query values, in the units of the papers.
     """
 
     def summary(means: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -91,32 +91,32 @@ def summary_of(
 def empirical_robustness_score(published: Mapping[str, V], columns: Iterable[Column]) -> V:
     """Mean of the columns on the score's scale. Zhou et al., T-PAMI 2024, arXiv:2106.03614.
 
-    A collapsed model can score more than an honest one, because attacks on ranks cannot move what has no order:
-    never show this without recall and the flags.
+    A collapsed model can score more than an honest one: its embeddings have no order for attacks to change. Always
+    show recall and flags beside this score.
     """
     return np.mean([column.ers(published[column.name]) for column in columns], axis=0)  # type: ignore[arg-type]
 
 
 def skill_weighted_score(published: Mapping[str, V], columns: Iterable[Column]) -> V:
-    """Skill times the mean of the columns, each kept within 0..100. This project's own, see docs/scores.md.
+    """Skill times the mean of the columns, each clipped to 0..100. Defined by this project, see docs/scores.md.
 
     Args:
         published: the columns, `R@1` and `chance`, in the units of the papers; numbers, or arrays of one shape.
         columns: of the protocol.
 
     Returns:
-        0..100: 0 where a model retrieves no better than chance, whatever its columns are.
+        0..100; 0 for a model that retrieves no better than chance.
     """
-    kept = [np.clip(column.ers(published[column.name]), 0, 100) for column in columns]  # type: ignore[arg-type]
-    return skill(published["R@1"], published[CHANCE]) * np.mean(kept, axis=0)
+    clipped = [np.clip(column.ers(published[column.name]), 0, 100) for column in columns]  # type: ignore[arg-type]
+    return skill(published["R@1"], published[CHANCE]) * np.mean(clipped, axis=0)
 
 
 def skill(recall: V, chance: V) -> V:
-    """Benign recall at 1 above chance, as a share of what there is above it.
+    """Benign recall at 1 above chance, as a fraction of the range above chance.
 
     Args:
         recall: R@1 in per cent, a number or an array.
-        chance: in per cent; at 100 nothing is above it and the skill is 0.
+        chance: in per cent; at 100 the skill is 0.
 
     Returns:
         0..1.
@@ -127,10 +127,10 @@ def skill(recall: V, chance: V) -> V:
 
 
 def fixed_list_recall(labels: np.ndarray) -> float:
-    """The recall at 1, in per cent, that no model exceeds which returns the same list for every query.
+    """Upper bound, in per cent, on the recall at 1 of one fixed list for all queries.
 
-    A query skips itself, so a fixed list answers with one item, and the query that is this item with a second: what
-    it answers rightly is at most the commonest class among the queries. Constant and collapsed embeddings do this.
+    A query skips itself. A fixed list therefore answers with its first item, or with the second if the query is the
+    first. The share of the commonest class bounds its recall. Constant and collapsed embeddings return fixed lists.
 
     Args:
         labels: (Q,) classes of the queries.

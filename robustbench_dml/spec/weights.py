@@ -1,4 +1,4 @@
-"""The hashes by which a spec names weights, and the metadata of checkpoints."""
+"""Hashes by which a spec names weights, and the content of checkpoints."""
 
 from __future__ import annotations
 
@@ -65,17 +65,19 @@ def surrogate_digits(path: Path) -> str:
     return tensors_hash(read_checkpoint(path).weights)[:SURROGATE_DIGITS]
 
 
-def start_of(info: BackboneInfo, *, pretrained: bool | None, weights: Path | None, default: bool = False) -> str | None:
-    """What a spec says of the first weights: None for random ones, else the first digits of their file's SHA-256.
+def initial_digits(
+    info: BackboneInfo, *, pretrained: bool | None, weights: Path | None, default: bool = False
+) -> str | None:
+    """Return the first digits of the SHA-256 of the initial weights' file, None for random weights.
 
     Args:
         info: the backbone.
-        pretrained: what the user said; None for nothing.
+        pretrained: use published weights; None if the user left it open.
         weights: a file instead of the published ones.
-        default: what is done where the user said nothing.
+        default: of `pretrained`.
 
     Raises:
-        RbdmlError: the backbone has no published weights, or the file is missing or not what its name says.
+        RbdmlError: the backbone has no published weights, or the file is missing or does not match its name.
     """
     if weights is not None and pretrained is False:
         raise RbdmlError("--no-pretrained and --weights contradict each other: leave one of them out")

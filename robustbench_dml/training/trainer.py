@@ -15,8 +15,8 @@ from robustbench_dml.datasets.prefetch import prefetch, with_prefetch
 from robustbench_dml.models.embedder import build_embedder, check_fit
 from robustbench_dml.models.sharded import shared
 from robustbench_dml.spec.budgets import UNITS
+from robustbench_dml.spec.parameters import build_defense
 from robustbench_dml.spec.registry import DEFENSES
-from robustbench_dml.spec.resolve import build_defense
 from robustbench_dml.spec.schema import ComputeUsed, RunSpec, TrainingEnd
 from robustbench_dml.spec.source import defense_source
 from robustbench_dml.training.batches import Batch, PairSampler

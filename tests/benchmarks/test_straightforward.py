@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robustbench_dml.models.embedder import Embedder
 from robustbench_dml.retrieval.metrics import retrieval_scores
-from robustbench_dml.spec.resolve import build_defense
+from robustbench_dml.spec.parameters import build_defense
 from robustbench_dml.spec.schema import Threat
 from robustbench_dml.training.batches import Batch
 from robustbench_dml.utils.randomness import generator

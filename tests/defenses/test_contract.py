@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from robustbench_dml.spec.parameters import build_defense, resolve_params
 from robustbench_dml.spec.registry import DEFENSES, DefenseInfo
-from robustbench_dml.spec.resolve import build_defense, resolve_params
 from robustbench_dml.spec.schema import Threat
 from robustbench_dml.training.testing import check_defense
 

@@ -14,8 +14,8 @@ from robustbench_dml.defenses.hm import HardnessManipulation
 from robustbench_dml.defenses.hm.structure import intra_class_structure
 from robustbench_dml.models.embedder import Embedder
 from robustbench_dml.solvers.group_pgd import pgd
+from robustbench_dml.spec.parameters import build_defense, resolve_params
 from robustbench_dml.spec.registry import DEFENSES
-from robustbench_dml.spec.resolve import build_defense, resolve_params
 from robustbench_dml.spec.schema import Threat
 from robustbench_dml.training.batches import Batch
 from robustbench_dml.training.defense import Defense, Perturbed

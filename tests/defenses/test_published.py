@@ -10,8 +10,8 @@ from torch import Tensor
 
 from robustbench_dml.models.embedder import Embedder
 from robustbench_dml.retrieval.geometry import distance
+from robustbench_dml.spec.parameters import build_defense, resolve_params
 from robustbench_dml.spec.registry import DEFENSES
-from robustbench_dml.spec.resolve import build_defense, resolve_params
 from robustbench_dml.spec.schema import Threat
 from robustbench_dml.training.batches import Batch
 from robustbench_dml.training.defense import Defense

@@ -15,8 +15,8 @@ from robustbench_dml.runs.sweeps.plan import plan
 from robustbench_dml.spec.budgets import parse_budget, parse_seconds
 from robustbench_dml.spec.lookup import find_defense
 from robustbench_dml.spec.make import make_spec
+from robustbench_dml.spec.parameters import resolve_params
 from robustbench_dml.spec.registry import DATASETS
-from robustbench_dml.spec.resolve import resolve_params
 
 OPTIONS: dict[str, Any] = {
     "budget": str,

@@ -18,7 +18,7 @@ from robustbench_dml.models.embedder import build_embedder
 from robustbench_dml.models.pretrained import find_weights, load_weights
 from robustbench_dml.spec.make import make_spec
 from robustbench_dml.spec.registry import BACKBONES, BackboneInfo, Weights
-from robustbench_dml.spec.weights import start_of
+from robustbench_dml.spec.weights import initial_digits
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import sha256
 from robustbench_dml.utils.progress import Progress
@@ -141,24 +141,25 @@ def test_a_file_that_is_no_state_dict_is_refused_and_nothing_is_run(
 def test_a_spec_holds_the_first_digits_of_the_files_hash(tmp_path: Path, published: dict[str, Tensor]) -> None:
     torch.save(published, tmp_path / "mine.pth")
     info = BACKBONES.get("resnet18")
-    assert start_of(info, pretrained=True, weights=None) == "f37072fd"
-    assert start_of(info, pretrained=False, weights=None) is None
-    given = start_of(info, pretrained=None, weights=tmp_path / "mine.pth")
+    assert initial_digits(info, pretrained=True, weights=None) == "f37072fd"
+    assert initial_digits(info, pretrained=False, weights=None) is None
+    given = initial_digits(info, pretrained=None, weights=tmp_path / "mine.pth")
     assert given == sha256(tmp_path / "mine.pth")[:8]
 
 
 def test_a_file_whose_name_gives_another_hash_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "resnet18-f37072fd.pth"
     path.write_bytes(b"truncated")
-    assert start_of(BACKBONES.get("resnet50"), pretrained=None, weights=path) == sha256(path)[:8]  # no name of its own
+    other = BACKBONES.get("resnet50")  # whose published file has another name
+    assert initial_digits(other, pretrained=None, weights=path) == sha256(path)[:8]
     with pytest.raises(RbdmlError, match=r"begins with .*, not with the f37072fd of its name"):
-        start_of(BACKBONES.get("resnet18"), pretrained=True, weights=path)
+        initial_digits(BACKBONES.get("resnet18"), pretrained=True, weights=path)
 
 
 @pytest.mark.parametrize("name", ["c2f2", "resnet18-small"])
 def test_a_network_without_published_weights_says_so(name: str) -> None:
     with pytest.raises(RbdmlError, match="no published weights: use --no-pretrained"):
-        start_of(BACKBONES.get(name), pretrained=True, weights=None)
+        initial_digits(BACKBONES.get(name), pretrained=True, weights=None)
 
 
 def test_offline_without_weights_both_ways_out_are_named() -> None:

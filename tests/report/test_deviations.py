@@ -13,8 +13,8 @@ from robustbench_dml.report.deviations import changed_training
 from robustbench_dml.runs.record import Record
 from robustbench_dml.spec.budgets import name_of, parse_budget
 from robustbench_dml.spec.make import make_spec
+from robustbench_dml.spec.parameters import build_defense
 from robustbench_dml.spec.registry import DATASETS
-from robustbench_dml.spec.resolve import build_defense
 from robustbench_dml.spec.schema import Budget, RunSpec
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from robustbench_dml.defenses.hm.notation import read_hm
 from robustbench_dml.report.names import LONGEST, paper_name, printable, shortened, typeset
+from robustbench_dml.spec.parameters import resolve_params
 from robustbench_dml.spec.registry import DEFENSES
-from robustbench_dml.spec.resolve import resolve_params
 
 HM = [info.name for info in DEFENSES if info.name.startswith("hm") and info.name != "hm-free"]
 

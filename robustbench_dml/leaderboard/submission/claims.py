@@ -11,8 +11,8 @@ from typing import Any
 from robustbench_dml.evaluation.diagnostics import gradients, strength
 from robustbench_dml.runs.record import Cost, Record
 from robustbench_dml.spec.make import changed_evaluation, published_evaluation
+from robustbench_dml.spec.parameters import build_defense, resolve_params
 from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES
-from robustbench_dml.spec.resolve import build_defense, resolve_params
 from robustbench_dml.spec.schema import Evaluation, ExternalSpec, Frozen, RunSpec
 from robustbench_dml.training.collapse import collapse_cause
 from robustbench_dml.training.defense import Defense

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from robustbench_dml.runs.external import ExternalModel, load_external
 from robustbench_dml.runs.record import Record
-from robustbench_dml.spec.lookup import IN_A_FILE, load_file
+from robustbench_dml.spec.lookup import IN_A_FILE, load_module
 from robustbench_dml.spec.registry import DEFENSES
 from robustbench_dml.spec.schema import ExternalSpec, RunSpec
 from robustbench_dml.spec.source import defense_source, source_hash
@@ -46,7 +46,7 @@ def trusted_defense(text: str, records: Sequence[Record], *, trust: bool) -> Pat
         )
     _ask(path, trust=trust)
     if name not in DEFENSES or defense_source(DEFENSES.get(name)) != own:
-        load_file(path)
+        load_module(path)
     DEFENSES.get(name)
     return path
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from robustbench_dml.runs.sweeps.counting import evaluation_passes
 from robustbench_dml.runs.sweeps.state import Look, State
 from robustbench_dml.runs.sweeps.trial import Rate
-from robustbench_dml.spec.resolve import build_defense
+from robustbench_dml.spec.parameters import build_defense
 from robustbench_dml.spec.schema import RunSpec
 
 Kind = tuple[str, str]  # of runs that stand in one row: data set, backbone

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from robustbench_dml.report.figures.style import COLOURS, MARKERS, STYLES, family_of, series_styles
 from robustbench_dml.report.names import paper_name
+from robustbench_dml.spec.parameters import resolve_params
 from robustbench_dml.spec.registry import DEFENSES
-from robustbench_dml.spec.resolve import resolve_params
 
 # How linear RGB is seen, severity 1. Machado, Oliveira and Fernandes, IEEE TVCG 2009, as their tables print it.
 SIGHTS = {
