@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from robustbench_dml.cli.listing import rows_of
 from robustbench_dml.cli.options import JSON
-from robustbench_dml.utils.terminal import text_table
+from robustbench_dml.cli.output import print_rows
 
 KINDS = ["defenses", "attacks", "datasets", "backbones", "budgets", "solvers", "protocols"]
 
@@ -18,9 +17,8 @@ KINDS = ["defenses", "attacks", "datasets", "backbones", "budgets", "solvers", "
 @click.argument("kind", type=click.Choice(KINDS))
 @JSON
 def list_entries(kind: str, as_json: bool) -> None:
-    """What there is, a line each, with its source."""
-    rows = rows_of(kind)
-    click.echo(json.dumps(rows, indent=1) if as_json else text_table(rows))
+    """List all entries of a kind, one a line, with their sources."""
+    print_rows(rows_of(kind), as_json=as_json)
 
 
 @click.group()
@@ -30,11 +28,11 @@ def new() -> None:
 
 @new.command("defense")
 @click.argument("name")
-@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="[default: see below]")
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Folder of the two files.")
 def new_defense(name: str, folder: Path | None) -> None:
     """Write a working defense and its test.
 
-    In a checkout of the project they go into defenses/ and tests/defenses/, elsewhere into the current folder.
+    Without --folder they go into defenses/ and tests/defenses/ of a checkout, elsewhere into the current folder.
     """
     from robustbench_dml.cli.templates import write_defense
 

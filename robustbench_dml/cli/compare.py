@@ -1,12 +1,14 @@
-"""`rbdml compare`: two records on the same queries, or records beside what was published."""
+"""`rbdml compare`: two records on the same queries, or records beside published rows."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
 from robustbench_dml.cli.options import JSON
+from robustbench_dml.cli.output import warn_left_out
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.terminal import echo
 
@@ -17,28 +19,22 @@ from robustbench_dml.utils.terminal import echo
 @click.option("--published", is_flag=True, help="All records below A beside the published rows that they repeat.")
 @JSON
 def compare(first: Path, second: Path | None, published: bool, as_json: bool) -> None:
-    """Compare two records, by the folders or files, value by value on the same queries.
+    """Compare two records, given by folder or file, value by value on the same queries.
 
     Differences have 95% paired bootstrap intervals and p values of a permutation test over the queries, corrected for
-    the number of rows. What is compared is two trained models: seeds of one defense differ too.
+    the number of rows. They are between two trained models: seeds of one defense differ, too.
 
-    With --published, A is a folder of records, and each defense stands over its seeds beside the row that its authors
+    With --published, A is a folder of records. Each defense, over its seeds, stands beside the row that its authors
     report for the same data set, backbone and eta.
     """
-    import json
-
     from robustbench_dml.report import comparison, vs_published
 
     if published == (second is not None):
         raise RbdmlError("give two records, A and B, or --published with one folder of records")
     if second is None:
         rows, damaged = vs_published.match_published(first)
-        for message in damaged:
-            echo(f"rbdml: left out: {message}", err=True)
+        warn_left_out(damaged)
         echo(json.dumps(vs_published.matches_data(rows), indent=1) if as_json else vs_published.matches_text(rows))
         return
-    found = comparison.compare(first, second)
-    if as_json:
-        echo(json.dumps(comparison.comparison_data(found), indent=1))
-    else:
-        echo(comparison.comparison_text(found))
+    result = comparison.compare(first, second)
+    echo(json.dumps(comparison.comparison_data(result), indent=1) if as_json else comparison.comparison_text(result))

@@ -1,4 +1,4 @@
-"""`rbdml data`: what data is here, and getting what is not."""
+"""`rbdml data`: the data sets on this machine, and downloads."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from robustbench_dml.cli.options import JSON, take
-from robustbench_dml.utils.terminal import text_table
+from robustbench_dml.cli.output import print_rows
 
 
 @click.group()
 def data() -> None:
-    """See which data sets are here, and get those that are not."""
+    """Show the data sets on this machine, and prepare others."""
 
 
 @data.command()
@@ -22,23 +22,21 @@ def data() -> None:
 @click.option("--verify", is_flag=True, help="Read the decoded images again and compare their hashes.")
 @JSON
 def status(names: tuple[str, ...], data_root: Path | None, verify: bool, as_json: bool) -> None:
-    """Each data set: found or not, where, images and classes, decoded or not, hash."""
-    import json
-
+    """Show for each data set: folder, images and classes, decoded or not, hash."""
     from robustbench_dml.datasets.base import DataPaths
     from robustbench_dml.datasets.status import status_rows
 
     rows = status_rows(names, DataPaths(data_root), verify=verify)
-    click.echo(json.dumps(rows, indent=1) if as_json else text_table([_short(row) for row in rows]))
+    print_rows(rows if as_json else map(_shortened, rows), as_json=as_json)
 
 
 @data.command()
 @click.argument("name")
 @take("data-root")
-@click.option("--from", "source", type=click.Path(path_type=Path), help="An archive or a folder that is here already.")
-@click.option("--url", "urls", multiple=True, help="A mirror: the file's address, or its folder's; repeatable.")
-@click.option("--no-cache", is_flag=True, help="Check the images without keeping them decoded.")
-@click.option("--quiet", is_flag=True, help="Print the folder of the set and nothing else.")
+@click.option("--from", "source", type=click.Path(path_type=Path), help="Archive or folder on this machine.")
+@click.option("--url", "urls", multiple=True, help="Address of a mirror's file, or of its folder; repeatable.")
+@click.option("--no-cache", is_flag=True, help="Check the images, store none decoded.")
+@click.option("--quiet", is_flag=True, help="Print the folder of the data set alone.")
 def prepare(
     name: str,
     data_root: Path | None,
@@ -49,28 +47,28 @@ def prepare(
 ) -> None:
     """Download a data set, or take it from an archive or a folder; check it; decode its images once.
 
-    Give the same command again after an interruption: it goes on where it was.
+    After an interruption, the same command resumes.
     """
     from robustbench_dml.datasets.base import DataPaths, DownloadRequest
     from robustbench_dml.datasets.status import prepare_dataset
     from robustbench_dml.utils.progress import Progress
 
     paths = DataPaths(data_root, cache=not no_cache, progress=Progress(quiet))
-    found = prepare_dataset(name, paths, DownloadRequest(urls, source))
-    click.echo(found.where)
+    dataset = prepare_dataset(name, paths, DownloadRequest(urls, source))
+    click.echo(dataset.where)
     if not quiet:
-        click.echo(entries(found))
+        click.echo(_summary(dataset))
 
 
-def entries(found: Any) -> str:
-    """What was found, for a person."""
-    train, test = found.train, found.test
-    hashes = ", ".join(f"{part} {digest[:12]}" for part, digest in found.hashes.items())
+def _summary(dataset: Any) -> str:
+    """Images, classes and hashes of a DatasetStatus."""
+    train, test = dataset.train, dataset.test
+    hashes = ", ".join(f"{part} {digest[:12]}" for part, digest in dataset.hashes.items())
     return (
         f"{train[0]:,} training images of {train[1]:,} classes, {test[0]:,} test images of {test[1]:,} classes; "
-        f"decoded: {found.decoded}; SHA-256 {hashes}"
+        f"decoded: {dataset.decoded}; SHA-256 {hashes}"
     )
 
 
-def _short(row: dict[str, str]) -> dict[str, str]:
+def _shortened(row: dict[str, str]) -> dict[str, str]:
     return {**row, "SHA-256": " ".join(part[:21] for part in row["SHA-256"].split())}

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from robustbench_dml.cli.options import DATA, EVALUATION, GroupedCommand, context_of, take, with_precisions
-from robustbench_dml.cli.output import output_options, show_outcome
+from robustbench_dml.cli.output import output_options, print_outcome
 from robustbench_dml.spec.options import EVALUATE, arguments_of
 from robustbench_dml.utils.errors import RbdmlError
 
@@ -46,7 +46,7 @@ def evaluate(
         if dataset is None or backbone is not None or defense is not None:
             raise RbdmlError("--model needs --dataset, and has no --backbone or --defense of this project: change that")
         outcome = evaluate_external(model, checkpoint, context, dataset=dataset, changes=changes, force=words["force"])
-        show_outcome(outcome, words)
+        print_outcome(outcome, words)
         return
     if checkpoint is None:
         raise RbdmlError("nothing to evaluate: give a CHECKPOINT that `rbdml run` wrote, or --model file.py:factory")
@@ -55,4 +55,4 @@ def evaluate(
     outcome = runs.reevaluate(
         checkpoint, context, backbone=backbone, dataset=dataset, changes=changes, force=words["force"]
     )
-    show_outcome(outcome, words)
+    print_outcome(outcome, words)

@@ -1,92 +1,48 @@
-"""`rbdml inspect`: looking at a data set and a backbone without training."""
+"""`rbdml inspect`: measurements on a data set and a backbone without training."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from robustbench_dml.cli.options import JSON, take
-from robustbench_dml.utils.terminal import text_table
+from robustbench_dml.cli.output import print_rows
 
 
 @click.group()
 def inspect() -> None:
-    """Look at a data set and a backbone without training."""
+    """Measure a data set and a backbone without training."""
 
 
 @inspect.command()
 @take("dataset", "backbone")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="A trained model instead of a new one.")
-@click.option("--batches", type=click.IntRange(min=1), default=100, show_default=True)
-@click.option("--pairs", type=click.IntRange(min=1), help="Pairs per batch.  [default: as in training]")
-@take("seed")
-@take("data-root")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Trained model instead of a new one.")
+@click.option("--batches", type=click.IntRange(min=1), default=100, show_default=True, help="Number of batches.")
+@click.option("--pairs", type=click.IntRange(min=1), help="Anchor-positive pairs per batch.  [default: as published]")
+@take("seed", "data-root")
 @JSON
-def hardness(
-    dataset: str,
-    backbone: str | None,
-    checkpoint: Path | None,
-    batches: int,
-    pairs: int | None,
-    seed: int,
-    as_json: bool,
-    data_root: Path | None,
-) -> None:
-    """Mean and variance of the hardness of each sampler's triplets."""
-    import json
-
+def hardness(dataset: str, as_json: bool, **words: Any) -> None:
+    """Mean and variance of the hardness of each miner's triplets."""
     from robustbench_dml.training.hardness import sampler_hardness
 
-    rows = sampler_hardness(
-        dataset,
-        backbone=backbone,
-        checkpoint=checkpoint,
-        batches=batches,
-        pairs=pairs,
-        seed=seed,
-        data_root=data_root,
-    )
-    click.echo(json.dumps(rows, indent=1) if as_json else text_table(rows))
+    print_rows(sampler_hardness(dataset, **words), as_json=as_json)
 
 
 @inspect.command()
 @take("dataset", "backbone")
-@click.option(
-    "--pretrained/--no-pretrained", default=None, help="ImageNet weights too.  [default: where there are any]"
-)
+@click.option("--pretrained/--no-pretrained", default=None, help="ImageNet weights, too.  [default: if there are any]")
 @take("weights")
-@click.option("--queries", type=click.IntRange(min=1), help="A seeded part of the test images; default all.")
-@take("seed")
-@take("device", "data-root")
+@click.option("--queries", type=click.IntRange(min=1), help="Number of test images, a seeded choice.  [default: all]")
+@take("seed", "device", "data-root")
 @JSON
-def baselines(
-    dataset: str,
-    backbone: str | None,
-    pretrained: bool | None,
-    weights: Path | None,
-    queries: int | None,
-    seed: int,
-    device: str,
-    as_json: bool,
-    data_root: Path | None,
-) -> None:
+def baselines(dataset: str, device: str, data_root: Path | None, as_json: bool, **words: Any) -> None:
     """Benign retrieval without training: raw pixels, random weights, published weights."""
-    import json
-
     from robustbench_dml.datasets.base import DataPaths
     from robustbench_dml.evaluation.baselines import untrained
     from robustbench_dml.utils.device import pick_device
     from robustbench_dml.utils.progress import Progress
 
-    rows = untrained(
-        dataset,
-        backbone=backbone,
-        pretrained=pretrained,
-        weights=weights,
-        queries=queries,
-        seed=seed,
-        device=pick_device(device),
-        paths=DataPaths(data_root, progress=Progress(as_json)),
-    )
-    click.echo(json.dumps(rows, indent=1) if as_json else text_table(rows))
+    paths = DataPaths(data_root, progress=Progress(as_json))
+    print_rows(untrained(dataset, device=pick_device(device), paths=paths, **words), as_json=as_json)

@@ -1,8 +1,8 @@
-"""The rows of `rbdml list` without the seconds that importing PyTorch takes.
+"""Rows of `rbdml list` without importing PyTorch, which takes seconds.
 
-Registrations stand in modules that import PyTorch at their top. A forked child imports these modules with stand-ins in
-the place of heavy packages, and sends the rows. A module that needs more of such a package than a name to call, to
-inherit from or to write into a type makes the child fail. Then this process imports everything.
+The modules that register entries import PyTorch at their top. A forked child imports them with stand-ins for heavy
+packages and sends the rows. Stand-ins can be called, inherited from and used in types. A module that needs more makes
+the child fail; then this process imports the real packages.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _rows_of_child(kind: str) -> Rows | None:
 
 
 def _send(kind: str, writing: int) -> NoReturn:
-    """Write the rows as JSON, and end this process without a word."""
+    """Write the rows as JSON and end this process silently."""
     code = 1
     try:
         silence = os.open(os.devnull, os.O_WRONLY)
@@ -73,7 +73,7 @@ def _send(kind: str, writing: int) -> NoReturn:
 
 
 class StandIn:
-    """Anything of a heavy package: good for calls, types and base classes; everything else raises TypeError."""
+    """An object of a heavy package. It works in calls, types and base classes; everything else raises TypeError."""
 
     __iter__ = None
 
@@ -81,7 +81,7 @@ class StandIn:
         return _attribute(self, name)
 
     def __call__(self, *_: Any, **__: Any) -> StandIn:
-        """Return another stand-in, whatever the arguments."""
+        """Return another stand-in."""
         return StandIn()
 
     def __getitem__(self, _: Any) -> StandIn:

@@ -1,4 +1,4 @@
-"""The command `rbdml`: parse, call, print."""
+"""The command `rbdml`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from robustbench_dml.utils.files import is_full
 from robustbench_dml.utils.interrupts import ENDING, interrupted_by
 from robustbench_dml.utils.terminal import one_line
 
-NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)  # what no path can be
+NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)  # errors of impossible paths
 
 
 # Former names of options are accepted and shown nowhere.
@@ -45,7 +45,7 @@ for _command in (run, evaluate, list_entries, new, compare, attack, data, inspec
 
 
 def main() -> None:
-    """Entry point: one line for what the user can mend, exit code 2; 130 when interrupted."""
+    """Run the command. Errors of the user end in one line and exit code 2, an interrupt in exit code 130."""
     try:
         with interrupted_by(*ENDING):
             cli.main(prog_name="rbdml", standalone_mode=False)

@@ -1,4 +1,4 @@
-"""`rbdml plot`: the figures alone."""
+"""`rbdml plot`: figures of leaderboards and records."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ from pathlib import Path
 
 import click
 
+from robustbench_dml.cli.leaderboard import BOARDS
+from robustbench_dml.cli.options import QUIET
+from robustbench_dml.cli.output import warn_left_out
 from robustbench_dml.utils.errors import RbdmlError
-from robustbench_dml.utils.terminal import echo
 
 
 @click.command()
-@click.option("--records", type=click.Path(path_type=Path), help="Draw all records below a folder, not the boards.")
-@click.option("--published", is_flag=True, help="Draw the results as reported by their authors, not the boards.")
-@click.option("--boards", type=click.Path(path_type=Path), help="Folder of the leaderboards.  [default: leaderboards]")
+@click.option("--records", type=click.Path(path_type=Path), help="Folder of records to draw instead of the boards.")
+@click.option("--published", is_flag=True, help="Draw the results that authors report instead of the boards.")
+@BOARDS
 @click.option("--style", type=click.Choice(["screen", "paper"]), default="screen", show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the figures.  [default: beside what they show]")
-@click.option("--quiet", is_flag=True, help="Print nothing.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the figures.  [default: beside the data]")
+@QUIET
 def plot(records: Path | None, published: bool, boards: Path | None, style: str, out: Path | None, quiet: bool) -> None:
     """Draw efficiency, trade-off and profile again: of the leaderboards, or of the records below a folder.
 
-    Screen is PNG and SVG; paper is SVG and PDF of a column's width, without headings. What would stay the same is not
-    touched.
+    Screen style is PNG and SVG. Paper style is SVG and PDF in the width of a column, without headings. Files that
+    would not change are not written.
     """
     from robustbench_dml.leaderboard.redraw import redraw_boards, redraw_published
     from robustbench_dml.report.figures.style import STYLES
@@ -30,12 +32,10 @@ def plot(records: Path | None, published: bool, boards: Path | None, style: str,
     if records is not None and (published or boards is not None):
         raise RbdmlError("--records is for runs, --published and --boards are for leaderboards: give one of them")
     name = STYLES[style].name  # type: ignore[index]
-    damaged: list[str] = []
     if records is not None:
         paths, damaged = plot_all(records, out or records, name)
+        warn_left_out(damaged)
     else:
         paths = (redraw_published if published else redraw_boards)(boards, out, name)
-    for message in damaged:
-        echo(f"rbdml: left out: {message}", err=True)
     for path in () if quiet else paths:
         click.echo(path)

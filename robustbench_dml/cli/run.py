@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from robustbench_dml.cli.options import GroupedCommand, context_of, take, with_precisions
-from robustbench_dml.cli.output import output_options, show_outcome
+from robustbench_dml.cli.output import output_options, print_outcome
 from robustbench_dml.spec.options import OPTIONS, arguments_of
 
 
@@ -25,4 +25,4 @@ def run(**words: Any) -> None:
 
     words = with_precisions(words)
     spec = make_spec(**arguments_of(words))
-    show_outcome(run_on_devices(spec, context_of(words), words["devices"], force=words["force"]), words)
+    print_outcome(run_on_devices(spec, context_of(words), words["devices"], force=words["force"]), words)

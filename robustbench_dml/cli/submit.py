@@ -17,30 +17,33 @@ from robustbench_dml.utils.terminal import echo
 @click.command()
 @click.argument("record", type=click.Path(path_type=Path))
 @BOARDS
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="[default: the one beside the record]")
-@click.option("--self-reported", is_flag=True, help="Enter it without a second evaluation; shown on the board.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Checkpoint.  [default: beside the record]")
+@click.option("--self-reported", is_flag=True, help="Enter without a second evaluation; marked on the board.")
 @click.option(
-    "--recheck", type=click.IntRange(min=1), default=128, show_default=True, help="Queries to evaluate again."
+    "--recheck",
+    "queries",
+    type=click.IntRange(min=1),
+    default=128,
+    show_default=True,
+    help="Number of queries of the second evaluation.",
 )
-@click.option("--by", default="", help="Who submits.")
-@click.option("--paper", default="", help="Where the defense is described, e.g. arXiv:2203.01439.")
-@click.option("--checkpoint-url", help="Where the weights can be had.")
-@click.option(
-    "--defense", help="file.py:NAME, for a defense that is not in the project; its file is kept in defenses/."
-)
-@click.option("--model", help="file.py:factory, for a model that is not of this project.")
+@click.option("--by", default="", help="Name of the submitter.")
+@click.option("--paper", default="", help="Source of the defense, e.g. arXiv:2203.01439.")
+@click.option("--checkpoint-url", help="Address of the weights.")
+@click.option("--defense", help="Defense from outside the project: file.py:NAME. The file is copied to defenses/.")
+@click.option("--model", help="External model: file.py:factory.")
 @click.option("--trust-code", is_flag=True, help="Run the file of --defense or --model; read it first.")
-@click.option("--declared-passes", help="What training such a model cost, e.g. 20M; shown as declared.")
-@click.option("--replace", multiple=True, metavar="DIGEST", help="An entry that this revises; repeatable.")
-@click.option("--why", default="", help="Why it is revised: a line for the history.")
+@click.option("--declared-passes", help="Training cost of an external model, e.g. 20M; marked as declared.")
+@click.option("--replace", multiple=True, metavar="DIGEST", help="Entry to replace; repeatable.")
+@click.option("--why", default="", help="Reason for the replacement, one line for the history.")
 @click.option("--dry-run", is_flag=True, help="Check and show; write nothing.")
 @click.option("--yes", is_flag=True, help="Write without asking.")
 @take("surrogate", "batch-size", *DATA)
 def submit(record: Path, boards: Path | None, dry_run: bool, yes: bool, **given: Any) -> None:
-    """Check a record, evaluate its checkpoint again on a part of the queries, and put it on its board.
+    """Check a record, evaluate its checkpoint again on some of the queries, and put it on its board.
 
-    RECORD is a folder that `rbdml run` or `rbdml evaluate` wrote, or one of several: all are taken or none. What would
-    change is shown before anything is written.
+    RECORD is a folder that `rbdml run` or `rbdml evaluate` wrote, or a folder of several records: all are entered or
+    none. You see all changes before anything is written.
     """
     from robustbench_dml.leaderboard.find import find_leaderboards
     from robustbench_dml.leaderboard.submission.submit import prepared
@@ -62,26 +65,16 @@ def submit(record: Path, boards: Path | None, dry_run: bool, yes: bool, **given:
 
 
 def _terms(given: dict[str, Any]) -> Any:
+    from dataclasses import fields
+
     from robustbench_dml.leaderboard.submission.submit import Terms
 
-    return Terms(
-        by=given["by"],
-        paper=given["paper"],
-        checkpoint_url=given["checkpoint_url"],
-        declared_passes=_passes(given["declared_passes"]),
-        self_reported=given["self_reported"],
-        queries=given["recheck"],
-        checkpoint=given["checkpoint"],
-        defense=given["defense"],
-        model=given["model"],
-        trust_code=given["trust_code"],
-        replace=given["replace"],
-        why=given["why"],
-    )
+    given = {**given, "declared_passes": _passes(given["declared_passes"])}
+    return Terms(**{field.name: given[field.name] for field in fields(Terms)})
 
 
 def _passes(text: str | None) -> float | None:
-    """Passes as a budget is written: 20M, 1.5e6.
+    """Read a number of passes: 20M, 1.5e6.
 
     Raises:
         RbdmlError: something else.
@@ -92,8 +85,7 @@ def _passes(text: str | None) -> float | None:
 
     if text is None:
         return None
-    if text.strip() not in BUDGETS:
-        found = parse_budget(text, DATASETS.get("fashion-mini"))
-        if found.kind == "passes":
-            return float(found.amount)
-    raise RbdmlError(f"--declared-passes {text}: give a number of passes, such as 20M")
+    budget = None if text.strip() in BUDGETS else parse_budget(text, DATASETS.get("fashion-mini"))
+    if budget is None or budget.kind != "passes":
+        raise RbdmlError(f"--declared-passes {text}: give a number of passes, such as 20M")
+    return float(budget.amount)

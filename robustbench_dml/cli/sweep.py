@@ -1,4 +1,4 @@
-"""`rbdml sweep`: many runs, worked out from a matrix."""
+"""`rbdml sweep`: many runs from a matrix of settings."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from robustbench_dml.runs.sweeps.trial import Trials
 
 FILE = click.argument("file", type=click.Path(path_type=Path), required=False)
-JSON = click.option("--json", "as_json", is_flag=True, help="Runs as JSON as the only output.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON alone.")
 MATRIX = take(*SPEC_OPTIONS, *CONTEXT_OPTIONS, sweep=True)
 
 
 class _Default(click.Group):
-    """A group whose first word may be left out: without one of its commands, it is `run`."""
+    """A group with a default command, `run`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         known = {*self.commands, *ctx.help_option_names}
@@ -35,33 +35,31 @@ class _Default(click.Group):
 
 @click.group(cls=_Default, options_metavar="", subcommand_metavar="[run|status|estimate] [FILE] [OPTIONS]")
 def sweep() -> None:
-    """Do many runs: a TOML matrix, or options with several values, multiplied out.
+    """Do many runs: all combinations of a TOML matrix, or of options with several values.
 
-    What is recorded is not done again, what was interrupted goes on, and several sweeps can share a folder. `rbdml
-    sweep FILE` is `rbdml sweep run FILE`.
+    Recorded runs are not repeated, interrupted ones are resumed, and several sweeps can share a folder. `rbdml sweep
+    FILE` is `rbdml sweep run FILE`.
     """
 
 
 @sweep.command(cls=GroupedCommand)
 @FILE
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at once on this machine.")
-@click.option("--retries", type=click.IntRange(min=0), default=0, show_default=True, help="Of a run that fails.")
+@click.option("--retries", type=click.IntRange(min=0), default=0, show_default=True, help="Attempts after a failure.")
 @click.option("--engine", type=click.Choice(["local", "ray", "slurm"]), default="local", show_default=True)
-@click.option("--cpus", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Of a run, with Ray.")
-@click.option("--gpus", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Of a run, with Ray.")
-@click.option("--ray-address", default="auto", show_default=True, help="Of a Ray cluster.")
-@click.option(
-    "--slurm", type=Setting(), multiple=True, help="A parameter of submitit, e.g. timeout_min=600; repeatable."
-)
-@click.option("--dry-run", is_flag=True, help="List the runs and start none.")
+@click.option("--cpus", type=click.FloatRange(min=0), default=1.0, show_default=True, help="CPUs of a run, with Ray.")
+@click.option("--gpus", type=click.FloatRange(min=0), default=0.0, show_default=True, help="GPUs of a run, with Ray.")
+@click.option("--ray-address", default="auto", show_default=True, help="Address of a Ray cluster.")
+@click.option("--slurm", type=Setting(), multiple=True, help="Submitit parameter, e.g. timeout_min=600; repeatable.")
+@click.option("--dry-run", is_flag=True, help="List the runs, start none.")
 @click.option("--quiet", is_flag=True, help="Print failures alone.")
 @JSON
 @MATRIX
 def run(file: Path | None, retries: int, dry_run: bool, quiet: bool, as_json: bool, **given: Any) -> None:
     """Do the runs of a sweep that are not recorded yet. Exit code 1 if some failed.
 
-    Options of `rbdml run` can be given several times, and replace what FILE says. With FILE or without, all runs are
-    worked out and checked before the first starts.
+    You can give options of `rbdml run` several times. They replace the settings of FILE. All runs are checked before
+    the first starts.
     """
     from robustbench_dml.report.sweeps import SweepReporter, state_counts, sweep_table
     from robustbench_dml.runs.sweeps.carry_out import Sweeping
@@ -75,13 +73,13 @@ def run(file: Path | None, retries: int, dry_run: bool, quiet: bool, as_json: bo
     silent, engine = quiet or as_json, _engine(planned, given)
     if not silent:
         click.echo(f"{state_counts(before)}{_left_out(planned)}; records below {planned.jobs[0].out}")
-    teller = SweepReporter(planned.jobs, say=_nothing if silent else echo)
-    Sweeping(planned.jobs, engine, teller, retries=retries).carry_out()
-    found = [teller.found[job.spec.digest] for job in planned.jobs]
+    reporter = SweepReporter(planned.jobs, say=_nothing if silent else echo)
+    Sweeping(planned.jobs, engine, reporter, retries=retries).carry_out()
+    states = [reporter.found[job.spec.digest] for job in planned.jobs]
     if not silent:
-        echo(f"\n{sweep_table(found)}")
-    _show_json(found, as_json=as_json)
-    failed = [one for one in found if one.state is State.FAILED]
+        echo(f"\n{sweep_table(states)}")
+    _show_json(states, as_json=as_json)
+    failed = [one for one in states if one.state is State.FAILED]
     for one in failed if quiet else ():
         echo(f"rbdml: {one.job.command}: {one.why}; log: {one.job.log}", err=True)
     if failed:
@@ -93,7 +91,7 @@ def run(file: Path | None, retries: int, dry_run: bool, quiet: bool, as_json: bo
 @JSON
 @MATRIX
 def status(file: Path | None, as_json: bool, **given: Any) -> None:
-    """Every run of a sweep: done, running, interrupted (and how far), failed or waiting."""
+    """Show the state of every run: done, running, interrupted with its progress, failed or waiting."""
     from robustbench_dml.report.sweeps import sweep_table
     from robustbench_dml.runs.sweeps.state import look
 
@@ -105,13 +103,16 @@ def status(file: Path | None, as_json: bool, **given: Any) -> None:
 
 @sweep.command(cls=GroupedCommand)
 @FILE
-@click.option("--passes-per-second", type=click.FloatRange(min=0, min_open=True), help="Instead of a trial here.")
+@click.option(
+    "--passes-per-second", type=click.FloatRange(min=0, min_open=True), help="Speed, instead of a trial here."
+)
 @JSON
 @MATRIX
 def estimate(file: Path | None, passes_per_second: float | None, as_json: bool, **given: Any) -> None:
-    """What the runs that are not recorded will cost: passes, and hours of one run after another.
+    """Estimate the cost of the runs that are not recorded: passes, and hours of one run after another.
 
-    Hours come from a trial of some seconds here for every data set, backbone and defense: best while nothing else runs.
+    Hours come from a trial of some seconds on this machine for every data set, backbone and defense. Run it while
+    nothing else runs.
     """
     from dataclasses import asdict
 
@@ -135,7 +136,7 @@ def estimate(file: Path | None, passes_per_second: float | None, as_json: bool, 
 
 
 def _planned(file: Path | None, given: dict[str, Any]) -> Sweep:
-    """The sweep of a file and of options, which replace what the file says."""
+    """The sweep of a file, with options in the place of its settings."""
     from robustbench_dml.runs.sweeps.plan import plan
 
     instead = {option.name: _values(option, given[option.word]) for option in SPEC_OPTIONS}
@@ -149,7 +150,7 @@ def _planned(file: Path | None, given: dict[str, Any]) -> Sweep:
 
 
 def _values(option: Option, given: Any) -> Any:
-    """The values of an option as a matrix has them."""
+    """The values of an option in the form of a matrix."""
     if option.kind is not Kind.TABLE:
         return list(given) if isinstance(given, tuple) else given
     table: dict[str, list[str]] = {}
@@ -159,7 +160,7 @@ def _values(option: Option, given: Any) -> Any:
 
 
 def _engine(planned: Sweep, given: dict[str, Any]) -> Engine:
-    """What does the runs."""
+    """The engine that does the runs."""
     from robustbench_dml.runs.sweeps.local import Local, visible_devices
     from robustbench_dml.runs.sweeps.on_ray import OnRay
     from robustbench_dml.runs.sweeps.on_slurm import OnSlurm
