@@ -29,10 +29,10 @@ class Ranges:
         ink: smallest and largest grey level of the glyph.
     """
 
-    rotation: float = 12.0
-    shear: float = 0.2
-    scale: tuple[float, float] = (0.6, 0.9)
-    shift: float = 0.1
+    rotation: float = 15.0
+    shear: float = 0.25
+    scale: tuple[float, float] = (0.45, 0.9)
+    shift: float = 0.25
     paper: tuple[float, float] = (0.0, 0.25)
     ink: tuple[float, float] = (0.6, 1.0)
 
