@@ -75,7 +75,7 @@ def _read_all(folder: Path, wanted: Callable[[Record], bool] = lambda _: True) -
 
 
 def _is_fake(record: Record) -> bool:
-    """Whether the defense is made to be caught; fakes stand only in tables of their own."""
+    """True for defenses made to be caught; they stand only in tables of their own."""
     return record.spec.label in DEFENSES and DEFENSES.get(record.spec.label).cls.fake
 
 

@@ -94,7 +94,7 @@ def test_the_correction_decides(saver: Saver) -> None:
     assert row.better is None
 
 
-def test_the_text_and_the_data_say_the_same(saver: Saver) -> None:
+def test_the_text_and_the_data_agree(saver: Saver) -> None:
     ours, theirs = random_values(60, seed=0), random_values(60, seed=1, level=0.3)
     found = compare(saver(ours), saver(theirs, seed=1, flags=("collapsed",)) / RECORD_FILE)
     text, data = comparison_text(found), comparison_data(found)
@@ -111,7 +111,7 @@ def test_the_text_and_the_data_say_the_same(saver: Saver) -> None:
     assert data["B"]["flags"] == ["collapsed"]
 
 
-def test_a_record_with_fewer_scores_is_compared_by_what_both_have(saver: Saver, make_record: Make) -> None:
+def test_records_are_compared_by_their_common_scores(saver: Saver, make_record: Make) -> None:
     values = random_values(20, seed=0)
     whole = saver(values)
     old = with_values(make_record(seed=1), values)
@@ -132,7 +132,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("change", "said"), REFUSED, ids=[said for _, said in REFUSED])
-def test_what_cannot_be_compared_is_refused(saver: Saver, change: dict[str, Any], said: str) -> None:
+def test_incomparable_records_are_refused(saver: Saver, change: dict[str, Any], said: str) -> None:
     values = random_values(20, seed=0)
     with pytest.raises(RbdmlError) as error:
         compare(saver(values), saver(values, seed=1, **change))

@@ -40,7 +40,7 @@ PARTIAL = {
 }
 
 
-def test_what_a_run_writes_is_whole() -> None:
+def test_a_written_record_is_complete() -> None:
     require_complete(record())
 
 
@@ -75,7 +75,7 @@ def test_a_protocol_that_is_gone_leaves_the_others_alone(tmp_path: Path) -> None
     assert "gone" in damaged[0]
 
 
-def test_seeds_of_two_versions_share_what_both_know() -> None:
+def test_seeds_of_two_versions_keep_their_common_values() -> None:
     first, second = record(), record(seed=1)
     older = second.model_copy(
         update={

@@ -19,7 +19,7 @@ from robustbench_dml.spec.schema import Budget, RunSpec
 
 
 @pytest.mark.parametrize("dataset", ["fashion-mini", "fashion", "cub"])
-def test_nothing_is_said_of_a_run_as_published(dataset: str) -> None:
+def test_a_published_run_has_no_deviations(dataset: str) -> None:
     assert changed_training(make_spec(defense="act", dataset=dataset)) == []
 
 
@@ -35,7 +35,7 @@ def test_nothing_is_said_of_a_run_as_published(dataset: str) -> None:
         ({"on_collapse": "stop"}, ["on_collapse=stop"]),
     ],
 )
-def test_what_was_changed_is_said(training: dict[str, Any], told: list[str]) -> None:
+def test_changed_settings_are_listed(training: dict[str, Any], told: list[str]) -> None:
     spec = make_spec(defense="act", dataset="fashion-mini", training=training)
     assert changed_training(spec) == told
 
@@ -44,7 +44,7 @@ def test_what_was_changed_is_said(training: dict[str, Any], told: list[str]) -> 
     ("defense", "eta", "told"),
     [("hm-free", 8, ["eta=8"]), ("hm-free", 32, []), ("hm-s-lga", 8, []), ("regular", 32, [])],
 )
-def test_eta_is_told_where_the_published_cost_does_not_show_it(defense: str, eta: int, told: list[str]) -> None:
+def test_eta_is_listed_if_it_differs_from_its_column(defense: str, eta: int, told: list[str]) -> None:
     spec = make_spec(defense=defense, dataset="fashion-mini", training={"eta": eta})
     cost = build_defense(spec.defense, spec.params, spec.training.threat).nominal_cost
     assert changed_training(spec, column=cost - 1) == told
@@ -60,7 +60,7 @@ def test_of_a_defense_that_is_not_here_eta_is_taken_to_be_in_its_column(changes:
     assert changed_training(spec.model_copy(update=changes), column=8) == []
 
 
-def test_a_network_from_scratch_is_told_where_the_papers_start_from_imagenet() -> None:
+def test_training_from_scratch_is_listed_if_the_papers_use_imagenet() -> None:
     spec = make_spec(defense="act", dataset="cub", pretrained=False)
     assert changed_training(spec) == ["from scratch"]
     started = RunSpec.model_validate({**dict(spec), "pretrained": "0" * 8})
@@ -87,6 +87,8 @@ def test_a_budget_has_its_name_where_it_has_one(budget: str, name: str, make_rec
 
 
 @given(amount=st.integers(1, 10**14), kind=st.sampled_from(["passes", "iterations", "seconds"]))
-def test_a_budget_is_told_as_it_can_be_asked_for(amount: int, kind: Literal["passes", "iterations", "seconds"]) -> None:
+def test_budgets_are_written_as_on_the_command_line(
+    amount: int, kind: Literal["passes", "iterations", "seconds"]
+) -> None:
     budget = Budget(kind=kind, amount=amount)
     assert parse_budget(name_of(budget, "fashion"), DATASETS.get("fashion")) == budget

@@ -81,7 +81,7 @@ def test_the_tables_show_every_record(make_record: Callable[..., Record]) -> Non
     assert text.count("\n1       regular ") == text.count("\n1       hm-lga-ics * ") == 2
 
 
-def test_ranks_use_the_values_beside_the_records(make_record: Callable[..., Record], tmp_path: Path) -> None:
+def test_ranks_use_the_per_query_values_of_the_records(make_record: Callable[..., Record], tmp_path: Path) -> None:
     """Two models that differ alike on every query: their intervals overlap, and one is better."""
     values = random_values(40, seed=0)
     lower = {**values, **{name: values[name] * 0.9 for name in ("ES:R", "LTM", "GTM", "GTT")}}

@@ -11,7 +11,7 @@ HM = [info.name for info in DEFENSES if info.name.startswith("hm") and info.name
 
 
 @pytest.mark.parametrize("name", HM)
-def test_what_is_written_is_what_the_command_line_reads(name: str) -> None:
+def test_the_command_line_reads_the_written_name(name: str) -> None:
     params = resolve_params(DEFENSES.get(name), {})
     read = read_hm(paper_name(name, params, "cub"))
     assert read is not None
@@ -47,7 +47,7 @@ def test_names_as_papers_write_them(label: str, changes: dict[str, object], name
         ("ca-tride", {"lbd": 10.0}, "CA-TRIDE (lbd=10.0)"),
     ],
 )
-def test_what_is_usual_depends_on_the_data_set(label: str, params: dict[str, object], name: str) -> None:
+def test_usual_parameters_depend_on_the_data_set(label: str, params: dict[str, object], name: str) -> None:
     assert paper_name(label, resolve_params(DEFENSES.get(label), params), "sop") == name
 
 

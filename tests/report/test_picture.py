@@ -36,7 +36,7 @@ def split(channels: int) -> Split:
     return Split(images, torch.arange(40) % 4)
 
 
-def closeup(name: str = "qa-", *, channels: int = 1, change: float = 0.25, place: int = 3) -> AttackTrace:
+def made_trace(name: str = "qa-", *, channels: int = 1, change: float = 0.25, place: int = 3) -> AttackTrace:
     """An attack that is made up: image 0, target 9, which falls from `place` to 31."""
     info = ATTACKS.get(name)
     before = split(channels).batch(torch.tensor([0]))[0] * 0.5
@@ -65,24 +65,24 @@ def texts(path: Path) -> list[str]:
     return ["".join(text.itertext()) for text in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")]
 
 
-def drawn(close: AttackTrace, channels: int = 1) -> Figure:
-    return draw_picture(close, split(channels), caption=CAPTION)
+def drawn(trace: AttackTrace, channels: int = 1) -> Figure:
+    return draw_picture(trace, split(channels), caption=CAPTION)
 
 
 @pytest.mark.parametrize("channels", [1, 3], ids=["grey", "colour"])
 @pytest.mark.parametrize("name", ["picture.png", "picture.PNG", "picture.svg"])
 def test_the_same_attack_gives_the_same_bytes_and_nothing_else(tmp_path: Path, name: str, channels: int) -> None:
-    close, images = closeup(channels=channels), split(channels)
-    write_picture(tmp_path / name, close, images, caption=CAPTION)
+    trace, images = made_trace(channels=channels), split(channels)
+    write_picture(tmp_path / name, trace, images, caption=CAPTION)
     first = (tmp_path / name).read_bytes()
     with mpl.rc_context({"axes.facecolor": "red", "font.size": 30, "svg.hashsalt": "other"}):
-        write_picture(tmp_path / name, close, images, caption=CAPTION)
+        write_picture(tmp_path / name, trace, images, caption=CAPTION)
     assert (tmp_path / name).read_bytes() == first
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_it_says_what_was_done_to_what_and_with_what(tmp_path: Path) -> None:
-    write_picture(tmp_path / "a.svg", closeup(), split(1), caption=CAPTION)
+def test_the_picture_names_image_attack_and_settings(tmp_path: Path) -> None:
+    write_picture(tmp_path / "a.svg", made_trace(), split(1), caption=CAPTION)
     written = texts(tmp_path / "a.svg")
     for part in (
         "QA-",
@@ -102,8 +102,8 @@ def test_it_says_what_was_done_to_what_and_with_what(tmp_path: Path) -> None:
     assert any("the query is image 0, class 0" in text for text in written)
 
 
-def test_a_candidate_is_told_from_a_query(tmp_path: Path) -> None:
-    write_picture(tmp_path / "a.svg", closeup("ca+"), split(1), caption=CAPTION)
+def test_a_candidate_is_labelled_as_a_candidate(tmp_path: Path) -> None:
+    write_picture(tmp_path / "a.svg", made_trace("ca+"), split(1), caption=CAPTION)
     written = texts(tmp_path / "a.svg")
     assert {"the target's list before", "place of the candidate in the list, of 1,234", "target, a query"} <= {*written}
     assert any("the candidate is image 0" in text for text in written)
@@ -120,7 +120,7 @@ def frames(figure: Figure) -> list[tuple[str, str, tuple[float, ...]]]:
 
 
 def test_frames_places_and_classes_are_those_of_the_lists() -> None:
-    found = frames(drawn(closeup(place=3)))
+    found = frames(drawn(made_trace(place=3)))
     before, after = found[:8], found[8:]
     rows = [1, 2, 9, 4, 5, 6, 7, 8]
     assert [place for place, _, _ in before] == ["1", "2", "\u25c6 3", "4", "5", "6", "7", "8"]
@@ -134,8 +134,8 @@ def test_frames_places_and_classes_are_those_of_the_lists() -> None:
 def test_no_text_or_image_leaves_the_page() -> None:
     """In the widest case: a long name, a target far behind."""
     for name in ("qa-", "es", "ca-w10", "spqa+m10"):
-        close = closeup(name)
-        figure = drawn(replace(close, values=dict.fromkeys(close.values, (100.0, 100.0))))
+        trace = made_trace(name)
+        figure = drawn(replace(trace, values=dict.fromkeys(trace.values, (100.0, 100.0))))
         figure.canvas.draw()
         for text in figure.texts:
             edges = text.get_window_extent()
@@ -147,39 +147,39 @@ def test_no_text_or_image_leaves_the_page() -> None:
 
 
 def test_a_long_caption_is_broken(tmp_path: Path) -> None:
-    figure = draw_picture(closeup(), split(1), caption=" \u00b7 ".join(["words"] * 60))
+    figure = draw_picture(made_trace(), split(1), caption=" \u00b7 ".join(["words"] * 60))
     figure.canvas.draw()
     assert all(text.get_window_extent().x1 <= WIDTH * figure.dpi for text in figure.texts)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_perturbation_is_shown_around_grey_so_that_its_largest_just_fits(channels: int) -> None:
-    close = closeup(channels=channels)
-    assert magnification(close) == pytest.approx(2.0)
-    shown = np.asarray(drawn(close, channels).axes[2].images[0].get_array())
-    away = (close.images[1] - close.images[0]).permute(1, 2, 0).numpy()
+def test_the_perturbation_is_scaled_around_grey(channels: int) -> None:
+    trace = made_trace(channels=channels)
+    assert magnification(trace) == pytest.approx(2.0)
+    shown = np.asarray(drawn(trace, channels).axes[2].images[0].get_array())
+    away = (trace.images[1] - trace.images[0]).permute(1, 2, 0).numpy()
     assert np.allclose(shown.reshape(away.shape), 0.5 + 2 * away, atol=1e-6)
     assert shown.max() == pytest.approx(1.0)
 
 
 def test_an_attack_without_effect_has_nothing_to_magnify() -> None:
-    close = closeup(change=0.0)
-    assert magnification(close) == 0
-    figure = drawn(close)
+    trace = made_trace(change=0.0)
+    assert magnification(trace) == 0
+    figure = drawn(trace)
     assert figure.axes[2].get_title() == "no perturbation"
     assert np.all(np.asarray(figure.axes[2].images[0].get_array()) == 0.5)
 
 
-def test_the_attacked_image_is_shown_in_the_list_as_it_is_then() -> None:
-    close = closeup("ca+", place=1)
-    shown = [np.asarray(axes.images[0].get_array()) for axes in drawn(close).axes]
+def test_the_list_shows_the_attacked_image_in_its_state() -> None:
+    trace = made_trace("ca+", place=1)
+    shown = [np.asarray(axes.images[0].get_array()) for axes in drawn(trace).axes]
     thumbs = shown[4:]
-    assert np.array_equal(thumbs[0], close.images[0, 0].numpy())
-    assert np.array_equal(thumbs[-1], close.images[1, 0].numpy())
+    assert np.array_equal(thumbs[0], trace.images[0, 0].numpy())
+    assert np.array_equal(thumbs[-1], trace.images[1, 0].numpy())
 
 
-def test_the_png_is_of_a_size_to_look_at(tmp_path: Path) -> None:
-    write_picture(tmp_path / "a.png", closeup(), split(1), caption=CAPTION)
+def test_the_png_has_a_fixed_size(tmp_path: Path) -> None:
+    write_picture(tmp_path / "a.png", made_trace(), split(1), caption=CAPTION)
     height, width, _ = imread(tmp_path / "a.png").shape
     assert (width, height) == (150 * WIDTH, 150 * HEIGHT)
 
@@ -193,9 +193,9 @@ def test_the_png_is_of_a_size_to_look_at(tmp_path: Path) -> None:
         ("d.png", "cannot"),
     ],
 )
-def test_what_cannot_be_written_is_refused(tmp_path: Path, name: str, part: str) -> None:
+def test_unwritable_files_are_refused(tmp_path: Path, name: str, part: str) -> None:
     (tmp_path / "d.png").mkdir()
-    for refuse in (check_picture, lambda path: write_picture(path, closeup(), split(1), caption=CAPTION)):
+    for refuse in (check_picture, lambda path: write_picture(path, made_trace(), split(1), caption=CAPTION)):
         with pytest.raises(RbdmlError, match=part) as caught:
             refuse(tmp_path / name)
         assert "\n" not in str(caught.value)

@@ -52,7 +52,7 @@ def ranks(records: list[Record], values: dict[str, np.ndarray] | None = None) ->
     return {one.record.spec.seed or 0: one.rank for one in ranked_records(records, values)}
 
 
-def test_who_is_not_shown_to_be_worse_shares_a_rank(make_record: Make) -> None:
+def test_models_without_a_significant_difference_share_a_rank(make_record: Make) -> None:
     records = [scored(make_record, ers, seed=seed) for seed, ers in enumerate([10.0, 40.0, 38.5, 37.5, 50.0])]
     assert ranks(records) == {4: 1, 1: 2, 2: 2, 3: 3, 0: 5}
     assert [one.record.spec.seed for one in ranked_records(records)] == [4, 1, 2, 3, 0]
@@ -87,7 +87,7 @@ def test_only_flagged_records_have_no_ranks(make_record: Make) -> None:
     assert [one.record.spec.seed for one in ranked_records(records, {records[0].digest: np.zeros(4)})] == [30, 20]
 
 
-def test_paired_values_tell_apart_what_intervals_do_not(make_record: Make) -> None:
+def test_paired_values_separate_models_with_overlapping_intervals(make_record: Make) -> None:
     """All queries agree that one is better, and queries differ much more than the models do."""
     queries = np.random.default_rng(0).normal(50, 30, size=100)
     records = [scored(make_record, 50.0, half=6), scored(make_record, 50.5, half=6, seed=1)]
@@ -121,7 +121,7 @@ def test_values_of_other_queries_are_not_paired(make_record: Make) -> None:
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=5), st.integers(0, 50))
-def test_ranks_are_counts_of_who_is_better(make_record: Make, models: list[tuple[int, bool]], draw: int) -> None:
+def test_ranks_count_the_better_models(make_record: Make, models: list[tuple[int, bool]], draw: int) -> None:
     rng = np.random.default_rng(draw)
     queries = rng.normal(size=12)
     records, values = [], {}
@@ -162,7 +162,7 @@ def saved(make_record: Make, tmp_path: Path) -> tuple[list[Record], list[dict[st
     return records, values, tmp_path / "runs"
 
 
-def test_the_values_beside_records_are_those_of_the_score(
+def test_ranking_values_average_to_the_score(
     saved: tuple[list[Record], list[dict[str, Any]], Path],
 ) -> None:
     records, values, folder = saved

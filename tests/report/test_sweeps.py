@@ -35,7 +35,7 @@ def looked_at(jobs: list[Job]) -> list[Look]:
     ]
 
 
-def test_a_run_is_named_by_what_others_have_not(jobs: list[Job]) -> None:
+def test_runs_are_named_by_their_varying_options(jobs: list[Job]) -> None:
     assert list(short_names(jobs).values()) == [
         "regular, fashion-mini, seed 0",
         "hm-lga-ics, fashion-mini, ics=0.25 eta=4, seed 0",
@@ -43,7 +43,7 @@ def test_a_run_is_named_by_what_others_have_not(jobs: list[Job]) -> None:
     ]
 
 
-def test_the_table_and_the_rows_say_the_same(jobs: list[Job]) -> None:
+def test_the_table_and_the_rows_agree(jobs: list[Job]) -> None:
     looks = looked_at(jobs)
     table, rows = sweep_table(looks), sweep_rows(looks)
     assert table.endswith("3 runs: 1 done, 1 failed, 1 waiting")
@@ -59,7 +59,7 @@ def test_the_table_and_the_rows_say_the_same(jobs: list[Job]) -> None:
     assert f"{record.primary_score:.1f} +- {(high - low) / 2:.1f}" in table
 
 
-def test_a_run_that_is_done_elsewhere_is_told_once(jobs: list[Job]) -> None:
+def test_a_run_of_another_process_is_reported_once(jobs: list[Job]) -> None:
     said: list[str] = []
     teller = SweepReporter(jobs, say=said.append)
     for _ in range(3):

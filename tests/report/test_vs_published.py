@@ -63,7 +63,7 @@ def test_the_mean_of_the_seeds_minus_the_published_values(folder: Path, make_rec
     assert [set(one.notable) for one in found] == [{"R@1"}, {"R@1", "ERS"}]
 
 
-def test_every_value_of_both_is_shown_with_its_source_and_what_differs_by_much_is_named(folder: Path) -> None:
+def test_the_text_shows_all_values_sources_and_notable_differences(folder: Path) -> None:
     found, _ = match_published(folder)
     text = matches_text(found)
     lines = [line for line in text.splitlines() if line.startswith("ACT[R]  ")]
@@ -86,7 +86,7 @@ def test_every_value_of_both_is_shown_with_its_source_and_what_differs_by_much_i
     }
 
 
-def test_a_weight_that_the_source_writes_out_has_its_own_row(tmp_path: Path, make_record: Make) -> None:
+def test_an_explicit_weight_matches_its_own_published_row(tmp_path: Path, make_record: Make) -> None:
     """On SOP the published weight of ICS is 0.05, and rows with 0.5 stand beside them."""
     sop = {"dataset": "sop", "backbone": "resnet18"}
     params = dict(make_record("hm-lga-ics").spec.params)

@@ -30,7 +30,7 @@ def notes(layer: Layer, shown: Sequence[Point], *further: str) -> str:
 
 
 def joined_by(lines: Sequence[Sequence[Point]], score: str) -> str:
-    """Return what differs along lines: eta and its direction, or the budget for points of one eta."""
+    """Return the quantity that varies along lines: eta and its direction, or the budget at one eta."""
     over = [line for line in lines if line[0].eta != line[-1].eta]
     etas = sorted({point.eta for line in over for point in line if point.eta})
     rises = all(line[-1].values[score] > line[0].values[score] for line in over)

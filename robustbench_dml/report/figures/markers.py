@@ -13,7 +13,8 @@ from robustbench_dml.report.figures.series import Layer, Point, Series, curves
 from robustbench_dml.report.figures.style import INK, OUT, FigureStyle, SeriesStyle
 
 SAME = 1.25  # largest ratio of the passes of one budget
-SCALES = {  # make all shapes look equally large
+# Relative sizes that make all shapes look equally large.
+SCALES = {
     "*": 1.5,
     "P": 1.15,
     "D": 0.85,

@@ -82,7 +82,7 @@ class Series:
 
     @property
     def declared(self) -> bool:
-        """Whether the submitter declares the passes of all points."""
+        """True if the submitter declares the passes of all points."""
         return all(point.declared for point in self.points)
 
 

@@ -75,7 +75,7 @@ def test_a_curve_joins_a_defense_over_eta_and_skips_the_disqualified() -> None:
         assert list(np.ravel(line.get_ydata())) == [22, 28, 52]
 
 
-def test_the_small_print_says_what_each_line_joins() -> None:
+def test_the_footnote_explains_each_line() -> None:
     """Over passes, a defense at several budgets has a line for each eta; over eta, one for each budget."""
     budgets = [made_point(8, 20.0, budget="passes 1", passes=1e5), made_point(8, 30.0, budget="passes 9", passes=9e5)]
     assert "At eta 8 a line joins budgets." in small_print(figure_of(made_layer(budgets)))
@@ -101,7 +101,7 @@ def test_passes_that_span_much_have_a_logarithmic_axis() -> None:
     assert (axes.get_xscale(), axes.get_xlim()[0]) == ("linear", 0)
 
 
-def test_what_an_iteration_cost_as_metered_is_drawn_where_it_was_less() -> None:
+def test_a_lower_metered_cost_is_drawn() -> None:
     layer = made_layer([made_point(32, metered=5.5)], [made_point(32, 20, metered=32.9)])
     figure = figure_of(layer)
     lines = [list(np.ravel(line.get_xdata())) for line in figure.axes[1].get_lines()]
@@ -124,7 +124,7 @@ def test_unknown_costs_are_left_out_and_counted() -> None:
     assert faces["c"] == "white" != faces["a"]
 
 
-def test_where_no_cost_is_known_there_is_no_figure() -> None:
+def test_without_known_costs_there_is_no_figure() -> None:
     assert draw_efficiency(made_layer([made_point(None)]), STYLES["screen"]) is None
     [axes] = figure_of(made_layer([made_point(None, passes=2e5)])).axes
     assert marks(axes, "a") == {(2e5, 30.0)}

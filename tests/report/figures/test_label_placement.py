@@ -23,7 +23,7 @@ def test_labels_hide_neither_each_other_nor_marks_and_stay_inside(seed: int) -> 
     assert place([[tuple(one)] for one in at.tolist()], [(60, 10)] * 8, marks, bounds) == placed
 
 
-def test_what_has_to_be_hidden_is_told() -> None:
+def test_the_hidden_area_is_reported() -> None:
     wall = np.array([[0.0, 0.0, 200.0, 200.0]])
     [placed] = place([[(100, 100)]], [(40, 10)], wall, (0, 0, 200, 200))
     assert placed.hidden == pytest.approx(400)

@@ -12,7 +12,7 @@ SOME = st.lists(st.floats(0, 100), min_size=1, max_size=8)
 
 
 @given(SOME)
-def test_labels_beside_an_axis_are_a_gap_apart_in_their_order_and_inside(wanted: list[float]) -> None:
+def test_spread_positions_keep_gap_order_and_bounds(wanted: list[float]) -> None:
     found = spread(wanted, 5, 10, 90)
     assert min(found) >= 10 - 1e-9
     assert max(found) <= 90 + 1e-9
@@ -21,7 +21,7 @@ def test_labels_beside_an_axis_are_a_gap_apart_in_their_order_and_inside(wanted:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_no_other_places_are_nearer(seed: int) -> None:
+def test_spread_positions_are_the_nearest(seed: int) -> None:
     rng = np.random.default_rng(seed)
     wanted = np.sort(rng.uniform(0, 100, size=7))
     steps = np.eye(7)[1:] - np.eye(7)[:-1]
@@ -36,6 +36,6 @@ def test_no_other_places_are_nearer(seed: int) -> None:
     assert spread(list(wanted), 12, 10, 90) == pytest.approx(list(best.x), abs=1e-3)
 
 
-def test_too_many_labels_share_the_room_there_is() -> None:
+def test_too_many_positions_share_the_range() -> None:
     assert spread([50] * 11, 30, 0, 100) == pytest.approx(np.arange(0, 101, 10))
     assert spread([], 5, 0, 1) == []

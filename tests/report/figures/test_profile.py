@@ -58,7 +58,7 @@ def test_all_panels_have_one_axis_that_holds_every_value() -> None:
     assert top > max(100, *(on_scale(column, high, name)[0] for name, column in COLUMNS.items()))
 
 
-def test_the_best_are_chosen_and_that_is_said() -> None:
+def test_the_best_are_shown_and_the_footnote_counts_them() -> None:
     names = [f"defense {place:02}" for place in range(MOST + 3)]
     flagged = [[attacked(90, flag="collapsed")]]
     series = [*flagged, *([attacked(80 - place, eta=8), attacked(70 - place, eta=2)] for place in range(MOST + 2))]

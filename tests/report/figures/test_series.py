@@ -41,7 +41,7 @@ def test_every_row_is_one_point_with_its_values(board: Board) -> None:
     assert (layer.score, layer.score_label) == ("ERS", scores_of("ers", board.columns)[0].label)
 
 
-def test_without_a_board_costs_are_what_was_metered(board: Board) -> None:
+def test_without_a_board_costs_are_metered(board: Board) -> None:
     foreign = layer_of_rows(board.rows).points[2]
     assert (foreign.passes, foreign.declared) == (None, False)
 
@@ -57,7 +57,7 @@ def test_one_defense_over_eta_and_budget_is_one_series(tmp_path: Path) -> None:
     ]
 
 
-def test_the_same_by_two_names_is_one_series_and_what_was_trained_otherwise_another(tmp_path: Path) -> None:
+def test_two_names_of_a_defense_share_a_series_and_other_trainings_do_not(tmp_path: Path) -> None:
     enter_made(tmp_path, made_spec("act-s", training={"eta": 2}))
     enter_made(tmp_path, made_spec("act", params={"sampler": "S"}, training={"eta": 8}))
     enter_made(tmp_path, made_spec("act-s", training={"lr": 0.01}))
@@ -65,7 +65,7 @@ def test_the_same_by_two_names_is_one_series_and_what_was_trained_otherwise_anot
     assert names == {"ACT[S]": 2, "ACT[S], lr=0.01": 1}
 
 
-def test_eta_alone_makes_no_other_series_where_the_published_cost_does_not_tell_it(tmp_path: Path) -> None:
+def test_eta_alone_makes_no_other_series(tmp_path: Path) -> None:
     for training in ({"eta": 8}, {"eta": 32}, {"lr": 0.01}):
         enter_made(tmp_path, made_spec("hm-free", training=training))
     series = layer_of_board(main_board(tmp_path)).series

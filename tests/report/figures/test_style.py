@@ -48,13 +48,13 @@ def test_white_and_red_are_where_the_standard_has_them() -> None:
 
 
 @pytest.mark.parametrize("sight", SIGHTS)
-def test_any_two_families_are_told_apart_by_whoever_looks(sight: str) -> None:
+def test_colours_of_families_differ_for_every_kind_of_sight(sight: str) -> None:
     seen = {family: cielab(SIGHTS[sight] @ linear(colour)) for family, colour in COLOURS.items()}
     for one, other in combinations(seen, 2):
         assert np.linalg.norm(seen[one] - seen[other]) >= 20, (one, other)
 
 
-def test_any_two_families_are_told_apart_in_grey() -> None:
+def test_colours_of_families_differ_in_grey() -> None:
     lightness = sorted(cielab(np.repeat(TO_XYZ[1] @ linear(colour), 3))[0] for colour in COLOURS.values())
     assert min(np.diff(lightness)) >= 5
 
@@ -64,7 +64,7 @@ def test_every_colour_stands_out_from_white() -> None:
         assert 1.05 / (TO_XYZ[1] @ linear(colour) + 0.05) > 2.3
 
 
-def test_the_look_of_a_usual_defense_is_always_the_same() -> None:
+def test_usual_defenses_always_have_the_same_marker() -> None:
     alone = {name: series_styles([name])[name].marker for name in MARKERS}
     together = series_styles(NAMES)
     assert {name: together[name].marker for name in MARKERS} == alone == MARKERS
@@ -77,7 +77,7 @@ def test_as_many_as_there_are_markers_have_one_each() -> None:
 
 
 @given(st.permutations(NAMES), st.integers(1, len(NAMES)))
-def test_no_two_look_alike_in_any_order(names: list[str], many: int) -> None:
+def test_styles_are_unique_in_any_order(names: list[str], many: int) -> None:
     shown = series_styles(names[:many])
     assert len({str(look) for look in shown.values()}) == many
     assert shown == series_styles(sorted(names[:many], reverse=True))

@@ -38,7 +38,7 @@ def front_of(figure: Figure) -> list[tuple[float, float]]:
 
 
 @given(GRID)
-def test_the_front_is_what_no_other_beats(points: list[tuple[float, float]]) -> None:
+def test_the_front_has_the_points_no_other_beats(points: list[tuple[float, float]]) -> None:
     naive = {
         one for one in points if not any(other != one and other[0] >= one[0] and other[1] >= one[1] for other in points)
     }
@@ -91,7 +91,7 @@ def test_reported_points_are_those_of_the_file(dataset: str) -> None:
     assert any("as reported" in text for text in written_in(figure))
 
 
-def test_few_are_named_beside_their_marks_and_many_in_a_key() -> None:
+def test_few_names_stand_at_their_marks_and_many_in_a_legend() -> None:
     def layer(many: int) -> Layer:
         points = [[made_point(score=10 + 6.0 * place, recall=90 - 6.0 * place)] for place in range(many)]
         return made_layer(*points, names=[f"defense {place}" for place in range(many)])
@@ -104,7 +104,7 @@ def test_few_are_named_beside_their_marks_and_many_in_a_key() -> None:
         assert set(inside) == {many <= FEW}
 
 
-def test_names_that_do_not_fit_beside_their_marks_are_in_a_key() -> None:
+def test_names_without_room_at_their_marks_go_to_a_legend() -> None:
     # Forty points whose bars leave no room between them.
     crowd = [
         [made_point(eta, 10 + 9.0 * place + eta, 30 + 5.0 * place) for eta in (1, 2, 4, 6, 8)] for place in range(8)

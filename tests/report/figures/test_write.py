@@ -69,7 +69,7 @@ def test_two_processes_write_the_same_bytes(leaderboards: Path, board: Board, tm
     assert content(sorted((tmp_path / "there").iterdir())) == content(sorted(here))
 
 
-def test_what_stays_the_same_is_not_touched(board: Board, tmp_path: Path) -> None:
+def test_unchanged_files_are_not_touched(board: Board, tmp_path: Path) -> None:
     paths = write_board(board, "screen", tmp_path)
     for path in paths:
         os.utime(path, (1, 1))
@@ -95,7 +95,7 @@ def test_another_score_gives_other_figures(board: Board, tmp_path: Path) -> None
     assert all(first[name] != second[name] for name in first)
 
 
-def test_pictures_open_at_a_size_to_look_at_and_say_nothing_of_the_machine(board: Board, tmp_path: Path) -> None:
+def test_images_have_a_fixed_size_and_no_trace_of_the_machine(board: Board, tmp_path: Path) -> None:
     for path in write_board(board, "screen", tmp_path):
         if path.suffix == ".png":
             picture = imread(path)
@@ -109,7 +109,7 @@ def test_pictures_open_at_a_size_to_look_at_and_say_nothing_of_the_machine(board
             assert mpl.__version__.encode() not in path.read_bytes()
 
 
-def test_drawings_say_what_they_show(board: Board, tmp_path: Path) -> None:
+def test_drawings_name_board_and_defenses(board: Board, tmp_path: Path) -> None:
     write_board(board, "screen", tmp_path)
     for name in NAMES:
         written = texts(tmp_path / f"{name}.svg")
@@ -146,7 +146,7 @@ def test_no_name_can_break_a_figure(tmp_path: Path) -> None:
                 assert "<script" not in path.read_text()
 
 
-def test_where_no_cost_is_known_there_is_no_efficiency(tmp_path: Path) -> None:
+def test_without_known_costs_there_is_no_efficiency(tmp_path: Path) -> None:
     enter_made(tmp_path, foreign_spec())
     paths = write_board(main_board(tmp_path))
     assert [path.name for path in paths] == SCREEN[2:]
