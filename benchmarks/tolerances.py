@@ -23,7 +23,7 @@ from robustbench_dml.datasets.base import DataPaths, Dataset
 from robustbench_dml.datasets.status import load_dataset
 from robustbench_dml.evaluation.evaluate import attacked_values, benign_values, clusters_of, enter
 from robustbench_dml.leaderboard.submission.recheck import EQUAL, part_of
-from robustbench_dml.leaderboard.submission.weights import claimed_model
+from robustbench_dml.leaderboard.submission.trust import claimed_model
 from robustbench_dml.runs.record import CHECKPOINT_FILE, Record, read_queries, read_record, record_folders
 from robustbench_dml.spec.protocols import evaluated_columns
 from robustbench_dml.spec.schema import Precision

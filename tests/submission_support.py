@@ -16,7 +16,8 @@ from cli_support import rbdml
 from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.leaderboard.entries import RECORDS, Entry, write_entry
 from robustbench_dml.leaderboard.submission.audit import Audit, audit
-from robustbench_dml.leaderboard.submission.submit import Terms, prepared
+from robustbench_dml.leaderboard.submission.plan import Terms
+from robustbench_dml.leaderboard.submission.submit import prepared
 from robustbench_dml.report.per_query import shown_values, summary_for
 from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.queries import Values

@@ -26,7 +26,7 @@ def leaderboard() -> None:
 def build(boards: Path | None, quiet: bool) -> None:
     """Write tables, figures and the page from the entries. Without new entries no byte changes."""
     from robustbench_dml.leaderboard.build import build as build_all
-    from robustbench_dml.leaderboard.find import find_leaderboards
+    from robustbench_dml.leaderboard.entries import find_leaderboards
 
     for path in build_all(find_leaderboards(boards)):
         if not quiet:
@@ -44,7 +44,7 @@ def check(boards: Path | None, data_root: Path | None, quiet: bool) -> None:
     """
     from robustbench_dml.datasets.base import DataPaths
     from robustbench_dml.leaderboard.check import check_all
-    from robustbench_dml.leaderboard.find import find_leaderboards
+    from robustbench_dml.leaderboard.entries import find_leaderboards
     from robustbench_dml.utils.progress import Progress
 
     result = check_all(find_leaderboards(boards), DataPaths(data_root, False, True, Progress(quiet=True)))
@@ -64,7 +64,7 @@ def check(boards: Path | None, data_root: Path | None, quiet: bool) -> None:
 def withdraw(digest: str, why: str, boards: Path | None) -> None:
     """Take an entry off its board. It stays in the history, with the reason."""
     from robustbench_dml.leaderboard.build import build as build_all
-    from robustbench_dml.leaderboard.find import find_leaderboards
+    from robustbench_dml.leaderboard.entries import find_leaderboards
     from robustbench_dml.leaderboard.submission.withdraw import withdraw as withdraw_entry
 
     leaderboards = find_leaderboards(boards)

@@ -25,7 +25,7 @@ def plot(records: Path | None, published: bool, boards: Path | None, style: str,
     Screen style is PNG and SVG. Paper style is SVG and PDF in the width of a column, without headings. Files that
     would not change are not written.
     """
-    from robustbench_dml.leaderboard.redraw import redraw_boards, redraw_published
+    from robustbench_dml.leaderboard.build import redraw_boards, redraw_published
     from robustbench_dml.report.figures.style import STYLES
     from robustbench_dml.report.run_report import plot_all
 

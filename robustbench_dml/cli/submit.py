@@ -45,7 +45,7 @@ def submit(record: Path, boards: Path | None, dry_run: bool, yes: bool, **given:
     RECORD is a folder that `rbdml run` or `rbdml evaluate` wrote, or a folder of several records: all are entered or
     none. You see all changes before anything is written.
     """
-    from robustbench_dml.leaderboard.find import find_leaderboards
+    from robustbench_dml.leaderboard.entries import find_leaderboards
     from robustbench_dml.leaderboard.submission.submit import prepared
 
     leaderboards = find_leaderboards(boards)
@@ -67,7 +67,7 @@ def submit(record: Path, boards: Path | None, dry_run: bool, yes: bool, **given:
 def _terms(given: dict[str, Any]) -> Any:
     from dataclasses import fields
 
-    from robustbench_dml.leaderboard.submission.submit import Terms
+    from robustbench_dml.leaderboard.submission.plan import Terms
 
     given = {**given, "declared_passes": _passes(given["declared_passes"])}
     return Terms(**{field.name: given[field.name] for field in fields(Terms)})

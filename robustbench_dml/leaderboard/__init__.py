@@ -1,1 +1,1 @@
-"""Leaderboards: what is entered, how it is grouped, what is written of it."""
+"""Leaderboards: entries, boards, tables, the page, and submission."""

@@ -1,4 +1,4 @@
-"""Boards: entries that may stand in one table."""
+"""Boards: entries that can be compared in one table."""
 
 from __future__ import annotations
 
@@ -18,30 +18,19 @@ from robustbench_dml.spec.make import published_evaluation
 from robustbench_dml.spec.protocols import evaluated_columns
 from robustbench_dml.spec.registry import DATASETS
 from robustbench_dml.spec.schema import Evaluation
-from robustbench_dml.utils.errors import RbdmlError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """Entries of one data set (and its files), backbone and evaluation.
-
-    Attributes:
-        dataset: name of the data set.
-        network: the backbone; None where all models are from outside of the project.
-        evaluation: that all of them share.
-        main: whether it is the data set's own backbone and evaluation.
-        folder: where its table and plots go: the data set's own for the main board, else one below it.
-        rows: of the table, the best first.
-        listed: the entries by the digest of their records.
-    """
+    """Entries of one data set (and its files), backbone and evaluation."""
 
     dataset: str
-    network: str | None
+    network: str | None  # the backbone; None if all models are external
     evaluation: Evaluation
-    main: bool
-    folder: Path
-    rows: tuple[Row, ...]
-    listed: dict[str, Listed]
+    main: bool  # the published backbone and evaluation of the data set
+    folder: Path  # of its table and plots; inside that of the data set unless `main`
+    rows: tuple[Row, ...]  # the best first
+    listed: dict[str, Listed]  # by the digest of the record
 
     @property
     def columns(self) -> dict[str, Column]:
@@ -50,41 +39,39 @@ class Board:
 
     @property
     def title(self) -> str:
-        """Data set, backbone and the whole evaluation in a line."""
+        """Data set, backbone and evaluation in one line."""
         return title([record for row in self.rows for record in row.records])
 
     @property
     def name(self) -> str:
-        """A short name that no other board has."""
+        """A short and unique name."""
         return self.dataset if self.main else f"{self.dataset}-{self.folder.name}"
 
     def status(self, row: Row) -> str:
-        """`verified` if all its runs are."""
-        found = {self.listed[record.digest].entry.status for record in row.records}
-        return "verified" if found == {"verified"} else "self-reported"
+        """Return `verified` if all runs of a row are verified."""
+        statuses = {self.listed[record.digest].entry.status for record in row.records}
+        return "verified" if statuses == {"verified"} else "self-reported"
 
     def passes(self, row: Row) -> tuple[float | None, bool]:
-        """Image passes of a training, and whether the submitter declares them instead of our meter."""
+        """Return the image passes of one training, and whether the submitter declares them."""
         declared = self.listed[row.records[0].digest].entry.declared_passes
         return (row.passes, False) if row.passes is not None else (declared, declared is not None)
 
 
 def read_boards(leaderboards: Path) -> list[Board]:
-    """All boards, by data set, the main one first, then those with the most rows: a page opens with the first.
+    """Read all boards; those of a data set follow its main board, the longest first.
 
     Raises:
-        RbdmlError: an entry that cannot be read, or no such folder.
+        RbdmlError: there is no such folder, or an entry is not valid.
     """
-    if not leaderboards.is_dir():
-        raise RbdmlError(f"{leaderboards}: no such folder: name that of the leaderboards with --boards")
     return boards_of(read_all(leaderboards), leaderboards)
 
 
 def boards_of(entries: Sequence[Listed], leaderboards: Path) -> list[Board]:
-    """Entries as boards; their per-query values are read from their folders.
+    """Group entries into boards, with the per-query values in their folders.
 
     Raises:
-        RbdmlError: a record that has not all values of its evaluation.
+        RbdmlError: a record lacks values of its evaluation.
     """
     for one in entries:
         require_complete(one.record, one.folder)
@@ -99,15 +86,16 @@ def boards_of(entries: Sequence[Listed], leaderboards: Path) -> list[Board]:
 def _board(records: list[Record], listed: dict[str, Listed], leaderboards: Path) -> Board:
     spec = records[0].spec
     network = next((record.spec.network for record in records if record.spec.network), None)
-    own = spec.evaluation == published_evaluation(spec.dataset) and network == DATASETS.get(spec.dataset).backbone
-    protocol = spec.evaluation.protocol
+    main = spec.evaluation == published_evaluation(spec.dataset) and network == DATASETS.get(spec.dataset).backbone
     folder = leaderboards / spec.dataset_folder
+    inner = f"{network or 'models'}-{spec.evaluation.protocol}-{short_name(records)}"
+    values = readable_values(records, {digest: one.folder for digest, one in listed.items()})
     return Board(
         dataset=spec.dataset,
         network=network,
         evaluation=spec.evaluation,
-        main=own,
-        folder=folder if own else folder / f"{network or 'models'}-{protocol}-{short_name(records)}",
-        rows=tuple(rows_of(records, readable_values(records, {name: one.folder for name, one in listed.items()}))),
+        main=main,
+        folder=folder if main else folder / inner,
+        rows=tuple(rows_of(records, values)),
         listed=listed,
     )

@@ -1,4 +1,4 @@
-"""Everything that is generated below `leaderboards/`, from the entries and nothing else."""
+"""Write the generated files of the leaderboards from the entries alone: tables, figures and the page."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robustbench_dml.leaderboard.board import Board, read_boards
+from robustbench_dml.leaderboard.entries import find_leaderboards
 from robustbench_dml.leaderboard.page.render import render
 from robustbench_dml.leaderboard.tables import board_csv, board_markdown, reported_markdown
+from robustbench_dml.report.figures.style import StyleName
 from robustbench_dml.report.figures.write import write_figures, write_published
 from robustbench_dml.report.published import FILE, Reported, read_published
 from robustbench_dml.utils.errors import RbdmlError
@@ -17,65 +19,82 @@ from robustbench_dml.utils.files import write_if_changed
 TABLE, VALUES, PAGE = "table.md", "table.csv", "index.html"
 GENERATED = (TABLE, VALUES, "*.png", "*.svg", "*.pdf")
 PUBLISHED = "published"
-# Where a README shows the top of a board: <!-- board NAME 5 --> ... <!-- end of board -->
+# A README shows the top of a board here: <!-- board NAME 5 --> ... <!-- end of board -->
 MARKED = re.compile(r"(<!-- board (?P<name>[\w.-]+) (?P<top>\d+) -->\n).*?(<!-- end of board -->)", re.DOTALL)
 
 
 def build(leaderboards: Path) -> list[Path]:
-    """Write tables, figures and the page of all boards, and the tops of boards in the README beside the folder.
+    """Write the tables, figures and page of all boards, and the tops of boards in the README beside the folder.
 
-    What is there already and would be the same is not touched; what belongs to no board any more is removed.
-
-    Args:
-        leaderboards: the folder of all data sets.
+    Unchanged files are not touched; generated files of former boards are removed.
 
     Returns:
-        What is generated, in the order of the boards.
+        All generated files, in the order of the boards.
 
     Raises:
-        RbdmlError: an entry that cannot be read, or no permission or room to write.
+        RbdmlError: an entry is not valid, or there is no permission or space to write.
     """
     boards, reported = read_boards(leaderboards), read_reported(leaderboards)
+    contents = texts(boards, reported, leaderboards)
     try:
-        written = []
-        for path, text in texts(boards, reported, leaderboards).items():
+        for path, text in contents.items():
             write_if_changed(path, text.encode())
-            written.append(path)
-        for board in boards:
-            written += write_figures(board.rows, board.folder, passes=board.passes)
-        written += write_published(reported, leaderboards / PUBLISHED)
-        for stale in _generated(leaderboards) - set(written):
-            stale.unlink()
+        figures = _draw(boards) + write_published(reported, leaderboards / PUBLISHED)
+        for former in _generated(leaderboards) - {*contents, *figures}:
+            former.unlink()
     except OSError as error:
         raise RbdmlError(
             f"cannot write below {leaderboards} ({error.strerror}): free some space or get permission"
         ) from None
-    return written
+    return [*contents, *figures]
+
+
+def redraw_boards(leaderboards: Path | None, out: Path | None, style: StyleName) -> list[Path]:
+    """Write the figures of all boards, into their folders or into a folder for each board in `out`.
+
+    Raises:
+        RbdmlError: no boards, an entry that is not valid, or a folder that cannot be written to.
+    """
+    folder = find_leaderboards(leaderboards)
+    boards = read_boards(folder)
+    if not boards:
+        raise RbdmlError(f"no entries below {folder}: draw a folder of runs with --records, or name another --boards")
+    return _draw(boards, style, out)
+
+
+def redraw_published(leaderboards: Path | None, out: Path | None, style: StyleName) -> list[Path]:
+    """Write the figures of the reported results, by default beside their file; arguments as in `redraw_boards`.
+
+    Raises:
+        RbdmlError: the file is missing or not valid, or a folder cannot be written to.
+    """
+    folder = find_leaderboards(leaderboards) / PUBLISHED
+    return write_published(read_published(folder / FILE), out or folder, style)
 
 
 def read_reported(leaderboards: Path) -> list[Reported]:
-    """The reported results in this folder, none where it has no such file."""
+    """Read the reported results; none without their file."""
     path = leaderboards / PUBLISHED / FILE
     return read_published(path) if path.is_file() else []
 
 
 def texts(boards: Sequence[Board], reported: Sequence[Reported], leaderboards: Path) -> dict[Path, str]:
-    """What `build` writes as text: each file and its content."""
-    found = {board.folder / TABLE: f"# {board.name}\n\n{board_markdown(board)}" for board in boards}
-    found |= {board.folder / VALUES: board_csv(board) for board in boards}
-    found |= {leaderboards / PUBLISHED / TABLE: reported_markdown(reported)} if reported else {}
-    found[leaderboards / PAGE] = render(boards, reported)
+    """Return the content of every text file that `build` writes."""
+    contents = {board.folder / TABLE: f"# {board.name}\n\n{board_markdown(board)}" for board in boards}
+    contents |= {board.folder / VALUES: board_csv(board) for board in boards}
+    contents |= {leaderboards / PUBLISHED / TABLE: reported_markdown(reported)} if reported else {}
+    contents[leaderboards / PAGE] = render(boards, reported)
     readme = leaderboards.parent / "README.md"
     if readme.is_file():
         try:
-            found[readme] = with_tops(readme.read_bytes().decode(), boards, leaderboards)
+            contents[readme] = with_tops(readme.read_bytes().decode(), boards, leaderboards)
         except UnicodeDecodeError:
             raise RbdmlError(f"{readme}: not in UTF-8: convert it") from None
-    return found
+    return contents
 
 
 def with_tops(text: str, boards: Sequence[Board], leaderboards: Path) -> str:
-    """A README with the tops of boards between its marks."""
+    """Fill the marked parts of a README with the tops of boards."""
     named = {board.name: board for board in boards}
 
     def top(match: re.Match[str]) -> str:
@@ -88,8 +107,16 @@ def with_tops(text: str, boards: Sequence[Board], leaderboards: Path) -> str:
     return MARKED.sub(top, text)
 
 
+def _draw(boards: Sequence[Board], style: StyleName = "screen", out: Path | None = None) -> list[Path]:
+    return [
+        path
+        for board in boards
+        for path in write_figures(board.rows, out / board.name if out else board.folder, style, passes=board.passes)
+    ]
+
+
 def _generated(leaderboards: Path) -> set[Path]:
-    """The generated files of all boards, by their names; records and histories are not looked into."""
+    """Find generated files by their names, in the folders of boards alone; paper figures are the user's."""
     folders = [*leaderboards.glob("*/"), *leaderboards.glob("*/*-*-??????/")]
-    found = {path for folder in folders for pattern in GENERATED for path in folder.glob(pattern)}
-    return {path for path in found if not path.stem.endswith("-paper")}  # those are written when asked for
+    paths = {path for folder in folders for pattern in GENERATED for path in folder.glob(pattern)}
+    return {path for path in paths if not path.stem.endswith("-paper")}

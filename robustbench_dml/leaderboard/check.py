@@ -1,4 +1,4 @@
-"""Whether everything on the boards can be believed, as far as that goes without checkpoints."""
+"""Check all leaderboards, as far as that is possible without checkpoints."""
 
 from __future__ import annotations
 
@@ -11,66 +11,56 @@ from robustbench_dml.leaderboard.board import Board, boards_of
 from robustbench_dml.leaderboard.build import read_reported, texts
 from robustbench_dml.leaderboard.entries import Listed, entry_folders, read_listed
 from robustbench_dml.leaderboard.submission.audit import audit_entry
-from robustbench_dml.leaderboard.submission.consistency import together
+from robustbench_dml.leaderboard.submission.consistency import consistency_problems
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import holds
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What was looked at and what was found.
+    """Results of a check."""
 
-    Attributes:
-        entries: on the boards; those of the history are only read.
-        boards: that they make.
-        problems: each with its cause and remedy.
-        notes: worth saying, and no reason to disbelieve anything.
-    """
-
-    entries: int
+    entries: int  # on the boards; those in the history are only read
     boards: int
-    problems: tuple[str, ...]
-    notes: tuple[str, ...]
+    problems: tuple[str, ...]  # each with its cause and remedy
+    notes: tuple[str, ...]  # no reason for doubt
 
 
 def check_all(leaderboards: Path, paths: DataPaths) -> Checked:
-    """Check every entry, all of them together, and that what is generated is of them.
+    """Check every entry, the entries against each other, and the generated files against the entries.
 
     Args:
-        leaderboards: the folder of all data sets.
-        paths: where data may lie; what is not there is not compared with.
+        paths: of the data; missing data sets are not compared.
 
     Raises:
         RbdmlError: there is no such folder.
     """
-    if not leaderboards.is_dir():
-        raise RbdmlError(f"{leaderboards}: no such folder: name that of the leaderboards with --boards")
     listed, problems = _read(entry_folders(leaderboards))
-    old, unreadable = _read(entry_folders(leaderboards, "history"))
+    former, unreadable = _read(entry_folders(leaderboards, "history"))
     problems += unreadable
-    problems += [f"{one.folder}: lies in the history and has not ended" for one in old if one.entry.ended is None]
+    problems += [f"{one.folder}: lies in the history and has not ended" for one in former if one.entry.ended is None]
     audits = [audit_entry(one, paths) for one in listed]
-    problems += [*(problem for one in audits for problem in one.problems), *together(listed)]
+    problems += [*(problem for one in audits for problem in one.problems), *consistency_problems(listed)]
     boards: list[Board] = []
-    if not problems:  # boards of entries that are not to be believed would be another table
+    if not problems:  # wrong entries would make other tables
         boards = boards_of(listed, leaderboards)
-        problems += _stale(boards, leaderboards)
+        problems += _outdated(boards, leaderboards)
     notes = dict.fromkeys(note for one in audits for note in one.notes)
     return Checked(len(listed), len(boards), tuple(problems), tuple(notes))
 
 
 def _read(folders: Sequence[Path]) -> tuple[list[Listed], list[str]]:
-    found, problems = [], []
+    listed, problems = [], []
     for folder in folders:
         try:
-            found.append(read_listed(folder))
+            listed.append(read_listed(folder))
         except RbdmlError as error:
             problems.append(str(error))
-    return found, problems
+    return listed, problems
 
 
-def _stale(boards: Sequence[Board], leaderboards: Path) -> list[str]:
-    """Tables and pages that are not what `build` would write. Pictures are not drawn again here."""
+def _outdated(boards: Sequence[Board], leaderboards: Path) -> list[str]:
+    """Find tables and pages that `build` would change. Figures are not compared."""
     wanted = texts(boards, read_reported(leaderboards), leaderboards)
     return [
         f"{path}: is not of these entries: run `rbdml leaderboard build`"

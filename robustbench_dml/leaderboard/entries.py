@@ -1,4 +1,4 @@
-"""What lies below `leaderboards/`: entries, each a record with what is known of its submission.
+"""Entries of the leaderboards: a record, and the facts of its submission.
 
 leaderboards/<data set>/records/<digest>/record.json    as `rbdml run` or `rbdml evaluate` wrote it, never changed
                                          queries.npz    its per-query values
@@ -20,8 +20,11 @@ from robustbench_dml.spec.schema import Frozen
 from robustbench_dml.utils.errors import RbdmlError, first_invalid
 from robustbench_dml.utils.files import read_at_most, write_atomically
 
+NAME = "leaderboards"
+CHECKOUT = Path(__file__).resolve().parents[2]
 ENTRY_FILE = "entry.json"
 RECORDS, HISTORY, RERUNS = "records", "history", "reruns"
+SHORT = 16  # digits of a hash in messages and in names of folders
 MAX_BYTES = 100_000  # of an entry file
 
 Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]  # free text, one short line
@@ -32,10 +35,10 @@ class Verification(Frozen):
     """A second evaluation of the checkpoint on a part of the queries, by `rbdml submit`."""
 
     created: str  # UTC, ISO 8601
-    queries: int  # how many were attacked again
-    differences: dict[str, float]  # by column: mean over them of claimed minus found, in the units of the papers
-    unequal: float  # share of their values that differ by more than rounding
-    flags: list[str]  # that the second evaluation raised
+    queries: int  # attacked again
+    differences: dict[str, float]  # by column: mean of claimed minus measured, in the units of the papers
+    unequal: float  # share of the attacked values that differ by more than rounding
+    flags: list[str]  # raised by the second evaluation
     disqualifying: list[str]
     versions: dict[str, str]
     device: str
@@ -44,7 +47,7 @@ class Verification(Frozen):
 
 
 class Ended(Frozen):
-    """Why an entry is in the history."""
+    """The reason why an entry is in the history."""
 
     created: str  # UTC, ISO 8601
     how: Literal["revised", "withdrawn"]
@@ -52,56 +55,71 @@ class Ended(Frozen):
 
 
 class Entry(Frozen):
-    """What is known of a submission beside its record."""
+    """The facts of a submission beside its record."""
 
     version: Literal[1] = 1
     submitted: str  # UTC, ISO 8601
-    by: Line = ""  # who submitted it
-    paper: Line = ""  # where the defense is described
-    checkpoint: Address | None = None  # where its weights can be had
-    declared_passes: Annotated[float, Field(ge=0, le=1e15)] | None = None  # of a model that was not trained by `rbdml`
+    by: Line = ""  # name of the submitter
+    paper: Line = ""  # description of the defense
+    checkpoint: Address | None = None  # public address of the weights
+    declared_passes: Annotated[float, Field(ge=0, le=1e15)] | None = None  # training cost of an external model
     verification: Verification | None = None
     ended: Ended | None = None
 
     @property
     def status(self) -> Literal["verified", "self-reported"]:
-        """Verified once its checkpoint was evaluated again and agreed."""
+        """`verified` after a second evaluation that agreed."""
         return "self-reported" if self.verification is None else "verified"
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A record and its entry.
-
-    Attributes:
-        record: as submitted.
-        entry: of the submission.
-        folder: where both are.
-        reruns: records of the same spec by others.
-    """
+    """A record, its entry and the folder of both."""
 
     record: Record
     entry: Entry
     folder: Path
-    reruns: tuple[Record, ...] = ()
+    reruns: tuple[Record, ...] = ()  # of the same spec, by others
 
     @property
     def judged(self) -> Record:
-        """The record with the flags that the second evaluation raised beside its own."""
-        found, own = self.entry.verification, self.record.diagnostics
-        if found is None:
+        """The record with the flags of both evaluations."""
+        second, first = self.entry.verification, self.record.diagnostics
+        if second is None:
             return self.record
-        flags = list(dict.fromkeys([*own.flags, *found.flags]))
-        disqualifying = list(dict.fromkeys([*own.disqualifying, *found.disqualifying]))
-        both = own.model_copy(update={"flags": flags, "disqualifying": disqualifying})
-        return self.record.model_copy(update={"diagnostics": both})
+        both = {
+            "flags": list(dict.fromkeys([*first.flags, *second.flags])),
+            "disqualifying": list(dict.fromkeys([*first.disqualifying, *second.disqualifying])),
+        }
+        return self.record.model_copy(update={"diagnostics": first.model_copy(update=both)})
+
+
+def find_leaderboards(given: Path | None = None) -> Path:
+    """Return the given folder, else `leaderboards` in the current folder, else that of the checkout.
+
+    Raises:
+        RbdmlError: the given folder does not exist, or none is given and there is no other.
+    """
+    if given is not None:
+        return _existing(given)
+    checkout = [CHECKOUT / NAME] if (CHECKOUT / "pyproject.toml").is_file() else []
+    for folder in (Path(NAME), *checkout):
+        if folder.is_dir():
+            return folder
+    raise RbdmlError(f"no folder '{NAME}' here: go into a checkout of the project, or name the folder with --boards")
+
+
+def described(record: Record) -> str:
+    """Name a record in a message by digest, defense and seed."""
+    seed = "" if record.spec.seed is None else f", seed {record.spec.seed}"
+    return f"{record.digest} ({record.spec.label}{seed})"
 
 
 def read_entry(folder: Path) -> Entry:
-    """The entry file of a folder.
+    """Read `entry.json`.
 
     Raises:
-        RbdmlError: missing or not of this schema.
+        RbdmlError: missing, too large or not of this schema.
     """
     path = folder / ENTRY_FILE
     try:
@@ -114,8 +132,10 @@ def read_entry(folder: Path) -> Entry:
             f"{path}: cannot be read ({error.strerror}): entries are made by `rbdml submit`, not by hand"
         ) from None
     except ValidationError as error:
-        found = first_invalid(error)
-        raise RbdmlError(f"{path}: not a valid entry: {found.name}: {found.message}: submit the record again") from None
+        invalid = first_invalid(error)
+        raise RbdmlError(
+            f"{path}: not a valid entry: {invalid.name}: {invalid.message}: submit the record again"
+        ) from None
 
 
 def write_entry(folder: Path, entry: Entry) -> None:
@@ -125,28 +145,38 @@ def write_entry(folder: Path, entry: Entry) -> None:
 
 
 def read_listed(folder: Path) -> Listed:
-    """The entry in this folder.
+    """Read the record, the entry and the reruns in a folder.
 
     Raises:
-        RbdmlError: a file of it is missing or not valid.
+        RbdmlError: a file is missing or not valid.
     """
     reruns = sorted(path.parent for path in (folder / RERUNS).glob(f"*/{RECORD_FILE}"))
     return Listed(read_record(folder), read_entry(folder), folder, tuple(map(read_record, reruns)))
 
 
 def entry_folders(leaderboards: Path, kind: Literal["records", "history"] = "records") -> list[Path]:
-    """The folders of all entries, in the order of their paths; hidden ones are unfinished and left out."""
+    """List the folders of all entries in the order of their paths, without hidden ones, which are incomplete.
+
+    Raises:
+        RbdmlError: there is no folder of leaderboards.
+    """
     return sorted(
         path
-        for path in leaderboards.glob(f"*/{kind}/*")
+        for path in _existing(leaderboards).glob(f"*/{kind}/*")
         if path.is_dir() and not any(part.startswith(".") for part in path.relative_to(leaderboards).parts)
     )
 
 
 def read_all(leaderboards: Path, kind: Literal["records", "history"] = "records") -> list[Listed]:
-    """All entries, in the order of their paths.
+    """Read all entries in the order of their paths.
 
     Raises:
-        RbdmlError: the first that cannot be read.
+        RbdmlError: there is no folder of leaderboards, or an entry is not valid.
     """
     return [read_listed(folder) for folder in entry_folders(leaderboards, kind)]
+
+
+def _existing(leaderboards: Path) -> Path:
+    if not leaderboards.is_dir():
+        raise RbdmlError(f"{leaderboards}: no such folder: name that of the leaderboards with --boards")
+    return leaderboards

@@ -1,4 +1,4 @@
-"""A board, and the layer of reported results, as Markdown and CSV."""
+"""Boards and reported results as Markdown and CSV."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from robustbench_dml.leaderboard.board import Board
 from robustbench_dml.report.deviations import changed_training
 from robustbench_dml.report.published import NAMES, Reported
 from robustbench_dml.report.rows import Row
-from robustbench_dml.report.tables import decimals, short_passes
+from robustbench_dml.report.tables import decimals, half_width, short_passes
 from robustbench_dml.runs.record import RECORD_FILE
 from robustbench_dml.spec.budgets import name_of
 from robustbench_dml.spec.schema import RunSpec
@@ -28,31 +28,20 @@ and agreed. CA, QA: rank percentiles; TMA: cosine; ES:D: distance; the rest in %
 REPORTED_LEGEND = """\
 As printed by their authors and computed with their code; never mixed with records of ours. *collapsed*: the authors
 report that training collapsed."""
-SHORT = (
-    "rank",
-    "defense",
-    "eta",
-    "settings",
-    "seeds",
-    "status",
-    "passes",
-    "R@1",
+SHORT = {"rank", "defense", "eta", "settings", "seeds", "status", "passes", "R@1", "flags"} | {
     "ERS",
     "sERS",
     "ERS by seed",
-    "flags",
-)
+}
 Cells = Mapping[str, object]
 
 
 def board_markdown(board: Board, *, to_records: str | None = None, top: int | None = None) -> str:
-    """The whole board: what each row cost and how it retrieves, then how it stands every attack.
+    """Write a board: cost and retrieval of each row, then its values under attack.
 
     Args:
-        board: with at least one row.
-        to_records: address of the folder of records, relative to where the text goes; by default that of the board's
-            own table.
-        top: only so many rows, and only the few columns that fit on a page.
+        to_records: address of the folder of records, relative to the text; that of the board's table by default.
+        top: number of rows, with the few columns that fit on a page; all by default.
     """
     address = to_records if to_records is not None else ("" if board.main else "../") + "records"
     costs = [_cost_cells(board, row, address) for row in board.rows[:top]]
@@ -64,12 +53,12 @@ def board_markdown(board: Board, *, to_records: str | None = None, top: int | No
 
 
 def board_csv(board: Board) -> str:
-    """One line per row, with every value's mean over the seeds, its interval and the least and greatest seed."""
+    """Write a line per row: mean over the seeds, interval, and least and greatest seed of every value."""
     return _csv([_csv_cells(board, row) for row in board.rows])
 
 
 def reported_markdown(reported: Iterable[Reported]) -> str:
-    """The reported results, a table for each data set and backbone, in the order of the file."""
+    """Write the reported results: a table for each data set and backbone, in the order of the file."""
     groups: dict[tuple[str, str], list[Reported]] = {}
     for one in reported:
         groups.setdefault((one.dataset, one.backbone), []).append(one)
@@ -81,24 +70,30 @@ def reported_markdown(reported: Iterable[Reported]) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
+    """Escape a text for Markdown."""
     escaped = html.escape(text, quote=False)
     return "".join(f"\\{char}" if char in "|*_`[]\\" else char for char in escaped)
+
+
+def _name_cells(row: Row) -> Cells:
+    return {
+        "rank": "-" if row.rank is None else row.rank,
+        "defense": plain(row.name),
+        "eta": "-" if row.eta is None else row.eta,
+    }
 
 
 def _cost_cells(board: Board, row: Row, address: str) -> Cells:
     passes, declared = board.passes(row)
     return {
-        "rank": "-" if row.rank is None else row.rank,
-        "defense": plain(row.name),
-        "eta": "-" if row.eta is None else row.eta,
+        **_name_cells(row),
         "settings": plain(settings_of(row)),
         "seeds": _seed_links(row, address),
         "status": board.status(row),
         "passes": "-" if passes is None else short_passes(passes) + (" declared" if declared else ""),
-        "cost": _cost(row),
+        "cost": "-" if row.eta is None else f"{row.eta + 1} ({row.metered:.1f})",
         **{name: f"{row.values[name]:.1f}" for name in row.records[0].benign if name != CHANCE},
-        **{name: f"{row.values[name]:.1f} +- {_half(row, name):.1f}" for name in row.records[0].scores},
+        **{name: _with_interval(row, name, 1) for name in row.records[0].scores},
         f"{row.score} by seed": _by_seed(row),
         "flags": plain(", ".join(row.flags)),
     }
@@ -106,13 +101,8 @@ def _cost_cells(board: Board, row: Row, address: str) -> Cells:
 
 def _attack_cells(board: Board, row: Row) -> Cells:
     return {
-        "rank": "-" if row.rank is None else row.rank,
-        "defense": plain(row.name),
-        "eta": "-" if row.eta is None else row.eta,
-        **{
-            name: f"{row.values[name]:.{decimals(name)}f} +- {_half(row, name):.{decimals(name)}f}"
-            for name in board.columns
-        },
+        **_name_cells(row),
+        **{name: _with_interval(row, name, decimals(name)) for name in board.columns},
         **{name: f"{row.values[name]:.1f}" for name in row.records[0].scores},
     }
 
@@ -157,15 +147,11 @@ def _reported_cells(one: Reported) -> Cells:
 
 
 def settings_of(row: Row) -> str:
-    """The budget, and what of the training is not as published."""
+    """List the budget, and the training settings that differ from the published ones."""
     spec = row.records[0].spec
     if not isinstance(spec, RunSpec):
         return "-"
     return ", ".join([name_of(spec.budget, spec.dataset), *changed_training(spec, column=row.eta)])
-
-
-def _cost(row: Row) -> str:
-    return "-" if row.eta is None else f"{row.eta + 1} ({row.metered:.1f})"
 
 
 def _seed_links(row: Row, address: str) -> str:
@@ -176,13 +162,12 @@ def _seed_links(row: Row, address: str) -> str:
 
 
 def _by_seed(row: Row) -> str:
-    """What the interval over the queries says nothing of: how far one training is from another."""
+    """List the scores of the seeds, whose spread the interval over the queries leaves out."""
     return ", ".join(f"{record.primary_score:.1f}" for record in row.records) if len(row.records) > 1 else "-"
 
 
-def _half(row: Row, name: str) -> float:
-    low, high = row.intervals[name]
-    return (high - low) / 2
+def _with_interval(row: Row, name: str, digits: int) -> str:
+    return f"{row.values[name]:.{digits}f} +- {half_width(row.intervals[name]):.{digits}f}"
 
 
 def _markdown(cells: Sequence[Cells]) -> str:
@@ -190,10 +175,8 @@ def _markdown(cells: Sequence[Cells]) -> str:
 
 
 def _csv(cells: Sequence[Cells]) -> str:
-    """Numbers with six digits: the last ones can differ between processors."""
-    table = pd.DataFrame([{name: _exact(value) for name, value in one.items()} for one in cells], dtype=object)
-    return table.to_csv(index=False, lineterminator="\n")
-
-
-def _exact(value: object) -> object:
-    return f"{value:.6g}" if isinstance(value, float) else value
+    """Round numbers to six digits, because the last ones can differ between processors."""
+    rounded = [
+        {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in line.items()} for line in cells
+    ]
+    return pd.DataFrame(rounded, dtype=object).to_csv(index=False, lineterminator="\n")

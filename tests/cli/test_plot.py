@@ -9,7 +9,7 @@ import pytest
 from board_support import make_leaderboards
 from cli_support import PLOTS, files_below, nothing_below, rbdml, refusal
 
-from robustbench_dml.leaderboard import find as place
+from robustbench_dml.leaderboard import entries
 from robustbench_dml.leaderboard.board import read_boards
 
 PUBLISHED = Path(__file__).parents[2] / "leaderboards" / "published"
@@ -56,7 +56,7 @@ def test_runs_and_boards_are_not_drawn_at_once(leaderboards: Path, other: tuple[
 
 def test_outside_of_a_checkout_the_boards_have_to_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(place, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(entries, "CHECKOUT", tmp_path)
     assert "--boards" in refusal(rbdml("plot"))
     assert "none: no such folder" in refusal(rbdml("plot", "--boards", "none"))
     assert nothing_below(tmp_path)

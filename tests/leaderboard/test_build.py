@@ -10,9 +10,9 @@ import pytest
 from board_support import enter_made, made_spec, make_leaderboards
 
 from robustbench_dml.leaderboard.board import read_boards
-from robustbench_dml.leaderboard.build import build, with_tops
+from robustbench_dml.leaderboard.build import build, redraw_boards, redraw_published, with_tops
 from robustbench_dml.leaderboard.tables import board_csv, board_markdown
-from robustbench_dml.report.published import read_published
+from robustbench_dml.report.published import FILE, read_published
 from robustbench_dml.utils.errors import RbdmlError
 
 README = "# A project\n\n<!-- board fashion-mini 2 -->\nold\n<!-- end of board -->\n\nend\n"
@@ -108,3 +108,36 @@ def test_a_new_entry_changes_its_own_board_alone(leaderboards: Path) -> None:
     changed = {path for path, (data, _) in contents(leaderboards).items() if before.get(path, (b"", 0))[0] != data}
     other = read_boards(leaderboards)[1]
     assert {path.parent for path in changed if path.suffix in (".md", ".png", ".svg")} == {other.folder}
+
+
+PUBLISHED = Path(__file__).parents[2] / "leaderboards" / "published" / FILE
+
+
+def test_all_boards_are_drawn_into_their_folders_or_elsewhere(tmp_path: Path) -> None:
+    leaderboards = make_leaderboards(tmp_path)
+    before = sorted(path for path in leaderboards.rglob("*") if path.is_file())
+    boards = read_boards(leaderboards)
+    assert len(boards) == 2
+    elsewhere = redraw_boards(leaderboards, tmp_path / "out", "paper")
+    assert {path.parent for path in elsewhere} == {tmp_path / "out" / board.name for board in boards}
+    assert sorted(path for path in leaderboards.rglob("*") if path.is_file()) == before
+    assert {path.parent for path in redraw_boards(leaderboards, None, "screen")} == {board.folder for board in boards}
+
+
+def test_boards_without_entries_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RbdmlError, match=r"no entries below .*--records"):
+        redraw_boards(tmp_path, None, "screen")
+
+
+def test_reported_results_are_drawn_beside_their_file_or_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "published").mkdir()
+    shutil.copy(PUBLISHED, tmp_path / "published")
+    for out in (None, tmp_path / "out"):
+        paths = redraw_published(tmp_path, out, "screen")
+        assert {path.parent for path in paths} == {out or tmp_path / "published"}
+        assert all(path.is_file() for path in paths)
+
+
+def test_leaderboards_without_reported_results_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RbdmlError, match=r"published\.csv: cannot be read"):
+        redraw_published(tmp_path, None, "screen")

@@ -1,4 +1,4 @@
-"""How defenses are drawn on the page: as in the figures, in the words of Plotly."""
+"""Colours, symbols and dashes of defenses on the page: those of the figures, in the terms of Plotly."""
 
 from __future__ import annotations
 
@@ -6,11 +6,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from robustbench_dml.leaderboard.board import Board
-from robustbench_dml.report.figures.style import SeriesStyle, series_styles
+from robustbench_dml.report.figures.style import COLOURS, SeriesStyle, series_styles
 from robustbench_dml.report.names import paper_name
 from robustbench_dml.report.published import Reported
 from robustbench_dml.report.rows import Row
 
+# The families of `COLOURS` on a dark page: tints that stand out there, and inverted greys.
+DARK = {
+    "regular": "#ffffff",
+    "est": "#adadad",
+    "act": "#f0901e",
+    "hm": "#5d75bb",
+    "hm-gradual": "#218952",
+    "hm-ics": "#c65532",
+    "madry": "#c165b5",
+    "ca-tride": "#5c95ff",
+    "other": "#9f66a0",
+}
 SYMBOLS: dict[Any, str] = {
     "o": "circle",
     "v": "triangle-down",
@@ -30,28 +42,33 @@ SYMBOLS: dict[Any, str] = {
     (4, 1, 0): "star-diamond",
     (6, 1, 0): "hexagram",
 }
-WIDTH = 1.5  # of lines in pixels; matplotlib's dashes are in widths
+WIDTH = 1.5  # of lines in pixels; matplotlib measures dashes in widths
 
 StylesByBoard = dict[tuple[str, str | None], dict[str, SeriesStyle]]
 
 
+def family_colours() -> dict[str, list[str]]:
+    """Return the two colours of every family of defenses: on a light page and on a dark one."""
+    return {family: [colour, DARK[family]] for family, colour in COLOURS.items()}
+
+
 def name_of(row: Row) -> str:
-    """A row's defense as papers write it."""
+    """Write the defense of a row as in papers."""
     spec = row.records[0].spec
     return paper_name(row.label, spec.params, spec.dataset)
 
 
 def styles_by_board(boards: Sequence[Board], reported: Sequence[Reported]) -> StylesByBoard:
-    """The look of every defense by data set and backbone, then by name: one for both layers."""
+    """Choose the style of every defense by data set and backbone, then by name; reported results share it."""
     names: dict[tuple[str, str | None], set[str]] = {}
     for board in boards:
         names.setdefault((board.dataset, board.network), set()).update(map(name_of, board.rows))
     for one in reported:
         names.setdefault((one.dataset, one.backbone), set()).add(one.defense)
-    return {place: series_styles(found) for place, found in names.items()}
+    return {key: series_styles(defenses) for key, defenses in names.items()}
 
 
-def drawn(look: SeriesStyle) -> dict[str, str]:
-    """Symbol and dash of a look, as Plotly takes them."""
-    dash = "solid" if look.dash == "-" else ",".join(f"{WIDTH * length:g}px" for length in look.dash[1])
-    return {"symbol": SYMBOLS[look.marker], "dash": dash}
+def drawn(style: SeriesStyle) -> dict[str, str]:
+    """Return the symbol and the dash of a style for Plotly."""
+    dash = "solid" if style.dash == "-" else ",".join(f"{WIDTH * length:g}px" for length in style.dash[1])
+    return {"symbol": SYMBOLS[style.marker], "dash": dash}

@@ -1,6 +1,6 @@
-// The columns of the two tables: what they hold, how it is shown, sorted and saved, and what it means.
-// A column: name, field, meaning, better (1, -1 or 0), group, width, value(row), cell(row), saved(row); one that is
-// unsaved is no value: it is not sorted either.
+// The columns of the two tables: their values, and how these are shown, sorted, saved and explained.
+// A column has name, field, meaning, better (1, -1 or 0), group, width, value(row), cell(row) and saved(row). An
+// `unsaved` column has no value and is not sorted.
 
 const NARROW = matchMedia('(max-width: 40rem)');
 

@@ -1,4 +1,4 @@
-"""Making what is written into the page small, and the same whatever processor worked it out."""
+"""Compact numbers and shared values for the page, the same on every processor."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 import math
 from typing import Any
 
-DIGITS = 5  # of a number that was measured; the last digits can differ between processors
-PLAIN = 1e15  # from here on whole numbers are written with an exponent
+DIGITS = 5  # of a measured number; later digits can differ between processors
+PLAIN = 1e15  # larger whole numbers are written with an exponent
 
 
 def brief(value: float, digits: int = DIGITS) -> float | int:
-    """A measured number with its first digits, whole where it is."""
+    """Round a measured number to its first digits; the result is an integer if it is whole."""
     rounded = float(f"{value:.{digits}g}")
     if not math.isfinite(rounded):  # rounded up beyond the largest
         return value
@@ -19,20 +19,16 @@ def brief(value: float, digits: int = DIGITS) -> float | int:
 
 
 class Shared:
-    """Values that many places have in common, each kept once and known by its place.
-
-    Attributes:
-        values: each different one, in the order of their first use.
-    """
+    """Values that occur often, each stored once and referred to by its index."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []
-        self._places: dict[str, int] = {}
+        self._indices: dict[str, int] = {}
 
-    def place(self, value: Any) -> int:
-        """Where an equal value is; it is added where there is none."""
+    def index(self, value: Any) -> int:
+        """Return the index of an equal value, after adding it if there is none."""
         key = json.dumps(value)
-        if key not in self._places:
-            self._places[key] = len(self.values)
+        if key not in self._indices:
+            self._indices[key] = len(self.values)
             self.values.append(value)
-        return self._places[key]
+        return self._indices[key]

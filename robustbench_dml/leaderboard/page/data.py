@@ -1,4 +1,4 @@
-"""All that the page shows, as plain data: boards, their rows and runs, and the layer of reported results."""
+"""The data of the page: boards, their rows and runs, and the reported results."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from urllib.parse import quote
 
 from robustbench_dml.leaderboard.board import Board
 from robustbench_dml.leaderboard.entries import RECORDS
-from robustbench_dml.leaderboard.page.appearance import StylesByBoard, drawn, name_of, styles_by_board
-from robustbench_dml.leaderboard.page.colours import family_colours
+from robustbench_dml.leaderboard.page.appearance import StylesByBoard, drawn, family_colours, name_of, styles_by_board
 from robustbench_dml.leaderboard.page.compact import Shared, brief
 from robustbench_dml.leaderboard.page.run_data import run_data
 from robustbench_dml.report.deviations import changed_training
@@ -29,28 +28,28 @@ Data = dict[str, Any]
 
 
 def page_data(boards: Sequence[Board], reported: Sequence[Reported]) -> Data:
-    """Everything in the page, JSON-able; the same boards give the same data.
+    """Return everything in the page as JSON values; the same boards give the same data.
 
-    Numbers under `common`, the first ones of `measured` and `differences`, and `spec` are places in `shared`.
+    `common`, `spec` and the first items of `measured` and `differences` are indices in `shared`.
     """
-    shared, looks = Shared(), styles_by_board(boards, reported)
+    shared, styles = Shared(), styles_by_board(boards, reported)
     return {
         "families": family_colours(),
-        "boards": [_board(board, looks, shared) for board in boards],
-        "reported": [_reported(one, looks) for one in reported],
+        "boards": [_board(board, styles, shared) for board in boards],
+        "reported": [_reported(one, styles) for one in reported],
         "reportedColumns": _reported_columns(),
         "shared": shared.values,
     }
 
 
 def protocol_line(evaluation: Evaluation) -> str:
-    """One line with everything that the evaluation fixes."""
+    """Describe an evaluation completely, in one line."""
     also = [f"also {', '.join(evaluation.extra_attacks)}"] if evaluation.extra_attacks else []
     steps = f"steps in {evaluation.precision}"
     return ", ".join([describe_evaluation(evaluation), f"draws from seed {evaluation.seed}", steps, *also])
 
 
-def _board(board: Board, looks: StylesByBoard, shared: Shared) -> Data:
+def _board(board: Board, styles: StylesByBoard, shared: Shared) -> Data:
     columns = _columns(board)
     names = [column["name"] for column in columns]
     records = [record for row in board.rows for record in row.records]
@@ -66,12 +65,12 @@ def _board(board: Board, looks: StylesByBoard, shared: Shared) -> Data:
         "tested": all(row.tested for row in board.rows),
         "score": records[0].score,
         "columns": columns,
-        "rows": [_row(board, row, names, looks, shared) for row in board.rows],
+        "rows": [_row(board, row, names, styles, shared) for row in board.rows],
     }
 
 
 def _columns(board: Board) -> list[Data]:
-    """Every column of values, the scores first, then benign, then attacked."""
+    """List the columns of values: scores, then benign, then attacked."""
     evaluation = board.evaluation
     counted = protocol_columns(evaluation.protocol)
     scores = scores_of(evaluation.protocol, counted)
@@ -87,12 +86,12 @@ def _column(name: str, group: str, meaning: str, *, better: int) -> Data:
 
 
 def _attacked(column: Column, *, counts: bool) -> Data:
-    """With the line that takes its value to the scale of the score, 100 best."""
-    told = _column(column.name, "attacked", column.meaning, better=1 if column.ers_slope > 0 else -1)
-    return {**told, "slope": column.ers_slope, "offset": column.ers_offset, "counts": counts}
+    """Add the linear map from the value to the scale of the score, 100 best."""
+    data = _column(column.name, "attacked", column.meaning, better=1 if column.ers_slope > 0 else -1)
+    return {**data, "slope": column.ers_slope, "offset": column.ers_offset, "counts": counts}
 
 
-def _row(board: Board, row: Row, names: Sequence[str], looks: StylesByBoard, shared: Shared) -> Data:
+def _row(board: Board, row: Row, names: Sequence[str], styles: StylesByBoard, shared: Shared) -> Data:
     first = row.records[0]
     passes, declared = board.passes(row)
     spec = first.spec.model_dump(mode="json", exclude={"seed", "evaluation"})
@@ -102,7 +101,7 @@ def _row(board: Board, row: Row, names: Sequence[str], looks: StylesByBoard, sha
         "label": row.label,
         "written": name_of(row),
         "family": family_of(row.label),
-        **drawn(looks[board.dataset, board.network][name_of(row)]),
+        **drawn(styles[board.dataset, board.network][name_of(row)]),
         "rank": row.rank,
         "eta": row.eta,
         "nominal": None if first.cost is None else first.cost.nominal_per_iteration,
@@ -115,7 +114,7 @@ def _row(board: Board, row: Row, names: Sequence[str], looks: StylesByBoard, sha
         "passes": None if passes is None else brief(passes),
         "declared": declared,
         "values": [_value(row, name) for name in names],
-        "spec": shared.place(spec),
+        "spec": shared.index(spec),
         "runs": [
             run_data(board.listed[record.digest], record, names, shared, alone=len(row.records) == 1)
             for record in row.records
@@ -124,7 +123,7 @@ def _row(board: Board, row: Row, names: Sequence[str], looks: StylesByBoard, sha
 
 
 def _budget(spec: RunSpec | ExternalSpec) -> str | None:
-    """As tables write it; None where training was not ours."""
+    """Write the budget as in tables; None for an external model."""
     if not isinstance(spec, RunSpec):
         return None
     name = budget_name(spec.budget, spec.dataset)
@@ -132,7 +131,7 @@ def _budget(spec: RunSpec | ExternalSpec) -> str | None:
 
 
 def _value(row: Row, name: str) -> list[float] | None:
-    """Mean, 95% interval, least and greatest seed; without the interval, or the seeds, where there are none."""
+    """List the mean, the ends of the 95% interval, the least and the greatest seed, as far as they exist."""
     if name not in row.values:
         return None
     parts = [row.values[name], *row.intervals.get(name, ())]
@@ -140,13 +139,13 @@ def _value(row: Row, name: str) -> list[float] | None:
     return [brief(value) for value in (*parts, *several)]
 
 
-def _reported(one: Reported, looks: StylesByBoard) -> Data:
+def _reported(one: Reported, styles: StylesByBoard) -> Data:
     return {
         "dataset": one.dataset,
         "network": one.backbone,
         "defense": one.defense,
         "family": family_of(one.defense),
-        **drawn(looks[one.dataset, one.backbone][one.defense]),
+        **drawn(styles[one.dataset, one.backbone][one.defense]),
         "eta": one.eta,
         "collapsed": one.collapsed,
         "values": one.values,
@@ -155,10 +154,9 @@ def _reported(one: Reported, looks: StylesByBoard) -> Data:
 
 
 def _reported_columns() -> list[Data]:
-    """The columns of the reported layer: those of protocol `ers-published`, by the code of the papers."""
+    """List the columns of reported results: those of protocol `ers-published`, as in the code of the papers."""
     known = protocol_columns("ers-published")
-    told = {name: _column(name, "benign", meaning, better=1) for name, meaning in BENIGN_COLUMNS.items()}
-    told |= {name: _attacked(column, counts=True) for name, column in known.items()}
-    told |= {score.name: _column(score.name, "scores", score.meaning, better=1) for score in scores_of("ers", known)}
-    order = ["ERS", *(name for name in NAMES.values() if name != "ERS")]
-    return [told[name] for name in order]
+    columns = {name: _column(name, "benign", meaning, better=1) for name, meaning in BENIGN_COLUMNS.items()}
+    columns |= {name: _attacked(column, counts=True) for name, column in known.items()}
+    columns |= {score.name: _column(score.name, "scores", score.meaning, better=1) for score in scores_of("ers", known)}
+    return [columns[name] for name in sorted(NAMES.values(), key=lambda name: name != "ERS")]

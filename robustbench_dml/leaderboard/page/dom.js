@@ -1,8 +1,8 @@
-// Making elements. Text only ever becomes text: nothing on this page is read as HTML.
+// Elements. Text stays text: the page interprets nothing as HTML.
 
 const byId = (id) => document.getElementById(id);
 
-// h("p", {class: "note", click: f}, "text", node, null): functions are listeners, null and false leave out.
+// h("p", {class: "note", click: f}, "text", node, null): functions are listeners; null and false are left out.
 function h(tag, attributes = {}, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }
@@ -20,7 +20,7 @@ function filled(element, attributes, children) {
   return element;
 }
 
-// Term and description, row by row; what is not known is left out.
+// Term and description, row by row, without unknown values.
 function definitions(rows, kind = null) {
   const known = rows.filter(([, value]) => value !== null && value !== undefined && value !== '');
   return h('dl', {class: kind}, known.flatMap(([term, value]) => [h('dt', {}, term), h('dd', {}, value)]));

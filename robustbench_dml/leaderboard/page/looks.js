@@ -4,7 +4,7 @@ const dark = matchMedia('(prefers-color-scheme: dark)');
 const colourOf = (family) => (data.families[family] ?? data.families.other)[dark.matches ? 1 : 0];
 const theme = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
-// Plotly's symbols in a box of -1..1: corners on one radius, or on two in turn.
+// Plotly's symbols in a box of -1..1, with corners on one radius or on two in turn.
 const SHAPES = {
   circle: 'M-.9 0A.9.9 0 1 1 .9 0A.9.9 0 1 1-.9 0Z',
   cross: 'M-.35-1H.35V-.35H1V.35H.35V1H-.35V.35H-1V-.35H-.35Z',
@@ -23,14 +23,14 @@ function corners(count, turn, inner = 1) {
   return `M${places.join('L')}Z`;
 }
 
-// What a row or a reported result is drawn as: filled, hollow where it is reported, a grey cross where it is disqualified.
+// The marker of a row: filled if it is ours, hollow if it is reported, a grey cross if it is disqualified.
 function lookOf(one) {
   const reported = one.runs === undefined;
   const out = !reported && one.disqualifying.length > 0;
   return {symbol: out ? 'x' : one.symbol, colour: out ? theme('control') : colourOf(one.family), hollow: reported, dash: one.dash};
 }
 
-// Its symbol; on a piece of its line where that has a dash.
+// The symbol of a row, on a piece of its line if that is dashed.
 function mark(one, dash = null) {
   const {symbol, colour, hollow} = lookOf(one);
   const drawn = {d: SHAPES[symbol], fill: hollow ? 'none' : colour, stroke: hollow ? colour : theme('ink'), 'stroke-width': hollow ? 0.3 : 0.12};

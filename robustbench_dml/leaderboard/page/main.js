@@ -1,4 +1,4 @@
-// From the state to what is shown, and from what a reader does to the state.
+// Show the state, and change it on input.
 
 function showAll() {
   const view = currentView();
@@ -22,7 +22,7 @@ function showAll() {
 
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (text.endsWith('.') ? '' : '.');
 
-// After the rows changed: what follows from them.
+// Update everything that depends on the rows.
 function updated() {
   const [rows, all] = [shownRows(), currentView().board.rows];
   byId('count').textContent = rows.length === all.length ? `${all.length} rows` : `${rows.length} of ${all.length} rows`;
@@ -46,7 +46,7 @@ function showPickers(view) {
   byId('reported-switch').disabled = !view || reportedOf(view).length === 0;
 }
 
-// Two boards can differ by their data files alone: then their own names tell them apart.
+// Boards that differ by their data files alone are shown by name.
 function withDistinctNames(found) {
   const short = (view) => view.protocol.replace(/^protocol /, '');
   const twice = (view) => found.filter((other) => other.protocol === view.protocol).length > 1;

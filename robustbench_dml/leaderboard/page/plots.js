@@ -1,5 +1,5 @@
-// The plots. Text that goes to Plotly is escaped first, since it reads some tags; bold ones need styles that the
-// policy of the page refuses.
+// The plots. Text for Plotly is escaped, because Plotly interprets some tags. Bold text needs styles that the policy of
+// the page refuses.
 
 const plain = (text) => String(text).replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 const CONFIG = {
@@ -15,7 +15,7 @@ const COSTS = {
 
 const columnPlace = (board, name) => board.columns.findIndex((column) => column.name === name);
 
-// A point of a row, or of a reported result: x and y with the ends of their bars.
+// A point of a row or a reported result: x and y, with the ends of their bars.
 function point(of, x, y, bars = {}) {
   return {of, x, y: y[0], name: of.name ?? `${of.defense}, as reported`, order: of.eta ?? 0, ...lookOf(of), ...ends('y', y), ...bars,
     curve: of.runs ? `${of.name} ${budgetOf(of)} ${of.settings}` : `${of.defense} reported`};
@@ -24,11 +24,11 @@ function point(of, x, y, bars = {}) {
 const ends = (axis, [mean, low = mean, high = mean]) => ({[`${axis}Up`]: high - mean, [`${axis}Down`]: mean - low});
 const isOut = (one) => one.symbol === 'x';
 
-// Points of one defense as a trace, joined in the order of eta where they are a curve.
+// The points of a defense as a trace, joined in the order of eta if they form a curve.
 function trace(points, joined) {
   const sorted = [...points].sort((one, other) => one.order - other.order);
   const [first] = sorted;
-  const once = new Set(sorted.map((one) => one.order)).size === sorted.length;  // of one eta by two sources, neither continues the other
+  const once = new Set(sorted.map((one) => one.order)).size === sorted.length;  // two sources report the same eta: no line
   const pick = (name) => sorted.map((one) => one[name] ?? 0);
   const bar = (axis) => ({type: 'data', symmetric: false, array: pick(`${axis}Up`), arrayminus: pick(`${axis}Down`), thickness: 1, width: 0,
     color: first.colour, visible: !first.hollow && `${axis}Up` in first});
@@ -97,10 +97,10 @@ function drawKey(rows, reported) {
 }
 
 const scoreOf = (view) => view.board?.score ?? 'ERS';
-const comparable = (view) => scoreOf(view) === 'ERS';  // with what papers report
+const comparable = (view) => scoreOf(view) === 'ERS';  // with reported results
 
 function drawEfficiency(view, rows, reported) {
-  const chosen = view.board ? state.cost : 'nominal';  // of reported results nothing else is known
+  const chosen = view.board ? state.cost : 'nominal';  // the only cost of reported results
   Object.assign(byId('cost'), {value: chosen, disabled: !view.board});
   const cost = COSTS[chosen];
   const place = view.board ? columnPlace(view.board, scoreOf(view)) : -1;
@@ -131,7 +131,7 @@ function drawTradeoff(view, rows, reported) {
   byId('note-tradeoff').textContent = told.filter(Boolean).join(' ');
 }
 
-// The steps between points that no other one beats in both; each layer has its own.
+// The steps between points that no other point beats on both axes; each layer has its own.
 function front(points, dash) {
   const best = paretoFront(points);
   if (best.length < 2) return [];
@@ -158,7 +158,7 @@ function drawProfile(rows) {
   byId('profile-key').replaceChildren(...chosen.map((row, place) => h('li', {}, mark(row, dashes[place]), row.eta ? `${row.written}, eta ${row.eta}` : row.written)));
 }
 
-const DASHES = ['solid', '6px,3px', '2px,2px', '8px,3px,2px,3px'];  // of the first row of a defense, the second, ...
+const DASHES = ['solid', '6px,3px', '2px,2px', '8px,3px,2px,3px'];  // for the rows of a defense, in order
 
 function profileTrace(row, columns, dash) {
   const known = columns.filter((column) => row.values[column.place]);

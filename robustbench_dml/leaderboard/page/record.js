@@ -1,4 +1,4 @@
-// One row in a dialog: what was run, what came out, and all that is needed to believe it.
+// A row in a dialog: its settings, its results and their evidence.
 
 let openedFrom = null;
 

@@ -1,9 +1,9 @@
-// What is shown: a view (data set, backbone and protocol), and the filters on it. It stands in the address.
+// The state of the page: a view (data set, backbone and protocol) and its filters. The address contains it.
 
 const data = JSON.parse(byId('data').textContent);
 const NOT_OURS = 'not trained here';
 
-// Every board, and every data set and backbone of which there are reported results alone.
+// Every board, and every data set and backbone with reported results alone.
 const views = [
   ...data.boards.map((board) => ({
     id: board.name, dataset: board.dataset, network: board.network ?? 'from elsewhere', protocol: board.line, board,
@@ -21,7 +21,7 @@ function reportedAlone() {
   return [...found.values()];
 }
 
-// Columns that are there from the start only when asked for.
+// Columns that are hidden at first.
 const RARE = ['R@2', 'mAP@R'];
 const START = {
   view: views[0]?.id ?? null, budget: '', q: '', defense: '', status: '', flags: '', cost: 'metered',

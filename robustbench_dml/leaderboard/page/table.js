@@ -1,8 +1,8 @@
-// The tables: Tabulator shows them, sorts and scrolls; what goes in is made of elements alone.
+// The tables. Tabulator shows, sorts and scrolls them; their cells are elements.
 
 let table = null;
 let tableColumns = [];
-const profile = new Set();  // keys of the rows that the plot of single attacks shows
+const profile = new Set();  // keys of the rows in the plot of single attacks
 
 const rowsOf = (found) => found.map((row) => row.getData().row);
 const shownRows = () => (table === null ? [] : rowsOf(table.getRows('active')));
@@ -57,7 +57,7 @@ function defined(column, place, all) {
   };
 }
 
-// Disqualified rows after all others, and what is not known after what is, whichever way a column is sorted.
+// Sort disqualified rows and unknown values last, in either direction.
 function sorterFor(one, other, oneRow, otherRow, column, direction) {
   const down = direction === 'asc' ? 1 : -1;
   const out = (row) => Number((row.getData().row.disqualifying ?? []).length > 0);
@@ -66,7 +66,7 @@ function sorterFor(one, other, oneRow, otherRow, column, direction) {
     || (typeof one === 'number' ? one - other : String(one).localeCompare(String(other), 'en', {numeric: true}));
 }
 
-// One row at a time can be reached by Tab; the arrow keys go on from there.
+// Tab reaches one row; the arrow keys move on from there.
 function rove(chosen = null) {
   const buttons = [...byId('table').querySelectorAll('.open')];
   const first = chosen ?? buttons.find((button) => button === document.activeElement) ?? buttons[0];
@@ -111,7 +111,7 @@ function chooseColumn(field, shown) {
   writeAddress();
 }
 
-// What is shown, in its order: values with the ends of their intervals.
+// The visible rows in order: values with the ends of their intervals.
 function savedTable() {
   const visible = new Set(table.getColumns().filter((column) => column.isVisible()).map((column) => column.getField()));
   const columns = tableColumns.filter((column) => visible.has(column.field) && !column.unsaved);
@@ -123,7 +123,7 @@ function savedTable() {
   return [heads, ...lines].map((line) => line.map(quoted).join(',')).join('\r\n') + '\r\n';
 }
 
-// A text that a spreadsheet would take for a formula gets an apostrophe.
+// Put an apostrophe before text that a spreadsheet would read as a formula.
 function quoted(value) {
   if (value === null) return '';
   if (typeof value === 'number') return String(value);

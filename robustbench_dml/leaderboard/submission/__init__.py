@@ -1,1 +1,1 @@
-"""The way of a record into `leaderboards/`, and out of it."""
+"""Submission of records to the leaderboards, and their withdrawal."""

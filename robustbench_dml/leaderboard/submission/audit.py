@@ -1,4 +1,4 @@
-"""Everything that can be checked of a record without its checkpoint."""
+"""All checks of a record that need no checkpoint."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from robustbench_dml.datasets.base import DataPaths, Dataset
-from robustbench_dml.leaderboard.entries import ENTRY_FILE, RERUNS, Listed
+from robustbench_dml.leaderboard.entries import ENTRY_FILE, RERUNS, SHORT, Listed
 from robustbench_dml.leaderboard.submission.claims import (
     cost_problems,
     flag_problems,
@@ -16,7 +16,7 @@ from robustbench_dml.leaderboard.submission.claims import (
     text_problems,
 )
 from robustbench_dml.leaderboard.submission.recompute import value_problems
-from robustbench_dml.runs.queries import MAX_BYTES, load_values
+from robustbench_dml.runs.queries import MAX_BYTES, Values, load_values
 from robustbench_dml.runs.record import QUERIES_FILE, RECORD_FILE, Record
 from robustbench_dml.spec.registry import BACKBONES, DATASETS, DEFENSES
 from robustbench_dml.spec.schema import RunSpec
@@ -24,21 +24,15 @@ from robustbench_dml.spec.source import defense_source
 from robustbench_dml.utils.errors import MissingDataError, RbdmlError
 from robustbench_dml.utils.files import sha256
 
-SHORT = 16  # digits of the weights' hash in names of folders
-WHOLE = ("in memory", "kept", "checked")  # states of a data set that takes no decoding to load
+DECODED = ("in memory", "kept", "checked")  # states of a data set that loads without decoding
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found.
+    """Results of a check."""
 
-    Attributes:
-        problems: each with its cause and remedy; with any of them a record is not to be believed.
-        notes: worth saying, and no reason to refuse it.
-    """
-
-    problems: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()  # reasons to refuse a record, each with its cause and remedy
+    notes: tuple[str, ...] = ()  # no reason to refuse it
 
     def __add__(self, other: Audit) -> Audit:
         return Audit(self.problems + other.problems, self.notes + other.notes)
@@ -48,23 +42,19 @@ def audit(record: Record, folder: Path, paths: DataPaths, *, submitting: bool = 
     """Check a record by itself.
 
     Args:
-        record: as `read_record` read it.
         folder: with its per-query values.
-        paths: where data may lie; a data set that is not there and decoded is not compared with.
-        submitting: whether the source of its defense must be the one that is registered; later it may have changed.
+        paths: of the data; a data set that is missing or not decoded is not compared.
+        submitting: require the registered source of the defense; on a board, that may have changed since.
     """
     claims = [*text_problems(record), *spec_problems(record)]
-    if claims:  # nothing below makes sense with names that nobody knows
+    if claims:  # the checks below need known names
         return Audit(tuple(claims))
-    dataset, notes = _at_hand(record.spec.dataset, paths)
-    other = _data_problems(record, dataset)
-    problems = [*cost_problems(record), *flag_problems(record), *other]
-    changed = _source_problem(record)
-    (problems if submitting else notes).extend(changed)
+    dataset, notes = _loaded_or_note(record.spec.dataset, paths)
+    data_problems = _data_problems(record, dataset)
+    problems = [*cost_problems(record), *flag_problems(record), *data_problems]
+    (problems if submitting else notes).extend(_source_problems(record))
     try:
-        values = load_values(
-            folder / QUERIES_FILE, most=DATASETS.get(record.spec.dataset).test_images, largest=MAX_BYTES
-        )
+        values = claimed_values(record, folder)
     except RbdmlError as error:
         return Audit((*problems, str(error)), tuple(notes))
     if sha256(folder / QUERIES_FILE) != record.provenance.queries:
@@ -72,57 +62,62 @@ def audit(record: Record, folder: Path, paths: DataPaths, *, submitting: bool = 
     if "query" not in values:
         problems.append(f"{QUERIES_FILE} does not say which queries its values are of: evaluate again")
     else:
-        problems += value_problems(record, values, None if other else dataset)
+        problems += value_problems(record, values, None if data_problems else dataset)
     return Audit(tuple(problems), tuple(notes))
 
 
 def audit_entry(listed: Listed, paths: DataPaths) -> Audit:
-    """Check an entry where it lies: its place, its texts, its record and those of its reruns."""
-    record, folder = listed.record, listed.folder
-    place = [f"lies in {folder}, where it does not belong: submit it again"] if _misplaced(record, folder) else []
+    """Check an entry on a board: its folder, its texts, its record and its reruns."""
+    record, folder, entry = listed.record, listed.folder, listed.entry
+    problems = []
+    if folder.name != record.digest or folder.parent.parent.name != record.spec.dataset_folder:
+        problems.append(f"lies in {folder}, where it does not belong: submit it again")
     known = {RECORD_FILE, QUERIES_FILE, ENTRY_FILE, RERUNS}
-    place += [
+    problems += [
         f"{path.name} does not belong to an entry: remove it" for path in folder.iterdir() if path.name not in known
     ]
-    entry = listed.entry
-    place += plain_problems(entry.model_copy(update={"checkpoint": None}))  # an address has a pattern of its own
-    found_again = entry.verification
-    if found_again is not None and not set(found_again.disqualifying) <= set(found_again.flags):
-        place.append("verification: disqualifying flags that are not among its flags: submit it again")
+    problems += plain_problems(entry.model_copy(update={"checkpoint": None}))  # an address has its own pattern
+    if entry.verification and not set(entry.verification.disqualifying) <= set(entry.verification.flags):
+        problems.append("verification: disqualifying flags that are not among its flags: submit it again")
     if entry.ended is not None:
-        place.append("it has ended and is on the board: its place is in the history")
+        problems.append("it has ended and is on the board: move it to the history")
     if entry.declared_passes is not None and isinstance(record.spec, RunSpec):
-        place.append("declares a cost that was metered: submit it again")
-    found = Audit(tuple(place)) + audit(record, folder, paths)
+        problems.append("declares a cost that was metered: submit it again")
+    result = Audit(tuple(problems)) + audit(record, folder, paths)
     for rerun in listed.reruns:
         inner = folder / RERUNS / rerun.provenance.weights[:SHORT]
         if rerun.digest != record.digest or not inner.is_dir():
-            found += Audit((f"{RERUNS}: holds a record that is none of this spec, or misplaced: remove it",))
+            result += Audit((f"{RERUNS}: holds a record that is none of this spec, or misplaced: remove it",))
         else:
-            found += audit(rerun, inner, paths)
-    return Audit(*(tuple(f"{record.digest}: {line}" for line in lines) for lines in (found.problems, found.notes)))
+            result += audit(rerun, inner, paths)
+    return Audit(*(tuple(f"{record.digest}: {line}" for line in lines) for lines in (result.problems, result.notes)))
 
 
-def _misplaced(record: Record, folder: Path) -> bool:
-    return folder.name != record.digest or folder.parent.parent.name != record.spec.dataset_folder
+def claimed_values(record: Record, folder: Path) -> Values:
+    """Read the per-query values in a folder, of bounded size.
+
+    Raises:
+        RbdmlError: no such file, too large, or not of its form.
+    """
+    images = DATASETS.get(record.spec.dataset).test_images
+    return load_values(folder / QUERIES_FILE, most=images, largest=MAX_BYTES)
 
 
 @lru_cache(maxsize=8)
 def _loaded(name: str, paths: DataPaths) -> Dataset:
-    """A data set that is here and decoded.
+    """Load a data set that is decoded already.
 
     Raises:
-        MissingDataError: it is not.
+        MissingDataError: it is missing or not decoded.
     """
     info = DATASETS.get(name)
-    found = info.status(paths)
-    if found.decoded not in WHOLE:
+    status = info.status(paths)
+    if status.decoded not in DECODED:
         raise MissingDataError(f"'{name}' is here and not decoded")
-    return info.load(replace(paths, cache=found.decoded == "kept"))
+    return info.load(replace(paths, cache=status.decoded == "kept"))
 
 
-def _at_hand(name: str, paths: DataPaths) -> tuple[Dataset | None, list[str]]:
-    """The data set, or why it is not compared with."""
+def _loaded_or_note(name: str, paths: DataPaths) -> tuple[Dataset | None, list[str]]:
     try:
         return _loaded(name, paths), []
     except MissingDataError:
@@ -132,7 +127,7 @@ def _at_hand(name: str, paths: DataPaths) -> tuple[Dataset | None, list[str]]:
 
 
 def _data_problems(record: Record, dataset: Dataset | None) -> list[str]:
-    """A record of other files than these, or of a network that cannot take their images."""
+    """Compare the files of the data set, and check that the backbone takes its images."""
     if dataset is None:
         return []
     spec, problems = record.spec, []
@@ -143,8 +138,8 @@ def _data_problems(record: Record, dataset: Dataset | None) -> list[str]:
     return problems
 
 
-def _source_problem(record: Record) -> list[str]:
-    """Whether the defense is another one than that of the record."""
+def _source_problems(record: Record) -> list[str]:
+    """Compare the source of the defense with the registered one."""
     spec, claimed = record.spec, record.provenance.defense_source
     if not isinstance(spec, RunSpec) or defense_source(DEFENSES.get(spec.defense)) == claimed:
         return []

@@ -1,4 +1,4 @@
-"""What a record says of its run, held against the registries, its own numbers and what a page can show."""
+"""The claims of a record, checked against the registries, its own numbers and the limits of a page."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from robustbench_dml.runs.record import Cost, Record
 from robustbench_dml.spec.make import changed_evaluation, published_evaluation
 from robustbench_dml.spec.parameters import build_defense, resolve_params
 from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES
-from robustbench_dml.spec.schema import Evaluation, ExternalSpec, Frozen, RunSpec
+from robustbench_dml.spec.schema import Evaluation, ExternalSpec, Frozen, RunSpec, TrainingEnd
 from robustbench_dml.training.collapse import collapse_cause
 from robustbench_dml.training.defense import Defense
 from robustbench_dml.utils.errors import RbdmlError
 
 MODEL = re.compile(r"[\w.+-]{1,80}\.py:[A-Za-z_]\w{0,79}")
 MARKUP = re.compile(r"<[A-Za-z/!?]")
-LONGEST = 200  # characters of any text in a record
+LONGEST = 200  # characters of a text in a record
 HASH, COMMIT = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
-COUNT = 10**15  # of anything that is counted; more is no measurement
+COUNT = 10**15  # no honest count is larger
 STEPS = 10_000  # of an attack
 ROUNDING = 1e-9
-HICCUP = 60.0  # seconds that the machine may have been busy with something else in the last iteration
-COSTLIEST = 3  # how much more than the mean one an iteration may cost
+HICCUP = 60.0  # seconds that other programs may have added to the last iteration
+COSTLIEST = 3  # cost of the most expensive iteration, relative to the mean
 
-# Flags that say only that the attacks were short; every other one disqualifies.
+# Flags of attacks that were merely short; all others disqualify.
 MILD = {"loss not level", "more steps are stronger", "square beats PGD", "transfer beats PGD"}
-# What raises a flag: the measured value and the limit above which it does.
+# The measured value behind each flag, and the limit above which the flag is raised.
 LIMITS = {
     "no gradient": ("images without gradient", gradients.DEAD),
     "constant gradient": ("cosine of two gradients", gradients.ALIKE),
@@ -48,12 +48,12 @@ LIMITS = {
 
 
 def same(one: float, other: float) -> bool:
-    """Whether two values are equal but for rounding."""
+    """Return whether two values are equal up to rounding."""
     return math.isclose(one, other, rel_tol=ROUNDING, abs_tol=ROUNDING)
 
 
 def line_problem(text: str) -> str | None:
-    """Why a text is not to be shown as a line on a page; None if it may."""
+    """Return why a page cannot show a text as a line, or None if it can."""
     if len(text) > LONGEST:
         return f"longer than {LONGEST} characters"
     if not text.isprintable():
@@ -62,7 +62,7 @@ def line_problem(text: str) -> str | None:
 
 
 def plain_problems(data: Frozen) -> Iterator[str]:
-    """Texts anywhere in it that are no plain lines."""
+    """Find texts that a page cannot show as a line."""
     for where, text in _texts(data.model_dump(mode="json")):
         problem = line_problem(text)
         if problem:
@@ -70,22 +70,20 @@ def plain_problems(data: Frozen) -> Iterator[str]:
 
 
 def text_problems(record: Record) -> Iterator[str]:
-    """Names and free text that no page should have to show, and hashes that are none."""
+    """Find texts that no page should show, and malformed hashes and times."""
     yield from plain_problems(record)
-    found = record.provenance
+    made = record.provenance
     if isinstance(record.spec, ExternalSpec) and not MODEL.fullmatch(record.spec.model):
         yield f"spec.model {record.spec.model[:60]!r} is not of the form file.py:factory: rename either"
-    hashes = {"defense_source": found.defense_source, "weights": found.weights, "queries": found.queries}
-    for where, text in {
-        **hashes,
-        **{f"dataset_files {name}": one for name, one in found.dataset_files.items()},
-    }.items():
+    hashes = {"defense_source": made.defense_source, "weights": made.weights, "queries": made.queries}
+    hashes |= {f"dataset_files {name}": digest for name, digest in made.dataset_files.items()}
+    for where, text in hashes.items():
         if not HASH.fullmatch(text):
             yield f"provenance: {where} is no SHA-256: run again"
-    if found.commit is not None and not COMMIT.fullmatch(found.commit):
+    if made.commit is not None and not COMMIT.fullmatch(made.commit):
         yield "provenance: commit is no commit: run again"
     try:
-        zone = datetime.datetime.fromisoformat(found.created).tzinfo
+        zone = datetime.datetime.fromisoformat(made.created).tzinfo
     except ValueError:
         zone = None
     if zone is None:
@@ -93,7 +91,7 @@ def text_problems(record: Record) -> Iterator[str]:
 
 
 def spec_problems(record: Record) -> Iterator[str]:
-    """Names that are not registered, parameters and settings that are not in range."""
+    """Find names that are not registered, and parameters and settings out of range."""
     spec = record.spec
     if spec.dataset not in DATASETS:
         yield (
@@ -102,11 +100,14 @@ def spec_problems(record: Record) -> Iterator[str]:
         )
         return
     yield from _evaluation_problems(spec.dataset, spec.evaluation)
-    yield from _run_problems(spec) if isinstance(spec, RunSpec) else _model_problems(record, spec)
+    if isinstance(spec, RunSpec):
+        yield from _run_problems(spec)
+    elif (spec.source, spec.weights) != (record.provenance.defense_source, record.provenance.weights):
+        yield "provenance: not of the source and the weights that the spec names: it was altered; evaluate again"
 
 
 def cost_problems(record: Record) -> Iterator[str]:
-    """A cost that its own parts, the budget or the defense contradict; its spec has no problem."""
+    """Find costs that contradict their parts, the budget or the defense. The spec must be free of problems."""
     spec, cost, end = record.spec, record.cost, record.training_end
     if not isinstance(spec, RunSpec):
         if cost is not None or end is not None:
@@ -114,71 +115,54 @@ def cost_problems(record: Record) -> Iterator[str]:
         return
     assert cost is not None
     assert end is not None
-    spent = cost.spent
-    once = {"peak_memory_bytes": cost.peak_memory_bytes, "nominal_per_iteration": cost.nominal_per_iteration}
-    counted = {**spent.model_dump(), **once}
+    counted = {**cost.spent.model_dump(), **cost.model_dump(include={"peak_memory_bytes", "nominal_per_iteration"})}
     wrong = [name for name, value in counted.items() if not 0 <= value <= COUNT]
-    if wrong or spent.iterations < 1:
+    if wrong or cost.spent.iterations < 1:
         yield f"cost: {', '.join(wrong) or 'iterations'} out of range: run again"
         return
-    per_iteration = 2 * spec.training.pairs * spent.iterations
-    nominal = build_defense(spec.defense, spec.params, spec.training.threat).nominal_cost
-    claimed = {
-        "passes": (cost.passes, spent.passes),
-        "metered_per_iteration": (cost.metered_per_iteration, spent.passes / per_iteration),
-        "nominal_per_iteration": (cost.nominal_per_iteration, nominal),
-    }
-    for name, (given, true) in claimed.items():
-        if not same(given, true):
-            yield f"cost: {name} is {given:g} and what was spent makes it {true:g}: it was altered; run again"
-    if spent.to_weights < spec.training.pairs * spent.iterations:
-        yield "cost: fewer images to the weights than one of each pair and iteration: it was altered; run again"
-    early = spent.iterations > 1 and not end.stopped and 2 * spent.of(spec.budget) < spec.budget.amount
-    if spec.budget.kind != "iterations" and early:
-        yield "cost: less than half of the budget, and training did not stop: it was altered; run again"
-    short = spent.iterations < spec.budget.amount and not end.stopped
-    if spec.budget.kind == "iterations" and (short or spent.iterations > spec.budget.amount):
-        yield f"cost: {spent.iterations} iterations of a budget of {spec.budget.amount}: it was altered; run again"
-    yield from _budget_problems(spec, cost)
-    if end.collapsed_at is not None and not 0 <= end.collapsed_at < spent.iterations:
-        yield f"training_end: collapsed at iteration {end.collapsed_at} of {spent.iterations}: run again"
+    yield from _count_problems(spec, cost)
+    yield from _budget_problems(spec, cost, end)
+    iterations = cost.spent.iterations
+    if end.collapsed_at is not None and not 0 <= end.collapsed_at < iterations:
+        yield f"training_end: collapsed at iteration {end.collapsed_at} of {iterations}: run again"
     if end.stopped and (spec.training.on_collapse != "stop" or end.collapsed_at is None):
         yield "training_end: stopped without a collapse to stop at: run again"
 
 
 def flag_problems(record: Record) -> Iterator[str]:
-    """Flags that what was measured contradicts."""
-    found = record.diagnostics
-    if not set(found.disqualifying) <= set(found.flags):
+    """Find flags that contradict the measured values."""
+    checks = record.diagnostics
+    if not set(checks.disqualifying) <= set(checks.flags):
         yield "diagnostics: disqualifying flags that are not among the flags: it was altered; evaluate again"
-    hidden = set(found.flags) - MILD - set(found.disqualifying)
+    hidden = set(checks.flags) - MILD - set(checks.disqualifying)
     if hidden:
         yield f"diagnostics: {', '.join(sorted(hidden))} disqualifies and is not said to: evaluate again"
-    if not {"mean cosine", "effective rank"} <= set(found.measured):
+    if not {"mean cosine", "effective rank"} <= set(checks.measured):
         yield "diagnostics: no mean cosine and effective rank of the embeddings: evaluate again"
         return
-    cause = collapse_cause(found.measured["mean cosine"], found.measured["effective rank"])
-    if (cause is not None) != ("collapsed" in found.flags):
+    cause = collapse_cause(checks.measured["mean cosine"], checks.measured["effective rank"])
+    if (cause is not None) != ("collapsed" in checks.flags):
         yield f"diagnostics: 'collapsed' and what was measured disagree ({cause or 'no collapse'}): evaluate again"
-    unmeasured = sorted(_measured(record.spec.evaluation) - set(found.measured))
+    unmeasured = sorted(_measured(record.spec.evaluation) - set(checks.measured))
     if unmeasured:
         yield f"diagnostics: no {unmeasured[0]}: evaluate again"
     exact = _evaluated_as_trained(record.spec)
     for flag, (name, most) in LIMITS.items():
         limit = gradients.REPEATED if exact and most == gradients.REPEATED_HALF else most
-        if found.measured.get(name, 0.0) > limit and flag not in found.flags:
-            yield f"diagnostics: {name} is {found.measured[name]:.3g}, and the flag '{flag}' is missing: evaluate again"
+        value = checks.measured.get(name, 0.0)
+        if value > limit and flag not in checks.flags:
+            yield f"diagnostics: {name} is {value:.3g}, and the flag '{flag}' is missing: evaluate again"
 
 
 def _evaluated_as_trained(spec: RunSpec | ExternalSpec) -> bool:
-    """Whether the weights that were attacked are those that were trained, which are in float32."""
+    """Return whether the attacked weights are the trained ones, in float32."""
     if not isinstance(spec, RunSpec) or spec.defense not in DEFENSES:
         return False
     return DEFENSES.get(spec.defense).cls.deploy is Defense.deploy
 
 
 def _measured(evaluation: Evaluation) -> set[str]:
-    """What the checks measure of every model under this evaluation."""
+    """Names of the values that the checks measure of every model under this evaluation."""
     searched = evaluation.threat.steps > 0 and evaluation.threat.eps > 0
     of_searches = {flag for flag in LIMITS if flag in MILD or flag.endswith("beats gradients")}
     of_transfer = {flag for flag in of_searches if flag.startswith("transfer")}
@@ -187,7 +171,7 @@ def _measured(evaluation: Evaluation) -> set[str]:
 
 
 def _texts(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
-    """Every text in a JSON value, keys included, with its place."""
+    """Yield every text of a JSON value, keys included, with its path."""
     if isinstance(value, str):
         yield where or "record", value
     elif isinstance(value, dict):
@@ -206,9 +190,8 @@ def _evaluation_problems(dataset: str, evaluation: Evaluation) -> Iterator[str]:
     images = DATASETS.get(dataset).test_images
     if evaluation.queries is not None and evaluation.queries > images:
         yield f"evaluation: {evaluation.queries} queries, and '{dataset}' has {images} images"
-    # Refuse a file's attack here: it would be imported below.
     unknown = [name for name in evaluation.extra_attacks if name not in ATTACKS]
-    if unknown:
+    if unknown:  # resolving it below would import a file
         yield f"evaluation: attack {unknown[0][:60]!r} is not one of this project: leaderboards take registered ones"
         return
     given = {
@@ -248,18 +231,34 @@ def _run_problems(spec: RunSpec) -> Iterator[str]:
         yield f"parameters of '{spec.defense}' missing or not as it keeps them: {', '.join(differing)}; run again"
 
 
-def _model_problems(record: Record, spec: ExternalSpec) -> Iterator[str]:
-    found = record.provenance
-    if (spec.source, spec.weights) != (found.defense_source, found.weights):
-        yield "provenance: not of the source and the weights that the spec names: it was altered; evaluate again"
+def _count_problems(spec: RunSpec, cost: Cost) -> Iterator[str]:
+    """Work out the derived costs from the counts."""
+    spent, images = cost.spent, spec.training.pairs * cost.spent.iterations
+    nominal = build_defense(spec.defense, spec.params, spec.training.threat).nominal_cost
+    claimed = {
+        "passes": (cost.passes, spent.passes),
+        "metered_per_iteration": (cost.metered_per_iteration, spent.passes / (2 * images)),
+        "nominal_per_iteration": (cost.nominal_per_iteration, nominal),
+    }
+    for name, (given, true) in claimed.items():
+        if not same(given, true):
+            yield f"cost: {name} is {given:g} and what was spent makes it {true:g}: it was altered; run again"
+    if spent.to_weights < images:
+        yield "cost: fewer images to the weights than one of each pair and iteration: it was altered; run again"
 
 
-def _budget_problems(spec: RunSpec, cost: Cost) -> Iterator[str]:
-    """The last iteration may overshoot where it is the costliest so far, and by no more than an iteration can cost."""
-    kind, spent = spec.budget.kind, cost.spent.of(spec.budget)
+def _budget_problems(spec: RunSpec, cost: Cost, end: TrainingEnd) -> Iterator[str]:
+    """Compare the cost with the budget. The most expensive iteration so far may overshoot it."""
+    spent, kind, budget = cost.spent, spec.budget.kind, spec.budget.amount
+    if kind == "iterations":
+        if spent.iterations > budget or (spent.iterations < budget and not end.stopped):
+            yield f"cost: {spent.iterations} iterations of a budget of {budget}: it was altered; run again"
+        return
+    amount = spent.of(spec.budget)
+    if spent.iterations > 1 and not end.stopped and 2 * amount < budget:
+        yield "cost: less than half of the budget, and training did not stop: it was altered; run again"
     iteration = COSTLIEST * max(cost.nominal_per_iteration, cost.metered_per_iteration) * 2 * spec.training.pairs
-    slow = COSTLIEST * cost.spent.seconds / cost.spent.iterations + HICCUP
-    more = {"passes": iteration, "seconds": slow}
-    if kind in more and spent > spec.budget.amount + more[kind]:
+    slow = COSTLIEST * spent.seconds / spent.iterations + HICCUP
+    if amount > budget + (slow if kind == "seconds" else iteration):
         how = "altered, or held up in its last iteration" if kind == "seconds" else "altered"
-        yield f"cost: {spent:g} {kind} of a budget of {spec.budget.amount}: it was {how}; run again"
+        yield f"cost: {amount:g} {kind} of a budget of {budget}: it was {how}; run again"

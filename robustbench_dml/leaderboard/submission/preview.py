@@ -1,4 +1,4 @@
-"""What a submission would change on the boards, for a person to read before it is written."""
+"""The changes that a submission would make to the boards, to read before they are written."""
 
 from __future__ import annotations
 
@@ -15,45 +15,39 @@ Cells = dict[str, object]
 
 
 def preview(before: Sequence[Listed], after: Sequence[Listed], leaderboards: Path) -> str:
-    """Rows that are added, changed, moved or removed, board by board.
+    """List the rows that are added, changed, moved or removed, board by board.
 
     Args:
-        before: all entries.
-        after: all entries once the submission is written; their folders may be elsewhere.
-        leaderboards: the folder of all data sets.
+        after: all entries after the submission; their folders may be elsewhere.
     """
     old = {board.name: board for board in boards_of(before, leaderboards)}
     new = {board.name: board for board in boards_of(after, leaderboards)}
-    texts = [_board(name, old.get(name), new.get(name)) for name in {**old, **new}]
-    return "\n\n".join(text for text in texts if text) or "No board changes."
+    texts = [_board_text(name, old.get(name), new.get(name)) for name in {**old, **new}]
+    return "\n\n".join(filter(None, texts)) or "No board changes."
 
 
-def _board(name: str, old: Board | None, new: Board | None) -> str:
-    rows = {} if old is None else {row.key: (old, row) for row in old.rows}
-    later = {} if new is None else {row.key: (new, row) for row in new.rows}
-    cells = [_changed(rows.get(key), later.get(key)) for key in {**later, **rows}]
-    shown = [cell for cell in cells if cell is not None]
+def _board_text(name: str, old: Board | None, new: Board | None) -> str:
+    before, after = (
+        {} if board is None else {row.key: _cells(board, row) for row in board.rows} for board in (old, new)
+    )
+    changes = [_change(before.get(key), after.get(key)) for key in {**after, **before}]
+    shown = list(filter(None, changes))
     if not shown:
         return ""
-    still = len(cells) - len(shown)
+    still = len(changes) - len(shown)
     title = (new or old).title  # type: ignore[union-attr]
     others = f"\n{still} other row{'s stay' if still > 1 else ' stays'} as before" if still else ""
     return f"Board {name}: {title}\n{text_table(shown)}{others}"
 
 
-def _changed(old: tuple[Board, Row] | None, new: tuple[Board, Row] | None) -> Cells | None:
+def _change(before: Cells | None, after: Cells | None) -> Cells | None:
     """A line of the preview; None for a row that stays as it is."""
-    before, after = (None if one is None else _cells(*one) for one in (old, new))
     if before == after:
         return None
-    shown = after or before
-    assert shown is not None
-    ranks = [cells["rank"] for cells in (before, after) if cells is not None]
-    how = "new" if before is None else "removed" if after is None else "changed"
-    if before is not None and after is not None and {**before, "rank": 0} == {**after, "rank": 0}:
-        how = "moved"
-    rank = f"{ranks[0]} -> {ranks[-1]}" if how in ("moved", "changed") else ranks[-1]
-    return {"": how, **shown, "rank": rank}
+    if before is None or after is None:
+        return {"": "new" if before is None else "removed", **(after or before or {})}
+    moved = {**before, "rank": 0} == {**after, "rank": 0}
+    return {"": "moved" if moved else "changed", **after, "rank": f"{before['rank']} -> {after['rank']}"}
 
 
 def _cells(board: Board, row: Row) -> Cells:

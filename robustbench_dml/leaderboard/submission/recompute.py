@@ -1,8 +1,8 @@
-"""Every value of a record, worked out again from its per-query values."""
+"""Recompute every value of a record from its per-query values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import torch
@@ -22,18 +22,16 @@ from robustbench_dml.utils.randomness import seed_of
 from robustbench_dml.utils.statistics import bootstrap_interval
 
 SHARES = [name for name in BENIGN_COLUMNS if name != "NMI"]
-OWN_RANGES = {"TMA": (-1.0, 1.0), "ES:D": (0.0, 2.0)}
-SLACK = 1e-6  # by which rounding may pass the end of a range
+RANGES = {"TMA": (-1.0, 1.0), "ES:D": (0.0, 2.0)}
+SLACK = 1e-6  # rounding beyond the end of a range
 ALTERED = "it was altered; evaluate again"
 
 
 def value_problems(record: Record, values: Values, dataset: Dataset | None) -> Iterator[str]:
-    """Values that the per-query ones do not come to, and per-query ones that no evaluation gives.
+    """Find values that differ from those of the per-query values, and impossible per-query values, as fractions.
 
     Args:
-        record: its spec has no problem.
-        values: per query, as fractions.
-        dataset: where it is at hand; without it chance is taken as it is.
+        dataset: None if it is missing; the claimed chance is accepted then.
     """
     wrong = [*_shape_problems(record, values), *_query_problems(record, values["query"], dataset)]
     wrong = wrong or [*_range_problems(record, values), *_benign_problems(record, values, dataset)]
@@ -41,11 +39,11 @@ def value_problems(record: Record, values: Values, dataset: Dataset | None) -> I
 
 
 def _shape_problems(record: Record, values: Values) -> Iterator[str]:
-    """Columns that are missing, unknown, or not in the order that decides what ranks."""
+    """Find missing and unknown columns. The order of scores counts, because the first one ranks."""
     evaluation = record.spec.evaluation
     columns = list(evaluated_columns(evaluation))
-    scores = [one.name for one in scores_of(evaluation.protocol, protocol_columns(evaluation.protocol))]
-    expected = {
+    scores = [score.name for score in scores_of(evaluation.protocol, protocol_columns(evaluation.protocol))]
+    expected: dict[str, tuple[Collection[str], Collection[str]]] = {
         "benign": (set(record.benign), {*BENIGN_COLUMNS, CHANCE}),
         "attacked": (set(record.attacked), set(columns)),
         "scores": (list(record.scores), scores),
@@ -53,7 +51,7 @@ def _shape_problems(record: Record, values: Values) -> Iterator[str]:
     }
     for name, (given, true) in expected.items():
         if given != true:
-            yield f"{name}: {_some(given)} where the protocol has {_some(true)}: evaluate again with this version"
+            yield f"{name}: {_listed(given)} where the protocol has {_listed(true)}: evaluate again with this version"
     missing = [name for name in (*SHARES, *columns) if name not in values or values[name].dtype != np.float64]
     if missing:
         yield f"per-query values: no float64 values of {', '.join(missing)}: evaluate again"
@@ -62,9 +60,9 @@ def _shape_problems(record: Record, values: Values) -> Iterator[str]:
 
 
 def _query_problems(record: Record, rows: np.ndarray, dataset: Dataset | None) -> Iterator[str]:
-    """Queries that are not those of the evaluation."""
+    """Compare the queries with those that the evaluation chooses."""
     evaluation, info = record.spec.evaluation, DATASETS.get(record.spec.dataset)
-    # Where the data is not at hand: in every set that everybody can have, each test image has another of its class.
+    # Without the data, equal labels will do: in every registered set, each test image has another of its class.
     labels = torch.zeros(info.test_images) if dataset is None else dataset.test.labels
     try:
         chosen = choose_queries(labels, evaluation, info.name).numpy()
@@ -90,12 +88,12 @@ def _range_problems(record: Record, values: Values) -> Iterator[str]:
 
 
 def _range(name: str, column: Column | None) -> tuple[float, float]:
-    """Shares and ranks are in [0, 1]; no two points of the sphere are farther apart than 2, nor are two distances."""
-    return OWN_RANGES.get(name, (0.0, 1.0) if column is None or column.scale == 100 else (-2.0, 2.0))
+    """Shares and ranks are in [0, 1]; distances on the sphere, and their differences, are at most 2."""
+    return RANGES.get(name, (0.0, 1.0) if column is None or column.scale == 100 else (-2.0, 2.0))
 
 
 def _benign_problems(record: Record, values: Values, dataset: Dataset | None) -> Iterator[str]:
-    """What no mean of per-query values gives: NMI and chance."""
+    """Check NMI and chance, which are not means of per-query values."""
     for name in ("NMI", CHANCE):
         if not 0 <= record.benign[name] <= 100:
             yield f"{name} is {record.benign[name]:g}, and it is a percentage: {ALTERED}"
@@ -108,8 +106,8 @@ def _benign_problems(record: Record, values: Values, dataset: Dataset | None) ->
 def _mean_problems(record: Record, values: Values) -> Iterator[str]:
     shown = shown_values(record, values)
     summary = summary_for(record)
-    found = summary({name: np.asarray(array.mean()) for name, array in shown.items()})
-    for name, value in found.items():
+    means = summary({name: np.asarray(array.mean()) for name, array in shown.items()})
+    for name, value in means.items():
         if not same(float(value), record.values[name]):
             yield f"{name} is {record.values[name]:.6g} and its per-query values make it {float(value):.6g}: {ALTERED}"
     seed = seed_of(record.spec.evaluation.seed, "bootstrap", record.spec.dataset)
@@ -122,6 +120,6 @@ def _mean_problems(record: Record, values: Values) -> Iterator[str]:
             )
 
 
-def _some(names: object) -> str:
-    listed = sorted(names) if isinstance(names, set) else list(names)  # type: ignore[call-overload]
+def _listed(names: Collection[str]) -> str:
+    listed = sorted(names) if isinstance(names, set) else list(names)
     return ", ".join(str(name)[:30] for name in listed[:20]) or "nothing"

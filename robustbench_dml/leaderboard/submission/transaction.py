@@ -1,4 +1,4 @@
-"""Changing what lies below `leaderboards/`: all of it is prepared, then renamed into place, or nothing is."""
+"""Changes of the leaderboards that happen together or not at all: prepared first, then renamed to their targets."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from robustbench_dml.leaderboard.entries import HISTORY, Ended, Listed, write_entry
-from robustbench_dml.leaderboard.submission.audit import SHORT
+from robustbench_dml.leaderboard.entries import HISTORY, SHORT, Ended, Listed, write_entry
 from robustbench_dml.leaderboard.submission.claims import line_problem
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.interrupts import deferred_interrupts
@@ -22,35 +21,30 @@ from robustbench_dml.utils.provenance import now
 
 @dataclass(frozen=True)
 class Change:
-    """One file or folder that is put, replaced or removed.
+    """A file or folder to write, replace or remove."""
 
-    Attributes:
-        target: where it goes; what is there goes.
-        fill: makes it at another path first; None to remove.
-    """
-
-    target: Path
-    fill: Callable[[Path], object] | None
+    target: Path  # an older file or folder there is removed
+    fill: Callable[[Path], object] | None  # writes the content to another path first; None to remove
 
 
-def lock_of(leaderboards: Path) -> Path:
-    """A file that one writer at a time holds; outside of the folder, which holds nothing but entries."""
+def lock_file(leaderboards: Path) -> Path:
+    """Return the file that one writer at a time locks. It lies elsewhere: the leaderboards hold entries alone."""
     name = hashlib.sha256(str(leaderboards.resolve()).encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"rbdml-{name}.lock"
 
 
-def carry_out(changes: Sequence[Change], leaderboards: Path) -> None:
+def apply(changes: Sequence[Change], leaderboards: Path) -> None:
     """Make all changes, or none.
 
     Raises:
-        RbdmlError: no room or no permission; everything is as it was.
+        RbdmlError: no space or no permission; everything is as before.
     """
     work, done = leaderboards / f".submission.{os.getpid()}", False
     try:
         work.mkdir()
-        for place, change in enumerate(changes):
+        for number, change in enumerate(changes):
             if change.fill is not None:
-                change.fill(work / f"new-{place}")
+                change.fill(work / f"new-{number}")
         with deferred_interrupts():
             _swap(changes, work)
         done = True
@@ -60,24 +54,25 @@ def carry_out(changes: Sequence[Change], leaderboards: Path) -> None:
             "changed"
         ) from None
     finally:
-        if done or not list(work.glob("old-*")):  # what could not be put back is not thrown away
+        if done or not list(work.glob("old-*")):  # an original that could not be restored is kept
             shutil.rmtree(work, ignore_errors=True)
 
 
 def _swap(changes: Sequence[Change], work: Path) -> None:
-    """Rename everything into place; after a failure, back again in the reverse order."""
+    """Rename everything to its target; after a failure, undo the renames in reverse order."""
     undo: list[Callable[[], object]] = []
     try:
-        for place, change in enumerate(changes):
-            target, old, new = change.target, work / f"old-{place}", work / f"new-{place}"
-            for folder in _missing(target.parent):
-                folder.mkdir()
-                undo.append(folder.rmdir)
+        for number, change in enumerate(changes):
+            target, old, new = change.target, work / f"old-{number}", work / f"new-{number}"
+            for folder in (*reversed(target.parent.parents), target.parent):
+                if not folder.exists():
+                    folder.mkdir()
+                    undo.append(folder.rmdir)
             if target.exists():
-                undo.append(partial(_back, old, target))  # before it is moved: an interrupt can come right after
+                undo.append(partial(_restore, old, target))  # first: an interrupt can follow the rename at once
                 target.rename(old)
             if change.fill is not None:
-                undo.append(partial(_back, target, new))
+                undo.append(partial(_restore, target, new))
                 new.rename(target)
     except BaseException:
         for step in reversed(undo):
@@ -85,22 +80,17 @@ def _swap(changes: Sequence[Change], work: Path) -> None:
         raise
 
 
-def _back(moved: Path, original: Path) -> None:
+def _restore(moved: Path, original: Path) -> None:
     if moved.exists() and not original.exists():
         moved.rename(original)
 
 
-def _missing(folder: Path) -> list[Path]:
-    """The folders that have to be made, outer ones first."""
-    return [one for one in (*reversed(folder.parents), folder) if not one.exists()]
-
-
-def ended(listed: Listed, leaderboards: Path, end: Ended) -> tuple[Change, Change]:
-    """An entry moved to the history, with why: the new place first."""
+def move_to_history(listed: Listed, leaderboards: Path, note: Ended) -> tuple[Change, Change]:
+    """Move an entry to the history, with the reason. The first change makes the new folder."""
 
     def fill(folder: Path) -> None:
         shutil.copytree(listed.folder, folder)
-        write_entry(folder, listed.entry.model_copy(update={"ended": end}))
+        write_entry(folder, listed.entry.model_copy(update={"ended": note}))
 
     record = listed.record
     history = leaderboards / record.spec.dataset_folder / HISTORY
@@ -109,13 +99,13 @@ def ended(listed: Listed, leaderboards: Path, end: Ended) -> tuple[Change, Chang
     return Change(history / (f"{name}-{taken + 1}" if taken else name), fill), Change(listed.folder, None)
 
 
-def end_of(how: Literal["revised", "withdrawn"], why: str) -> Ended:
-    """The note for the history.
+def history_note(how: Literal["revised", "withdrawn"], why: str) -> Ended:
+    """Make the note for the history.
 
     Raises:
-        RbdmlError: `why` is no plain line.
+        RbdmlError: `why` is not a plain line.
     """
-    problem = line_problem(why) if why.strip() else "says nothing"
+    problem = line_problem(why) if why.strip() else "is empty"
     if problem:
         raise RbdmlError(f"--why {why[:60]!r} {problem}: give one plain line for the history")
     return Ended(created=now(), how=how, why=why)

@@ -1,4 +1,7 @@
-"""Python that a submission brings: nothing of it runs before its hash is right and somebody has said that it may."""
+"""Models and defenses of a submission, loaded after their hashes are checked.
+
+Python files run only if the user trusts them, too.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+from torch import nn
+
+from robustbench_dml.leaderboard.entries import SHORT
+from robustbench_dml.models.checkpoints import load_checkpoint, weights_hash
 from robustbench_dml.runs.external import ExternalModel, load_external
 from robustbench_dml.runs.record import Record
 from robustbench_dml.spec.lookup import IN_A_FILE, load_module
@@ -20,12 +28,12 @@ MAX_BYTES = 1_000_000  # of a Python file
 
 
 def trusted_defense(text: str, records: Sequence[Record], *, trust: bool) -> Path:
-    """Register the defense of a file from outside of the project, once it is known to be the records' and trusted.
+    """Register the defense of a user's file, if it is that of the records and trusted.
+
+    The source hash leaves imports out, so it finds mistakes, not malice. Against that there is `trust`.
 
     Args:
         text: path/to/file.py:NAME.
-        records: of the submission.
-        trust: whether to run it.
 
     Raises:
         RbdmlError: no such file, not that of the records, not trusted, or it does not register NAME.
@@ -38,27 +46,25 @@ def trusted_defense(text: str, records: Sequence[Record], *, trust: bool) -> Pat
     }
     if not claimed:
         raise RbdmlError(f"--defense: no record here is of '{name}': name the defense as the records do")
-    own = source_hash([path])
-    if claimed != {own}:
+    source = source_hash([path])
+    if claimed != {source}:
         raise RbdmlError(
-            f"{path}: not the source that the records were made with (source hash {own[:16]}, theirs "
-            f"{', '.join(sorted(one[:16] for one in claimed))}): give that file, or run again"
+            f"{path}: not the source that the records were made with (source hash {source[:SHORT]}, theirs "
+            f"{', '.join(sorted(digest[:SHORT] for digest in claimed))}): give that file, or run again"
         )
-    _ask(path, trust=trust)
-    if name not in DEFENSES or defense_source(DEFENSES.get(name)) != own:
+    _require_trust(path, trust=trust)
+    if name not in DEFENSES or defense_source(DEFENSES.get(name)) != source:
         load_module(path)
     DEFENSES.get(name)
     return path
 
 
 def trusted_model(text: str, spec: ExternalSpec, checkpoint: Path, *, trust: bool) -> ExternalModel:
-    """The model of a file from outside of the project, once both are known to be the record's and it is trusted.
+    """Load an external model, if file and weights are those of the record and the file is trusted.
 
     Args:
         text: path/to/file.py:factory.
-        spec: of the record.
-        checkpoint: its state dict.
-        trust: whether to run it.
+        checkpoint: state dict of the model.
 
     Raises:
         RbdmlError: no such file, not that of the record, not trusted, or other weights.
@@ -66,24 +72,46 @@ def trusted_model(text: str, spec: ExternalSpec, checkpoint: Path, *, trust: boo
     path, factory = _plain_file(text, "--model")
     if f"{path.name}:{factory}" != spec.model:
         raise RbdmlError(f"--model: the record is of {spec.model}: give the file and the factory of that name")
-    own = sha256(path)
-    if own != spec.source:
+    digest = sha256(path)
+    if digest != spec.source:
         raise RbdmlError(
-            f"{path}: not the file that the record was made with (SHA-256 {own[:16]}, its {spec.source[:16]}): give "
-            "that one, or evaluate again"
+            f"{path}: not the file that the record was made with (SHA-256 {digest[:SHORT]}, its "
+            f"{spec.source[:SHORT]}): give that one, or evaluate again"
         )
-    _ask(path, trust=trust)
-    foreign = load_external(text, checkpoint)
-    if foreign.weights != spec.weights:
-        raise RbdmlError(f"{checkpoint}: not the weights of the record ({spec.weights[:16]}): give those")
-    return foreign
+    _require_trust(path, trust=trust)
+    external = load_external(text, checkpoint)
+    if external.weights != spec.weights:
+        raise RbdmlError(f"{checkpoint}: not the weights of the record ({spec.weights[:SHORT]}): give those")
+    return external
+
+
+def claimed_model(record: Record, checkpoint: Path, device: torch.device) -> nn.Module:
+    """Load the model of a run as its defense deploys it, if the checkpoint is the record's.
+
+    Raises:
+        RbdmlError: unreadable, or of other weights, another run or another cost.
+    """
+    loaded = load_checkpoint(checkpoint, device=device)
+    weights = weights_hash(loaded.embedder)
+    if weights != record.provenance.weights:
+        raise RbdmlError(
+            f"{checkpoint}: weights {weights[:SHORT]}, and the record is of {record.provenance.weights[:SHORT]}: give "
+            "the checkpoint that was written with it"
+        )
+    if not isinstance(record.spec, RunSpec):
+        raise RbdmlError(f"{checkpoint}: of a run, and the record is of a model from elsewhere: give its own weights")
+    if loaded.spec.model_copy(update={"evaluation": record.spec.evaluation}) != record.spec:
+        raise RbdmlError(f"{checkpoint}: of another run ({loaded.spec.digest}): give the checkpoint of this record")
+    if record.cost is None or (loaded.spent, loaded.end) != (record.cost.spent, record.training_end):
+        raise RbdmlError(f"{checkpoint}: its training cost or end is not that of the record: one was altered")
+    return loaded.model
 
 
 def check_discoverable(path: Path) -> None:
-    """Refuse a file that would not be found among the defenses under its own name.
+    """Refuse a file name that is not found among the defenses.
 
     Raises:
-        RbdmlError: as said.
+        RbdmlError: the name is not like my_defense.py.
     """
     if not MODULE.fullmatch(path.name):
         raise RbdmlError(
@@ -101,8 +129,9 @@ def _plain_file(text: str, option: str) -> tuple[Path, str]:
     return path, match[2]
 
 
-def _ask(path: Path, *, trust: bool) -> None:
-    if not trust:  # the bytes are named, because a reader vouches for these and not for a syntax tree
+def _require_trust(path: Path, *, trust: bool) -> None:
+    """Ask for `--trust-code`, with the hash of the bytes, since the user vouches for those."""
+    if not trust:
         raise RbdmlError(
             f"{path} (SHA-256 {sha256(path)}) is Python that this project does not know, and it would run with your "
             "rights: read it, then give --trust-code"

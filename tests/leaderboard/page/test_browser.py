@@ -20,7 +20,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from robustbench_dml.leaderboard.board import Board, read_boards
-from robustbench_dml.leaderboard.page.render import write_page
+from robustbench_dml.leaderboard.page.render import render
 from robustbench_dml.report.published import read_published
 from robustbench_dml.runs.record import read_record
 
@@ -101,14 +101,14 @@ def leaderboards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     whole = made_record(formula, values)
     parts = {name: {key: value for key, value in getattr(whole, name).items() if key not in MISSING} for name in PARTS}
     enter(folder, whole.model_copy(update=parts), values)
-    write_page(boards_with_gaps(folder), read_published(), folder / "index.html")
+    (folder / "index.html").write_bytes(render(boards_with_gaps(folder), read_published()).encode())
     return folder
 
 
 def boards_with_gaps(folder: Path) -> list[Board]:
     """Boards refuse a record with gaps; the page stands it all the same."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("robustbench_dml.leaderboard.board.require_whole", lambda *_: None)
+        patch.setattr("robustbench_dml.leaderboard.board.require_complete", lambda *_: None)
         return read_boards(folder)
 
 
@@ -333,7 +333,7 @@ def test_the_licences_open_and_close(reader: Reader) -> None:
 
 
 def test_an_empty_leaderboard_says_so(reader: Reader, tmp_path: Path) -> None:
-    write_page([], [], tmp_path / "index.html")
+    (tmp_path / "index.html").write_bytes(render([], []).encode())
     empty = Reader(reader.driver, tmp_path)
     empty.open()
     assert "This leaderboard is empty" in empty.find("#empty").text

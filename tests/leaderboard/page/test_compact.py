@@ -33,8 +33,8 @@ def test_the_largest_number_stays_finite() -> None:
     assert len(json.dumps(brief(1e300))) < 10
 
 
-def test_equal_values_have_one_place() -> None:
+def test_equal_values_have_one_index() -> None:
     shared = Shared()
-    places = [shared.place(value) for value in ({"a": 1}, ["x"], {"a": 1}, "x", ["x"])]
-    assert places == [0, 1, 0, 2, 1]
+    indices = [shared.index(value) for value in ({"a": 1}, ["x"], {"a": 1}, "x", ["x"])]
+    assert indices == [0, 1, 0, 2, 1]
     assert shared.values == [{"a": 1}, ["x"], "x"]

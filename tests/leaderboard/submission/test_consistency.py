@@ -9,7 +9,7 @@ import pytest
 from board_support import enter_made, foreign_spec, made_record, made_spec, made_values
 
 from robustbench_dml.leaderboard.entries import Listed, read_all, read_entry
-from robustbench_dml.leaderboard.submission.consistency import missing_seeds, together
+from robustbench_dml.leaderboard.submission.consistency import consistency_problems, missing_seeds
 from robustbench_dml.runs.record import Record
 from robustbench_dml.spec.schema import RunSpec
 
@@ -36,13 +36,13 @@ def test_different_runs_have_nothing_to_say_of_each_other(leaderboards: Path) ->
         made_spec("regular", dataset="mnist"),
     ]
     entries = [entered(leaderboards, spec) for spec in specs]
-    assert together(entries) == []
+    assert consistency_problems(entries) == []
 
 
 def test_the_same_weights_under_another_name(leaderboards: Path) -> None:
     first = entered(leaderboards, made_spec("act"))
     copy = entered(leaderboards, made_spec("madry"), weights=first.record.provenance.weights)
-    [problem] = together([first, copy])
+    [problem] = consistency_problems([first, copy])
     assert copy.record.digest in problem
     assert "same weights under the same evaluation" in problem
 
@@ -50,26 +50,26 @@ def test_the_same_weights_under_another_name(leaderboards: Path) -> None:
 def test_the_same_weights_under_another_evaluation_are_another_board(leaderboards: Path) -> None:
     first = entered(leaderboards, made_spec("act"))
     again = made_spec("act", evaluation={"steps": 64})
-    assert together([first, entered(leaderboards, again, weights=first.record.provenance.weights)]) == []
+    assert consistency_problems([first, entered(leaderboards, again, weights=first.record.provenance.weights)]) == []
 
 
 def test_the_same_values_under_another_name(leaderboards: Path) -> None:
     first = entered(leaderboards, made_spec("act"))
     copy = entered(leaderboards, made_spec("madry"), queries=first.record.provenance.queries)
-    [problem] = together([first, copy])
+    [problem] = consistency_problems([first, copy])
     assert "has the per-query values of" in problem
 
 
 def test_a_rerun_with_the_weights_of_its_entry_is_a_copy(leaderboards: Path) -> None:
     first = entered(leaderboards, made_spec("act"))
-    [problem] = together([Listed(first.record, first.entry, first.folder, (first.record,))])
+    [problem] = consistency_problems([Listed(first.record, first.entry, first.folder, (first.record,))])
     assert "one of them is a copy" in problem
 
 
 def test_other_data_files_on_one_board(leaderboards: Path) -> None:
     first = entered(leaderboards, made_spec("act"))
     other = entered(leaderboards, made_spec("madry"), dataset_files={"train": "9" * 64})
-    [problem] = together([first, other])
+    [problem] = consistency_problems([first, other])
     assert "made from other files of 'fashion-mini'" in problem
 
 
@@ -99,4 +99,4 @@ def test_models_from_elsewhere_have_no_seeds(leaderboards: Path) -> None:
     enter_made(leaderboards, spec)
     [listed] = read_all(leaderboards)
     assert read_entry(listed.folder) == listed.entry
-    assert together([listed]) == []
+    assert consistency_problems([listed]) == []

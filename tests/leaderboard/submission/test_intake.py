@@ -38,7 +38,7 @@ def test_a_folder_and_its_record_file_are_the_same_submission(copy: Path, privat
         assert sorted(path.name for path in found.folder.iterdir()) == [QUERIES_FILE, RECORD_FILE]
         for name in (QUERIES_FILE, RECORD_FILE):
             assert (found.folder / name).read_bytes() == (copy / name).read_bytes()
-        assert found.told(f"{found.folder}/x") == f"{copy}/x"
+        assert found.with_source(f"{found.folder}/x") == f"{copy}/x"
 
 
 def test_all_records_below_a_folder_but_for_unfinished_ones(
@@ -149,6 +149,6 @@ def test_more_records_than_are_taken_at_once(runs: Path, private: Path, monkeypa
     monkeypatch.setattr(intake, "RECORDS", 1)
     with pytest.raises(RbdmlError, match="2 records, and at most 1 are taken at once"):
         take_in(runs, private)
-    monkeypatch.setattr(intake, "LOOKED_AT", 3)
+    monkeypatch.setattr(intake, "VISITED", 3)
     with pytest.raises(RbdmlError, match="more than 3 files"):
         take_in(runs, private)

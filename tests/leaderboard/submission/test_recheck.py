@@ -27,7 +27,7 @@ from robustbench_dml.leaderboard.submission.recheck import (
     part_of,
     recheck,
 )
-from robustbench_dml.leaderboard.submission.weights import claimed_model
+from robustbench_dml.leaderboard.submission.trust import claimed_model
 from robustbench_dml.runs.external import load_external
 from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import CHECKPOINT_FILE, Record, read_queries, read_record

@@ -27,7 +27,8 @@ from submission_support import (
 from robustbench_dml.leaderboard import build as building
 from robustbench_dml.leaderboard.entries import Verification, read_all
 from robustbench_dml.leaderboard.submission import submit as submitting
-from robustbench_dml.leaderboard.submission.submit import Terms, prepared
+from robustbench_dml.leaderboard.submission.plan import Terms
+from robustbench_dml.leaderboard.submission.submit import prepared
 from robustbench_dml.runs.record import CHECKPOINT_FILE, QUERIES_FILE, RECORD_FILE, Record, read_record, write_record
 from robustbench_dml.utils.errors import RbdmlError
 

@@ -21,7 +21,8 @@ from submission_support import (
 )
 
 from robustbench_dml.leaderboard.entries import Entry, read_all, read_entry, read_listed
-from robustbench_dml.leaderboard.submission.submit import Terms, prepared
+from robustbench_dml.leaderboard.submission.plan import Terms
+from robustbench_dml.leaderboard.submission.submit import prepared
 from robustbench_dml.leaderboard.submission.withdraw import withdraw
 from robustbench_dml.runs.record import read_record
 from robustbench_dml.utils.errors import RbdmlError
@@ -56,7 +57,7 @@ def test_a_revision_of_an_unknown_entry_or_without_a_reason(run: Path, second: P
 def test_of_two_submissions_at_once_the_second_is_told_to_look_again(run: Path, second: Path, board: Path) -> None:
     with prepared(run, board, place(board), UNSEEN) as one, prepared(run, board, place(board), UNSEEN) as other:
         one.write()
-        with pytest.raises(RbdmlError, match="has changed since it was looked at"):
+        with pytest.raises(RbdmlError, match="has changed since the report"):
             other.write()
     assert len(read_all(board)) == 1
 

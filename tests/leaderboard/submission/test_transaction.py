@@ -9,7 +9,7 @@ import pytest
 from submission_support import enter, snapshot
 
 from robustbench_dml.leaderboard.entries import read_all, read_listed
-from robustbench_dml.leaderboard.submission.transaction import Change, carry_out, end_of, ended
+from robustbench_dml.leaderboard.submission.transaction import Change, apply, history_note, move_to_history
 from robustbench_dml.utils.errors import RbdmlError
 
 
@@ -41,7 +41,7 @@ def changes(folder: Path) -> list[Change]:
 
 
 def test_they_are_made(folder: Path) -> None:
-    carry_out(changes(folder), folder)
+    apply(changes(folder), folder)
     found = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("file")}
     assert found == {"a/file": "new", "deep/deeper/b/file": "made", "c/file": "again"}
     assert sorted(path.name for path in folder.iterdir()) == ["a", "c", "deep"]
@@ -67,7 +67,7 @@ def test_a_failure_at_any_rename_leaves_everything_as_it_was(
 
     monkeypatch.setattr(Path, "rename", fail)
     with pytest.raises((RbdmlError, KeyboardInterrupt)) as failed:
-        carry_out(changes(folder), folder)
+        apply(changes(folder), folder)
     assert made > after
     assert snapshot(folder) == before
     if isinstance(interruption, OSError):
@@ -82,7 +82,7 @@ def test_a_failure_while_preparing_leaves_everything_as_it_was(folder: Path) -> 
 
     before = snapshot(folder)
     with pytest.raises(RbdmlError, match="Permission denied"):
-        carry_out([*changes(folder), Change(folder / "x", fail)], folder)
+        apply([*changes(folder), Change(folder / "x", fail)], folder)
     assert snapshot(folder) == before
 
 
@@ -90,7 +90,7 @@ def test_an_entry_goes_to_the_history_with_its_reason(board: Path, run: Path) ->
     folder = enter(board, run)
     listed = read_listed(folder)
     for again in range(2):
-        carry_out(ended(listed, board, end_of("withdrawn", "a bug in its sampler")), board)
+        apply(move_to_history(listed, board, history_note("withdrawn", "a bug in its sampler")), board)
         assert not folder.exists()
         enter(board, run)
         [*_, last] = read_all(board, "history")
@@ -107,4 +107,4 @@ def test_an_entry_goes_to_the_history_with_its_reason(board: Path, run: Path) ->
 @pytest.mark.parametrize("why", ["", "  ", "two\nlines", "<b>no</b>", "x" * 201])
 def test_a_reason_is_one_plain_line(why: str) -> None:
     with pytest.raises(RbdmlError, match="give one plain line for the history"):
-        end_of("withdrawn", why)
+        history_note("withdrawn", why)

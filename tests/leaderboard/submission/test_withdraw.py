@@ -53,7 +53,7 @@ def test_all_seeds_from_the_last_on(leaderboards: Path) -> None:
 
 @pytest.mark.parametrize(
     ("digest", "why", "message"),
-    [("0" * 16, "x", "no entry '0000000000000000'"), (digest("regular"), "", "says nothing")],
+    [("0" * 16, "x", "no entry '0000000000000000'"), (digest("regular"), "", "is empty")],
 )
 def test_what_is_refused_changes_nothing(leaderboards: Path, digest: str, why: str, message: str) -> None:
     before = snapshot(leaderboards)
