@@ -1,1 +1,1 @@
-"""Attacks. One file per family; importing it registers it. See `robustbench_dml.evaluation.attack.Attack`."""
+"""Attacks. One file per family, registered on import. See `robustbench_dml.Attack`."""

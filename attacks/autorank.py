@@ -1,7 +1,7 @@
 """AutoRank: the worst case of every query, and of every planted candidate, over an ensemble of attacks.
 
-After AutoAttack (Croce and Hein, ICML 2020, arXiv:2003.01690), which does this for classifiers. Each attack sees
-only what the ones before it did not break, so the whole costs little more than its first attack on a weak model.
+After AutoAttack for classifiers (Croce and Hein, ICML 2020, arXiv:2003.01690). Each attack runs only on the images
+that no earlier attack broke, so on a weak model the ensemble costs little more than its first attack.
 """
 
 from __future__ import annotations
@@ -10,12 +10,24 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from robustbench_dml import Block, Column, Draws, Ensemble, Items, Stage, WorstCase, random_others, register_attack
+from robustbench_dml import (
+    PGD,
+    Block,
+    Column,
+    Draws,
+    Ensemble,
+    Items,
+    Stage,
+    Transfer,
+    WorstCase,
+    random_others,
+    register_attack,
+)
 from robustbench_dml.attacks.candidate import CandidateAttack
 from robustbench_dml.attacks.margin import WrongClass
 
 PAPER = "of this project, after AutoAttack: Croce and Hein, ICML 2020, arXiv:2003.01690"
-PUBLISHED = ("es", "ltm", "gtm")  # the published attacks on the first place: never weaker than they are
+PUBLISHED = ("es", "ltm", "gtm")  # the published attacks on the first place
 OBJECTIVES = ("ranking-margin", "es", "smooth-recall", "hardest-margin", "ltm")
 
 
@@ -26,14 +38,14 @@ OBJECTIVES = ("ranking-margin", "es", "smooth-recall", "hardest-margin", "ltm")
     columns=(Column(name="AR:Q", meaning="recall at 1 in the worst case", scale=100, ers_slope=1, ers_offset=0),),
 )
 class WorstQuery(WorstCase):
-    """PGD as published, APGD on every objective with restarts, Square on the ranking margin, transfer."""
+    """Runs published PGD, APGD with restarts on every objective, Square on the ranking margin, and transfer."""
 
     value_column = "AR:Q"
     drawn_as = "worst-query"
 
     def stages(self, ensemble: Ensemble) -> Iterator[Stage]:
         for name in PUBLISHED:
-            yield Stage(name, ensemble.pgd)
+            yield Stage(name, PGD())
         for restart in range(ensemble.restarts):
             apgd = ensemble.apgd_restart(restart)
             for name in OBJECTIVES:
@@ -42,15 +54,15 @@ class WorstQuery(WorstCase):
                 yield Stage(f"wrong-class {place}", apgd, WrongClass(place=place), longer=True)
         yield Stage("ranking-margin", ensemble.square)
         for name in PUBLISHED:
-            yield Stage(name, ensemble.transfer)
-        yield Stage("ranking-margin", ensemble.apgd_transfer, longer=True)
+            yield Stage(name, Transfer())
+        yield Stage("ranking-margin", Transfer(solver="apgd"), longer=True)
 
     def value(self, embeddings: Tensor, block: Block) -> Tensor:
         return block.recall_at_1(embeddings)
 
 
 class Nearness(CandidateAttack):
-    """Minimise d(q, c~): in a list that stays as it is, nearer is always higher."""
+    """Minimise d(q, c~). The list does not change, so a nearer candidate always ranks higher."""
 
     def objective(self, embeddings: Tensor, block: Block) -> Tensor:
         return block.distance_to_targets(embeddings).mean(1)
@@ -78,7 +90,7 @@ class Nearness(CandidateAttack):
     ),
 )
 class WorstCandidate(WorstCase):
-    """CA+ as published, APGD on CA+ and on the distance with restarts, Square on the distance, transfer."""
+    """Runs published CA+, APGD with restarts on CA+ and on the distance, Square on the distance, and transfer."""
 
     value_column = "AR:C"
     drawn_as = "ca+"
@@ -88,14 +100,14 @@ class WorstCandidate(WorstCase):
 
     def stages(self, ensemble: Ensemble) -> Iterator[Stage]:
         nearness = Nearness()
-        yield Stage("ca+", ensemble.pgd)
+        yield Stage("ca+", PGD())
         for restart in range(ensemble.restarts):
             apgd = ensemble.apgd_restart(restart)
             yield Stage("ca+", apgd, nearness, longer=True)
             yield Stage("ca+", apgd, longer=True)
         yield Stage("ca+", ensemble.square, nearness)
-        yield Stage("ca+", ensemble.transfer)
-        yield Stage("ca+", ensemble.apgd_transfer, nearness, longer=True)
+        yield Stage("ca+", Transfer())
+        yield Stage("ca+", Transfer(solver="apgd"), nearness, longer=True)
 
     def value(self, embeddings: Tensor, block: Block) -> Tensor:
         return block.rank_of_item(embeddings).squeeze(1)

@@ -1,4 +1,4 @@
-"""ES: move the embedding of a query as far as it goes.
+"""ES: move the embedding of a query as far as possible.
 
 Zhou et al., T-PAMI 2024, arXiv:2106.03614.
 """
@@ -20,7 +20,7 @@ from robustbench_dml import Attack, Block, Column, distance, recall_column, regi
     ),
 )
 class EmbeddingShift(Attack):
-    """Minimise -d(phi(q~), phi(q)). One set of examples gives both columns."""
+    """Minimise -d(phi(q~), phi(q)). Both columns come from the same adversarial images."""
 
     def objective(self, embeddings: Tensor, block: Block) -> Tensor:
         return -shift(embeddings, block.benign)

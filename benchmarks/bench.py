@@ -27,18 +27,18 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def part(name: str) -> ModuleType:
-    """The module of a part; its imports are slow."""
+    """Import the module of a part, which is slow."""
     return importlib.import_module(f"parts.{name}")
 
 
 def one(case: str, device: torch.device) -> None:
-    """Measure one case in this process and print what came out."""
+    """Measure one case in this process and print the result."""
     name, _, rest = case.partition(":")
     print(json.dumps(part(name).CASES[rest](device)))
 
 
 def measured(name: str, device: torch.device) -> dict[str, Any]:
-    """All cases of a part and their circumstances."""
+    """Measure all cases of a part. Returns them with their circumstances."""
     module = part(name)
     found = run_cases(
         Path(__file__),
@@ -51,7 +51,7 @@ def measured(name: str, device: torch.device) -> dict[str, Any]:
 
 
 def text(name: str, record: dict[str, Any]) -> str:
-    """A part's table, with its circumstances."""
+    """Format the table of a part, with its circumstances."""
     module = part(name)
     rows = module.rows(record["cases"])
     columns = list(dict.fromkeys(column for row in rows for column in row))
@@ -69,7 +69,7 @@ def _cell(value: Any) -> str:
 
 
 def draw(record: dict[str, Any], path: Path) -> None:
-    """The curves of growth, each against proportion."""
+    """Draw the curves of growth, each beside proportional growth."""
     import matplotlib.pyplot as plt
     import seaborn as sns
 

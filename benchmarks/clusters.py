@@ -1,4 +1,4 @@
-"""How far NMI depends on where k-means starts, from checkpoints beside their records.
+"""Dependence of NMI on the start of k-means, from checkpoints beside their records.
 
     python benchmarks/clusters.py RUNS > benchmarks/results/clusters.md
 
@@ -28,7 +28,7 @@ COLUMNS = ["data set", "defense", "weights of", "recorded", "least", "median", "
 
 
 def rows(folder: Path) -> Iterator[list[object]]:
-    """A line a checkpoint: NMI in per cent over the starts, and that of the start whose clusters are tightest."""
+    """Return a line for each checkpoint: NMI in per cent over the starts, and NMI of the tightest clusters."""
     seen: set[str] = set()  # one model may have records of several evaluations
     for run in record_folders(folder):
         checkpoint, record = run / "checkpoint.safetensors", read_record(run)

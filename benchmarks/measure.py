@@ -1,4 +1,4 @@
-"""Measuring cases in processes of their own, in turn, and the record of what was measured on what."""
+"""Measurement of cases, each in a process of its own, with a record of the circumstances."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Case = Callable[[torch.device], dict[str, float]]  # what was measured, by name
 
 
 def timed(work: Callable[[], Any], device: torch.device) -> float:
-    """Seconds."""
+    """Return the seconds of a call."""
     wait(device)
     start = time.perf_counter()
     work()
@@ -28,14 +28,14 @@ def timed(work: Callable[[], Any], device: torch.device) -> float:
 
 
 def fastest(work: Callable[[], Any], device: torch.device, *, repeat: int = 3, warm: int = 1) -> float:
-    """Seconds of the fastest of some calls: what the machine can do when nothing comes between."""
+    """Return the seconds of the fastest of several calls, the one with the least disturbance."""
     for _ in range(warm):
         work()
     return min(timed(work, device) for _ in range(repeat))
 
 
 class Memory:
-    """The most that a piece of work holds above what was held before it."""
+    """Peak memory of a piece of work, above the memory held before it."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -59,7 +59,7 @@ class Memory:
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has nothing more to do."""
+    """Wait until the device is idle."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -67,10 +67,9 @@ def wait(device: torch.device) -> None:
 def run_cases(
     script: Path, names: list[str], *, device: str, rounds: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Every case in a process of its own, all of them in turn, `rounds` times; the median of each value.
+    """Run every case in a process of its own, all in turn, `rounds` times. Returns the median of each value.
 
-    One case does not find the memory, the caches or the settings of another, and when the machine's speed drifts
-    it does so for all.
+    So no case inherits memory, caches or settings of another, and a drift of the machine's speed affects all.
     """
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for turn in range(rounds):
@@ -86,7 +85,7 @@ def run_cases(
 
 
 def circumstances(device: torch.device) -> dict[str, Any]:
-    """What a figure must not be shown without."""
+    """Return the circumstances of a measurement."""
     commit, dirty = provenance.source_commit()
     return {
         "device": provenance.device_name(device),
@@ -100,7 +99,7 @@ def circumstances(device: torch.device) -> dict[str, Any]:
 
 
 def told(record: dict[str, Any]) -> str:
-    """The circumstances in one line."""
+    """Format the circumstances in one line."""
     changes = " with changes" if record["dirty"] else ""
     return (
         f"{record['device']}, {record['threads']} threads, torch {record['versions']['torch']}, "

@@ -1,4 +1,4 @@
-"""Whether training in bf16 comes to what fp32 comes to: means and spreads over seeds, from records.
+"""Training in bf16 against fp32: means and standard deviations over seeds, from records.
 
     python benchmarks/precision.py RECORDS > benchmarks/results/precision.md
 
@@ -21,7 +21,7 @@ Runs = dict[tuple[str, str], list[tuple[Record, RunSpec]]]
 
 
 def grouped(folder: Path) -> Runs:
-    """Records by defense and precision, in the order of their seeds."""
+    """Group records by defense and precision, in the order of their seeds."""
     runs: Runs = {}
     for record in find_records(folder):
         spec = record.spec
@@ -31,7 +31,7 @@ def grouped(folder: Path) -> Runs:
 
 
 def cells(runs: list[tuple[Record, RunSpec]]) -> list[str]:
-    """Each seed, and mean and standard deviation over them, of R@1 and ERS."""
+    """Format R@1 and ERS of each seed, their mean and standard deviation."""
     row = []
     for values in (
         [record.benign["R@1"] for record, _ in runs],

@@ -1,4 +1,4 @@
-"""Both scores on published rows and on records, as the table in benchmarks/results/scores.md.
+"""Both scores on published rows and on records.
 
     python benchmarks/scores.py RECORDS > benchmarks/results/scores.md
 
@@ -30,7 +30,7 @@ Row = dict[str, Any]
 
 
 def published() -> list[Row]:
-    """The published rows that have every column, with both scores."""
+    """Return the published rows that have every column, with both scores."""
     return [_published(one) for one in read_published() if {*COLUMNS, "ERS"} <= one.values.keys()]
 
 
@@ -49,7 +49,7 @@ def _published(one: Reported) -> Row:
 
 
 def recorded(folder: Path) -> tuple[list[Row], list[str]]:
-    """Records below a folder as rows, and what they have in common."""
+    """Return the records below a folder as rows, and their common settings."""
     records = [json.loads(path.read_text()) for path in sorted(folder.rglob("record.json"))]
     return [_recorded(record) for record in records], _common(records)
 
@@ -69,7 +69,7 @@ def _recorded(record: Row) -> Row:
 
 
 def _common(records: Sequence[Row]) -> list[str]:
-    """The data of the runs; several values are listed where they differ."""
+    """Format the settings of the runs, with all values where they differ."""
 
     def of(name: str, get: Callable[[Row], object]) -> str:
         return f"- {name}: " + "; ".join(Counter(str(get(record)) for record in records))
@@ -87,7 +87,7 @@ def _common(records: Sequence[Row]) -> list[str]:
 
 
 def place(rows: Sequence[Row], row: Row, score: str) -> int:
-    """1 + how many rows score more."""
+    """Return the rank of a row by its score."""
     return 1 + sum(other[score] > row[score] for other in rows)
 
 

@@ -1,4 +1,4 @@
-"""One model under every way to search for a perturbation: each column, and AutoRank.
+"""One model under every solver: each column, and AutoRank.
 
     python benchmarks/solvers.py regular=CHECKPOINT hm-lga-ics=CHECKPOINT --surrogate CHECKPOINT
 
@@ -33,7 +33,7 @@ TRANSFERS = ("transfer of PGD-32", "AutoRank")
 
 
 def evaluate(checkpoint: Path, search: str, options: argparse.Namespace) -> dict[str, Any]:
-    """One evaluation, for a file."""
+    """Run one evaluation. Returns the content of its file."""
     settings = {"queries": options.queries, **SEARCHES[search]}
     if search in TRANSFERS:
         settings["surrogate"] = options.surrogate
@@ -58,7 +58,7 @@ def evaluate(checkpoint: Path, search: str, options: argparse.Namespace) -> dict
 
 
 def weaker(results: Mapping[str, dict[str, Any]]) -> list[str]:
-    """Where AutoRank does worse than a single attack on a query that both attacked; there should be none."""
+    """Return the queries where AutoRank is weaker than a single attack. There should be none."""
     worst = results["AutoRank"]["per_query"]
     row_of = {row: place for place, row in enumerate(worst["query"])}
     found = []
@@ -73,7 +73,7 @@ def weaker(results: Mapping[str, dict[str, Any]]) -> list[str]:
 
 
 def table(name: str, results: Mapping[str, dict[str, Any]], dataset: str) -> str:
-    """The results of one model for a reader."""
+    """Format the results of one model."""
     first, columns = next(iter(results.values())), list(protocol_columns("ers"))
     commits = ", ".join(sorted({str(result["commit"])[:7] for result in results.values()}))
     lines = [
@@ -99,7 +99,7 @@ def table(name: str, results: Mapping[str, dict[str, Any]], dataset: str) -> str
 
 
 def main() -> None:
-    """Evaluate what is missing and write the table."""
+    """Run the missing evaluations and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("models", nargs="+", help="name=checkpoint")
     parser.add_argument("--surrogate", type=Path, required=True, help="an undefended model to transfer from")

@@ -1,4 +1,4 @@
-"""Engines of sweeps where machines fail: six small runs, and a node or a job that is killed in the middle.
+"""Sweep engines under failure: six small runs, with a node or a job killed in the middle.
 
     python benchmarks/sweeps.py ray      # two nodes on this machine, one of which is killed
     python benchmarks/sweeps.py slurm    # submitit's local executor, one of whose jobs is killed
@@ -39,7 +39,7 @@ TREE = {
 
 
 def main() -> None:
-    """One trial."""
+    """Run one trial."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("engine", choices=["ray", "slurm"])
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def with_ray(sweep: Sweep) -> None:
-    """A head and a second node with two cores each; the second is killed once a run on it has kept a state."""
+    """Start a head and a second node with two cores each. The second is killed after a run on it has saved a state."""
     from ray.cluster_utils import Cluster
 
     from robustbench_dml.runs.sweeps.on_ray import OnRay
@@ -74,7 +74,7 @@ def with_ray(sweep: Sweep) -> None:
 
 
 def with_slurm(sweep: Sweep) -> None:
-    """Every job at once; the process of one is killed with its run."""
+    """Start every job at once. The process of one is killed with its run."""
     from robustbench_dml.runs.sweeps.on_slurm import OnSlurm
 
     begun = time.monotonic()
@@ -84,7 +84,7 @@ def with_slurm(sweep: Sweep) -> None:
 
 
 def carry_out(sweep: Sweep, engine: Engine, fail: Callable[[], object], *, states: int) -> None:
-    """A sweep in which something fails as soon as so many runs have kept a state."""
+    """Run a sweep with a failure as soon as enough runs have saved a state."""
 
     def watch() -> None:
         while sum((job.part / RESUME_FILE).exists() for job in sweep.jobs) < states:
@@ -99,7 +99,7 @@ def carry_out(sweep: Sweep, engine: Engine, fail: Callable[[], object], *, state
 
 
 def kill_a_job(sweep: Sweep) -> None:
-    """SIGKILL to the process of a run that has kept a state, and to the one that started it."""
+    """Send SIGKILL to the process of a run that has saved a state, and to its parent."""
     job = next(job for job in sweep.jobs if (job.part / RESUME_FILE).exists())
     for status in Path("/proc").glob("[0-9]*/status"):
         try:

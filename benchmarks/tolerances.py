@@ -1,4 +1,4 @@
-"""How far the values of a record differ where it is evaluated otherwise: what docs/submitting.md tolerates comes of it.
+"""Differences of a record's values under other evaluations, the basis of the tolerances in docs/submitting.md.
 
     python benchmarks/tolerances.py RUNS > benchmarks/results/tolerances.md
 
@@ -21,7 +21,7 @@ from torch import nn
 
 from robustbench_dml.datasets.base import DataPaths, Dataset
 from robustbench_dml.datasets.status import load_dataset
-from robustbench_dml.evaluation.evaluate import attacked_values, benign_values, clusters_of, enter
+from robustbench_dml.evaluation.evaluate import attacked_values, benign_values, clusters_of, context_for
 from robustbench_dml.leaderboard.submission.recheck import EQUAL, part_of
 from robustbench_dml.leaderboard.submission.trust import claimed_model
 from robustbench_dml.runs.record import CHECKPOINT_FILE, Record, read_queries, read_record, record_folders
@@ -47,14 +47,14 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class Other:
-    """An evaluation that is not quite that of the record.
+    """An evaluation that differs slightly from the record's.
 
     Attributes:
-        name: what differs.
+        name: name of the difference.
         batch_size: images attacked at once.
-        precision: of the attack steps; the record's where there is none.
-        within: what holds meanwhile.
-        change: what is done to the model before.
+        precision: precision of the attack steps; None takes the record's.
+        within: context of the evaluation.
+        change: change of the model.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Other:
 
 @contextmanager
 def threads(number: int) -> Iterator[None]:
-    """Compute with so many threads."""
+    """Compute with this many threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
@@ -95,7 +95,7 @@ OTHERS = (
 
 
 def gaps(run: Path, record: Record, dataset: Dataset, other: Other) -> tuple[dict[str, np.ndarray], float]:
-    """(P,) recorded minus found values of each column, as fractions, and the most of a mean benign value, in points."""
+    """Return (P,) recorded minus new values of each column, and the largest change of a benign mean, in points."""
     model, values = claimed_model(record, run / CHECKPOINT_FILE, CPU), read_queries(run)
     other.change(model)
     evaluation = record.spec.evaluation
@@ -103,16 +103,16 @@ def gaps(run: Path, record: Record, dataset: Dataset, other: Other) -> tuple[dic
         evaluation = evaluation.model_copy(update={"precision": other.precision})
     part, rows = part_of(record, len(values["query"]), QUERIES), torch.from_numpy(values["query"])
     with other.within():
-        arena = enter(model, dataset, evaluation, device=CPU)
-        benign = {name: 100 * float(each.mean()) for name, each in benign_values(arena, rows).items()}
-        benign["NMI"] = 100 * clusters_of(arena).nmi(arena.split.labels)
-        attacked = attacked_values(arena, rows[part], batch_size=other.batch_size)
+        context = context_for(model, dataset, evaluation, device=CPU)
+        benign = {name: 100 * float(each.mean()) for name, each in benign_values(context, rows).items()}
+        benign["NMI"] = 100 * clusters_of(context).nmi(context.split.labels)
+        attacked = attacked_values(context, rows[part], batch_size=other.batch_size)
     found = {name: values[name][part] - attacked[name].numpy() for name in evaluated_columns(evaluation)}
     return found, max(abs(record.benign[name] - value) for name, value in benign.items())
 
 
 def cells(record: Record, found: dict[str, np.ndarray], benign: float) -> list[str]:
-    """A row's numbers: the greatest of the columns in points and in standard errors, the score, benign values."""
+    """Format the largest difference of a column in points and standard errors, of the score and of benign values."""
     columns = evaluated_columns(record.spec.evaluation)
     unequal = np.mean([np.abs(found[name]) > EQUAL for name in columns])
     points = np.stack([column.scale * column.ers_slope * found[name] for name, column in columns.items()])
@@ -132,7 +132,7 @@ def cells(record: Record, found: dict[str, np.ndarray], benign: float) -> list[s
 
 
 def rows(folder: Path) -> Iterator[list[str]]:
-    """A line for each record and each way to evaluate it otherwise."""
+    """Return a line for each record and each other evaluation."""
     for run in record_folders(folder):
         record = read_record(run)
         if not (run / CHECKPOINT_FILE).exists():

@@ -1,1 +1,1 @@
-"""Defenses. One file (or folder) each; importing it registers it. See `robustbench_dml.training.defense.Defense`."""
+"""Defenses. One file or folder each, registered on import. See `robustbench_dml.Defense`."""

@@ -1,4 +1,4 @@
-"""ACT: train against positives and negatives that are drawn together.
+"""ACT: train against positives and negatives that are moved together.
 
 Zhou et al., T-PAMI 2024, arXiv:2106.03614.
 """
@@ -28,8 +28,10 @@ PAPER = "Zhou et al., T-PAMI 2024, arXiv:2106.03614"
 @register_defense("act-s", summary="ACT[S]: Anti-Collapse Triplet with softhard triplets", paper=PAPER, sampler="S")
 @dataclass(kw_only=True)
 class AntiCollapseTriplet(Defense):
-    """Draw the positive and the negative together, d(p~, n~) -> min, and minimise the triplet loss of the benign
-    anchor with them. `Perturbed.images` is (T, 2, C, H, W)."""
+    """Move the positive and the negative together, d(p~, n~) -> min, and minimise their triplet loss with the anchor.
+
+    The anchor stays benign. `Perturbed.images` is (T, 2, C, H, W).
+    """
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         triplets, _ = self.mine(model, batch)

@@ -1,4 +1,4 @@
-"""EST and SES: train against images that move their own embedding as far as they can.
+"""EST and SES: train against images whose embedding is moved as far as possible.
 
 Zhou et al., ECCV 2020, arXiv:2002.11293; Zhou et al., T-PAMI 2024, arXiv:2106.03614.
 """
@@ -13,7 +13,7 @@ from robustbench_dml import MARGIN, Batch, Defense, Perturbed, distance, pgd, re
 
 
 class ShiftedBatch(Defense):
-    """Moves every image of the batch, so `Perturbed.images` is (2P, C, H, W)."""
+    """Moves every image of the batch. `Perturbed.images` is (2P, C, H, W)."""
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         triplets, origin = self.mine_embedded(model, batch)
@@ -42,7 +42,7 @@ class EmbeddingShiftedTriplet(ShiftedBatch):
 )
 @dataclass(kw_only=True)
 class SuppressedEmbeddingShift(ShiftedBatch):
-    """Minimise the benign triplet loss plus the mean shift, with gradient on both its ends."""
+    """Minimise the benign triplet loss plus the mean shift, with gradient to both embeddings of an image."""
 
     def loss(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Tensor:
         benign = model(batch.images)

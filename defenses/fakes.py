@@ -1,7 +1,7 @@
-"""Defenses that are fake on purpose: each looks robust to a careless attack and must be flagged by the suite.
+"""Fake defenses, which look robust to a careless attack. The diagnostics must flag each of them.
 
-They train like `regular` and cheat when deployed. They are rows of the tests and of the documentation, never of a
-leaderboard. The ways to cheat are those of Athalye et al., ICML 2018, arXiv:1802.00420.
+They train like `regular` and cheat when deployed, in the ways of Athalye et al., ICML 2018, arXiv:1802.00420. Tests
+and documentation use them. A leaderboard never ranks them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PAPER = "a fake, after Athalye et al., ICML 2018, arXiv:1802.00420"
 
 
 class Cheat(nn.Module):
-    """A trained model behind something that hides its weakness."""
+    """Wraps a trained model to hide its weakness."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

@@ -1,7 +1,6 @@
-"""The direct adaptation of min-max adversarial training: the hardest triplets that the radius allows.
+"""Direct min-max adversarial training: the hardest triplets that the radius allows. It is known to collapse.
 
-Madry et al., ICLR 2018, arXiv:1706.06083; as HM[., 2] in Zhou and Patel, CVPR 2022, arXiv:2203.01439, where it is
-known to collapse.
+Madry et al., ICLR 2018, arXiv:1706.06083; as HM[., 2] in Zhou and Patel, CVPR 2022, arXiv:2203.01439.
 """
 
 from __future__ import annotations

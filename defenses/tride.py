@@ -1,4 +1,4 @@
-"""CA-TRIDE: perturb the candidates in one iteration and the anchor in the next, aware of collapse.
+"""CA-TRIDE: perturb candidates and anchors in turn, with weights that avoid collapse.
 
 Tian et al., ICML 2024, arXiv:2312.07364.
 """
@@ -25,7 +25,7 @@ from robustbench_dml import (
     triplet_loss,
 )
 
-CLOSED = 1e-5  # the adversary's loss below which it stops
+CLOSED = 1e-5  # adversary's loss at which it stops
 ANCHOR, CANDIDATES = [0], [1, 2]  # columns of a triplet
 
 Objective = Callable[[Tensor, Tensor], Tensor]
@@ -39,17 +39,18 @@ Objective = Callable[[Tensor, Tensor], Tensor]
 )
 @dataclass(kw_only=True)
 class CollapseAwareTriplets(Defense):
-    """With w(ap) and w(an) the mean distances of the batch under softmax weights of lbd * d, the candidates close
-    max(0, w(an) - w(ap)), and the anchors close max(0, w(ap) - w(an)) + g * max(0, n - s): n the mean distance to
-    the nearer half of the negatives, s the mean shift of the anchors, g = exp(-max(0, w(an) - w(ap))).
+    """Perturb candidates in one iteration and anchors in the next.
 
-    Taken from the paper's abstract and the authors' released code. Decided here, where they are silent or differ:
-    softhard triplets; the margin of the other defenses (the code's grows with the epoch); the step grows with the
-    share of the budget spent (the code: of the epochs); the steps of the threat (the code: 16); g is a constant of
-    each step, as in the code.
+    w(ap) and w(an) are mean distances of the batch with softmax weights of lbd * d. Candidates minimise
+    max(0, w(an) - w(ap)). Anchors minimise max(0, w(ap) - w(an)) + g * max(0, n - s), with n the mean distance to the
+    nearer half of the negatives, s the mean shift of the anchors, and g = exp(-max(0, w(an) - w(ap))), a constant.
+
+    After the paper's abstract and the authors' released code. Where these are silent or differ, this uses softhard
+    triplets, the margin of the other defenses (the code's grows with the epoch), a step that grows with the share of
+    the budget spent (the code: of the epochs), and the steps of the threat (the code: 16).
 
     Attributes:
-        lbd: sharpness of the weights; the authors use 10 on CUB, 9.5 on Cars, 2 on SOP.
+        lbd: sharpness of the weights. The authors use 10 on CUB, 9.5 on Cars and 2 on SOP.
     """
 
     lbd: float = 10.0
@@ -111,5 +112,5 @@ class CollapseAwareTriplets(Defense):
 
 
 def _shared(value: Tensor, groups: int) -> Tensor:
-    """A value of the whole batch as one share per group, as `pgd` wants it."""
+    """Split a value of the batch into equal shares of the groups, for `pgd`."""
     return (value / groups).expand(groups)

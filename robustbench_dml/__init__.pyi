@@ -26,12 +26,16 @@ from .runs.api import list_solvers as list_solvers
 from .runs.api import load_model as load_model
 from .runs.api import run as run
 from .runs.api import train as train
+from .solvers.apgd import AutoPGD as AutoPGD
 from .solvers.ball import Ball as Ball
 from .solvers.base import BestImages as BestImages
 from .solvers.base import Problem as Problem
 from .solvers.base import Solver as Solver
 from .solvers.ensemble import Ensemble as Ensemble
 from .solvers.group_pgd import pgd as pgd
+from .solvers.pgd import PGD as PGD
+from .solvers.square import Square as Square
+from .solvers.transfer import Transfer as Transfer
 from .spec.columns import Column as Column
 from .spec.columns import recall_column as recall_column
 from .spec.registry import ParamValue as ParamValue

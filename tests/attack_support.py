@@ -12,8 +12,9 @@ from support import unit_rows
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_dml.evaluation.attack import Attack, Block, Gallery, Items
+from robustbench_dml.evaluation.attack import Attack
 from robustbench_dml.evaluation.ensemble import WorstCase
+from robustbench_dml.retrieval.gallery import Block, Gallery, Items
 from robustbench_dml.spec.registry import ATTACKS
 from robustbench_dml.utils.randomness import uniform_per_item
 

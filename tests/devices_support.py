@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 
-from robustbench_dml.evaluation.attack_cache import PARTS_FILE, AttackCache
-from robustbench_dml.evaluation.evaluate import attacked_values, choose_queries, enter
+from robustbench_dml.evaluation.attack_cache import CACHE_FILE, AttackCache
+from robustbench_dml.evaluation.evaluate import attacked_values, choose_queries, context_for
 from robustbench_dml.models.embedder import Embedder
 from robustbench_dml.models.sharded import shared
 from robustbench_dml.solvers.ball import Ball
@@ -212,10 +212,10 @@ def evaluate(folder: Path | None = None) -> dict[str, Tensor]:
     trainer, data = Job("regular", double=False).trainer(), small_dataset()
     whole = trainer.spec.evaluation
     evaluation = whole.model_copy(update={"queries": 11, "threat": whole.threat.model_copy(update={"steps": 2})})
-    parts = AttackCache(None if folder is None else folder / PARTS_FILE, of="test", every=0)
+    cache = AttackCache(None if folder is None else folder / CACHE_FILE, of="test", every=0)
     queries = choose_queries(data.test.labels, evaluation, data.name)
     return attacked_values(
-        enter(trainer.model.eval(), data, evaluation, device=CPU), queries, batch_size=4, parts=parts
+        context_for(trainer.model.eval(), data, evaluation, device=CPU), queries, batch_size=4, cache=cache
     )
 
 

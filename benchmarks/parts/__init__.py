@@ -1,1 +1,1 @@
-"""What is measured: a file for each part of the work, with its cases and its table."""
+"""Measured parts of the work. Each file has the cases and the table of one part."""

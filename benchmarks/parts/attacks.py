@@ -38,7 +38,7 @@ NAMES = protocol_named("ers").attacks
 
 @cache
 def dataset_name() -> str:
-    """The largest set of grey images that is here."""
+    """Return the largest prepared set of grey images."""
     try:
         load_dataset("fashion", DataPaths(None))
     except MissingDataError:
@@ -47,7 +47,7 @@ def dataset_name() -> str:
 
 
 def entered(precision: Precision, device: torch.device, queries: int) -> tuple[AttackContext, Tensor]:
-    """A model that was trained for some seconds, in its gallery, and queries."""
+    """Train a model for some seconds. Returns it in its gallery, and queries."""
     name = dataset_name()
     training = {"precision": best_precision(device)}
     trained = api.train("hm-lga-ics", name, budget="30k", device=device.type, training=training, quiet=True)
@@ -58,50 +58,50 @@ def entered(precision: Precision, device: torch.device, queries: int) -> tuple[A
 
 
 def suite(precision: Precision, device: torch.device) -> dict[str, float]:
-    """The package's own way; the columns in the units of the papers beside the time."""
-    arena, rows = entered(precision, device, QUERIES)
+    """Time the package. Returns the columns in the papers' units, too."""
+    context, rows = entered(precision, device, QUERIES)
     found: dict[str, Tensor] = {}
-    seconds = timed(lambda: found.update(attacked_values(arena, rows, batch_size=AT_ONCE)), device)
+    seconds = timed(lambda: found.update(attacked_values(context, rows, batch_size=AT_ONCE)), device)
     values = {name: column.published(float(found[name].mean())) for name, column in protocol_columns("ers").items()}
     score = empirical_robustness_score(values, protocol_columns("ers").values())
     return {"seconds": seconds / QUERIES, **values, "ERS": float(score)}
 
 
 def bare(precision: Precision, device: torch.device) -> dict[str, float]:
-    """The passes that the suite needs and nothing else: step, and embed what was attacked."""
-    arena, rows = entered(precision, device, QUERIES)
+    """Time only the passes that the suite needs: the steps, and embedding the attacked images."""
+    context, rows = entered(precision, device, QUERIES)
 
     def work() -> None:
         with weights_unchanged(device):
             for block in rows.split(AT_ONCE):
-                images = arena.split.batch(block)
+                images = context.split.batch(block)
                 for _ in NAMES:
-                    for _ in range(arena.evaluation.threat.steps):
+                    for _ in range(context.evaluation.threat.steps):
                         moved = images.detach().requires_grad_()
-                        torch.autograd.grad(arena.stepping(moved).sum(), moved)
+                        torch.autograd.grad(context.stepping(moved).sum(), moved)
                     with torch.no_grad():
-                        arena.model(images)
+                        context.model(images)
 
     return {"seconds": timed(work, device) / QUERIES}
 
 
 def looped(device: torch.device) -> dict[str, float]:
-    """One query after another in every objective, weight gradients in every step, on the suite's own targets."""
-    arena, rows = entered("fp32", device, LOOPED)
-    embedder = arena.model.model
+    """Time a loop over queries in every objective, with weight gradients in every step, on the suite's targets."""
+    context, rows = entered("fp32", device, LOOPED)
+    embedder = context.model.model
     assert isinstance(embedder, Embedder)
-    model, threat = Plain(embedder).eval(), arena.evaluation.threat
+    model, threat = Plain(embedder).eval(), context.evaluation.threat
     found: dict[str, list[float]] = {}
 
     def work() -> None:
-        items = Items(arena.gallery, rows)
+        items = Items(context.gallery, rows)
         for name in NAMES:
-            targets = arena.block(ATTACKS.get(name).build(), name, items).targets
+            targets = context.block(ATTACKS.get(name).build(), name, items).targets
             queries = [
-                loop.Query(int(row), int(of[0]) if len(of) else -1, arena.gallery.embeddings, arena.split.labels)
+                loop.Query(int(row), int(of[0]) if len(of) else -1, context.gallery.embeddings, context.split.labels)
                 for row, of in zip(rows, targets, strict=True)
             ]
-            images = arena.split.batch(rows)
+            images = context.split.batch(rows)
             found.update(
                 loop.attack(model, images, queries, name, eps=threat.eps, alpha=threat.alpha, steps=threat.steps)
             )
@@ -122,7 +122,7 @@ for _precision in ("fp32", "bf16"):
 
 
 def rows(found: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
-    """A row for each precision."""
+    """Return a row for each precision."""
     slow = found["loop fp32"]["seconds"]
     return [
         {

@@ -1,4 +1,4 @@
-"""How cost grows: an iteration with batch, eta and image size; attacks, ranks and metrics with the gallery."""
+"""Growth of cost: an iteration with batch, eta and image size; attacks, ranks and metrics with the gallery."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ QUERIES = 128
 
 
 def iteration(spec: RunSpec, data: Dataset, device: torch.device, *, count: int) -> dict[str, float]:
-    """Seconds of an iteration in which no triplet leaves."""
+    """Return the seconds of an iteration without early exit."""
     return {"seconds": watched(Trainer(spec, data, device=device), 1, 1 + count).seconds / count}
 
 
@@ -70,7 +70,7 @@ def random_gallery(size: int, device: torch.device) -> Gallery:
 
 
 def queries(gallery: Gallery) -> tuple[Tensor, Tensor]:
-    """Rows that are queries, and a target for each."""
+    """Return rows of queries, and a target for each."""
     rows = torch.arange(QUERIES, device=gallery.labels.device) * 5
     return rows, (rows + len(gallery) // 2)[:, None] % len(gallery)
 
@@ -117,7 +117,7 @@ def ranks(size: int, device: torch.device) -> dict[str, float]:
 
 
 def metrics(size: int, device: torch.device) -> dict[str, float]:
-    """The places of the four items of a query's class, for 128 queries."""
+    """The ranks of the four items of a query's class, for 128 queries."""
     gallery = random_gallery(size, device)
     rows = queries(gallery)[0]
     items = rows[:, None] + torch.arange(1, 5, device=device)
@@ -145,7 +145,7 @@ for _name, _measure in OVER_GALLERIES.items():
 
 
 def rows(found: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
-    """A row for each thing that grows."""
+    """Return a row for each growing size."""
     table = []
     for name, sizes in curves(found).items():
         times = list(sizes.values())
@@ -165,7 +165,7 @@ def rows(found: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
 
 
 def curves(found: dict[str, dict[str, float]]) -> dict[str, dict[int, float]]:
-    """Seconds by size, for each thing that grows."""
+    """Return seconds by size, for each growing size."""
     sorted_out: dict[str, dict[int, float]] = {}
     for case, values in found.items():
         name, _, size = case.rpartition(" ")

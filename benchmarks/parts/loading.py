@@ -23,7 +23,7 @@ BATCH, FILES = 112, 448
 
 
 def photographs(folder: Path) -> ImageList:
-    """Noise that is smooth enough to compress as photographs do."""
+    """Write noise that is smooth enough to compress like photographs."""
     rng = np.random.default_rng(0)
     names = []
     for number in range(FILES):
@@ -36,7 +36,7 @@ def photographs(folder: Path) -> ImageList:
 
 
 def straightforward(device: torch.device) -> dict[str, float]:
-    """One file after another with torchvision's transforms."""
+    """Decode one file after another with torchvision's transforms."""
     with tempfile.TemporaryDirectory() as name:
         images = photographs(Path(name))
         paths = [images.root / path for path in images.paths[:BATCH]]
@@ -44,7 +44,7 @@ def straightforward(device: torch.device) -> dict[str, float]:
 
 
 def decoded(device: torch.device) -> dict[str, float]:
-    """`--no-cache`: the files of every batch decoded on all cores."""
+    """Decode the files of every batch on all cores (`--no-cache`)."""
     with tempfile.TemporaryDirectory() as name:
         images = photographs(Path(name))
         split = Split(ImageFiles(images, 256), images.labels.to(device), crop=224)
@@ -52,7 +52,7 @@ def decoded(device: torch.device) -> dict[str, float]:
 
 
 def cached(device: torch.device) -> dict[str, float]:
-    """The files decoded once; what that cost."""
+    """Decode the files once and read batches from the cache."""
     with tempfile.TemporaryDirectory() as name:
         images = photographs(Path(name))
         cache = PixelCache(Path(name) / "cache", images, 256)
@@ -62,7 +62,7 @@ def cached(device: torch.device) -> dict[str, float]:
 
 
 def ahead(device: torch.device) -> dict[str, float]:
-    """What is left to do when the batch was read while the network was at work on the one before."""
+    """Read a batch while the network works on the one before; returns the remaining wait."""
     with tempfile.TemporaryDirectory() as name:
         images = photographs(Path(name))
         split = with_prefetch(Split(ImageFiles(images, 256), images.labels.to(device), crop=224))
@@ -89,7 +89,7 @@ CASES: dict[str, Case] = {
 
 
 def rows(found: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
-    """A row for each way."""
+    """Return a row for each way."""
     slow = found["straightforward"]["seconds"]
     return [
         {

@@ -34,7 +34,7 @@ def gallery(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def metrics(device: torch.device) -> dict[str, float]:
-    """R@1, R@2, mAP and mAP@R of every image, and the memory above the embeddings."""
+    """Time R@1, R@2, mAP and mAP@R of every image. Returns the memory above the embeddings, too."""
     embeddings, labels = gallery(device)
     memory, queries = Memory(device), torch.arange(IMAGES, device=device)
     seconds = timed(lambda: retrieval_scores(embeddings, labels, queries), device)
@@ -42,13 +42,13 @@ def metrics(device: torch.device) -> dict[str, float]:
 
 
 def products(device: torch.device) -> dict[str, float]:
-    """All distance products in float32, 1,024 rows at once, and nothing made of them."""
+    """Time all distance products in float32, 1,024 rows at once, without using them."""
     embeddings, _ = gallery(device)
     return {"seconds": timed(lambda: [rows @ embeddings.T for rows in embeddings.split(1024)], device)}
 
 
 def tiled(device: torch.device) -> dict[str, float]:
-    """The same in tiles that stay in the processor's cache."""
+    """Time the same products in tiles that stay in the processor's cache."""
     embeddings, _ = gallery(device)
 
     def work() -> None:
@@ -60,7 +60,7 @@ def tiled(device: torch.device) -> dict[str, float]:
 
 
 def straightforward(device: torch.device) -> dict[str, float]:
-    """Some queries one after another; seconds for all of them. Their scores must be ours."""
+    """Time some queries one after another, scaled to all. Their scores must equal the package's."""
     embeddings, labels = gallery(device)
     found: list[tuple[float, ...]] = []
     seconds = timed(lambda: found.extend(plain.scores(embeddings, labels, query) for query in range(ASKED)), device)
@@ -71,7 +71,7 @@ def straightforward(device: torch.device) -> dict[str, float]:
 
 
 def nmi(device: torch.device) -> dict[str, float]:
-    """Clusters, as many as classes, and their mutual information."""
+    """Time the clusters, as many as classes, and their mutual information."""
     embeddings, labels = gallery(device)
     memory = Memory(device)
     seconds = timed(lambda: class_clusters(embeddings, labels, seed=0).nmi(labels), device)
@@ -79,7 +79,7 @@ def nmi(device: torch.device) -> dict[str, float]:
 
 
 def kmeans(device: torch.device) -> dict[str, float]:
-    """The k-means of faiss alone, and how many iterations it takes."""
+    """Time the k-means of faiss alone. Returns its number of iterations, too."""
     points = gallery(torch.device("cpu"))[0].numpy()
     means = faiss.Kmeans(
         DIMENSIONS,
@@ -103,7 +103,7 @@ CASES: dict[str, Case] = {
 
 
 def rows(found: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
-    """A row for the metrics and one for the NMI."""
+    """Return a row for the metrics and a row for the NMI."""
     ours, clustered = found["metrics"]["seconds"], found["nmi"]["seconds"]
     return [
         {

@@ -1,6 +1,6 @@
-"""What each step bought: one PGD pass of the images of an HM iteration, from the straightforward version to ours.
+"""Gain of each optimisation: one PGD pass of the images of an HM iteration.
 
-Each row has what the rows above it have.
+Each row adds one optimisation to the rows above it, from the straightforward version to the package's.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STEPS = (
 
 
 def one_pass(backbone: str, step: int, device: torch.device) -> dict[str, float]:
-    """Seconds of one image."""
+    """Return the seconds of one image."""
     if step >= STEPS.index("freed memory kept") and device.type == "cpu":
         keep_freed_memory()
     embedder = build_embedder(BACKBONES.get(backbone), seed=0, device=device).eval()
@@ -68,7 +68,7 @@ CASES: dict[str, Case] = {
 
 
 def rows(found: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
-    """A row for each step, with what it bought by itself and all so far."""
+    """Return a row for each optimisation, with its gain and the gain so far."""
     table = []
     for step, name in enumerate(STEPS):
         row: dict[str, Any] = {"one pass": name}

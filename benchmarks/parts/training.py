@@ -1,7 +1,7 @@
-"""A training iteration at eta 8: ours, the straightforward one, and the bare passes that ours needs.
+"""A training iteration at eta 8: the package's, the straightforward one, and the bare passes it needs.
 
-*As trained*: iterations 60 to 70 of a training, with the destination that the loss has brought about; triplets that
-have reached it leave. *Every step*: no triplet ever leaves, the most that an iteration can cost.
+*As trained*: iterations 60 to 70 of a training, where triplets leave at their destination. *Every step*: no triplet
+leaves, the highest cost of an iteration.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def spec_of(workload: str, defense: str, precision: Precision) -> RunSpec:
 
 
 class Stopwatch(Interrupts):
-    """Stops a training after some iterations and keeps what those from `first` on took and cost."""
+    """Stops a training after some iterations and measures the time and cost of those from `first` on."""
 
     def __init__(self, trainer: Trainer, first: int, last: int) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class Stopwatch(Interrupts):
 
 
 def watched(trainer: Trainer, first: int, last: int) -> Stopwatch:
-    """Train, and watch the iterations from `first` to `last`."""
+    """Train and measure the iterations from `first` to `last`."""
     watch = Stopwatch(trainer, first, last)
     with contextlib.suppress(KeyboardInterrupt):
         trainer.run(progress=Progress(quiet=True), interrupts=watch)
@@ -97,7 +97,7 @@ def watched(trainer: Trainer, first: int, last: int) -> Stopwatch:
 
 
 def ours(workload: str, defense: str, precision: Precision | None, device: torch.device) -> dict[str, float]:
-    """Seconds of an iteration, all that a training does included, and the images that it propagates."""
+    """Return the seconds of an iteration with everything that training does, and the images that it propagates."""
     backbone = workload.partition(" ")[0]
     trainer = Trainer(spec_of(workload, defense, precision or best_precision(device)), dataset(backbone), device=device)
     watch = watched(trainer, *WINDOWS[workload])
@@ -107,7 +107,7 @@ def ours(workload: str, defense: str, precision: Precision | None, device: torch
 
 
 def straightforward(backbone: str, defense: str, device: torch.device) -> dict[str, float]:
-    """Seconds of an iteration; it takes every step whatever the weights are."""
+    """Return the seconds of an iteration, which always takes every step."""
     spec, data = spec_of(f"{backbone} every step", defense, "fp32"), dataset(backbone).train
     model = Plain(build_embedder(BACKBONES.get(backbone), seed=0, device=torch.device("cpu"))).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=spec.training.lr, weight_decay=spec.training.weight_decay)
@@ -137,7 +137,7 @@ def straightforward(backbone: str, defense: str, device: torch.device) -> dict[s
 
 
 def bare(backbone: str, device: torch.device) -> dict[str, float]:
-    """Seconds of one image in each kind of pass, at the batch of an iteration, in the fastest of some formats."""
+    """Return the seconds of one image in each kind of pass, at the batch of an iteration, in the fastest format."""
     if device.type == "cpu":
         keep_freed_memory()
     network = build_embedder(BACKBONES.get(backbone), seed=0, device=device).eval().backbone
@@ -204,7 +204,7 @@ for backbone in PAIRS:
 
 
 def rows(found: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
-    """A row for each workload and defense."""
+    """Return a row for each workload and defense."""
     table = []
     for name, value in found.items():
         kind, _, rest = name.partition(" ")

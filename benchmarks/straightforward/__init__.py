@@ -1,1 +1,1 @@
-"""What the benchmarks measure against: everything written down as simply as possible, in plain float32."""
+"""Reference implementations for the benchmarks, as simple as possible, in plain float32."""

@@ -1,7 +1,6 @@
-"""The attack suite written down as simply as possible: a loop over queries for every objective, every step.
+"""A simple attack suite: a loop over queries for every objective in every step.
 
-The slow version that `benchmarks/parts/attacks.py` measures against, and checks results with. It shares the choice of
-targets with the package and nothing else.
+`benchmarks/parts/attacks.py` compares its time and its results. It shares only the choice of targets with the package.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ class Query:
     labels: Tensor
 
     def others(self) -> Tensor:
-        """Rows that compete with the target."""
+        """Return the rows that compete with the target."""
         keep = torch.ones(len(self.gallery), dtype=torch.bool)
         keep[self.row] = False
         if self.target >= 0:
@@ -31,7 +30,7 @@ class Query:
         return keep
 
     def distances(self, embedding: Tensor) -> Tensor:
-        """(N,) from an embedding to the gallery."""
+        """Return the (N,) distances from an embedding to the gallery."""
         return torch.cdist(embedding[None], self.gallery)[0]
 
 
@@ -78,12 +77,12 @@ OBJECTIVES: dict[str, Callable[[Query, Tensor], Tensor]] = {
 
 
 def percentile(item: Tensor, others: Tensor) -> float:
-    """Share of the others that come before an item."""
+    """Return the share of the others that rank before an item."""
     return float((others < item).double().mean())
 
 
 def recall(query: Query, moved: Tensor) -> float:
-    """Whether the nearest row is of the query's class."""
+    """Return 1 if the nearest row is of the query's class, else 0."""
     distance = query.distances(moved)
     distance[query.row] = torch.inf
     return float(query.labels[distance.argmin()] == query.labels[query.row])

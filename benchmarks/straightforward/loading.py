@@ -1,4 +1,4 @@
-"""A batch of training images as most code prepares it: files opened one after another, torchvision's transforms."""
+"""A batch of training images as most code loads it: one file after another, with torchvision's transforms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network as one would write it first: images row by row, no choice of layout or precision."""
+"""A plain network: images row by row, with no choice of layout or precision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from robustbench_dml.models.stem import StemConv2d
 
 
 def plain_stem(network: nn.Module) -> nn.Module:
-    """Have PyTorch work out the gradient to the images, in place."""
+    """Let PyTorch compute the gradient to the images, in place."""
     for layer in network.modules():
         if isinstance(layer, StemConv2d):
             layer.forward = partial(nn.Conv2d.forward, layer)

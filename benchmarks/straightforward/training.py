@@ -1,4 +1,4 @@
-"""One training iteration of a defense as a published implementation writes it.
+"""One training iteration of a defense, as in published code.
 
 PGD calls `loss.backward()`, so every step computes the gradients of the weights, too; every triplet takes every step;
 mining looks at one anchor after another. It shares nothing with the package; given the same triplets it comes to the
@@ -17,7 +17,7 @@ GAMMA = 0.2
 
 @dataclass
 class Settings:
-    """Of the adversary."""
+    """Settings of the adversary."""
 
     eps: float
     alpha: float

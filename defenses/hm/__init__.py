@@ -1,4 +1,4 @@
-"""Hardness Manipulation, put together from a source sampler, a destination and an optional structure term."""
+"""Hardness Manipulation: a source miner, a destination and an optional structure term."""
 
 from robustbench_dml.defenses.hm import entries, free, notation
 from robustbench_dml.defenses.hm.manipulation import HardnessManipulation

@@ -1,4 +1,4 @@
-"""Destination hardness H_D: how hard Hardness Manipulation makes each triplet.
+"""Destination hardness H_D of the triplets in Hardness Manipulation.
 
 Zhou and Patel, CVPR 2022, arXiv:2203.01439.
 """
@@ -14,31 +14,31 @@ from torch import Tensor
 
 from robustbench_dml import MARGIN, Batch, RbdmlError, TripletMiner, Triplets, did_you_mean, hardness, miner_by_name
 
-INITIAL_LOSS = 2.0  # stands for the loss before the first iteration, so that training starts benign
-POWERS = {"lga": 1.0, "g_2": 2.0, "g_1/2": 0.5}  # of the level, by the name of the gradual adversary
+INITIAL_LOSS = 2.0  # loss before the first iteration; training starts with benign triplets
+POWERS = {"lga": 1.0, "g_2": 2.0, "g_1/2": 0.5}  # power of the level, by name of the gradual adversary
 
 
 class Destination(ABC):
-    """Gives the destination hardness of each triplet. `needs_embeddings`: of the benign batch."""
+    """Computes the destination hardness of each triplet."""
 
-    needs_embeddings = False
-    perturbs = True  # whether there is anything to do
+    needs_embeddings = False  # of the benign batch
+    perturbs = True
 
     @abstractmethod
     def hardness(self, triplets: Triplets, batch: Batch, embeddings: Tensor | None, level: float) -> Tensor:
-        """(T,) destinations, in [-2, 2].
+        """Return (T,) destinations in [-2, 2].
 
         Args:
             triplets: the T source triplets.
-            batch: where they come from.
-            embeddings: (2P, D) benign embeddings, where the destination or the source looks at them.
-            level: l = min(u, previous loss) / u, in [0, 1], 1 at the start; it falls as training succeeds.
+            batch: their batch.
+            embeddings: (2P, D) benign embeddings, if the destination or the source miner needs them.
+            level: l = min(u, previous loss) / u, in [0, 1]. It is 1 at the start and falls as training succeeds.
         """
 
 
 @dataclass(frozen=True)
 class Constant(Destination):
-    """The same hardness for every triplet. 2 is the upper bound: the direct min-max adaptation."""
+    """The same hardness for every triplet. The upper bound 2 gives direct min-max training."""
 
     value: float
 
@@ -47,7 +47,7 @@ class Constant(Destination):
 
 
 class Unchanged(Destination):
-    """The triplet's own hardness, H_D = H_S: nothing is perturbed, which is regular training."""
+    """The triplet's benign hardness, H_D = H_S. Nothing is perturbed, so training is regular."""
 
     needs_embeddings = True
     perturbs = False
@@ -59,7 +59,7 @@ class Unchanged(Destination):
 
 @dataclass(frozen=True)
 class Mined(Destination):
-    """The hardness of another benign triplet with the same anchor, chosen by a sampler, plus xi * (1 - l)."""
+    """The hardness of another benign triplet of the same anchor, from a miner, plus xi * (1 - l)."""
 
     miner: TripletMiner
     xi: float = 0.0
@@ -83,16 +83,16 @@ class Gradual(Destination):
 
 
 def destination_by_name(name: str, *, source: TripletMiner, xi: float) -> tuple[Destination, str]:
-    """A destination from its name, and the one way to write it.
+    """Return a destination and its canonical name.
 
     Args:
-        name: `lga`, `g_2` or `g_1/2` (gradual); a sampler's letter (the source's own: H_D = H_S); `g_B(X)`, X a
-            sampler's letter (sampled and gradual); or a number in [-2, 2].
-        source: the sampler of the benign triplets.
-        xi: of g_B.
+        name: `lga`, `g_2` or `g_1/2` (gradual); a miner's letter (that of the source: H_D = H_S); `g_B(X)` with a
+            miner's letter X (mined and gradual); or a number in [-2, 2].
+        source: miner of the benign triplets.
+        xi: parameter of g_B.
 
     Raises:
-        RbdmlError: none of these.
+        RbdmlError: the name is none of these.
     """
     if name in POWERS:
         return Gradual(POWERS[name]), name

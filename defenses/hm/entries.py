@@ -1,4 +1,4 @@
-"""The named members of the HM family: all that the tables of Zhou and Patel, CVPR 2022, arXiv:2203.01439, name."""
+"""The HM family: all members in the tables of Zhou and Patel, CVPR 2022, arXiv:2203.01439."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ICS = 0.5  # the published weight, 0.05 on SOP
 
 
 def register(name: str, summary: str, **params: ParamValue) -> None:
-    """One name for one setting."""
+    """Register a member of the family."""
     register_defense(name, summary=summary, paper=PAPER, **params)(HardnessManipulation)
 
 

@@ -1,4 +1,4 @@
-"""Free adversarial training of HM, which the paper of HM names as a way to lower its cost.
+"""Free adversarial training of HM, which the HM paper suggests to lower its cost.
 
 Shafahi et al., NeurIPS 2019, arXiv:1904.12843; Zhou and Patel, CVPR 2022, arXiv:2203.01439.
 """
@@ -36,14 +36,16 @@ from robustbench_dml.defenses.hm.manipulation import HardnessManipulation
 )
 @dataclass(kw_only=True)
 class FreeHardnessManipulation(HardnessManipulation):
-    """Take the gradient of the images from the backward that trains the weights.
+    """Take the gradient to the images from the backward that trains the weights.
 
-    Each batch is replayed eta times. A replay steps the images by alpha along the sign of the gradient that the
-    last one left on them. Decided here, since no source gives details: the triplet loss's gradient stands for the
-    hardness's, whose sign it has, so a triplet without loss stays; triplets at their destination stay; triplets and
-    destinations are chosen at a batch's first replay; the step is alpha, not the radius as for classification; a
-    batch starts from benign images, because another batch's triplets have no use for the last one's perturbation.
-    ICS is not available.
+    Each batch is replayed eta times. A replay steps the images by alpha along the sign of the gradient of the replay
+    before. No source gives details, so this project decides the rest:
+
+    - The gradient of the triplet loss replaces that of the hardness, which has the same sign. A triplet without loss
+      is not moved, nor is a triplet at its destination.
+    - The first replay of a batch chooses triplets and destinations, and starts from benign images.
+    - The step is alpha, not the radius as in classification.
+    - ICS is not available.
     """
 
     _kept: State = field(default_factory=dict, init=False, repr=False)

@@ -26,21 +26,21 @@ from robustbench_dml.defenses.hm.structure import intra_class_structure
 
 @dataclass(kw_only=True)
 class HardnessManipulation(Defense):
-    """Raise the hardness of benign triplets to a destination, and train on what results.
+    """Raise the hardness of benign triplets to a destination, and train on the perturbed triplets.
 
-    The adversary minimises max(0, H_D - H)^2 over the images of each triplet; its gradient has the sign of the
-    hardness's own wherever H < H_D, so it is a maximisation of the hardness that stops at H_D.
+    The adversary minimises max(0, H_D - H)^2 over the images of each triplet. Where H < H_D its gradient has the sign
+    of the gradient of the hardness. So it maximises the hardness and stops at H_D.
     Zhou and Patel, CVPR 2022, arXiv:2203.01439.
 
     Attributes:
-        sampler: H_S, of the benign triplets.
+        sampler: miner of the benign triplets, H_S.
         destination: H_D, see `destination_by_name`.
-        ics: weight of the intra-class structure term; 0 leaves it out.
-        ics_margin: its margin.
-        u: the loss at which a gradual destination begins to harden.
-        xi: how far g_B goes past its sampled hardness.
-        early_stop: take triplets out of the PGD batch once they are at their destination. The result is the
-            same up to the rounding of the network on another batch, the cost lower.
+        ics: weight of the intra-class structure term; 0 disables it.
+        ics_margin: margin of the intra-class structure term.
+        u: loss at which a gradual destination begins to harden.
+        xi: hardness that g_B adds to the mined hardness.
+        early_stop: remove triplets from the PGD batch at their destination. This lowers the cost and changes the
+            result only by the rounding of the network on a smaller batch.
     """
 
     sampler: str = "S"
@@ -62,7 +62,7 @@ class HardnessManipulation(Defense):
             raise RbdmlError(f"u = {self.u} is not positive: it is a value of the loss")
 
     def target(self, model: nn.Module, batch: Batch) -> tuple[Perturbed, Tensor, Tensor]:
-        """Benign triplets (T, 3, C, H, W), their destinations (T,), and which of them (T,) are below it."""
+        """Return benign triplets (T, 3, C, H, W), their destinations (T,), and (T,) bool: below the destination."""
         with_embeddings = self._destination.needs_embeddings or self.early_stop
         triplets, embeddings = (self.mine_embedded if with_embeddings else self.mine)(model, batch)
         level = min(self.u, self._previous_loss) / self.u

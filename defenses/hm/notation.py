@@ -1,4 +1,4 @@
-"""The papers' way to write members of the family: HM[S,g_LGA]&ICS(0.5)."""
+"""The papers' notation of the family, for instance HM[S,g_LGA]&ICS(0.5)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPELLINGS = {
 
 @register_notation
 def read_hm(text: str) -> tuple[str, dict[str, ParamValue]] | None:
-    """HM[source,destination], with &ICS or &ICS(weight) behind it."""
+    """Parse HM[source,destination], HM[...]&ICS and HM[...]&ICS(weight)."""
     match = FORM.fullmatch(text.replace(" ", ""))
     if match is None:
         return None

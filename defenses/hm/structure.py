@@ -11,9 +11,8 @@ from robustbench_dml import triplet_loss
 
 
 def intra_class_structure(anchor: Tensor, perturbed_anchor: Tensor, positive: Tensor, *, margin: float = 0.0) -> Tensor:
-    """Triplet loss on (a, a~, p): three times (T, D) -> (). Published with margin 0.
+    """Return the triplet loss of (a, a~, p): three times (T, D) -> (). The published margin is 0.
 
-    Anchor and positive are benign and carry gradient. The published code calls a library loss that refuses margin
-    0 on current PyTorch.
+    Anchor and positive are benign and carry gradient.
     """
     return triplet_loss(anchor, perturbed_anchor, positive, margin=margin)

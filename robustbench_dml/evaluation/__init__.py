@@ -1,1 +1,1 @@
-"""Evaluation: the attack contract, its context, ensembles, diagnostics and caches."""
+"""Evaluation of a model: the attack contract, its context, ensembles, diagnostics and the cache of attacks."""

@@ -1,6 +1,7 @@
-"""The contract of an attack: what a file under `attacks/` fills in, over embeddings and never over images.
+"""The contract of an attack, for a file under `attacks/`.
 
-The solver is a parameter of the evaluation, so an attack has no line about steps or gradients.
+An attack works on embeddings, never on images. The solver is a parameter of the evaluation, so an attack has no line
+about steps or gradients.
 """
 
 from __future__ import annotations
@@ -12,57 +13,55 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustbench_dml.retrieval.gallery import Block, Gallery, Items
+from robustbench_dml.retrieval.gallery import Block, Items
 from robustbench_dml.utils.errors import RbdmlError
 
-__all__ = ["Attack", "Block", "Draws", "Gallery", "Items", "random_near", "random_others"]
-
-# draws(n) -> (B, n) uniform numbers in [0, 1) that belong to each attacked item
+# draws(n) -> (B, n) uniform numbers in [0, 1), the same for an image in every batch
 Draws = Callable[[int], Tensor]
 
 
 class Attack(ABC):
-    """Moves the embedding of one image to where it does harm."""
+    """Moves the embeddings of images so that retrieval fails."""
 
-    requires_solver: ClassVar[str | None] = None  # the one solver that it works with; None: any
+    requires_solver: ClassVar[str | None] = None  # name of the only solver it works with; None: any
 
-    of_candidate: ClassVar[bool] = False  # the image is a candidate in its targets' lists; otherwise a query
+    of_candidate: ClassVar[bool] = False  # attacks a candidate in the lists of its targets, else a query
 
     def choose_targets(self, items: Items, draws: Draws) -> Tensor:
-        """(B, W) gallery rows that this attack on `items` is about, none of them an item's own; by default W = 0."""
+        """Return (B, W) gallery rows for the objective, none of them an image's own row. By default W is 0."""
         return items.rows.new_empty((len(items), 0))
 
     @abstractmethod
     def objective(self, embeddings: Tensor, block: Block) -> Tensor:
-        """(B, D) attacked embeddings -> (B,), to be minimised by the attacker."""
+        """Map (B, D) attacked embeddings to (B,) values that the solver minimises."""
 
     @abstractmethod
     def score(self, embeddings: Tensor, block: Block) -> dict[str, Tensor]:
-        """(B, D) attacked embeddings -> one (B,) float64 per column, as fractions."""
+        """Map (B, D) attacked embeddings to (B,) float64 fractions for each column."""
 
 
 def random_others(items: Items, draws: Draws, *, width: int = 1) -> Tensor:
-    """(B, W): different random rows of the gallery other than the item's own; fewer are the first of more.
+    """Draw (B, W) different gallery rows other than the image's own. A smaller W gives the first rows of a larger W.
 
     Raises:
-        RbdmlError: there are fewer than W others.
+        RbdmlError: the gallery has fewer than W other rows.
     """
     return _distinct(draws(width), among=len(items.gallery), taken=items.rows[:, None])
 
 
 def random_near(items: Items, draws: Draws, *, width: int = 1) -> Tensor:
-    """(B, W): different random ones of the 1% of the gallery (at least W rows) that is nearest to the item.
+    """Draw (B, W) different rows from the nearest 1% of the gallery (at least W rows).
 
     Raises:
-        RbdmlError: there are fewer than W others.
+        RbdmlError: the gallery has fewer than W other rows.
     """
     near = items.nearest[:, : max(width, items.percent)]
-    nothing = near.new_empty(len(near), 0)
-    return near.gather(1, _distinct(draws(width), among=near.shape[1], taken=nothing))
+    none = near.new_empty(len(near), 0)
+    return near.gather(1, _distinct(draws(width), among=near.shape[1], taken=none))
 
 
 def _distinct(draws: Tensor, *, among: int, taken: Tensor) -> Tensor:
-    """(B, W) uniform draws -> (B, W) different integers in [0, among), none of the (B, T) taken ones."""
+    """Map (B, W) uniform draws to (B, W) different integers in [0, among), none of them in the (B, T) taken ones."""
     chosen, left = taken, among - taken.shape[1]
     if draws.shape[1] > left:
         raise RbdmlError(
@@ -70,8 +69,8 @@ def _distinct(draws: Tensor, *, among: int, taken: Tensor) -> Tensor:
             "more test images"
         )
     for draw in draws.to(taken.device).unbind(1):
-        place = (draw * (among - chosen.shape[1])).long()
-        for other in chosen.sort(1).values.unbind(1):  # the place-th of those that are left
-            place = place + (place >= other)
-        chosen = torch.cat([chosen, place[:, None]], dim=1)
+        number = (draw * (among - chosen.shape[1])).long()  # counts the integers that are not chosen yet
+        for other in chosen.sort(1).values.unbind(1):
+            number = number + (number >= other)
+        chosen = torch.cat([chosen, number[:, None]], dim=1)
     return chosen[:, taken.shape[1] :]

@@ -1,4 +1,4 @@
-"""What retrieval gives without any training: the numbers that a trained model must be seen beside."""
+"""Retrieval without training, as a baseline for trained models."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from robustbench_dml.spec.registry import DATASETS
 from robustbench_dml.spec.schema import Evaluation, Threat
 from robustbench_dml.spec.weights import initial_digits
 
-COARSE = 32  # side; of 60,000 images of 224x224 the pixels alone would take 36 GB
-MEAN_OF = 1000  # training images whose mean is taken from the pixels
+COARSE = 32  # side of reduced images; the pixels of 60,000 images of 224x224 would take 36 GB
+MEAN_OF = 1000  # training images in the mean image
 Row = dict[str, str | float]
 
 
 class Pixels(nn.Module):
-    """The image itself as its embedding: pixels, reduced to 32x32, minus those of the mean training image."""
+    """Embeds an image as its pixels, reduced to 32x32, minus the mean training image."""
 
     mean: Tensor
 
@@ -34,7 +34,7 @@ class Pixels(nn.Module):
         self.register_buffer("mean", mean)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C H W)."""
+        """Map (B, C, H, W) images to (B, C H W) unit vectors."""
         small = F.adaptive_avg_pool2d(images, min(COARSE, images.shape[-1])) - self.mean
         return F.normalize(small.flatten(1), dim=1)
 
@@ -50,22 +50,22 @@ def untrained(
     device: torch.device,
     paths: DataPaths,
 ) -> list[Row]:
-    """Benign retrieval on the test images by raw pixels, by random weights, and by published weights as they are.
+    """Measure benign retrieval by raw pixels, by random weights and by published weights.
 
-    A network's last layer is random in both cases.
+    The last layer of a network is random in both cases.
 
     Args:
-        dataset: name.
-        backbone: name; by default the data set's.
-        weights: a file of weights instead of the published ones.
-        pretrained: whether published weights are looked at; by default where the backbone has any.
-        queries: a seeded part of the test images as queries; None for all.
-        seed: of random weights and of the queries.
-        device: what computes.
-        paths: where data may lie.
+        dataset: name of the data set, whose test images are used.
+        backbone: name of the network; by default the data set's.
+        weights: a file to use instead of the published weights.
+        pretrained: include published weights; by default if the backbone has any.
+        queries: number of queries, drawn with the seed; None uses all.
+        seed: seed of random weights and of the choice of queries.
+        device: the device to compute on.
+        paths: folders of the data sets.
 
     Returns:
-        A row for each, with R@1, R@2, mAP and mAP@R in per cent.
+        A row for each embedding, with R@1, R@2, mAP and mAP@R in per cent.
 
     Raises:
         RbdmlError: unknown names, missing data or weights.

@@ -1,4 +1,4 @@
-"""What every attack of one evaluation has in common: the model, its gallery, the settings and the randomness."""
+"""The context of every attack in one evaluation: model, gallery, settings and randomness."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class AttackContext:
     """A model under one evaluation.
 
     Attributes:
-        model: images to unit vectors, in eval mode.
+        model: maps images to unit vectors, in eval mode.
         split: the gallery's images.
         gallery: their embeddings.
-        evaluation: threat, search and seed.
-        dataset: its name, for the randomness.
-        surrogate: another model's arena, for attacks that transfer.
+        evaluation: threat, solver and seed.
+        dataset: name of the data set, part of every random key.
+        surrogate: context of the model that attacks transfer from.
     """
 
     model: nn.Module
@@ -48,22 +48,22 @@ class AttackContext:
 
     @cached_property
     def solver(self) -> Solver:
-        """The evaluation's own."""
+        """The evaluation's solver."""
         solver = self.evaluation.solver
         return SOLVERS.get(solver.name).cls(**solver.params)
 
     @cached_property
     def stepping(self) -> nn.Module:
-        """The model in the precision of the attack steps."""
+        """The model in the precision of attack steps."""
         return self.model if self.evaluation.precision == "fp32" else InBfloat16(self.model)
 
     def changed(self, **evaluation: object) -> AttackContext:
-        """The same with other settings, for a surrogate, too."""
+        """Copy the context with other settings, its surrogate included."""
         surrogate = None if self.surrogate is None else self.surrogate.changed(**evaluation)
         return replace(self, evaluation=self.evaluation.model_copy(update=evaluation), surrogate=surrogate)
 
     def block(self, attack: Attack, name: str, items: Items) -> Block:
-        """The attacked images with their targets, which depend on the seed and each image alone."""
+        """Choose targets for some images. They depend on the seed and on each image alone."""
         key = (self.evaluation.seed, "targets", name, self.dataset)
         targets = attack.choose_targets(items, partial(uniform_per_item, items.rows, key=key))
         return Block(self.gallery, items.rows, targets)
@@ -76,7 +76,7 @@ class AttackContext:
         *,
         watch: Callable[[Tensor, Tensor], None] | None = None,
     ) -> Problem:
-        """An attack on a block, as solvers see it."""
+        """Pose the attack on a block as a solver's problem."""
         surrogate = self.surrogate
         whole = torch.arange(len(block), device=block.items.device)
 
@@ -99,10 +99,10 @@ class AttackContext:
 
     @torch.no_grad()
     def embed(self, moved: Tensor, images: Tensor, block: Block) -> Tensor:
-        """(B, D) embeddings of attacked images, in full precision whatever they were searched in.
+        """Return (B, D) embeddings of attacked images, in full precision.
 
-        An image that is bit for bit the benign one keeps its embedding from the gallery, so that an attack without
-        effect gives exactly the benign value, whatever the batch.
+        An unchanged image keeps its embedding from the gallery. So an attack without effect gives exactly the benign
+        value in every batch.
 
         Raises:
             RbdmlError: an embedding is not finite.
@@ -113,7 +113,7 @@ class AttackContext:
         return embeddings
 
     def attack(self, attack: Attack, name: str, items: Items) -> dict[str, Tensor]:
-        """(B,) score of each column of an attack under the evaluation's solver."""
+        """Run the evaluation's solver and return the (B,) values of each column."""
         block = self.block(attack, name, items)
         problem = self.problem(attack, name, block)
         with torch.no_grad():
@@ -130,7 +130,7 @@ def make_context(
     device: torch.device,
     surrogate: AttackContext | None = None,
 ) -> AttackContext:
-    """Embed the gallery and put everything together.
+    """Embed the gallery and make the context.
 
     Raises:
         RbdmlError: embeddings that are not finite unit vectors.
@@ -147,7 +147,7 @@ def make_context(
 
 @torch.no_grad()
 def embed(model: nn.Module, split: Split, *, device: torch.device) -> Tensor:
-    """(N, D) embeddings of a whole split."""
+    """Return the (N, D) embeddings of a split."""
     split = with_prefetch(split)
     blocks = torch.arange(len(split)).split(GALLERY_BLOCK)
     embeddings = []
@@ -160,13 +160,13 @@ def embed(model: nn.Module, split: Split, *, device: torch.device) -> Tensor:
     return torch.cat(embeddings)
 
 
-def check_finite(found: Tensor) -> None:
-    """Refuse a model that has no value where an attack led.
+def check_finite(values: Tensor) -> None:
+    """Refuse a model whose embeddings of attacked images are not finite.
 
     Raises:
-        RbdmlError: some of what was made of its embeddings is not finite.
+        RbdmlError: a value computed from the embeddings is not finite.
     """
-    if not bool(found.isfinite().all()):
+    if not bool(values.isfinite().all()):
         raise RbdmlError(
             "the model's embeddings of attacked images are not finite, so nothing can be measured of them: let its "
             "forward give unit vectors for every image in [0, 1]"

@@ -1,4 +1,4 @@
-"""Ensembles of attacks: stages that see what the ones before them did not break."""
+"""Ensembles of attacks. Each stage attacks only the images that no earlier stage broke."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustbench_dml.evaluation.attack import Attack, Block, Items
+from robustbench_dml.evaluation.attack import Attack
 from robustbench_dml.evaluation.context import AttackContext
+from robustbench_dml.retrieval.gallery import Block, Items
 from robustbench_dml.solvers.base import Solver
 from robustbench_dml.solvers.ensemble import Ensemble
 from robustbench_dml.spec.registry import ATTACKS
@@ -20,7 +21,7 @@ from robustbench_dml.utils.errors import RbdmlError
 
 @dataclass(frozen=True)
 class Stage:
-    """One attack of the ensemble.
+    """One attack of an ensemble.
 
     Attributes:
         name: of a registered attack. The stage draws the same targets and random numbers as that attack run alone.
@@ -36,23 +37,23 @@ class Stage:
 
 
 class WorstCase(Attack):
-    """An ensemble. The value of an item is the lowest that any stage reached; 0 cannot be made worse."""
+    """An ensemble of attacks. The value of an image is the lowest of all stages; an image at 0 is broken."""
 
     requires_solver = "ensemble"
 
     value_column: ClassVar[str]
-    drawn_as: ClassVar[str]  # its targets are those of the attack of this name
+    drawn_as: ClassVar[str]  # name of the attack whose targets it shares
 
     @abstractmethod
     def stages(self, ensemble: Ensemble) -> Iterator[Stage]:
-        """The attacks in the order in which they are tried."""
+        """Yield the attacks in the order to run them."""
 
     @abstractmethod
     def value(self, embeddings: Tensor, block: Block) -> Tensor:
-        """(B, D) attacked embeddings -> (B,) float64 in [0, 1]."""
+        """Map (B, D) attacked embeddings to (B,) float64 values in [0, 1]."""
 
     def columns_of(self, lowest: Tensor) -> dict[str, Tensor]:
-        """The columns from the lowest values."""
+        """Return the columns for the (B,) lowest values."""
         return {self.value_column: lowest}
 
     def objective(self, embeddings: Tensor, block: Block) -> Tensor:
@@ -62,13 +63,13 @@ class WorstCase(Attack):
         return self.columns_of(self.value(embeddings, block))
 
     def run(self, context: AttackContext, name: str, items: Items) -> dict[str, Tensor]:
-        """The columns, and for each item the number of the stage that reached its value (-1: none did)."""
+        """Return the columns, and for each image the number of the stage that reached its value (-1: no stage)."""
         ensemble = context.solver
         assert isinstance(ensemble, Ensemble)
         judged = context.block(self, self.drawn_as, items)
         lowest = self.value(judged.benign, judged)
         broken_by = torch.full_like(lowest, -1)
-        blocks: dict[str, Block] = {}  # stages of one name have one choice of targets, and one set of sorted lists
+        blocks: dict[str, Block] = {}  # stages of one name share targets and sorted lists
         for number, stage in enumerate(self.stages(ensemble)):
             alive = lowest.nonzero().squeeze(1)
             if len(alive) == 0:
@@ -78,8 +79,8 @@ class WorstCase(Attack):
                 blocks[stage.name] = context.block(attack, stage.name, items)
             problem = context.problem(attack, stage.name, blocks[stage.name]).take(alive)
             moved = stage.solver.run(ensemble.longer(problem) if stage.longer else problem)
-            left = judged.take(alive)
-            values = self.value(context.embed(moved, problem.images, left), left)
+            remaining = judged.take(alive)
+            values = self.value(context.embed(moved, problem.images, remaining), remaining)
             broken_by[alive] = torch.where(values < lowest[alive], number, broken_by[alive])
             lowest[alive] = torch.minimum(values, lowest[alive])
         return {**self.columns_of(lowest), f"{self.value_column} stage": broken_by}

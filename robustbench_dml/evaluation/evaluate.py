@@ -1,8 +1,7 @@
-"""Evaluating a model: benign retrieval, every attack of a protocol, the score, and what can be wrong with it."""
+"""Evaluation of a model: benign retrieval, every attack of a protocol, scores and diagnostics."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,22 +23,22 @@ from robustbench_dml.utils import distributed
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.interrupts import deferred_interrupts
 from robustbench_dml.utils.precision import weights_unchanged
-from robustbench_dml.utils.progress import Bar, Progress
+from robustbench_dml.utils.progress import Progress
 from robustbench_dml.utils.randomness import seed_of, uniform_per_item
 from robustbench_dml.utils.statistics import bootstrap_interval
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What an evaluation found, in the units of the papers.
+    """The result of an evaluation, in the papers' units.
 
     Attributes:
-        benign: R@1, R@2, mAP, mAP@R and NMI, and what R@1 is by chance, in per cent.
+        benign: R@1, R@2, mAP, mAP@R, NMI and the R@1 of chance, in per cent.
         attacked: the protocol's columns.
-        scores: of the protocol, 0..100 (not clipped, as published); the one that ranks first.
-        intervals: 95% bootstrap interval over the queries of every value but NMI and chance.
-        findings: of the checks: reasons not to believe the scores.
-        per_query: a (Q,) array for every value but NMI, chance and scores, as fractions, and `query`, the rows.
+        scores: the protocol's scores, 0 to 100 (not clipped, as published). The board ranks by the first.
+        intervals: 95% bootstrap interval over queries of every value except NMI and chance.
+        findings: results of the diagnostics.
+        per_query: a (Q,) array of fractions for every value except NMI, chance and scores, and `query`, the rows.
     """
 
     benign: dict[str, float]
@@ -59,19 +58,19 @@ def evaluate_model(
     batch_size: int = 128,
     surrogate: nn.Module | None = None,
     progress: Progress | None = None,
-    parts: AttackCache | None = None,
+    cache: AttackCache | None = None,
 ) -> Evaluated:
-    """Benign metrics and every attack of the protocol on a model.
+    """Measure benign retrieval and run every attack of the protocol on a model.
 
     Args:
-        model: images (B, C, H, W) in [0, 1] to unit vectors (B, D); any module will do.
-        dataset: its test split is the gallery and holds the queries.
-        evaluation: protocol, threat, search, number of queries and seed.
-        device: where to compute.
-        batch_size: images attacked at once; bounds the memory and changes no choice of targets or queries.
-        surrogate: an undefended model that attacks transfer from, where the evaluation names one.
+        model: any module that maps images (B, C, H, W) in [0, 1] to unit vectors (B, D).
+        dataset: data set whose test split is the gallery and holds the queries.
+        evaluation: protocol, threat, solver, number of queries and seed.
+        device: the device to compute on.
+        batch_size: images attacked at once. It bounds the memory and changes no choice of targets or queries.
+        surrogate: the undefended model that attacks transfer from, if the evaluation names one.
         progress: shows a bar.
-        parts: what is known already of this very evaluation, and where more is kept.
+        cache: values that this evaluation has computed before; new ones are added.
 
     Raises:
         RbdmlError: more queries than test images, or embeddings that are not finite unit vectors.
@@ -80,11 +79,11 @@ def evaluate_model(
     columns = evaluated_columns(evaluation)
     labels = dataset.test.labels
     queries = choose_queries(labels, evaluation, dataset.name)
-    arena = enter(model, dataset, evaluation, device=device, surrogate=surrogate)
-    benign = benign_values(arena, queries)
-    attacked = attacked_values(arena, queries, batch_size=batch_size, progress=progress, parts=parts)
-    found, clusters = check_model(arena, queries.to(device)), clusters_of(arena)
-    settled = Finding("clusters", {"k-means iterations": clusters.iterations}, raised=False)  # told, not judged
+    context = context_for(model, dataset, evaluation, device=device, surrogate=surrogate)
+    benign = benign_values(context, queries)
+    attacked = attacked_values(context, queries, batch_size=batch_size, progress=progress, cache=cache)
+    findings, clusters = check_model(context, queries.to(device)), clusters_of(context)
+    k_means = Finding("clusters", {"k-means iterations": clusters.iterations}, raised=False)  # reported only
 
     fractions = {name: values.numpy() for name, values in {**benign, **attacked}.items()}
     published = {name: column.published(float(attacked[name].mean())) for name, column in columns.items()}
@@ -101,12 +100,12 @@ def evaluate_model(
             summary_of(columns, scores, {CHANCE: chance}),
             seed=seed_of(evaluation.seed, "bootstrap", dataset.name),
         ),
-        findings=Findings((*found.all, settled)),
+        findings=Findings((*findings.all, k_means)),
         per_query={"query": queries.cpu().numpy(), **fractions},
     )
 
 
-def enter(
+def context_for(
     model: nn.Module,
     dataset: Dataset,
     evaluation: Evaluation,
@@ -114,59 +113,61 @@ def enter(
     device: torch.device,
     surrogate: nn.Module | None = None,
 ) -> AttackContext:
-    """A model and the gallery of a data set under an evaluation; arguments as in `evaluate_model`.
+    """Embed the gallery of a data set and make the context of its attacks. Arguments as in `evaluate_model`.
 
     Raises:
         RbdmlError: embeddings that are not finite unit vectors.
     """
     split = dataset.test.to(device)
-    place = partial(make_context, split=split, evaluation=evaluation, dataset=dataset.name, device=device)
-    return place(model, surrogate=None if surrogate is None else place(surrogate))
+    make = partial(make_context, split=split, evaluation=evaluation, dataset=dataset.name, device=device)
+    return make(model, surrogate=None if surrogate is None else make(surrogate))
 
 
-def benign_values(arena: AttackContext, queries: Tensor) -> dict[str, Tensor]:
-    """(Q,) R@1, R@2, mAP and mAP@R of these rows of the gallery, as fractions, on the CPU."""
-    labels = arena.split.labels
-    found = retrieval_scores(arena.gallery.embeddings, labels, queries.to(labels.device))
-    return dict(zip(BENIGN_COLUMNS, (found.r_at_1, found.r_at_2, found.ap, found.ap_at_r), strict=False))
+def benign_values(context: AttackContext, queries: Tensor) -> dict[str, Tensor]:
+    """Return (Q,) R@1, R@2, mAP and mAP@R of these gallery rows, as fractions on the CPU."""
+    labels = context.split.labels
+    scores = retrieval_scores(context.gallery.embeddings, labels, queries.to(labels.device))
+    return dict(zip(BENIGN_COLUMNS, (scores.r_at_1, scores.r_at_2, scores.ap, scores.ap_at_r), strict=False))
 
 
 def attacked_values(
-    arena: AttackContext,
+    context: AttackContext,
     queries: Tensor,
     *,
     batch_size: int = 128,
     progress: Progress | None = None,
-    parts: AttackCache | None = None,
+    cache: AttackCache | None = None,
 ) -> dict[str, Tensor]:
-    """Attack some queries in every way of the evaluation; what attacks on the same images share is made once.
+    """Run every attack of the evaluation on some queries.
 
-    Several processes take turns, an attack on a batch each, and all get all values: those of one process, bit for bit.
+    Several processes take turns, each with one attack on one batch. All return the values of a single process, bit
+    for bit.
 
     Args:
-        arena: the model under its evaluation.
-        queries: (Q,) rows of the gallery; which others there are changes the values of none beyond rounding.
+        context: the model under its evaluation.
+        queries: (Q,) rows of the gallery. The value of a query depends on the others by rounding only.
         batch_size: images attacked at once.
         progress: shows a bar.
-        parts: as in `evaluate_model`.
+        cache: as in `evaluate_model`.
 
     Returns:
-        (Q,) of every column, as fractions, and what attacks keep beside their columns; on the CPU.
+        (Q,) fractions of every column, and further values per query that attacks report, on the CPU.
     """
-    evaluation, parts = arena.evaluation, parts or AttackCache()
+    evaluation, cache = context.evaluation, cache or AttackCache()
     names = attacks_of(evaluation)
     found: dict[tuple[int, str], dict[str, Tensor]] = {}
     total = len(queries) * len(names) / distributed.world_size()
-    unchanged = weights_unchanged(arena.split.labels.device)
-    with parts, deferred_interrupts() as pending, _bar(progress, total) as bar, unchanged:
-        for number, rows in enumerate(queries.to(arena.split.labels.device).split(batch_size)):
-            items = Items(arena.gallery, rows)
+    device = context.split.labels.device
+    shown = (progress or Progress(quiet=True)).bar(total, "attack", "queries")
+    with cache, deferred_interrupts() as pending, shown as bar, weights_unchanged(device):
+        for number, rows in enumerate(queries.to(device).split(batch_size)):
+            items = Items(context.gallery, rows)
             for turn, name in enumerate(names, start=number):
                 if turn % distributed.world_size() != distributed.rank():
                     continue
-                values = parts.get(name, rows)
+                values = cache.get(name, rows)
                 if values is None:
-                    values = parts.add(name, rows, run_attack(arena, name, items))
+                    values = cache.add(name, rows, run_attack(context, name, items))
                 found[number, name] = values
                 bar.advance_by(len(rows))
                 pending.check()
@@ -178,23 +179,19 @@ def attacked_values(
     return {column: torch.cat(values) for column, values in columns.items()}
 
 
-def _bar(progress: Progress | None, total: float) -> AbstractContextManager[Bar]:
-    return (progress or Progress(quiet=True)).bar(total, "attack", "queries")
-
-
-def clusters_of(arena: AttackContext) -> Clusters:
-    """K-means clusters of the gallery, as many as classes."""
-    seed = seed_of(arena.evaluation.seed, "k-means", arena.dataset)
-    return class_clusters(arena.gallery.embeddings, arena.split.labels, seed=seed)
+def clusters_of(context: AttackContext) -> Clusters:
+    """Cluster the gallery by k-means, with as many clusters as classes."""
+    seed = seed_of(context.evaluation.seed, "k-means", context.dataset)
+    return class_clusters(context.gallery.embeddings, context.split.labels, seed=seed)
 
 
 def choose_queries(labels: Tensor, evaluation: Evaluation, dataset: str) -> Tensor:
-    """Rows that are queries, rising: all that have another image of their class, or a seeded part of them.
+    """Return the rows of the queries in rising order: images with another image of their class, or a seeded sample.
 
-    A smaller number always gives a subset of a larger one's.
+    A smaller sample is a subset of a larger one.
 
     Raises:
-        RbdmlError: there are fewer than asked for.
+        RbdmlError: the data set has fewer queries than requested.
     """
     _, inverse, count = torch.unique(labels.cpu(), return_inverse=True, return_counts=True)
     possible = torch.nonzero(count[inverse] >= 2).squeeze(1)

@@ -1,4 +1,4 @@
-"""One attack on one image, looked at closely: what it did to the image, and to the list that it is about."""
+"""A trace of one attack on one image: the change of the image and of the ranking that it attacks."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from robustbench_dml.retrieval.geometry import LAST_KEY, distance
 from robustbench_dml.spec.registry import ATTACKS, AttackInfo
 from robustbench_dml.utils.errors import RbdmlError
 
-TOP = 8  # places of the list that are shown
+TOP = 8  # rows of the ranking that are shown
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """The list of a query.
+    """The ranking of a query.
 
     Attributes:
-        top: gallery rows of its first places, nearest first, ties by row.
-        places: the place of each row that is followed, from 1.
+        top: the first gallery rows, nearest first, ties by row.
+        places: the rank of each followed row, from 1.
     """
 
     top: tuple[int, ...]
@@ -36,17 +36,17 @@ class AttackTrace:
 
     Attributes:
         info: the attack.
-        row: the attacked image, by its row in the test split.
-        targets: gallery rows that the attack is about.
-        query: whose list is shown: the attacked image, or the first target where candidates are attacked.
-        followed: rows whose places in the list matter: the targets but for the query, or the attacked candidate.
-        labels: the class of every row that is named here.
+        row: row of the attacked image in the test split.
+        targets: gallery rows of the attack's targets.
+        query: the query of the ranking: the attacked image, or the first target if a candidate is attacked.
+        followed: rows whose ranks are reported: the targets except the query, or the attacked candidate.
+        labels: the class of every row named here.
         images: (2, C, H, W) the attacked image before and after, in [0, 1].
-        before: the list before the attack.
-        after: the list after it.
-        competitors: how many rows the list has.
-        values: of each column before and after, in the units of the papers.
-        moved: how far the embedding moved, in [0, 2].
+        before: the ranking before the attack.
+        after: the ranking after the attack.
+        competitors: number of rows in the ranking.
+        values: each column before and after, in the papers' units.
+        moved: distance that the embedding moved, in [0, 2].
     """
 
     info: AttackInfo
@@ -64,7 +64,7 @@ class AttackTrace:
 
     @property
     def largest_change(self) -> float:
-        """Of any pixel, in [0, 1]."""
+        """Largest change of a pixel, in [0, 1]."""
         return float((self.images[1] - self.images[0]).abs().max())
 
     @property
@@ -73,35 +73,35 @@ class AttackTrace:
         return float(torch.linalg.vector_norm(self.images[1] - self.images[0]))
 
     def right(self, row: int) -> bool:
-        """Whether a row is of the class of the query whose list is shown."""
+        """Return True if the row is of the query's class."""
         return self.labels[row] == self.labels[self.query]
 
 
-def trace_attack(arena: AttackContext, name: str, row: int) -> AttackTrace:
+def trace_attack(context: AttackContext, name: str, row: int) -> AttackTrace:
     """Attack one image as the evaluation would.
 
     Args:
-        arena: the model, its gallery and the settings.
-        name: of the attack.
-        row: of the image in the test split.
+        context: the model under its evaluation.
+        name: name of the attack.
+        row: row of the image in the test split.
 
     Raises:
         RbdmlError: no such image, or an ensemble of attacks.
     """
-    info, gallery = ATTACKS.get(name), arena.gallery
+    info, gallery = ATTACKS.get(name), context.gallery
     if not 0 <= row < len(gallery):
-        raise RbdmlError(f"query {row} is none of '{arena.dataset}': its test images are 0 to {len(gallery) - 1}")
+        raise RbdmlError(f"query {row} is none of '{context.dataset}': its test images are 0 to {len(gallery) - 1}")
     if issubclass(info.cls, WorstCase):
         raise RbdmlError(f"attack '{name}' is an ensemble of attacks: choose one of them (`rbdml list attacks`)")
     attack = info.build()
     items = Items(gallery, torch.tensor([row], device=gallery.labels.device))
-    block = arena.block(attack, name, items)
-    problem = arena.problem(attack, name, block)
+    block = context.block(attack, name, items)
+    problem = context.problem(attack, name, block)
     with torch.no_grad():
-        moved = arena.solver.run(problem)
-    embedding = arena.embed(moved, problem.images, block)
+        moved = context.solver.run(problem)
+    embedding = context.embed(moved, problem.images, block)
     targets = tuple(block.targets[0].tolist())
-    others = tuple(one for one in targets if one != row)  # a published attack may aim at the query itself
+    others = tuple(one for one in targets if one != row)  # a published attack may target the query itself
     query, followed = (targets[0], (row,)) if attack.of_candidate else (row, others)
     before, after = (_ranking(gallery, row, one, query=query, followed=followed) for one in (block.benign, embedding))
     named = {row, *targets, *before.top, *after.top}
@@ -129,7 +129,7 @@ def trace_attack(arena: AttackContext, name: str, row: int) -> AttackTrace:
 
 
 def _ranking(gallery: Gallery, row: int, embedding: Tensor, *, query: int, followed: tuple[int, ...]) -> Ranking:
-    """The list of `query` when the image in `row` has this (1, D) embedding."""
+    """The ranking of `query` when the image in `row` has this (1, D) embedding."""
     own = embedding if query == row else gallery.embeddings[query][None]
     keys = gallery.keys(own)[0]
     if query != row:

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors, never pickle."""
+"""Checkpoints on disk: safetensors, never pickle."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from robustbench_dml.utils.tensors import tensors_hash, write_tensors
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained model and how it came to be.
+    """A trained model and its run.
 
     Attributes:
-        embedder: as trained.
-        spec: of the run.
-        spent: by the training.
-        end: of the training.
+        embedder: the model as trained.
+        spec: spec of the run.
+        spent: compute used by training.
+        end: end of training.
     """
 
     embedder: Embedder
@@ -35,30 +35,30 @@ class Checkpoint:
 
     @property
     def model(self) -> nn.Module:
-        """The model as its defense deploys it, in eval mode: what is evaluated and used.
+        """The evaluated model, as its defense deploys it, in eval mode.
 
         Raises:
             RbdmlError: the defense is not registered here, or does not have these parameters.
         """
-        params = resolve_params(DEFENSES.get(self.spec.defense), self.spec.params)  # a file may say anything
+        params = resolve_params(DEFENSES.get(self.spec.defense), self.spec.params)  # a file may hold other parameters
         defense = build_defense(self.spec.defense, params, self.spec.training.threat)
         return defense.deploy(self.embedder).eval()
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a trained model, atomically."""
+    """Write a trained model atomically."""
     parts = {"spec": checkpoint.spec, "spent": checkpoint.spent, "end": checkpoint.end}
     metadata = {name: part.model_dump_json() for name, part in parts.items()}
     write_tensors(path, checkpoint.embedder.state_dict(), metadata)
 
 
 def load_checkpoint(path: Path, *, device: torch.device, backbone: str | None = None) -> Checkpoint:
-    """Read a trained model; it comes in eval mode.
+    """Read a trained model, in eval mode.
 
     Args:
         path: a file written by `save_checkpoint`.
-        device: where the model goes.
-        backbone: the backbone that it must have, if that matters to the caller.
+        device: device of the model.
+        backbone: required backbone; None accepts any.
 
     Raises:
         RbdmlError: unreadable, not a checkpoint of this project, or of another backbone.
@@ -81,5 +81,5 @@ def load_checkpoint(path: Path, *, device: torch.device, backbone: str | None = 
 
 
 def weights_hash(model: nn.Module) -> str:
-    """SHA-256 of a model's weights: their names, types, shapes and values, whatever file they are in."""
+    """SHA-256 of the names, types, shapes and values of a model's weights."""
     return tensors_hash(model.state_dict())

@@ -20,7 +20,7 @@ from robustbench_dml.utils.tensors import to_unit_range
 
 
 class Embedder(nn.Module):
-    """Normalise the channels, run the backbone, project onto the unit sphere.
+    """Normalises the channels, runs the backbone and projects onto the unit sphere.
 
     The normalisation is part of the model, so attacks work on pixels in [0, 1].
     """
@@ -31,14 +31,14 @@ class Embedder(nn.Module):
     def __init__(self, backbone: nn.Module, *, mean: tuple[float, ...] = (0.0,), std: tuple[float, ...] = (1.0,)):
         super().__init__()
         self.backbone = backbone
-        self.frozen_batchnorm = False  # whether batch-norm keeps its running statistics in train mode too
-        self.precision: Precision = "fp32"  # of the backbone's arithmetic; the embedding itself is always float32
+        self.frozen_batchnorm = False  # batch-norm keeps its running statistics in train mode
+        self.precision: Precision = "fp32"  # precision of the backbone; the embedding is always float32
         self._normalises = any(mean) or any(each != 1 for each in std)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) float in [0, 1], or uint8 -> (B, D) unit vectors."""
+        """Map (B, C, H, W) images, float in [0, 1] or uint8, to (B, D) unit vectors."""
         if images.dtype == torch.uint8:
             images = to_unit_range(images)
         normalised = (images - self.mean) / self.std if self._normalises else images
@@ -53,7 +53,7 @@ class Embedder(nn.Module):
         return F.normalize(features, dim=1)
 
     def train(self, mode: bool = True) -> Embedder:
-        """As in every module, but frozen batch-norm stays in eval mode."""
+        """Set the mode of every module; frozen batch-norm stays in eval mode."""
         super().train(mode)
         if self.frozen_batchnorm:
             for module in self.modules():
@@ -63,7 +63,7 @@ class Embedder(nn.Module):
 
     @contextmanager
     def in_precision(self, precision: Precision) -> Iterator[None]:
-        """Compute the backbone in another precision for a while."""
+        """Run the backbone in another precision inside the context."""
         before, self.precision = self.precision, precision
         try:
             yield
@@ -72,13 +72,13 @@ class Embedder(nn.Module):
 
 
 def build_embedder(info: BackboneInfo, *, seed: int, device: torch.device, weights: Path | None = None) -> Embedder:
-    """A freshly initialised model, the same for the same seed on every device.
+    """Build a model with initial weights, which depend on the seed and not on the device.
 
     Args:
         info: the backbone.
-        seed: of what is not filled from `weights`.
-        device: where the model goes.
-        weights: a file of weights to start from (see `pretrained.load_weights`).
+        seed: seed of the weights that `weights` does not fill.
+        device: device of the model.
+        weights: file of weights to start from (see `pretrained.load_weights`).
 
     Raises:
         RbdmlError: the file is unreadable or of another network.
@@ -92,7 +92,7 @@ def build_embedder(info: BackboneInfo, *, seed: int, device: torch.device, weigh
 
 
 def check_fit(backbone: str, image_shape: tuple[int, int, int], dataset: str) -> BackboneInfo:
-    """The backbone of that name, if it takes these images.
+    """Return the backbone of that name after a check that it accepts images of this (C, H, W).
 
     Raises:
         RbdmlError: unknown backbone, or another image shape.

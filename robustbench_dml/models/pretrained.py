@@ -1,4 +1,4 @@
-"""Weights to start from: found, downloaded or given as a file, and always checked by their hash."""
+"""Pretrained weights, from a file or a download. Downloads are checked by their hash."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # extra heads of the Inception net
 
 
 def find_weights(info: BackboneInfo, digits: str, *, weights: Path | None, progress: Progress) -> Path:
-    """The file with these weights: the given one, a copy that PyTorch or we have downloaded before, or a download.
+    """Return the file with these weights: the given file, an earlier download (also PyTorch's), or a new download.
 
     Raises:
-        RbdmlError: it is nowhere and cannot be downloaded.
+        RbdmlError: the weights are not published, or the download fails.
     """
     if weights is not None:
         return weights
@@ -34,27 +34,27 @@ def find_weights(info: BackboneInfo, digits: str, *, weights: Path | None, progr
     folder = cache_folder() / "weights"
     try:
         with exclusive_or_wait(folder / f".{name}.lock", name, progress):
-            return _found_or_downloaded(info.weights, folder, progress)
+            return _get_weights(info.weights, folder, progress)
     except OSError as error:
         raise RbdmlError(f"cannot write to {folder} ({error.strerror}): set $RBDML_CACHE to another folder") from None
 
 
-def _found_or_downloaded(weights: Weights, folder: Path, progress: Progress) -> Path:
+def _get_weights(weights: Weights, folder: Path, progress: Progress) -> Path:
     name, digits = weights.url.rpartition("/")[2], weights.digits
-    for place in (folder, Path(torch.hub.get_dir()) / "checkpoints"):
-        if (place / name).is_file() and sha256(place / name).startswith(digits):
-            return place / name
+    for path in (folder / name, Path(torch.hub.get_dir()) / "checkpoints" / name):
+        if path.is_file() and sha256(path).startswith(digits):
+            return path
     otherwise = "give this file by --weights FILE, or start from random weights with --no-pretrained"
     return download([weights.url], folder / name, digest=f"sha256:{digits}", progress=progress, or_else=otherwise)
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Fill a network from a state dict on disk (.pth, never unpickled freely, or .safetensors).
+    """Fill a network from a state dict on disk (.safetensors, or .pth read with `weights_only`).
 
-    The last layer keeps its fresh values where the file's has another number of outputs.
+    The last layer keeps its initial weights if the file's layer has another number of outputs.
 
     Raises:
-        RbdmlError: unreadable, or of another network.
+        RbdmlError: the file is unreadable or of another network.
     """
     state = {name: tensor for name, tensor in read_state_dict(path).items() if not name.startswith(AUXILIARY)}
     own = network.state_dict()
@@ -74,10 +74,10 @@ def load_weights(network: nn.Module, path: Path) -> None:
 
 
 def first_weights(spec: RunSpec, given: Path | None, progress: Progress) -> Path | None:
-    """The file that training starts from, None for random weights.
+    """Return the file of weights that training starts from, None for random weights.
 
     Raises:
-        RbdmlError: it is neither given nor to be had.
+        RbdmlError: the file is not given and cannot be downloaded.
     """
     if spec.pretrained is None:
         return None

@@ -1,12 +1,12 @@
-"""One network on several processes: each embeds its share of the images, and all get all embeddings.
+"""One network on several processes. Each embeds its share of the images, and all get all embeddings.
 
-A defense calls its model on the images of the whole batch and gets the embeddings of the whole batch, as on one
-device. So samplers, objectives and losses are those of the whole batch without knowing of any of this, and whatever is
-made of embeddings is worked out by every process alike. A gradient goes the same way back: that of the embeddings
-is known to all, each process takes it through its share, and what weights get of it is averaged once an iteration.
+A defense calls its model on the whole batch and gets the embeddings of the whole batch, as on one device. So miners,
+objectives and losses need no change, and every process computes them alike. The gradient returns the same way. Every
+process has the gradient of all embeddings and takes it through its share. The gradients of the weights are averaged
+once an iteration.
 
-For that mean to be right, the gradient of a share is counted as often as there are processes: a term of the loss
-that is not made of images, such as a penalty on the weights, is in the gradient of each.
+This mean is right because the gradient of a share is multiplied by the number of processes. A loss term without
+images, such as a penalty on the weights, is already in the gradient of each.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from robustbench_dml.utils.randomness import seed_of
 
 
 class Shares:
-    """Hooks on a network that let every process propagate its share of the images. A copy of it shares likewise."""
+    """Hooks on a network that let every process propagate its share of the images. Copies of the network share, too."""
 
     def __init__(self, model: nn.Module) -> None:
         self.open = True
-        self._brought: list[int] | None = None  # the bounds of shares that the caller has cut already
+        self._given: list[int] | None = None  # bounds of shares that the caller has cut
         self._bounds: list[int] = []
-        self._calls = (0, 0)  # since torch was seeded with this
+        self._calls = (0, 0)  # torch's seed, and the number of calls since it was set
         self._forked: Any = None
         model.register_forward_pre_hook(self._take)
         model.register_forward_hook(self._gather, prepend=True)  # other hooks see all embeddings
@@ -41,15 +41,15 @@ class Shares:
         return self
 
     def embed(self, model: nn.Module, own: Tensor, bounds: list[int]) -> Tensor:
-        """All embeddings of images of which each process brings its share: (own rows, C, H, W) -> (all rows, D).
+        """Map the process's share (own rows, C, H, W) to the embeddings (all rows, D) of all processes.
 
-        Gradients go to this process's images, not to weights.
+        Gradients go to the images of this process, not to weights.
         """
-        self._brought = bounds
+        self._given = bounds
         try:
             embeddings: Tensor = model(own)
         finally:
-            self._brought = None
+            self._given = None
         return embeddings
 
     def _take(self, model: nn.Module, arguments: tuple[Any, ...]) -> tuple[Tensor] | None:
@@ -59,8 +59,8 @@ class Shares:
             raise RbdmlError("on several devices a defense calls model(images), with no other argument: change that")
         [images] = arguments
         self._fork(images.device)
-        if self._brought is not None:
-            self._bounds = self._brought
+        if self._given is not None:
+            self._bounds = self._given
             return None
         self._bounds = share_bounds(len(images))
         return (_Take.apply(images, self._bounds),)
@@ -69,11 +69,11 @@ class Shares:
         if not self.open:
             return None
         self._forked.__exit__(None, None, None)
-        whole: Tensor = _Gather.apply(embeddings, self._bounds, world_size() if self._brought is None else 1)
+        whole: Tensor = _Gather.apply(embeddings, self._bounds, world_size() if self._given is None else 1)
         return whole
 
     def _fork(self, device: torch.device) -> None:
-        """Draws inside of the network, such as dropout's, are each process's own; those outside stay the same."""
+        """Give each process its own random numbers inside the network, such as dropout's, and equal ones outside."""
         seed, call = torch.initial_seed(), 0
         if self._calls[0] == seed:
             call = self._calls[1] + 1
@@ -87,13 +87,13 @@ _SHARED: weakref.WeakKeyDictionary[nn.Module, Shares] = weakref.WeakKeyDictionar
 
 
 def shares_of(model: object) -> Shares | None:
-    """How processes share this network, None where each has it for itself."""
+    """Return the sharing of this network, None if each process has its own."""
     return _SHARED.get(model) if isinstance(model, nn.Module) else None
 
 
 @contextmanager
 def shared(model: Embedder) -> Iterator[None]:
-    """Let all processes of the team propagate their share of what this network is given; alone, all.
+    """Divide the images given to this network among all processes. A single process propagates all.
 
     Raises:
         RbdmlError: batch-norm would see the statistics of a share.
@@ -117,7 +117,7 @@ def shared(model: Embedder) -> Iterator[None]:
 
 
 class _Take(torch.autograd.Function):
-    """This process's rows of images that all have. Their gradient is all processes' gradients together."""
+    """Takes this process's rows. The gradient gathers those of all processes."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, bounds: list[int]) -> Tensor:
@@ -130,7 +130,7 @@ class _Take(torch.autograd.Function):
 
 
 class _Gather(torch.autograd.Function):
-    """All rows from each process's own. All have the gradient of all rows, so that there is nothing to exchange."""
+    """Gathers the rows of all processes. All have the gradient of all rows, so the backward needs no exchange."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor, bounds: list[int], counted: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The first convolution of a network, made for what PGD asks of it: the gradient to the images."""
+"""A first convolution with a fast gradient to the images, for PGD."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-VECTOR = 16  # channels that a CPU's convolution works on at a time: the rest of them it computes for nothing
+VECTOR = 16  # channels that a CPU convolution computes at a time, needed or not
 
 
 class StemConv2d(nn.Conv2d):
-    """A square convolution of images of few channels: `nn.Conv2d`, with the same parameters and the same features.
+    """A square `nn.Conv2d` for images of few channels, with the same parameters and features.
 
-    On a CPU the gradient to one grey channel costs as much as the gradient to sixteen. Here the pixels of a block stand
-    in for channels (`gradient_to_images`). Gradients of the weights, and other devices, are left to PyTorch.
+    On a CPU the gradient to one grey channel costs as much as the gradient to sixteen. Here the pixels of a block take
+    the role of channels (`gradient_to_images`). PyTorch computes the gradients of weights, and all on other devices.
     """
 
-    def __init__(  # no dilation, no groups, no oblong: the blocks know nothing of them
+    def __init__(  # the blocks support neither dilation nor groups nor oblong kernels
         self,
         channels: int,
         features: int,
@@ -33,7 +33,7 @@ class StemConv2d(nn.Conv2d):
         super().__init__(channels, features, kernel_size, stride, padding, bias=bias, device=device)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, D, H', W')."""
+        """Map (B, C, H, W) to (B, D, H', W')."""
         if images.device.type != "cpu" or not (images.requires_grad and torch.is_grad_enabled()):
             return super().forward(images)
         features = super().forward(images.detach())
@@ -42,10 +42,10 @@ class StemConv2d(nn.Conv2d):
 
 
 def as_stem(layer: nn.Conv2d) -> StemConv2d:
-    """The same convolution with the same parameters.
+    """Return the same convolution with the same parameters as a stem.
 
     Raises:
-        ValueError: it is oblong, dilated, grouped, or padded otherwise than with zeros alike on all sides.
+        ValueError: it is oblong, dilated or grouped, or its padding is not zeros, equal on all sides.
     """
     kernel, stride, padding = layer.kernel_size[0], layer.stride[0], layer.padding[0]
     stem = StemConv2d(
@@ -66,14 +66,14 @@ def as_stem(layer: nn.Conv2d) -> StemConv2d:
 def gradient_to_images(
     gradient: Tensor, weight: Tensor, *, size: tuple[int, int], stride: int = 1, padding: int = 0
 ) -> Tensor:
-    """What `torch.nn.grad.conv2d_input` gives for a square kernel, as one convolution: a block of pixels at each place.
+    """Compute `torch.nn.grad.conv2d_input` for a square kernel by one convolution, with a block of pixels per output.
 
     Args:
-        gradient: (B, D, H', W') of the convolution's output.
+        gradient: (B, D, H', W') gradient of the convolution's output.
         weight: (D, C, k, k).
         size: H and W of the images.
-        stride: of the convolution.
-        padding: of the convolution, on each side.
+        stride: stride of the convolution.
+        padding: padding of the convolution on each side.
 
     Returns:
         (B, C, H, W), in the gradient's dtype.
@@ -91,12 +91,12 @@ def gradient_to_images(
     beyond = [step * (math.ceil(pixels / side) - 1) + last + 1 for pixels in size]  # the last output that a block needs
     below, right = (needed - there for needed, there in zip(beyond, gradient.shape[2:], strict=True))
     padded = F.pad(gradient, (-first, right, -first, below))
-    found = F.conv2d(padded, blocks.contiguous(memory_format=torch.channels_last), stride=step)
-    return F.pixel_shuffle(found, side)[:, :, :height, :width]
+    images = F.conv2d(padded, blocks.contiguous(memory_format=torch.channels_last), stride=step)
+    return F.pixel_shuffle(images, side)[:, :, :height, :width]
 
 
 class _GradientToImages(torch.autograd.Function):
-    """Features as they are, with their gradient to the images beside that to the weights."""
+    """Passes features on, with a gradient to the images beside the gradient to the weights."""
 
     generate_vmap_rule = True
 

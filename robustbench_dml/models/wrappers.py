@@ -1,4 +1,4 @@
-"""Models behind another precision or normalisation."""
+"""Wrappers that change the precision or the normalisation of a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from robustbench_dml.utils.precision import bfloat16
 
 
 class InOwnPrecision(nn.Module):
-    """Any model behind float32 pixels: they go in in the type of its weights, half precision comes out as float32."""
+    """Casts float32 pixels to the type of the weights, and embeddings in half precision to float32."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -19,33 +19,33 @@ class InOwnPrecision(nn.Module):
         self.dtype = next(floating, torch.float32)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, D)."""
+        """Map (B, C, H, W) to (B, D)."""
         embeddings: Tensor = self.model(images.to(self.dtype))
         return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
 
 
 class InBfloat16(nn.Module):
-    """Any model with its convolutions and matrix products in bfloat16."""
+    """Runs convolutions and matrix products of a model in bfloat16."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, D) float32."""
+        """Map (B, C, H, W) to (B, D) float32."""
         with bfloat16(images.device):
             embeddings: Tensor = self.model(images)
         return embeddings.float()
 
 
 class OnSphere(nn.Module):
-    """Any model, its embeddings scaled to unit length."""
+    """Scales the embeddings of a model to unit length."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> (B, D) unit vectors, in float32 at least."""
+        """Map (B, C, H, W) in [0, 1] to (B, D) unit vectors, in float32 at least."""
         embeddings: Tensor = self.model(images)
         return F.normalize(embeddings if embeddings.dtype == torch.float64 else embeddings.float(), dim=1)

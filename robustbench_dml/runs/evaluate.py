@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from robustbench_dml.datasets.base import Dataset
-from robustbench_dml.evaluation.attack_cache import PARTS_FILE, AttackCache
+from robustbench_dml.evaluation.attack_cache import CACHE_FILE, AttackCache
 from robustbench_dml.evaluation.attack_log import LoggedCache
-from robustbench_dml.evaluation.evaluate import attacked_values, choose_queries, enter, evaluate_model
+from robustbench_dml.evaluation.evaluate import attacked_values, choose_queries, context_for, evaluate_model
 from robustbench_dml.models.checkpoints import load_checkpoint, weights_hash
 from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.folder import _forget, _put_in_place
@@ -127,7 +127,7 @@ def finish(subject: Subject, dataset: Dataset, place: RunContext, work: Path) ->
         batch_size=place.batch_size,
         surrogate=load_surrogate(spec.evaluation, dataset, place),
         progress=place.progress,
-        parts=_parts(subject, dataset, place, work),
+        cache=_cache(subject, dataset, place, work),
     )
     subject.save(work / CHECKPOINT_FILE)
     write_queries(work, found.per_query)
@@ -175,10 +175,10 @@ def share_attacks(subject: Subject, dataset: Dataset, place: RunContext, work: P
     evaluation = subject.spec.evaluation
     surrogate = load_surrogate(evaluation, dataset, place)
     attacked_values(
-        enter(subject.model, dataset, evaluation, device=place.device, surrogate=surrogate),
+        context_for(subject.model, dataset, evaluation, device=place.device, surrogate=surrogate),
         choose_queries(dataset.test.labels, evaluation, dataset.name),
         batch_size=place.batch_size,
-        parts=_parts(subject, dataset, place, work),
+        cache=_cache(subject, dataset, place, work),
     )
 
 
@@ -205,7 +205,7 @@ def load_surrogate(evaluation: Evaluation, dataset: Dataset, place: RunContext) 
     return loaded.model
 
 
-def _parts(subject: Subject, dataset: Dataset, place: RunContext, work: Path) -> AttackCache:
+def _cache(subject: Subject, dataset: Dataset, place: RunContext, work: Path) -> AttackCache:
     """Where the evaluation keeps what it has found, for whoever does the very same one again."""
     decides = (
         subject.spec.evaluation.model_dump_json(),
@@ -217,7 +217,7 @@ def _parts(subject: Subject, dataset: Dataset, place: RunContext, work: Path) ->
         place.device.type,
         str(place.batch_size),
     )
-    path, of, every = work / PARTS_FILE, "\n".join(decides), place.checkpoint_every
+    path, of, every = work / CACHE_FILE, "\n".join(decides), place.checkpoint_every
     if not distributed.is_leader():  # one process keeps the log
         return AttackCache(path, of=of, every=every)
     return LoggedCache(RunLog(work), path, of=of, every=every)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from robustbench_dml.evaluation.attack_cache import PARTS_FILE, parts_files
+from robustbench_dml.evaluation.attack_cache import CACHE_FILE, cache_files
 from robustbench_dml.runs.context import RunContext
 from robustbench_dml.spec.schema import ExternalSpec, RunSpec
 from robustbench_dml.training.resume import RESUME_FILE, resume_files
@@ -94,7 +94,7 @@ def _prepare(work: Path, place: RunContext) -> None:
 
 def _kept(work: Path) -> tuple[Path, ...]:
     """What an interrupted run goes on from."""
-    return (*resume_files(work / RESUME_FILE), *parts_files(work / PARTS_FILE))
+    return (*resume_files(work / RESUME_FILE), *cache_files(work / CACHE_FILE))
 
 
 def _clear(work: Path) -> None:

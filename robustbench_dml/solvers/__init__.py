@@ -1,1 +1,1 @@
-"""Solvers over images. One file each; importing it registers it. See `solvers.base.Solver`."""
+"""Solvers that find perturbations of images. One file each, registered on import. See `solvers.base.Solver`."""

@@ -1,4 +1,4 @@
-"""Auto-PGD: projected gradient descent with momentum, whose step halves when it stops paying."""
+"""Auto-PGD: projected gradient descent with momentum, whose step halves when progress stops."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from robustbench_dml.solvers.base import BestImages, Problem, Restarting, per_im
 from robustbench_dml.spec.registry import register_solver
 
 MOMENTUM = 0.75  # of the new step; the rest is the previous one's
-ENOUGH = 0.75  # of a window's steps that have to improve on the one before, or the step is halved
+ENOUGH = 0.75  # share of a window's steps that must improve, or the step is halved
 
 
 @register_solver(
@@ -21,13 +21,12 @@ ENOUGH = 0.75  # of a window's steps that have to improve on the one before, or 
 )
 @dataclass(kw_only=True)
 class AutoPGD(Restarting):
-    """`steps` steps, the first ones of two radii.
+    """Take `steps` steps, the first of two radii in length.
 
-    At each checkpoint the step of an image is halved where fewer than three quarters of the steps since the last one
-    improved on the one before, or where neither step nor best value has changed since then. The image then goes on
-    from its best point. Where the paper's listing leaves it open or spends a step on standing still, this follows its
-    authors' code: a checkpoint comes before the step from its iterate, and momentum and improvement after a return to
-    the best point are against the iterate that was left.
+    At a checkpoint an image's step is halved if fewer than three quarters of the steps since the last checkpoint
+    improved the value, or if neither step nor best value has changed since. The image then continues from its best
+    point. Details that the paper leaves open follow its authors' code: a checkpoint comes before the step from its
+    iterate, and after a return to the best point momentum and improvement refer to the iterate before the return.
     """
 
     def run_from(self, problem: Problem, start: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -62,11 +61,11 @@ class AutoPGD(Restarting):
 
 
 def checkpoints(steps: int) -> list[int]:
-    """The steps after which lengths are looked at: at 22% of all, then at intervals that shrink to 6%."""
-    found, last, place = [0], 0, 22  # in per cent, as whole numbers: 0.22 + 0.19 is more than 0.41
-    while place <= 100:
-        at = -(-place * steps // 100)
-        if at > found[-1]:
-            found.append(at)
-        last, place = place, place + max(place - last - 3, 6)
-    return found[1:]
+    """Return the steps of the checkpoints: at 22% of all, then at intervals that shrink to 6%."""
+    chosen, last, percent = [0], 0, 22  # whole numbers, because 0.22 + 0.19 > 0.41 in floating point
+    while percent <= 100:
+        step = -(-percent * steps // 100)
+        if step > chosen[-1]:
+            chosen.append(step)
+        last, percent = percent, percent + max(percent - last - 3, 6)
+    return chosen[1:]

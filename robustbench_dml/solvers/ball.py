@@ -1,4 +1,4 @@
-"""The perturbation set: images within a radius of the benign ones and within [0, 1]."""
+"""The perturbation set: images within a radius of the benign images and within [0, 1]."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Ball:
 
     Attributes:
         images: (B, ..., C, H, W) benign images in [0, 1]; the last three axes are one image.
-        threat: norm, radius and length of a step.
+        threat: norm, radius and step length.
     """
 
     images: Tensor
@@ -30,11 +30,11 @@ class Ball:
             object.__setattr__(self, "_box", box)
 
     def take(self, rows: Tensor) -> Ball:
-        """The ball of some of the images."""
+        """The ball of the images in these rows."""
         return Ball(self.images[rows], self.threat)
 
     def project(self, images: Tensor) -> Tensor:
-        """Images back into the ball: the nearest ones for L-infinity; for L2 scaled back, then clipped.
+        """Project images onto the ball: to the nearest image for L-infinity; for L2 by scaling, then clipping.
 
         Clipping moves every pixel towards its benign value, so it never leaves the L2 ball.
         """
@@ -45,25 +45,26 @@ class Ball:
         return (self.images + away * shrink).clamp_(0, 1)
 
     def descend(self, images: Tensor, gradient: Tensor, *, length: float | None = None) -> Tensor:
-        """A step against a gradient, of the threat's length unless another is given, and back into the ball."""
+        """Step against a gradient, by default of the threat's length, and project onto the ball."""
         step = self.threat.alpha if length is None else length
         return self.project(torch.add(images, self.direction(gradient), alpha=-step))
 
     def direction(self, gradient: Tensor) -> Tensor:
-        """The unit step that raises a value of this gradient most: its sign, or itself at length 1 (0 stays 0).
+        """Return the steepest unit step: the gradient's sign for L-infinity, the gradient at length 1 for L2.
 
-        However short the gradient is: a network that makes its gradients vanish gains nothing by it.
+        The gradient may be arbitrarily short, so that vanishing gradients do not protect a network. Zero stays zero.
         """
         if self.threat.norm == "linf":
             return gradient.sign()
-        largest = gradient.abs().amax((-3, -2, -1), keepdim=True)  # squares of short gradients would vanish
+        largest = gradient.abs().amax((-3, -2, -1), keepdim=True)  # the squares of short gradients underflow
         scaled = gradient / largest.clamp_min(torch.finfo(gradient.dtype).tiny)
         return scaled / norms(scaled).clamp_min(1e-12)
 
     def random(self, uniform: Tensor) -> Tensor:
-        """A random place in the ball, clipped to [0, 1].
+        """Return random images in the ball, clipped to [0, 1].
 
-        Uniform in the L-infinity ball; for L2 in a random direction, at a distance uniform in [0, radius].
+        They are uniform in the L-infinity ball. For L2 they lie in a random direction, at a distance uniform in
+        [0, radius].
 
         Args:
             uniform: (B, ..., C * H * W + 1) numbers in [0, 1): one for each pixel, and the last for the distance.

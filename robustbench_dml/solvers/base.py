@@ -1,6 +1,6 @@
-"""The contract of a solver: what searches for a perturbation, whatever the attack wants of it.
+"""The contract of a solver, which finds perturbations for any attack.
 
-A solver sees images, a ball that they may move in, and a value for each image that is to fall.
+A solver gets images, the ball that they may move in, and an objective with one value for each image.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ class Problem:
     """One attack on B images.
 
     Attributes:
-        model: images (n, C, H, W) to embeddings (n, D), in eval mode.
+        model: maps images (n, C, H, W) to embeddings (n, D), in eval mode.
         images: (B, C, H, W) benign images, float in [0, 1].
-        objective: embeddings (n, D) and the (n,) rows of the images that they are of -> (n,), to be minimised. A row
-            may come several times, or not at all.
-        threat: radius, step, number of steps, norm.
-        items: (B,) what each image is, for randomness that does not depend on the batch.
-        key: what the randomness is for.
+        objective: maps embeddings (n, D) and the (n,) rows of their images to (n,) values to minimise. A row may occur
+            several times, or never.
+        threat: norm, radius, step length and number of steps.
+        items: (B,) identity of each image, so that random numbers do not depend on the batch.
+        key: purpose of the random numbers.
         rows: (B,) all rows, 0 to B - 1.
-        surrogate: the same attack on another model, to transfer from; None where there is none.
+        surrogate: the same attack on the model to transfer from, if there is one.
         watch: called with the (n,) values and (n,) rows of every evaluation of the objective.
 
-    A value or a gradient that is not a number is no success of the attack: the value counts as infinite, the gradient
-    as zero.
+    A value or gradient that is not a number is no success of the attack: the value counts as infinite, the gradient as
+    zero.
     """
 
     model: nn.Module
@@ -54,11 +54,11 @@ class Problem:
 
     @property
     def ball(self) -> Ball:
-        """What the images may become."""
+        """The perturbation set of the images."""
         return Ball(self.images, self.threat)
 
     def take(self, rows: Tensor) -> Problem:
-        """The same attack on the images in the (n,) rows; what is watched keeps the numbers of its rows."""
+        """The same attack on the images in the (n,) rows. `watch` still gets the rows of the whole problem."""
         surrogate, watch = self.surrogate, self.watch
         return replace(
             self,
@@ -72,14 +72,14 @@ class Problem:
 
     @torch.no_grad()
     def values(self, images: Tensor, rows: Tensor) -> Tensor:
-        """(n, C, H, W) trial images of the (n,) rows -> (n,) values; costs a forward."""
+        """Map (n, C, H, W) trial images of the (n,) rows to (n,) values. Costs a forward."""
         return self._watched(self.objective(self.model(images), rows), rows)
 
     def gradient(self, images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """(n,) values and their (n, C, H, W) gradient, zero where the model has none; costs a pass."""
+        """Return (n,) values and their (n, C, H, W) gradient, zero if the model has none. Costs a pass."""
         images = images.detach().requires_grad_()
         with torch.enable_grad():
-            # A view: autocast keeps the cast of every leaf that wants a gradient, and would keep each step's images.
+            # A view, because autocast would keep the cast images of every step if they were leaves.
             values = self.objective(self.model(images.view_as(images)), rows)
         known = self._watched(values.detach(), rows)
         if not values.requires_grad:  # the model cut the graph
@@ -88,16 +88,16 @@ class Problem:
         return known, torch.zeros_like(images) if gradient is None else gradient.nan_to_num(0)
 
     def uniform(self, draws: int, *purpose: Key, first: int = 0) -> Tensor:
-        """(B, draws) numbers in [0, 1) that belong to each image, on its device and in its precision.
+        """Return (B, draws) uniform numbers in [0, 1), on the device and in the precision of the images.
 
-        They stand at `first` and behind it in the image's endless row of numbers for this purpose.
+        Every image has an endless sequence of numbers for each purpose; these begin at position `first`.
         """
         exact = uniform_per_item(self.items, draws, key=(*self.key, *purpose), first=first)
         drawn = exact.to(self.images)
         return drawn.clamp_max_(1 - torch.finfo(drawn.dtype).eps / 2)  # rounding can reach 1
 
     def start(self, restart: int, *, random: bool) -> Tensor:
-        """(B, C, H, W) where a search begins: the benign images, or random ones from the ball."""
+        """Return the (B, C, H, W) start of a restart: benign images, or random images from the ball."""
         if not random:
             return self.images
         return self.ball.random(self.uniform(self.images.shape[1:].numel() + 1, "start", restart))
@@ -135,23 +135,23 @@ def per_image(values: Tensor) -> Tensor:
 
 @dataclass(kw_only=True)
 class Solver(ABC):
-    """A way to search. Subclasses are dataclasses whose fields are their parameters (bool, int, float or str)."""
+    """Finds perturbations. Subclasses are dataclasses whose fields are parameters (bool, int, float or str)."""
 
     black_box: ClassVar[bool] = False  # uses no gradient of the attacked model
     needs_surrogate: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, problem: Problem) -> Tensor:
-        """(B, C, H, W) perturbed images in the problem's ball, without gradient. Called outside of any gradient."""
+        """Return (B, C, H, W) perturbed images in the problem's ball, without gradient. Called without gradient."""
 
 
 @dataclass(kw_only=True)
 class Restarting(Solver):
-    """A solver that can be started several times; the best end of each image is kept.
+    """A solver with restarts that returns the best result for each image.
 
     Attributes:
-        random_start: begin at a random place of the ball; otherwise the first start is at the benign image.
-        restarts: how many starts; all but the first are random.
+        random_start: start from a random image of the ball; otherwise the first start is the benign image.
+        restarts: number of starts. All but the first are random.
     """
 
     random_start: bool = False

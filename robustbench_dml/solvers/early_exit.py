@@ -1,4 +1,4 @@
-"""Groups that leave a batch when they are finished, without making a GPU wait to know how many."""
+"""Early exit of finished groups from a batch, without waiting for a GPU."""
 
 from __future__ import annotations
 
@@ -8,53 +8,52 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-PARTS = 8  # of a batch: on a GPU it shrinks by an eighth of itself at once, so there are as many shapes at most
+PARTS = 8  # on a GPU a batch shrinks by eighths of its first size, so that there are at most 8 shapes
 
 
 class ActiveGroups:
-    """Says which groups of a batch go on.
+    """Chooses the groups of a batch that continue.
 
-    On the CPU the unfinished ones do, at once. On a GPU the number of them is needed by the host, which would have to
-    wait for the device to be idle; so what is asked at one step is read at the next, when the device has more to do
-    already. Until then, and until they fill an eighth of the batch, finished groups stay and do not move.
+    On the CPU finished groups leave at once. On a GPU the host would have to wait for the number of unfinished groups,
+    so it reads the number one step later, when the device is busy again. Finished groups stay, without moving, until
+    then and until they fill an eighth of the batch.
     """
 
     def __init__(self, groups: int, device: torch.device) -> None:
         """
         Args:
-            groups: of the whole batch.
-            device: where it is.
+            groups: number of groups in the whole batch.
+            device: device of the batch.
         """
-        self._late = device.type == "cuda"
-        self._least = math.ceil(groups / PARTS) if self._late else 1
-        self._asked: Callable[[], int] | None = None
+        self._delayed = device.type == "cuda"
+        self._least = math.ceil(groups / PARTS) if self._delayed else 1
+        self._pending: Callable[[], int] | None = None
 
     def staying(self, done: Tensor) -> Tensor | None:
-        """Which groups go on, unfinished ones first and each kind in order: (n,) bool -> (m,) places.
+        """Map (n,) bool to the (m,) indices of the groups that continue, unfinished groups first.
 
-        None where all do; none of them where the work is over.
+        None means that all continue. An empty result means that all are finished.
         """
-        asked = _count(~done)
-        if self._late:
-            asked, self._asked = self._asked or (lambda: len(done)), asked
-        left = asked()
-        room = min(len(done), math.ceil(left / self._least) * self._least)
-        if room == len(done):
+        unfinished = _count(~done)
+        if self._delayed:
+            unfinished, self._pending = self._pending or (lambda: len(done)), unfinished
+        staying = min(len(done), math.ceil(unfinished() / self._least) * self._least)
+        if staying == len(done):
             return None
-        return done.byte().argsort(stable=True)[:room]
+        return done.byte().argsort(stable=True)[:staying]
 
 
 def _count(flags: Tensor) -> Callable[[], int]:
-    """Ask for a number of flags; calling the answer waits until it is known, and for nothing that was asked later."""
+    """Start counting flags. Calling the result waits for this count only, not for later work on the device."""
     if flags.device.type != "cuda":
         return lambda: int(flags.sum())
     number = torch.empty((), dtype=torch.int64, pin_memory=True)
     number.copy_(flags.sum(), non_blocking=True)
-    known = torch.cuda.Event()
-    known.record()
+    counted = torch.cuda.Event()
+    counted.record()
 
     def read() -> int:
-        known.synchronize()
+        counted.synchronize()
         return int(number)
 
     return read

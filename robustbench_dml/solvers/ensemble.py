@@ -1,4 +1,4 @@
-"""The ensemble: APGD with restarts, then Square, then transfer, the best end of every image kept."""
+"""The ensemble solver: APGD with restarts, then Square, then transfer; each image keeps its best result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from torch import Tensor
 
 from robustbench_dml.solvers.apgd import AutoPGD
 from robustbench_dml.solvers.base import BestImages, Problem, Restarting, Solver
-from robustbench_dml.solvers.pgd import PGD
 from robustbench_dml.solvers.square import Square
 from robustbench_dml.solvers.transfer import Transfer
 from robustbench_dml.spec.registry import register_solver
@@ -23,13 +22,13 @@ from robustbench_dml.utils.errors import RbdmlError
 )
 @dataclass(kw_only=True)
 class Ensemble(Solver):
-    """Several searches for one objective; `autorank` runs them on several objectives.
+    """Several solvers for one objective. The protocol `autorank` runs them on several objectives.
 
     Attributes:
-        restarts: of APGD.
-        steps: of APGD. The evaluation's own number of steps is that of PGD.
-        square_queries: of Square.
-        classes: how many of the nearest wrong classes `autorank` aims at.
+        restarts: restarts of APGD.
+        steps: steps of APGD. The evaluation's number of steps is that of PGD.
+        square_queries: queries of Square.
+        classes: number of nearest wrong classes that `autorank` targets.
     """
 
     restarts: int = 5
@@ -56,23 +55,8 @@ class Ensemble(Solver):
         """Square with the ensemble's number of queries."""
         return Square(queries=self.square_queries)
 
-    @property
-    def pgd(self) -> PGD:
-        """PGD as published, without random start."""
-        return PGD()
-
-    @property
-    def transfer(self) -> Transfer:
-        """PGD on the surrogate."""
-        return Transfer()
-
-    @property
-    def apgd_transfer(self) -> Transfer:
-        """APGD on the surrogate."""
-        return Transfer(solver="apgd")
-
     def longer(self, problem: Problem) -> Problem:
-        """The problem with as many steps as APGD takes, on the surrogate too."""
+        """The same problem with the number of steps of APGD, on the surrogate, too."""
         surrogate = problem.surrogate
         return replace(
             problem,
@@ -82,15 +66,15 @@ class Ensemble(Solver):
 
     def run(self, problem: Problem) -> Tensor:
         best = BestImages(problem.images, problem.values(problem.images, problem.rows))
-        for images in self._searches(problem):
+        for images in self._results(problem):
             best.update(images, problem.values(images, problem.rows))
         return best.images
 
-    def _searches(self, problem: Problem) -> Iterator[Tensor]:
+    def _results(self, problem: Problem) -> Iterator[Tensor]:
         yield self.apgd.run(self.longer(problem))
         yield self.square.run(problem)
         if problem.surrogate is not None:
-            yield self.transfer.run(problem)
+            yield Transfer().run(problem)
 
 
 @dataclass

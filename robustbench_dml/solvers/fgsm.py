@@ -9,7 +9,7 @@ from torch import Tensor
 from robustbench_dml.solvers.base import Problem, Solver
 from robustbench_dml.spec.registry import register_solver
 
-FROM_RANDOM = 1.25  # radii that the step is long from a random start, as in arXiv:2001.03994
+FROM_RANDOM = 1.25  # step length from a random start, in radii, as in arXiv:2001.03994
 
 
 @register_solver(
@@ -19,10 +19,10 @@ FROM_RANDOM = 1.25  # radii that the step is long from a random start, as in arX
 )
 @dataclass(kw_only=True)
 class FGSM(Solver):
-    """One step along the sign of the gradient (L2: along the gradient). Uses neither `alpha` nor `steps`.
+    """Take one step along the sign of the gradient (L2: along the gradient). `alpha` and `steps` are not used.
 
     Attributes:
-        random_start: take 1.25 radii from a random place of the ball, and project; otherwise one from the benign image.
+        random_start: step 1.25 radii from a random image of the ball; otherwise one radius from the benign image.
     """
 
     random_start: bool = False

@@ -1,4 +1,4 @@
-"""Which groups of images a process moves in projected gradient descent: all of them, or its share."""
+"""The groups of images that a process moves in projected gradient descent: all, or its share."""
 
 from __future__ import annotations
 
@@ -14,69 +14,65 @@ class Groups:
 
     @property
     def own(self) -> slice:
-        """Its groups, among those that are still moved."""
+        """The process's groups among those still moved."""
         return slice(None)
 
     def embed(self, model: nn.Module, images: Tensor) -> Tensor:
-        """Embeddings of all groups from this process's images: (own, *K, C, H, W) -> (n, *K, D)."""
+        """Map the process's images (own, *K, C, H, W) to the embeddings (n, *K, D) of all groups."""
         embeddings: Tensor = model(_images(images))
         return embeddings.unflatten(0, images.shape[:-3])
 
     def narrow(self, staying: Tensor) -> tuple[Tensor, Tensor]:
-        """Go on with some groups: (m,) places among all -> the same in the order to be used, and places among own."""
+        """Continue with the groups at (m,) indices; returns them in order of use, and the indices among own groups."""
         return staying, staying
 
     def collect(self, moved: Tensor) -> Tensor:
-        """All groups as all processes moved them: (T, *K, C, H, W) with only the own ones moved -> all."""
+        """Gather the moved groups of all processes: (T, *K, C, H, W) -> (T, *K, C, H, W)."""
         return moved
 
 
 class SharedGroups(Groups):
-    """A share of the groups, cut once: images stay where they are until the end, only embeddings are exchanged.
+    """A share of the groups. Images stay in their process until the end; only embeddings are exchanged.
 
-    Shares stay blocks of rising rows, so that bounds say all about them.
+    Shares remain blocks of rising rows, so that bounds describe them.
     """
 
     def __init__(self, shares: Shares, rows: Tensor) -> None:
         """
         Args:
-            shares: how the network is shared.
-            rows: (n,) the groups to be moved.
+            shares: the sharing of the network.
+            rows: (n,) groups to move.
         """
         self._shares, self._rows = shares, rows
         self._bounds = self._first = share_bounds(len(rows))
 
     @property
     def own(self) -> slice:
-        """The block of this process."""
         return slice(self._bounds[rank()], self._bounds[rank() + 1])
 
     def embed(self, model: nn.Module, images: Tensor) -> Tensor:
-        """As said."""
         inner = images.shape[1:-3]
         bounds = [bound * inner.numel() for bound in self._bounds]
         return self._shares.embed(model, _images(images), bounds).unflatten(0, (self._bounds[-1], *inner))
 
     def narrow(self, staying: Tensor) -> tuple[Tensor, Tensor]:
-        """As said."""
         staying, start = staying.sort().values, self.own.start
         edges = torch.tensor(self._bounds, device=staying.device)
         self._bounds = torch.searchsorted(staying, edges).tolist()
         return staying, staying[self.own] - start
 
     def collect(self, moved: Tensor) -> Tensor:
-        """As said."""
         self._bounds = self._first
         moved[self._rows] = gather_rows(moved[self._rows[self.own]], self._first)
         return moved
 
 
 def _images(groups: Tensor) -> Tensor:
-    """(n, *K, C, H, W) -> (m, C, H, W), a view: autocast would keep the cast of every leaf that wants a gradient."""
+    """(n, *K, C, H, W) -> (m, C, H, W), a view, because autocast would keep the cast of every leaf."""
     return groups.view_as(groups).flatten(0, -4)
 
 
 def groups_of(model: nn.Module, rows: Tensor) -> Groups:
-    """How the (n,) groups to be moved are shared by the processes that share this network."""
+    """Divide the (n,) groups among the processes that share this network."""
     shares = shares_of(model)
     return Groups() if shares is None else SharedGroups(shares, rows)

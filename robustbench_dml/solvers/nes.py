@@ -1,4 +1,4 @@
-"""NES: the gradient estimated from values alone, by a population of random trials."""
+"""NES: gradient steps estimated from values alone, by a population of random trials."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from robustbench_dml.spec.registry import register_solver
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.randomness import normal_of
 
-TRIALS_AT_ONCE = 1024  # images in one forward: bounds the memory and changes no noise
+TRIALS_AT_ONCE = 1024  # images in one forward; bounds the memory and changes no noise
 
 
 @register_solver(
@@ -25,17 +25,16 @@ TRIALS_AT_ONCE = 1024  # images in one forward: bounds the memory and changes no
 )
 @dataclass(kw_only=True)
 class NES(Solver):
-    """`steps` steps of length `alpha` along the sign of the estimate (L2: along it), the last iterate kept.
+    """Take `steps` steps of length `alpha` along the sign of the estimate (L2: along it). Returns the last iterate.
 
-    The paper lets trials leave [0, 1]. Here, as in the published code for rankings, whose deviation is larger than the
-    radius, no trial is farther than the radius from the iterate, nor outside of the ball: a model is only asked about
-    images that an attacker could send. Large images get noise of fewer pixels by the nearest one, as there; it keeps
-    the noise's deviation, which a smooth interpolation would lower.
+    The paper lets trials leave [0, 1]. Here trials stay in the ball and within the radius of the iterate, as in the
+    published code for rankings: the model only sees images that an attacker could send. Large images get coarse noise,
+    enlarged to the nearest pixel. This keeps the noise's deviation, which smooth interpolation would lower.
 
     Attributes:
-        population: trials per step, in pairs that differ in the noise's sign.
+        population: trials per step, in pairs of opposite noise.
         sigma: standard deviation of a pixel's noise, in radii.
-        noise_side: pixels of the noise along each axis, where the image has more.
+        noise_side: largest side of the noise, in pixels.
     """
 
     black_box: ClassVar[bool] = True
@@ -60,7 +59,7 @@ class NES(Solver):
         return images
 
     def estimate(self, problem: Problem, images: Tensor, step: int) -> Tensor:
-        """(B, C, H, W) images -> the gradient estimated there, up to a positive factor for each image."""
+        """Estimate the gradient at (B, C, H, W) images, up to a positive factor for each image."""
         ball = problem.ball
         at_once = max(1, TRIALS_AT_ONCE // max(1, 2 * len(images)))
         result = torch.zeros_like(images)
@@ -69,13 +68,13 @@ class NES(Solver):
             trials = ball.project(images + torch.cat([noise, -noise]))  # (trials, B, C, H, W)
             values = problem.values(trials.flatten(0, 1), problem.rows.repeat(len(trials)))
             up, down = values.view(2, len(noise), len(images)).unbind()
-            slopes = (up - down).nan_to_num(0, posinf=0, neginf=0)  # a trial without a value says nothing of its pair
-            for along, slope in zip(noise, slopes, strict=True):  # one by one: parts must not change the sum
+            slopes = (up - down).nan_to_num(0, posinf=0, neginf=0)  # a pair with a trial without value does not count
+            for along, slope in zip(noise, slopes, strict=True):  # one by one, so that the parts do not change the sum
                 result = result + per_image(slope) * along
         return result
 
     def _noise(self, problem: Problem, step: int, pair: int, pairs: int) -> Tensor:
-        """(pairs, B, C, H, W), none longer than the radius."""
+        """Draw (pairs, B, C, H, W) noise, none longer than the radius."""
         channels, height, width = problem.images.shape[1:]
         small = (channels, min(height, self.noise_side), min(width, self.noise_side))
         size = channels * small[1] * small[2]

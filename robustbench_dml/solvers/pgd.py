@@ -1,4 +1,4 @@
-"""PGD: projected gradient descent with a constant step, the last iterate kept."""
+"""PGD: projected gradient descent with a constant step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from robustbench_dml.spec.registry import register_solver
 )
 @dataclass(kw_only=True)
 class PGD(Restarting):
-    """`steps` steps of length `alpha` along the sign of the gradient (L2: along the gradient)."""
+    """Take `steps` steps of length `alpha` along the gradient's sign (L2: along it). Returns the last iterate."""
 
     def run_from(self, problem: Problem, start: Tensor) -> tuple[Tensor, Tensor | None]:
         ball, images, rows = problem.ball, start, problem.rows

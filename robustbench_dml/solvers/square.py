@@ -29,11 +29,11 @@ Proposal = Callable[[Problem, Tensor, Tensor, int], Tensor]
 )
 @dataclass(kw_only=True)
 class Square(Solver):
-    """Proposals that are kept where the value falls. Uses neither `alpha` nor `steps`.
+    """Keep random proposals that lower the value. `alpha` and `steps` are not used.
 
     Attributes:
-        queries: evaluations of each image, the first perturbation's included.
-        p_init: share of the image's pixels in the first windows; it is halved nine times.
+        queries: evaluations of each image, the first perturbation included.
+        p_init: share of the image's pixels in the first windows. It is halved nine times.
     """
 
     black_box: ClassVar[bool] = True
@@ -61,10 +61,10 @@ class Square(Solver):
         return best.images
 
     def side(self, problem: Problem, proposal: int) -> int:
-        """Pixels along a side of the window of the `proposal`-th proposal, counted from 0; odd in L2."""
+        """Return the side of the window of a proposal, counted from 0, in pixels. It is odd for L2."""
         height, width = problem.images.shape[-2:]
         scaled = LENGTH * proposal // self.queries
-        share = self.p_init / 2 ** sum(scaled > place for place in HALVED_AFTER)
+        share = self.p_init / 2 ** sum(scaled > step for step in HALVED_AFTER)
         side = round(sqrt(share * height * width))
         if problem.threat.norm == "linf":
             return min(max(side, 1), height, width)
@@ -73,26 +73,26 @@ class Square(Solver):
 
 
 def stripes(problem: Problem) -> Tensor:
-    """(B, C, 1, W) vertical stripes of the full radius, each channel and column of a random sign."""
+    """Draw (B, C, 1, W) vertical stripes of the full radius, with a random sign for each channel and column."""
     channels, _, width = problem.images.shape[1:]
     return problem.threat.eps * _signs(problem.uniform(channels * width, "first")).view(-1, channels, 1, width)
 
 
 def flat_square(problem: Problem, away: Tensor, draws: Tensor, side: int) -> Tensor:
-    """(B, C, H, W) perturbations -> new ones, before projection: two radii up or down in a window, by channel.
+    """Propose new perturbations, before projection: two radii up or down in a window of each channel.
 
     Args:
-        problem: what is attacked.
-        away: the perturbations.
-        draws: (B, 5 + C) of which the window's place and the signs are made.
-        side: of the window.
+        problem: the attack.
+        away: (B, C, H, W) perturbations.
+        draws: (B, 5 + C) uniform numbers for the position of the window and the signs.
+        side: side of the window.
     """
     inside = _window(away, draws[:, 0], draws[:, 1], side)
     return away + 2 * problem.threat.eps * _signs(draws[:, 5:])[:, :, None, None] * inside
 
 
 def tiles(problem: Problem) -> Tensor:
-    """(B, C, H, W) bumps on a grid of squares, of random signs and orientations, of the full radius together."""
+    """Draw (B, C, H, W) bumps on a grid of squares, with random signs and orientations, of the full radius in all."""
     batch, channels, height, width = problem.images.shape
     side = max(1, min(height, width) // TILES)
     down, across = height // side, width // side
@@ -108,38 +108,38 @@ def tiles(problem: Problem) -> Tensor:
 
 
 def moved_mass(problem: Problem, away: Tensor, draws: Tensor, side: int) -> Tensor:
-    """(B, C, H, W) perturbations -> new ones: a window is emptied, and what it had goes into another with a bump.
+    """Propose new perturbations: empty a window and move its mass into another, as a bump.
 
-    What the radius leaves unused goes there, too, the same to each channel. Arguments as of `flat_square`.
+    The unused part of the radius is added there, the same to each channel. Arguments as in `flat_square`.
     """
     (batch, channels, height, width), eps = away.shape, problem.threat.eps
     filled = _window(away, draws[:, 0], draws[:, 1], side)
     emptied = _window(away, draws[:, 2], draws[:, 3], side)
     down = _start(draws[:, 0], height - side)[:, None] + torch.arange(side, device=away.device)
     across = _start(draws[:, 1], width - side)[:, None] + torch.arange(side, device=away.device)
-    place = (
+    window = (
         torch.arange(batch, device=away.device)[:, None, None, None],
         torch.arange(channels, device=away.device)[:, None, None],
         down[:, None, :, None],
         across[:, None, None, :],
     )
     bump = _turned(bumps(side, away), draws[:, 4, None] < 0.5)  # (B, 1, side, side)
-    shape = _unit(_signs(draws[:, 5:])[:, :, None, None] * bump + _unit(away[place]))
+    shape = _unit(_signs(draws[:, 5:])[:, :, None, None] * bump + _unit(away[window]))
     unused = (eps**2 - norms(away).square()).clamp_min(0) / channels
     available = (_lengths(away * (filled | emptied)).square() + unused).sqrt()
     result = away.masked_fill(emptied, 0)
-    result[place] = shape * available
+    result[window] = shape * available
     return result
 
 
 def bumps(side: int, like: Tensor) -> Tensor:
-    """(side, side) of length 1: two bumps, one up and one down, each half of the square, highest in their middles."""
+    """Return (side, side) of length 1: a bump up in one half of the square, a bump down in the other."""
     upper = side // 2
     return _unit(torch.cat([_bump(upper, side, like), -_bump(side - upper, side, like)]))
 
 
 def _bump(height: int, width: int, like: Tensor) -> Tensor:
-    """(height, width): the sum of 1/j^2 from the distance to the middle, plus one, to that of the farther edge."""
+    """Return (height, width): the sum of 1/j^2 from the distance to the centre plus one to that of the farther edge."""
     rows = (torch.arange(height, device=like.device) - height // 2).abs()
     columns = (torch.arange(width, device=like.device) - width // 2).abs()
     farthest = max(height, width) // 2
@@ -148,12 +148,12 @@ def _bump(height: int, width: int, like: Tensor) -> Tensor:
 
 
 def _turned(square: Tensor, which: Tensor) -> Tensor:
-    """(...) bool, (s, s) -> (..., s, s): the square, or its transpose."""
+    """(...) bool, (s, s) -> (..., s, s): the square, or its transpose where true."""
     return torch.where(which[..., None, None], square.T, square)
 
 
 def _window(images: Tensor, down: Tensor, across: Tensor, side: int) -> Tensor:
-    """(B, 1, H, W) which pixels are in each image's window."""
+    """(B, 1, H, W) bool: the pixels in each image's window."""
     height, width = images.shape[-2:]
     rows = torch.arange(height, device=images.device) - _start(down, height - side)[:, None]
     columns = torch.arange(width, device=images.device) - _start(across, width - side)[:, None]

@@ -1,4 +1,4 @@
-"""Transfer: the perturbation found on another model."""
+"""Transfer: perturbations found on another model."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from robustbench_dml.utils.errors import RbdmlError
 )
 @dataclass(kw_only=True)
 class Transfer(Solver):
-    """Runs another solver on the same attack on the surrogate, and never asks the attacked model.
+    """Run another solver on the surrogate, without any query of the attacked model.
 
     Attributes:
-        solver: which one.
-        random_start, restarts: its own parameters of these names, where it has them.
+        solver: name of the solver.
+        random_start, restarts: parameters passed on to the solver.
     """
 
     black_box: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Recognising embeddings that have collapsed, at the end and while training."""
+"""Detection of collapsed embeddings, while training and at its end."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from robustbench_dml.retrieval.metrics import effective_rank, mean_cosine
 from robustbench_dml.training.losses import MARGIN
 
-COSINE = 0.99  # mean cosine of two embeddings above which they are all alike
-RANK = 1.2  # effective rank below which they lie on one line
-STUCK = 0.01  # share of the margin within which a loss counts as stuck at it, if the embeddings are near, too
-NEAR = 0.3  # distance from their mean within which embeddings are near to each other
-EVERY = 5  # iterations between two looks
-PATIENCE = 20  # looks in a row before training is said to have collapsed; at the end of training one is enough
+COSINE = 0.99  # highest mean cosine of two embeddings
+RANK = 1.2  # lowest effective rank; below it embeddings lie on a line
+STUCK = 0.01  # distance of a stuck loss from the margin, as a share of the margin
+NEAR = 0.3  # spread of embeddings below which a stuck loss counts as collapse
+EVERY = 5  # iterations between two checks
+PATIENCE = 20  # positive checks in a row that confirm a collapse while training; at its end one is enough
 
 
 def collapse_cause(cosine: float, rank: float) -> str | None:
-    """Why these embeddings have collapsed, None if they have not."""
+    """Return the sign of collapse in these measurements, None if there is none."""
     if cosine > COSINE:
         return f"mean cosine {cosine:.4f} > {COSINE}"
     if rank < RANK:
@@ -29,14 +29,14 @@ def collapse_cause(cosine: float, rank: float) -> str | None:
 
 
 class CollapseMonitor:
-    """Watches the embeddings that training makes anyway, so that looking costs no propagation.
+    """Checks the embeddings of training for collapse. It costs no propagation.
 
     Attributes:
-        since: iteration at which the collapse now seen, or once confirmed, began; None while there is none.
-        cause: what was seen then.
-        confirmed: whether it has lasted long enough to be believed.
-        cosine: mean cosine of two embeddings at the last look of this process, None before.
-        rank: their effective rank.
+        since: first iteration of the present or confirmed collapse; None if there is none.
+        cause: sign of collapse at that iteration.
+        confirmed: True once the collapse has lasted for `PATIENCE` checks. It stays True.
+        cosine: mean cosine of two embeddings at the last check of this process, None before.
+        rank: effective rank of the embeddings at that check.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -44,21 +44,21 @@ class CollapseMonitor:
         self.cause: str | None = None
         self.cosine: float | None = None
         self.rank: float | None = None
-        self._looks = 0
-        self._seen: list[Tensor] | None = None  # since `begin`
+        self._checks = 0
+        self._seen: list[Tensor] | None = None  # embeddings since `begin`
         model.register_forward_hook(self._keep)
 
     @property
     def confirmed(self) -> bool:
-        """Whether the collapse has lasted for `PATIENCE` looks."""
-        return self._looks >= PATIENCE
+        """True once the collapse has lasted for `PATIENCE` checks."""
+        return self._checks >= PATIENCE
 
     def begin(self) -> None:
-        """Call before an iteration's training forward."""
+        """Start an iteration. Call it before the training forward."""
         self._seen = []
 
-    def look(self, iteration: int, loss: float) -> None:
-        """Call after an iteration, with its loss."""
+    def check(self, iteration: int, loss: float) -> None:
+        """Check the embeddings of an iteration. Call it after the step, with the loss."""
         seen, self._seen = self._seen, None
         if iteration % EVERY or not seen:
             return
@@ -67,24 +67,23 @@ class CollapseMonitor:
         cause = collapse_cause(self.cosine, self.rank)
         if cause is None and abs(loss - MARGIN) < STUCK * MARGIN and float(_spread(embeddings)) < NEAR:
             cause = f"loss stuck at the margin, {loss:.4f}"
-        if self.confirmed:  # what was believed is not taken back
+        if self.confirmed:  # a confirmed collapse is never withdrawn
             return
         if cause is None:
-            self.since, self.cause, self._looks = None, None, 0
+            self.since, self.cause, self._checks = None, None, 0
             return
-        self._looks += 1
+        self._checks += 1
         if self.since is None:
             self.since, self.cause = iteration, cause
 
     def state(self) -> str:
-        """For a checkpoint."""
-        return json.dumps({"since": self.since, "cause": self.cause, "_looks": self._looks})
+        """Return the state for a checkpoint."""
+        return json.dumps({"since": self.since, "cause": self.cause, "_looks": self._checks})
 
     def load_state(self, state: str) -> None:
-        """Take up what `state` returned."""
-        values: dict[str, Any] = json.loads(state)
-        for name, value in values.items():
-            setattr(self, name, value)
+        """Restore the result of `state`."""
+        values = json.loads(state)
+        self.since, self.cause, self._checks = values["since"], values["cause"], values["_looks"]
 
     def _keep(self, _: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
         if self._seen is not None:

@@ -1,4 +1,4 @@
-"""Looking at what a data set, a backbone and a sampler do together, without training."""
+"""Hardness of mined triplets, without training."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def sampler_hardness(
     seed: int = 0,
     data_root: Path | None = None,
 ) -> list[dict[str, str | float]]:
-    """Mean and variance of the hardness of each sampler's triplets over the same batches of the training images.
+    """Measure mean and variance of the hardness of each miner's triplets over the same training batches.
 
-    As the table of Zhou and Patel, CVPR 2022, arXiv:2203.01439, which used 1000 batches of CUB.
+    After the table of Zhou and Patel, CVPR 2022, arXiv:2203.01439, over 1000 batches of CUB.
 
     Raises:
         RbdmlError: unknown names, missing data, or a checkpoint of another backbone.
@@ -44,21 +44,21 @@ def sampler_hardness(
         model = build_embedder(entry, seed=seed, device=cpu).eval()
     else:
         model = load_checkpoint(checkpoint, device=cpu, backbone=entry.name).embedder
-    stream = PairSampler(data.train.labels, pairs=pairs or FAMILIES[info.family].training.pairs, seed=seed)
-    found: dict[str, list[torch.Tensor]] = {sampler.letter: [] for sampler in MINERS}
+    pair_sampler = PairSampler(data.train.labels, pairs=pairs or FAMILIES[info.family].training.pairs, seed=seed)
+    values: dict[str, list[torch.Tensor]] = {miner.letter: [] for miner in MINERS}
     for iteration in range(batches):
-        rows = stream.indices(iteration)
+        rows = pair_sampler.indices(iteration)
         batch = Batch(data.train.batch(rows), data.train.labels[rows], rows, generator(seed, "triplets", iteration))
         embeddings = embed_benign(model, batch)
-        for sampler in MINERS:
-            triplets = sampler.choose(embeddings, batch)
-            found[sampler.letter].append(hardness(*embeddings[triplets.rows].unbind(1)))
+        for miner in MINERS:
+            triplets = miner.choose(embeddings, batch)
+            values[miner.letter].append(hardness(*embeddings[triplets.rows].unbind(1)))
     return [
         {
-            "sampler": sampler.letter,
-            "name": sampler.name,
-            "mean hardness": round(float(torch.cat(found[sampler.letter]).mean()), 4),
-            "variance": round(float(torch.cat(found[sampler.letter]).var()), 4),
+            "sampler": miner.letter,
+            "name": miner.name,
+            "mean hardness": round(float(torch.cat(values[miner.letter]).mean()), 4),
+            "variance": round(float(torch.cat(values[miner.letter]).var()), 4),
         }
-        for sampler in MINERS
+        for miner in MINERS
     ]

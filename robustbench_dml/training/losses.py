@@ -11,7 +11,7 @@ MARGIN = 0.2  # gamma of the triplet loss
 
 
 def hardness(anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-    """Hardness of triplets, d(a, p) - d(a, n): three times (..., D) -> (...), in [-2, 2].
+    """Return the hardness d(a, p) - d(a, n) of triplets, in [-2, 2]: three times (..., D) -> (...).
 
     Zhou and Patel, CVPR 2022, arXiv:2203.01439.
     """
@@ -19,10 +19,10 @@ def hardness(anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
 
 
 def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, *, margin: float) -> Tensor:
-    """Mean over the batch of max(0, hardness + margin): three times (T, D) -> (). Margin 0 is allowed.
+    """Return the mean over triplets of max(0, hardness + margin): three times (T, D) -> (). Margin 0 is allowed.
 
-    The hardness is noted for whoever watches a training. Schroff et al., CVPR 2015, arXiv:1503.03832.
+    The hardness is logged. Schroff et al., CVPR 2015, arXiv:1503.03832.
     """
-    found = hardness(anchor, positive, negative)
-    log_value("hardness", found)
-    return (found + margin).relu().mean()
+    h = hardness(anchor, positive, negative)
+    log_value("hardness", h)
+    return (h + margin).relu().mean()

@@ -1,4 +1,4 @@
-"""The propagation meter: measured, not declared, training cost."""
+"""The propagation meter, which measures the cost of training."""
 
 from __future__ import annotations
 
@@ -13,47 +13,35 @@ from robustbench_dml.utils.errors import RbdmlError
 
 
 class PropagationMeter:
-    """Counts the images that a network propagates, by hooks on it, so that a cost is measured and not declared.
+    """Counts the images that a network propagates, by hooks.
 
-    Every image through the network's forward counts once, as one of three kinds: forward only; forward and
-    backward to the input; forward and backward to the weights (to both counts as weights). A backward repeated
-    through the same forward is charged as another pass. Copies of the network made while the meter is on are
-    counted by the same meter. A part of the network called by itself, which it would not count, is refused with an
-    RbdmlError. Use as a context manager, or `attach` and `detach`.
+    Every image through the network's forward counts once, as one of three kinds (both gradients count as weights). A
+    repeated backward through the same forward counts as another pass. Copies of the network made while the meter is on
+    are counted, too. A part of the network called alone would not be counted and raises an RbdmlError. Use the meter as
+    a context manager.
+
+    Attributes:
+        forward_only: images forwarded without gradient.
+        to_input: images forwarded, with the gradient taken to the input.
+        to_weights: images forwarded, with the gradient taken to the weights.
     """
 
     def __init__(self, network: nn.Module, *, start: ComputeUsed | None = None) -> None:
         """
         Args:
-            network: the module whose forward calls count; its output has one row per image.
-            start: what an earlier part of the same run has spent.
+            network: the module to count. Its output has one row per image.
+            start: compute used by an earlier part of the same run.
         """
         start = start or ComputeUsed()
+        self.forward_only, self.to_input, self.to_weights = start.forward_only, start.to_input, start.to_weights
         self._network = network
-        self._forward, self._to_input, self._to_weights = start.forward_only, start.to_input, start.to_weights
-        self._reached: list[int] = []  # images of the forwards that the backward now under way has reached
+        self._reached: list[int] = []  # images of the forwards that the present backward has reached
         self._handles: list[Any] = []
         self._watched: weakref.WeakSet[nn.Module] = weakref.WeakSet()
         self._counting = False
-        self._depth = 0  # of forwards of the whole network that are under way
+        self._depth = 0  # number of nested forwards of the whole network
 
-    @property
-    def forward_only(self) -> int:
-        """Images forwarded with no gradient."""
-        return self._forward
-
-    @property
-    def to_input(self) -> int:
-        """Images forwarded, with the gradient taken to the input."""
-        return self._to_input
-
-    @property
-    def to_weights(self) -> int:
-        """Images forwarded, with the gradient taken to the weights."""
-        return self._to_weights
-
-    def attach(self) -> Self:
-        """Start counting."""
+    def __enter__(self) -> Self:
         network, self._counting = self._network, True
         self._handles = [
             network.register_forward_pre_hook(self._before_forward),
@@ -63,18 +51,11 @@ class PropagationMeter:
         ]
         return self
 
-    def detach(self) -> None:
-        """Stop counting."""
+    def __exit__(self, *_: object) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles, self._counting = [], False
         self._watched.clear()
-
-    def __enter__(self) -> Self:
-        return self.attach()
-
-    def __exit__(self, *_: object) -> None:
-        self.detach()
 
     def __deepcopy__(self, _: dict[int, Any]) -> Self:
         return self
@@ -86,7 +67,7 @@ class PropagationMeter:
         self._depth -= 1
 
     def _before_part(self, part: nn.Module, _: tuple[Any, ...]) -> None:
-        if self._counting and self._depth == 0:  # a copy keeps its hooks when nobody counts any more
+        if self._counting and self._depth == 0:  # a copy keeps its hooks after the count
             raise RbdmlError(
                 f"a part of the network ({type(part).__name__}) was called outside of its forward, which nothing "
                 "would count: call the whole model"
@@ -94,12 +75,12 @@ class PropagationMeter:
 
     def _on_forward(self, network: nn.Module, _: tuple[Any, ...], output: Tensor) -> None:
         self._reached.clear()
-        if network not in self._watched:  # a copy brings the hook on its forward, not those on its weights
+        if network not in self._watched:  # a copy has the hook on its forward but none on its weights
             self._watched.add(network)
             weights = [parameter for parameter in network.parameters() if parameter.requires_grad]
             self._handles += [parameter.register_hook(self._on_weight_gradient) for parameter in weights]
         images = len(output)
-        self._forward += images
+        self.forward_only += images
         if output.requires_grad:
             output.register_hook(self._on_backward(images))
 
@@ -109,10 +90,10 @@ class PropagationMeter:
         def hook(_: Tensor) -> None:
             nonlocal first
             if first:
-                self._forward -= images
+                self.forward_only -= images
                 first = False
-            # The gradient reaches the outputs before the weights: until one reports, it goes to the input.
-            self._to_input += images
+            # The gradient reaches outputs first, then weights. Until a weight reports, it counts as to the input.
+            self.to_input += images
             self._reached.append(images)
 
         return hook
@@ -120,5 +101,5 @@ class PropagationMeter:
     def _on_weight_gradient(self, _: Tensor) -> None:
         images = sum(self._reached)
         self._reached.clear()
-        self._to_input -= images
-        self._to_weights += images
+        self.to_input -= images
+        self.to_weights += images

@@ -1,4 +1,4 @@
-"""What a defense's loss wants to be seen: numbers that training makes anyway, kept for whoever watches it."""
+"""Values that a defense logs while it trains."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from torch import Tensor
 
 Logged = dict[str, Tensor]
 
-_KEPT: ContextVar[Logged | None] = ContextVar("notes", default=None)
+_COLLECTED: ContextVar[Logged | None] = ContextVar("logged", default=None)
 
 
 def log_value(name: str, values: Tensor) -> None:
-    """Let the log of the run show the mean and the standard deviation of some values.
+    """Log the mean and standard deviation of some values in the log of the run.
 
-    For the loss of a defense; elsewhere it does nothing. Nothing is computed or copied here, so it costs nothing. The
-    first values of a name count: a second triplet loss does not hide the one on the trained triplets.
+    Call it in `perturb` or `loss` of a defense; elsewhere it has no effect. It computes and copies nothing. The first
+    values of a name in `loss` count, so that a second triplet loss does not hide the hardness of the trained triplets.
 
     Args:
-        name: what the log calls them.
-        values: of any shape, on any device; they must not be changed in place afterwards.
+        name: name in the log. `destination` is compared with the hardness instead.
+        values: a tensor of any shape on any device. Do not change it in place afterwards.
     """
-    kept = _KEPT.get()
-    if kept is not None:
-        kept.setdefault(name, values.detach())
+    logged = _COLLECTED.get()
+    if logged is not None:
+        logged.setdefault(name, values.detach())
 
 
 @contextmanager
 def collecting() -> Iterator[Logged]:
-    """Keep what is noted inside, in this thread."""
-    kept: Logged = {}
-    token = _KEPT.set(kept)
+    """Collect the values logged in this thread."""
+    logged: Logged = {}
+    token = _COLLECTED.set(logged)
     try:
-        yield kept
+        yield logged
     finally:
-        _KEPT.reset(token)
+        _COLLECTED.reset(token)

@@ -1,6 +1,6 @@
-"""Which images of a batch form triplets: one per pair, on benign embeddings, in eval mode, without gradient.
+"""Triplet miners: one triplet per pair of a batch, from benign embeddings in eval mode, without gradient.
 
-Every sampler works on the whole batch at once, on the embeddings' device, and draws from the batch's generator.
+Every miner works on the whole batch at once, on the embeddings' device, and draws from the batch's generator.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from robustbench_dml.utils.errors import RbdmlError, did_you_mean
 
 @dataclass(frozen=True)
 class Triplets:
-    """T triplets, as rows of a batch: each attribute is (T,)."""
+    """T triplets as (T,) rows of a batch."""
 
     anchor: Tensor
     positive: Tensor
@@ -27,50 +27,56 @@ class Triplets:
 
     @property
     def rows(self) -> Tensor:
-        """(T, 3): anchor, positive and negative of each triplet."""
+        """(T, 3) rows of the anchor, positive and negative."""
         return torch.stack([self.anchor, self.positive, self.negative], dim=1)
 
 
 @dataclass(frozen=True)
 class TripletMiner:
-    """Chooses one triplet per pair. `choose(embeddings, batch)` returns `Triplets`; the embeddings are benign,
-    in eval mode and without gradient, or None for a sampler that does not look at them."""
+    """Picks one triplet per pair.
+
+    Attributes:
+        name: name of the miner.
+        letter: its letter in the papers.
+        choose: maps benign (2P, D) embeddings and the batch to triplets.
+        needs_embeddings: False if `choose` takes None instead of embeddings.
+    """
 
     name: str
-    letter: str  # as in the papers
+    letter: str
     choose: Callable[[Tensor | None, Batch], Triplets]
     needs_embeddings: bool = True
 
 
 def miner_by_name(name: str) -> TripletMiner:
-    """The sampler with this name or letter.
+    """Return the miner with this name or letter.
 
     Raises:
         RbdmlError: there is none.
     """
-    for sampler in MINERS:
-        if name in (sampler.name, sampler.letter):
-            return sampler
-    known = ", ".join(f"{sampler.letter} ({sampler.name})" for sampler in MINERS)
-    hint = did_you_mean(name, [sampler.name for sampler in MINERS])
+    for miner in MINERS:
+        if name in (miner.name, miner.letter):
+            return miner
+    known = ", ".join(f"{miner.letter} ({miner.name})" for miner in MINERS)
+    hint = did_you_mean(name, [miner.name for miner in MINERS])
     raise RbdmlError(f"unknown sampler '{name}': {hint}use one of {known}")
 
 
 def random_triplets(_: Tensor | None, batch: Batch) -> Triplets:
-    """R: the pair, and a negative uniform over the other classes' images in the batch."""
+    """R: take the pair and draw the negative uniformly from images of other classes."""
     anchor, positive = _pair_rows(batch)
     _, other = _relations(batch)
     return Triplets(anchor, positive, _choose(other, batch.rng))
 
 
 def softhard_triplets(embeddings: Tensor | None, batch: Batch) -> Triplets:
-    """S: softhard of Roth et al., ICML 2020, arXiv:2002.08473.
+    """S: softhard mining of Roth et al., ICML 2020, arXiv:2002.08473.
 
-    The negative is uniform over those nearer to the anchor than its farthest positive, the positive uniform
-    over those farther than its nearest negative; where there is none, uniform over all of them. The published
-    code lets the anchor be its own positive; here it is left out.
+    The negative is uniform over negatives nearer to the anchor than its farthest positive. The positive is uniform
+    over positives farther than the nearest negative. If there are none, the draw is uniform over all. The published
+    code lets the anchor be its own positive; here it is excluded.
     """
-    anchor, _, same, other, d = _looked_at(embeddings, batch)
+    anchor, _, same, other, d = _distances(embeddings, batch)
     farthest_positive = d.masked_fill(~same, -torch.inf).amax(1, keepdim=True)
     nearest_negative = d.masked_fill(~other, torch.inf).amin(1, keepdim=True)
     negative = _choose(_or_all(other & (d < farthest_positive), other), batch.rng)
@@ -79,45 +85,45 @@ def softhard_triplets(embeddings: Tensor | None, batch: Batch) -> Triplets:
 
 
 def semihard_triplets(embeddings: Tensor | None, batch: Batch) -> Triplets:
-    """M: semihard of FaceNet (Schroff et al., CVPR 2015, arXiv:1503.03832).
+    """M: semihard mining of FaceNet (Schroff et al., CVPR 2015, arXiv:1503.03832).
 
-    The negative is uniform over those farther than the positive by less than the margin; where there is none,
-    uniform over all.
+    The negative is uniform over negatives farther than the positive by less than the margin, or over all if there are
+    none.
     """
-    anchor, positive, _, other, d = _looked_at(embeddings, batch)
+    anchor, positive, _, other, d = _distances(embeddings, batch)
     to_positive = d.gather(1, positive[:, None])
     semihard = other & (d > to_positive) & (d < to_positive + MARGIN)
     return Triplets(anchor, positive, _choose(_or_all(semihard, other), batch.rng))
 
 
 def distance_weighted_triplets(embeddings: Tensor | None, batch: Batch) -> Triplets:
-    """D: distance-weighted sampling of Wu et al., ICCV 2017, arXiv:1706.07567.
+    """D: distance-weighted mining of Wu et al., ICCV 2017, arXiv:1706.07567.
 
-    The negative is drawn with probability proportional to 1/q(d), q(d) = d^(D-2) (1 - d^2/4)^((D-3)/2) the
-    density of distances on the sphere, without the usual cutoffs: in 512 dimensions the nearest nearly always wins.
+    The negative is drawn with probability proportional to 1/q(d). q(d) = d^(D-2) (1 - d^2/4)^((D-3)/2) is the density
+    of distances on the sphere. There are no cutoffs, so in 512 dimensions the nearest nearly always wins.
     """
-    anchor, positive, _, other, d = _looked_at(embeddings, batch)
+    anchor, positive, _, other, d = _distances(embeddings, batch)
     weights = log_inverse_density(d, embeddings.shape[1]).masked_fill(~other, -torch.inf)  # type: ignore[union-attr]
     draw = torch.rand(d.shape, generator=batch.rng, dtype=torch.float64).to(d.device)
     return Triplets(anchor, positive, (weights - (-draw.log()).log()).argmax(1))  # Gumbel-max: an exact draw
 
 
 def log_inverse_density(d: Tensor, dimension: int) -> Tensor:
-    """log(1 / q(d)) without its constant, float64; finite for equal and for opposite vectors."""
+    """Return log(1 / q(d)) without its constant, in float64. It is finite for equal and for opposite vectors."""
     d = d.double().clamp(1e-4, 2 - 1e-4)
     return (2 - dimension) * d.log() + (3 - dimension) / 2 * torch.log1p(-d.square() / 4)
 
 
 def hardest_triplets(embeddings: Tensor | None, batch: Batch) -> Triplets:
-    """H: the negative nearest to the anchor, ties by row."""
-    anchor, positive, _, other, d = _looked_at(embeddings, batch)
+    """H: take the negative nearest to the anchor, ties by row."""
+    anchor, positive, _, other, d = _distances(embeddings, batch)
     return Triplets(anchor, positive, d.masked_fill(~other, torch.inf).argmin(1))
 
 
-def _looked_at(embeddings: Tensor | None, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Anchors, partners, (P, 2P) which rows are positives and which negatives, and (P, 2P) distances."""
+def _distances(embeddings: Tensor | None, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return anchors, partners, (P, 2P) masks of positives and of negatives, and (P, 2P) distances."""
     if embeddings is None:
-        raise ValueError("this sampler looks at embeddings")
+        raise ValueError("this miner needs embeddings")
     anchor, positive = _pair_rows(batch)
     same, other = _relations(batch)
     return anchor, positive, same, other, pairwise_distance(embeddings[: batch.pairs], embeddings)
@@ -129,7 +135,7 @@ def _pair_rows(batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def _relations(batch: Batch) -> tuple[Tensor, Tensor]:
-    """(P, 2P) bool: other images of the anchor's class; images of other classes."""
+    """Return (P, 2P) masks: other images of the anchor's class, and images of other classes."""
     anchor_labels, anchor_indices = batch.labels[: batch.pairs, None], batch.indices[: batch.pairs, None]
     same_class = anchor_labels == batch.labels
     other = ~same_class
@@ -143,7 +149,7 @@ def _or_all(preferred: Tensor, everything: Tensor) -> Tensor:
 
 
 def _choose(allowed: Tensor, rng: torch.Generator) -> Tensor:
-    """One column of each row, uniform over those that are true: (P, 2P) bool -> (P,)."""
+    """Draw a column of each row, uniform over the true ones: (P, 2P) bool -> (P,)."""
     draw = torch.rand(allowed.shape, generator=rng).to(allowed.device)
     return draw.masked_fill(~allowed, -1).argmax(1)
 

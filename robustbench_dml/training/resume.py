@@ -1,4 +1,4 @@
-"""The last two states of a training on disk, so that one that is torn or rotten loses little."""
+"""The last two training states on disk, so that a damaged file costs little."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ RESUME_FILE = "resume.safetensors"
 
 
 def resume_files(path: Path) -> tuple[Path, Path]:
-    """The newest state, and the one before it."""
+    """Paths of the newest state and of the state before it."""
     return path, path.with_stem(f"{path.stem}-before")
 
 
-def keep(path: Path, save: Callable[[Path], object]) -> None:
-    """Write the newest state and keep the one before it. Whenever this is cut off, a whole one is left.
+def save_newest(path: Path, save: Callable[[Path], object]) -> None:
+    """Write the newest state and keep the previous one. An interruption at any moment leaves a complete state.
 
     Args:
-        path: of the newest.
-        save: writes a state to a path, atomically.
+        path: path of the newest state.
+        save: writes a state to a path atomically.
     """
     newest, before = resume_files(path)
     if newest.exists():
@@ -28,27 +28,27 @@ def keep(path: Path, save: Callable[[Path], object]) -> None:
     save(newest)
 
 
-def take_up(path: Path, load: Callable[[Path], object], say: Callable[[str], object]) -> bool:
-    """Load the newest state that can be loaded, and remove a newer one that cannot; returns whether there was any.
+def load_newest(path: Path, load: Callable[[Path], object], warn: Callable[[str], object]) -> bool:
+    """Load the newest readable state and remove a newer unreadable one. Returns False if there is no state.
 
     Args:
-        path: of the newest.
-        load: takes up a state; it changes nothing before it has checked the whole file.
-        say: is told of one that cannot be used where another one can.
+        path: path of the newest state.
+        load: restores a state. It checks the whole file before it changes anything.
+        warn: prints a warning about an unreadable state.
 
     Raises:
-        RbdmlError: there are states and none can be loaded; it is about the newest.
+        RbdmlError: states exist and none is readable. The message is about the newest.
     """
     failures: dict[Path, RbdmlError] = {}
-    for candidate in (one for one in resume_files(path) if one.exists()):
+    for candidate in filter(Path.exists, resume_files(path)):
         try:
             load(candidate)
         except RbdmlError as error:
             failures[candidate] = error
             continue
         for unusable, failure in failures.items():
-            say(f"{failure}; going on from the one before it")
-            # Else the next state that is kept would push it into the place of the good one. Every process does this.
+            warn(f"{failure}; going on from the one before it")
+            # Otherwise `save_newest` would replace the good state by this one. Every process removes it.
             unusable.unlink(missing_ok=True)
         return True
     if failures:

@@ -1,4 +1,4 @@
-"""Checks that every defense must pass, for the tests of a new one: a few iterations on small random images."""
+"""Checks for the tests of a defense: a few iterations on small random images."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ register_backbone(
 
 
 def small_dataset() -> Dataset:
-    """60 random grey images of three classes that differ in their mean."""
+    """Return 60 random grey images of three classes with different means."""
     rng = torch.Generator().manual_seed(0)
     labels = torch.arange(60) % 3
     means = torch.rand(3, 1, 28, 28, generator=rng)
@@ -46,7 +46,7 @@ def small_dataset() -> Dataset:
 
 
 def small_spec(defense: str, *, budget: str = "900", params: dict[str, Any] | None = None) -> RunSpec:
-    """A run of some iterations of this defense."""
+    """Return the spec of a run of a few iterations."""
     spec = make_spec(
         defense=defense,
         dataset="fashion-mini",
@@ -58,15 +58,15 @@ def small_spec(defense: str, *, budget: str = "900", params: dict[str, Any] | No
 
 
 def check_defense(defense: str, *, params: dict[str, Any] | None = None) -> None:
-    """Train a defense on small images and check its contract.
+    """Train a defense on small images and check the contract of defenses.
 
     Args:
-        defense: as for `--defense`.
-        params: other than its defaults.
+        defense: name or file, as for `--defense`.
+        params: parameters that differ from the defaults.
 
     Raises:
-        AssertionError: it changes its input, leaves [0, 1], is not a function of the seed, is not resumed exactly,
-            misses its budget, or trains nothing.
+        AssertionError: the defense changes its input, leaves [0, 1], depends on more than the seed, does not resume
+            exactly, overshoots its budget, or trains nothing.
     """
     spec, data = small_spec(defense, params=params), small_dataset()
     trainer = Trainer(spec, data, device=torch.device("cpu"))
@@ -96,7 +96,7 @@ def _trained(spec: RunSpec, data: Dataset) -> Trainer:
 
 
 def _interrupted(spec: RunSpec, data: Dataset, *, after: int) -> Trainer:
-    """Trained in two parts, the second from the first one's checkpoint."""
+    """Train in two parts, the second from the checkpoint of the first."""
     with TemporaryDirectory() as folder:
         path, first = Path(folder) / "state.safetensors", Trainer(spec, data, device=torch.device("cpu"))
 

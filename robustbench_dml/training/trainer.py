@@ -1,4 +1,4 @@
-"""Training one defense under a metered budget."""
+"""Training of a defense under a metered budget."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from robustbench_dml.training.batches import Batch, PairSampler
 from robustbench_dml.training.collapse import CollapseMonitor
 from robustbench_dml.training.meter import PropagationMeter
 from robustbench_dml.training.metrics import Logged, collecting
-from robustbench_dml.training.resume import keep, take_up
+from robustbench_dml.training.resume import load_newest, save_newest
 from robustbench_dml.training.sync import average_gradients, spent_together
 from robustbench_dml.utils import distributed
 from robustbench_dml.utils.errors import DivergedError, RbdmlError, reason
@@ -37,23 +37,23 @@ from robustbench_dml.utils.tensors import content_hash, read_tensors, write_tens
 
 
 class Trainer:
-    """Runs iterations until the budget is spent.
+    """Trains until the budget is spent.
 
-    Every random choice is a function of the seed and the iteration, so the state that a checkpoint must hold is
-    the weights, the solver, the defense's own state and what has been spent. Several processes share the
-    propagations and know the same of everything else; the leading one writes.
+    Every random choice is a function of the seed and the iteration. So a checkpoint holds the weights, the optimizer,
+    the defense's state and the compute used. Several processes share the propagations and have the same state; the
+    leader writes.
     """
 
     def __init__(self, spec: RunSpec, dataset: Dataset, *, device: torch.device, weights: Path | None = None) -> None:
         """
         Args:
-            spec: of the run.
-            dataset: its training images are used.
-            device: where to compute.
-            weights: the file that the spec's `pretrained` stands for.
+            spec: spec of the run.
+            dataset: data set whose training images are used.
+            device: the device to compute on.
+            weights: the file of the spec's `pretrained` weights.
 
         Raises:
-            RbdmlError: the backbone does not take these images, or the data cannot fill a batch.
+            RbdmlError: the backbone does not accept these images, or the data cannot fill a batch.
         """
         self.spec = spec
         self.device = device
@@ -75,11 +75,11 @@ class Trainer:
         )
         self.pairs = PairSampler(dataset.train.labels, pairs=spec.training.pairs, seed=spec.seed)
         self.spent = ComputeUsed()
-        self.loss = math.nan  # of the last iteration
+        self.loss = math.nan  # loss of the last iteration
         self._costliest = 0.0
         self.collapse = CollapseMonitor(self.model)
         self.logged: Logged = {}  # by `perturb` and `loss` of the last iteration
-        self.observer = Observer()  # is told how it goes
+        self.observer = Observer()
 
     def run(
         self,
@@ -89,20 +89,20 @@ class Trainer:
         checkpoint_every: float = 300,
         interrupts: Interrupts | None = None,
     ) -> None:
-        """Train until the costliest iteration so far would no longer fit into the budget, at least once.
+        """Train at least one iteration, and stop when the most expensive one would no longer fit the budget.
 
         Args:
-            progress: shows what is spent.
-            checkpoint: where the state is kept every `checkpoint_every` seconds, at the end and on an interrupt, and
-                the one before beside it; taken up from there if there is one (see `resume`).
-            checkpoint_every: seconds. Writing is not charged to the budget.
-            interrupts: what is asked after each iteration whether to stop; by default Ctrl-C and SIGTERM.
+            progress: shows a bar.
+            checkpoint: file of the training state (see `resume`), read if it exists. It is written every
+                `checkpoint_every` seconds, at the end and on an interrupt.
+            checkpoint_every: seconds. Writing does not count towards the budget.
+            interrupts: source of interrupts, checked after each iteration; by default Ctrl-C and SIGTERM.
 
         Raises:
             RbdmlError: the loss is not finite, or the checkpoint is unreadable.
         """
         if checkpoint is not None:
-            take_up(checkpoint, self.load, progress.say)
+            load_newest(checkpoint, self.load, progress.say)
         budget, written = self.spec.budget, time.monotonic()
         with (
             shared(self.model),
@@ -126,7 +126,7 @@ class Trainer:
                     self._keep(checkpoint)
                     written = time.monotonic()
             self._keep(checkpoint)
-            pending.check()  # one that came meanwhile
+            pending.check()  # an interrupt may have come while writing
 
     def _finished(self) -> bool:
         if self.spec.training.on_collapse == "stop" and self.collapse.confirmed:
@@ -141,12 +141,12 @@ class Trainer:
                 f"{self.spent.iterations - 1}: lower --lr (now {self.spec.training.lr:g}) or look at the defense"
             )
         if checkpoint is not None and distributed.is_leader():
-            keep(checkpoint, self.save)
+            save_newest(checkpoint, self.save)
             self.observer.kept(self)
 
     @property
     def end(self) -> TrainingEnd:
-        """How training ended."""
+        """The end of training, for the record."""
         return TrainingEnd(
             last_loss=self.loss,
             collapsed_at=self.collapse.since,
@@ -178,19 +178,19 @@ class Trainer:
                 f"{self.spent.iterations}: lower --lr (now {self.spec.training.lr:g}) or look at the defense"
             )
         self.optimizer.step()
-        own = ComputeUsed(
+        used = ComputeUsed(
             forward_only=meter.forward_only,
             to_input=meter.to_input,
             to_weights=meter.to_weights,
             seconds=self.spent.seconds + time.perf_counter() - start,
             iterations=self.spent.iterations + 1,
         )
-        self.spent = spent_together(own, loss=self.loss, chosen=perturbed.triplets.rows)
+        self.spent = spent_together(used, loss=self.loss, chosen=perturbed.triplets.rows)
         self._costliest = max(self._costliest, self.spent.of(self.spec.budget) - before)
-        self.collapse.look(self.spent.iterations - 1, self.loss)  # after the clock was read
+        self.collapse.check(self.spent.iterations - 1, self.loss)  # not charged to the budget
 
     def batch(self, iteration: int) -> Batch:
-        """The batch of this iteration, on the device."""
+        """Return the batch of this iteration, on the device."""
         batch = iteration // self.defense.replays
         indices = self.pairs.indices(batch).to(self.device)
         plain = self.spec.training.transform == "none"
@@ -206,7 +206,7 @@ class Trainer:
         )
 
     def save(self, path: Path) -> None:
-        """Write the whole state, atomically."""
+        """Write the training state atomically."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in values.items()}
@@ -222,22 +222,22 @@ class Trainer:
         write_tensors(path, tensors, {**state, "checksum": content_hash(tensors, state)})
 
     def load(self, path: Path) -> None:
-        """Take up a state written by `save`.
+        """Restore a state written by `save`.
 
         Raises:
-            RbdmlError: it is unreadable or of another run.
+            RbdmlError: the file is unreadable or of another run.
         """
         tensors, state = read_tensors(path)
         if state.pop("checksum", None) != content_hash(tensors, state):
             raise RbdmlError(f"{path}: its content is not what was written: remove it to begin anew")
         try:
-            self._take_up(tensors, state)
+            self._restore(tensors, state)
         except (KeyError, ValueError, RuntimeError) as error:
             raise RbdmlError(
                 f"{path}: not a state of this training ({reason(error, 80)}): remove it to begin anew"
             ) from None
 
-    def _take_up(self, tensors: dict[str, torch.Tensor], state: dict[str, str]) -> None:
+    def _restore(self, tensors: dict[str, torch.Tensor], state: dict[str, str]) -> None:
         if RunSpec.model_validate_json(state["spec"]).digest != self.spec.digest:
             raise ValueError("a checkpoint of another run")
         if state["source"] != defense_source(DEFENSES.get(self.spec.defense)):
@@ -253,8 +253,8 @@ class Trainer:
         }
         self.optimizer.load_state_dict(saved)
         self.spent = ComputeUsed.model_validate_json(state["spent"])
-        remembered = _under("defense", tensors)
-        self.defense.load_state({name: tensor.to(self.device) for name, tensor in remembered.items()})
+        kept = _under("defense", tensors)
+        self.defense.load_state({name: tensor.to(self.device) for name, tensor in kept.items()})
         self.collapse.load_state(state["collapse"])
         progress = json.loads(state["progress"])
         self._costliest, self.loss = progress["costliest"], progress["loss"]
@@ -265,19 +265,19 @@ def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Ten
 
 
 def _laid_out_as(weights: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Files hold tensors row by row; a moment in another layout than its weights makes every step slower."""
+    """Copy a moment to the memory layout of its weights. Files are row-major, which makes every step slower."""
     return torch.empty_like(weights, dtype=value.dtype).copy_(value) if value.shape == weights.shape else value
 
 
 class Observer:
-    """Is told how a training goes, and does nothing about it. It may look at everything and change nothing."""
+    """Observes a training without changing it. This one does nothing."""
 
     def watching(self, trainer: Trainer) -> AbstractContextManager[None]:
-        """Entered before the first iteration of this process, once a checkpoint was taken up; left at the end."""
+        """Return a context for the training. It is entered after a checkpoint is restored."""
         return nullcontext()
 
     def iterated(self, trainer: Trainer) -> None:
-        """After every iteration, once its time was charged. `trainer.logged` holds the values it logged."""
+        """Observe an iteration. `trainer.logged` holds the values that it logged."""
 
     def kept(self, trainer: Trainer) -> None:
-        """After a checkpoint was written."""
+        """Observe a written checkpoint."""

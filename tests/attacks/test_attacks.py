@@ -20,9 +20,9 @@ from attack_support import (
 from support import unit_rows
 from torch.nn import functional as F
 
-from robustbench_dml.evaluation.attack import Block, Gallery
 from robustbench_dml.retrieval import gallery as gallery_module
 from robustbench_dml.retrieval import rank_hinge as overtaking
+from robustbench_dml.retrieval.gallery import Block, Gallery
 from robustbench_dml.spec.protocols import columns_of, protocol_columns
 from robustbench_dml.spec.registry import ATTACKS
 

@@ -46,7 +46,7 @@ def model(seed: int) -> Embedder:
         return Embedder(nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.Tanh(), nn.Linear(12, 6))).double()
 
 
-def arena(search: SolverSpec = ENSEMBLE, *, steps: int = THREAT.steps, seed: int = 0) -> AttackContext:
+def attack_context(search: SolverSpec = ENSEMBLE, *, steps: int = THREAT.steps, seed: int = 0) -> AttackContext:
     threat = THREAT.model_copy(update={"steps": steps})
     evaluation = Evaluation(protocol="autorank", threat=threat, queries=None, seed=seed, solver=search)
     surrogate = make_context(model(1), split(), evaluation=evaluation, dataset="small", device=CPU)
@@ -54,22 +54,22 @@ def arena(search: SolverSpec = ENSEMBLE, *, steps: int = THREAT.steps, seed: int
 
 
 @torch.no_grad()
-def attack(name: str, place: AttackContext, rows: Tensor = ALL) -> dict[str, np.ndarray]:
-    found = run_attack(place, name, Items(place.gallery, rows))
+def attack(name: str, context: AttackContext, rows: Tensor = ALL) -> dict[str, np.ndarray]:
+    found = run_attack(context, name, Items(context.gallery, rows))
     return {column: values.numpy() for column, values in found.items()}
 
 
 @cache
 def worst() -> dict[str, np.ndarray]:
-    place = arena()
-    return {**attack("worst-query", place), **attack("worst-candidate", place)}
+    context = attack_context()
+    return {**attack("worst-query", context), **attack("worst-candidate", context)}
 
 
 SINGLE = {
-    "as published": arena(SolverSpec()),
-    "apgd": arena(SolverSpec(name="apgd", params={"random_start": False, "restarts": 2}), steps=8),
-    "square": arena(SolverSpec(name="square", params={"queries": 30})),
-    "transfer": arena(SolverSpec(name="transfer", params={})),
+    "as published": attack_context(SolverSpec()),
+    "apgd": attack_context(SolverSpec(name="apgd", params={"random_start": False, "restarts": 2}), steps=8),
+    "square": attack_context(SolverSpec(name="square", params={"queries": 30})),
+    "transfer": attack_context(SolverSpec(name="transfer", params={})),
 }
 QUERY_SIDE = {
     "as published": ("es", "ltm", "gtm"),
@@ -80,8 +80,8 @@ QUERY_SIDE = {
 
 
 def test_the_case_tells_strong_attacks_from_weak_ones() -> None:
-    place = arena()
-    block = place.block(ATTACKS.get("es").build(), "es", Items(place.gallery, ALL))
+    context = attack_context()
+    block = context.block(ATTACKS.get("es").build(), "es", Items(context.gallery, ALL))
     benign = float(block.recall_at_1(block.benign).mean())
     assert 0.1 < worst()["AR:Q"].mean() < benign - 0.2
     assert 0 < worst()["AR:C"].mean() < 0.4
@@ -106,14 +106,14 @@ def test_stronger_than_every_published_attack_together() -> None:
 
 def test_every_part_of_the_queries_has_the_same_values() -> None:
     for rows in (ALL.flip(0), ALL[5:17], ALL[40:41]):
-        place = arena()
-        part = {**attack("worst-query", place, rows), **attack("worst-candidate", place, rows)}
+        context = attack_context()
+        part = {**attack("worst-query", context, rows), **attack("worst-candidate", context, rows)}
         for column, values in part.items():
             assert np.array_equal(values, worst()[column][rows.numpy()]), column
 
 
 def test_another_seed_aims_at_other_queries() -> None:
-    assert not np.array_equal(attack("worst-candidate", arena(seed=1))["AR:C"], worst()["AR:C"])
+    assert not np.array_equal(attack("worst-candidate", attack_context(seed=1))["AR:C"], worst()["AR:C"])
 
 
 class Counting(Solver):
@@ -138,9 +138,9 @@ def test_only_survivors_are_attacked_further(monkeypatch: pytest.MonkeyPatch) ->
             yield replace(stage, solver=Counting(stage.solver, sizes))
 
     monkeypatch.setattr(WorstQuery, "stages", counted)
-    place = arena()
-    found = attack("worst-query", place)
-    block = place.block(ATTACKS.get("es").build(), "es", Items(place.gallery, ALL))
+    context = attack_context()
+    found = attack("worst-query", context)
+    block = context.block(ATTACKS.get("es").build(), "es", Items(context.gallery, ALL))
     right = block.recall_at_1(block.benign).numpy() == 1
     stage, number = found["AR:Q stage"], len(sizes)
     assert sizes == [int((right & ((stage == -1) | (stage >= at))).sum()) for at in range(number)]
@@ -152,7 +152,7 @@ def test_only_survivors_are_attacked_further(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_stages_end_when_nothing_is_left() -> None:
-    broken = arena(ENSEMBLE).changed(threat=Threat(eps=1, alpha=0.25, steps=20))
+    broken = attack_context(ENSEMBLE).changed(threat=Threat(eps=1, alpha=0.25, steps=20))
     found = attack("worst-query", broken)
     assert found["AR:Q"].sum() == 0 and found["AR:Q stage"].max() < 3
 

@@ -5,7 +5,7 @@ import torch
 from attack_support import GALLERIES, naive_items
 from support import unit_rows
 
-from robustbench_dml.evaluation.attack import Block, Gallery
+from robustbench_dml.retrieval.gallery import Block, Gallery
 from robustbench_dml.spec.registry import ATTACKS
 
 

@@ -8,7 +8,7 @@ from attack_support import GALLERIES, ITEMS, LABELS, attacked_block, naive_items
 from support import unit_rows
 
 from robustbench_dml.attacks import margin
-from robustbench_dml.evaluation.attack import Block, Gallery, Items
+from robustbench_dml.retrieval.gallery import Block, Gallery, Items
 from robustbench_dml.retrieval.nearest import nearest_wrong_classes
 from robustbench_dml.spec.registry import ATTACKS
 

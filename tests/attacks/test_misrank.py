@@ -6,7 +6,7 @@ from attack_support import naive_items
 from support import unit_rows
 from torch.nn import functional as F
 
-from robustbench_dml.evaluation.attack import Block, Gallery
+from robustbench_dml.retrieval.gallery import Block, Gallery
 from robustbench_dml.spec.registry import ATTACKS
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_dml.attacks import semantics
-from robustbench_dml.evaluation.attack import Block
+from robustbench_dml.retrieval.gallery import Block
 
 
 def dense_overtaking(moved: Tensor, block: Block, targets: Tensor, sign: int) -> Tensor:

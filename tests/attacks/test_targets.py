@@ -11,7 +11,8 @@ from scipy.stats import chisquare
 from support import unit_rows
 from torch import Tensor
 
-from robustbench_dml.evaluation.attack import Gallery, Items, random_near, random_others
+from robustbench_dml.evaluation.attack import random_near, random_others
+from robustbench_dml.retrieval.gallery import Gallery, Items
 from robustbench_dml.utils.errors import RbdmlError
 
 RANDOM = {"ca+": "w", "qa+": "m", "spqa+": "m"}

@@ -17,7 +17,7 @@ from cli_support import PLOTS, RUN, Answer, Made, cost_of, files_below, nothing_
 from torch import Tensor
 
 from robustbench_dml.evaluation.attack import Attack
-from robustbench_dml.evaluation.attack_cache import PARTS_FILE
+from robustbench_dml.evaluation.attack_cache import CACHE_FILE
 from robustbench_dml.evaluation.context import AttackContext
 from robustbench_dml.retrieval.gallery import Items
 from robustbench_dml.runs import evaluate as evaluating
@@ -32,7 +32,7 @@ from robustbench_dml.utils.errors import DivergedError, RbdmlError
 from robustbench_dml.utils.runlog import LOG_FILE
 from robustbench_dml.utils.tensors import read_tensors, write_tensors
 
-KEPT = {RESUME_FILE, PARTS_FILE, LOG_FILE}  # what an interrupted run goes on from, and what tells of it
+KEPT = {RESUME_FILE, CACHE_FILE, LOG_FILE}  # what an interrupted run goes on from, and what tells of it
 
 
 def test_a_run_shows_its_tables_its_folder_and_its_plots(made: Made) -> None:

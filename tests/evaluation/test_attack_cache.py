@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from robustbench_dml.evaluation.attack_cache import PARTS_FILE, AttackCache
+from robustbench_dml.evaluation.attack_cache import CACHE_FILE, AttackCache
 from robustbench_dml.utils.tensors import read_tensors, write_tensors
 
 ROWS = torch.tensor([3, 5, 8])
@@ -16,16 +16,16 @@ VALUES = {"CA+": torch.tensor([0.1, 0.2, 0.3]), "loss": torch.tensor([1.0, 2.0, 
 
 
 def written(path: Path) -> AttackCache:
-    parts = AttackCache(path, of="this", every=1e9)
-    parts.add("ca+", ROWS, VALUES)
-    parts.add("ca+w2", ROWS, {"CA+w2": torch.zeros(3)})
-    parts.write()
-    return parts
+    cache = AttackCache(path, of="this", every=1e9)
+    cache.add("ca+", ROWS, VALUES)
+    cache.add("ca+w2", ROWS, {"CA+w2": torch.zeros(3)})
+    cache.write()
+    return cache
 
 
 def test_values_come_back_bit_for_bit(tmp_path: Path) -> None:
-    written(tmp_path / PARTS_FILE)
-    again = AttackCache(tmp_path / PARTS_FILE, of="this")
+    written(tmp_path / CACHE_FILE)
+    again = AttackCache(tmp_path / CACHE_FILE, of="this")
     found = again.get("ca+", ROWS)
     assert found is not None and set(found) == set(VALUES)
     assert all(torch.equal(found[name], VALUES[name]) for name in VALUES)
@@ -33,12 +33,12 @@ def test_values_come_back_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_another_evaluation_takes_nothing_up(tmp_path: Path) -> None:
-    written(tmp_path / PARTS_FILE)
-    assert AttackCache(tmp_path / PARTS_FILE, of="another").get("ca+", ROWS) is None
+    written(tmp_path / CACHE_FILE)
+    assert AttackCache(tmp_path / CACHE_FILE, of="another").get("ca+", ROWS) is None
 
 
 def test_a_torn_or_rotten_file_is_as_good_as_none(tmp_path: Path) -> None:
-    path = tmp_path / PARTS_FILE
+    path = tmp_path / CACHE_FILE
     written(path)
     content = path.read_bytes()
     path.write_bytes(content[:-3])
@@ -50,33 +50,33 @@ def test_a_torn_or_rotten_file_is_as_good_as_none(tmp_path: Path) -> None:
 
 
 def test_what_is_kept_nowhere_is_still_remembered() -> None:
-    parts = AttackCache()
-    parts.add("ca+", ROWS, VALUES)
-    parts.write()
-    assert parts.get("ca+", ROWS) is not None
+    cache = AttackCache()
+    cache.add("ca+", ROWS, VALUES)
+    cache.write()
+    assert cache.get("ca+", ROWS) is not None
 
 
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt, ValueError])
 def test_it_is_written_however_the_work_ends(tmp_path: Path, error: type[BaseException] | None) -> None:
-    path = tmp_path / PARTS_FILE
-    with suppress(KeyboardInterrupt, ValueError), AttackCache(path, of="this", every=1e9) as parts:
-        parts.add("ca+", ROWS, VALUES)
+    path = tmp_path / CACHE_FILE
+    with suppress(KeyboardInterrupt, ValueError), AttackCache(path, of="this", every=1e9) as cache:
+        cache.add("ca+", ROWS, VALUES)
         if error is not None:
             raise error
     assert AttackCache(path, of="this").get("ca+", ROWS) is not None
 
 
 def test_what_is_written_already_is_not_written_again(tmp_path: Path) -> None:
-    path = tmp_path / PARTS_FILE
+    path = tmp_path / CACHE_FILE
     written(path)
     before = path.stat().st_ino
-    with AttackCache(path, of="this") as parts:
-        assert parts.get("ca+", ROWS) is not None
+    with AttackCache(path, of="this") as cache:
+        assert cache.get("ca+", ROWS) is not None
     assert path.stat().st_ino == before
 
 
 def test_it_is_written_as_often_as_asked(tmp_path: Path) -> None:
-    path = tmp_path / PARTS_FILE
+    path = tmp_path / CACHE_FILE
     seldom = AttackCache(path, every=1e9)
     seldom.add("ca+", ROWS, VALUES)
     assert not path.exists()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from robustbench_dml.evaluation import attack_log as attacks
-from robustbench_dml.evaluation.attack_cache import PARTS_FILE
+from robustbench_dml.evaluation.attack_cache import CACHE_FILE
 from robustbench_dml.evaluation.attack_log import LoggedCache
 from robustbench_dml.utils.runlog import RunLog, read_log
 
@@ -24,8 +24,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def parts_in(folder: Path) -> LoggedCache:
-    return LoggedCache(RunLog(folder), folder / PARTS_FILE, of="this", every=1e9)
+def cache_in(folder: Path) -> LoggedCache:
+    return LoggedCache(RunLog(folder), folder / CACHE_FILE, of="this", every=1e9)
 
 
 def events(folder: Path) -> list[dict[str, Any]]:
@@ -33,13 +33,13 @@ def events(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_an_attack_has_its_time_and_the_mean_over_all_blocks(tmp_path: Path, clock: list[float]) -> None:
-    with parts_in(tmp_path) as parts:
+    with cache_in(tmp_path) as cache:
         for rows, values in ((FIRST, [0.1, 0.2, 0.3]), (SECOND, [0.4, 0.5])):
             for name, seconds in (("ca+", 1.0), ("es", 0.5)):
-                assert parts.get(name, rows) is None
+                assert cache.get(name, rows) is None
                 clock[0] += seconds
                 shown = {"CA+": torch.tensor(values)} if name == "ca+" else dict.fromkeys(("ES:D", "ES:R"), rows / 4)
-                parts.add(name, rows, {**shown, "kept beside": torch.zeros(len(rows))})
+                cache.add(name, rows, {**shown, "kept beside": torch.zeros(len(rows))})
                 clock[0] += 0.25  # not of an attack
     first, second = events(tmp_path)
     assert first.pop("values") == {"CA+": pytest.approx(30.0)}
@@ -49,26 +49,26 @@ def test_an_attack_has_its_time_and_the_mean_over_all_blocks(tmp_path: Path, clo
 
 
 def test_what_was_known_before_counts_for_the_mean_and_not_for_the_time(tmp_path: Path, clock: list[float]) -> None:
-    with pytest.raises(KeyboardInterrupt), parts_in(tmp_path) as parts:
-        parts.add("ca+", FIRST, {"CA+": torch.tensor([0.1, 0.2, 0.3])})
+    with pytest.raises(KeyboardInterrupt), cache_in(tmp_path) as cache:
+        cache.add("ca+", FIRST, {"CA+": torch.tensor([0.1, 0.2, 0.3])})
         raise KeyboardInterrupt
     assert events(tmp_path) == []  # the attack is not done
-    with parts_in(tmp_path) as parts:
-        assert parts.get("ca+", FIRST) is not None
-        assert parts.get("ca+", SECOND) is None
+    with cache_in(tmp_path) as cache:
+        assert cache.get("ca+", FIRST) is not None
+        assert cache.get("ca+", SECOND) is None
         clock[0] += 2.0
-        parts.add("ca+", SECOND, {"CA+": torch.tensor([0.4, 0.5])})
+        cache.add("ca+", SECOND, {"CA+": torch.tensor([0.4, 0.5])})
     [told] = events(tmp_path)
     assert (told["queries"], told["known_before"], told["seconds"]) == (5, 3, 2.0)
     assert told["values"] == {"CA+": pytest.approx(30.0)}
 
 
 def test_a_long_evaluation_tells_how_far_it_is(tmp_path: Path, clock: list[float]) -> None:
-    with parts_in(tmp_path) as parts:
+    with cache_in(tmp_path) as cache:
         for second in range(12):
-            parts.get("ca+", rows := torch.tensor([second]))
+            cache.get("ca+", rows := torch.tensor([second]))
             clock[0] += 1.0
-            parts.add("ca+", rows, {"CA+": torch.zeros(1)})
+            cache.add("ca+", rows, {"CA+": torch.zeros(1)})
     assert [(event["event"], event["queries"]) for event in events(tmp_path)] == [
         ("attacking", 5),
         ("attacking", 10),

@@ -8,10 +8,11 @@ from support import SMALL_IMAGE
 from torch import Tensor, nn
 
 from robustbench_dml.datasets.base import Split
-from robustbench_dml.evaluation.attack import Attack, Block, Draws, Items, random_others
+from robustbench_dml.evaluation.attack import Attack, Draws, random_others
 from robustbench_dml.evaluation.context import AttackContext, embed, make_context
 from robustbench_dml.models.embedder import Embedder
 from robustbench_dml.models.wrappers import InBfloat16
+from robustbench_dml.retrieval.gallery import Block, Items
 from robustbench_dml.spec.registry import ATTACKS
 from robustbench_dml.spec.schema import Evaluation, SolverSpec, Threat
 from robustbench_dml.utils.errors import RbdmlError
@@ -32,7 +33,7 @@ def network(seed: int, dtype: torch.dtype = torch.float64) -> Embedder:
         return Embedder(nn.Sequential(nn.Flatten(), nn.Linear(16, 6))).to(dtype)
 
 
-def arena(
+def attack_context(
     evaluation: Evaluation = EVALUATION, *, seed: int = 0, surrogate: AttackContext | None = None
 ) -> AttackContext:
     return make_context(network(seed), split(), evaluation=evaluation, dataset="small", device=CPU, surrogate=surrogate)
@@ -57,30 +58,30 @@ class Towards(Attack):
 
 
 def test_the_gallery_is_the_whole_split_in_eval_mode() -> None:
-    here = arena()
-    assert not here.model.training
+    context = attack_context()
+    assert not context.model.training
     expected = network(0).eval()(split().batch(torch.arange(20)).double())
-    assert torch.allclose(here.gallery.embeddings, expected, atol=1e-12)
-    assert torch.equal(here.gallery.labels, split().labels)
+    assert torch.allclose(context.gallery.embeddings, expected, atol=1e-12)
+    assert torch.equal(context.gallery.labels, split().labels)
 
 
 def test_targets_depend_on_the_seed_the_attack_and_the_image_alone() -> None:
-    here, attack = arena(), Towards()
-    whole = here.block(attack, "towards", Items(here.gallery, ROWS)).targets
+    context, attack = attack_context(), Towards()
+    whole = context.block(attack, "towards", Items(context.gallery, ROWS)).targets
     for place in range(3):
-        alone = here.block(attack, "towards", Items(here.gallery, ROWS[place : place + 1])).targets
+        alone = context.block(attack, "towards", Items(context.gallery, ROWS[place : place + 1])).targets
         assert torch.equal(alone[0], whole[place])
-    for other, name in ((here.changed(seed=5), "towards"), (here, "another")):
-        assert not torch.equal(other.block(attack, name, Items(here.gallery, ROWS)).targets, whole)
-    another_model = arena(seed=9)
+    for other, name in ((context.changed(seed=5), "towards"), (context, "another")):
+        assert not torch.equal(other.block(attack, name, Items(context.gallery, ROWS)).targets, whole)
+    another_model = attack_context(seed=9)
     assert torch.equal(another_model.block(attack, "towards", Items(another_model.gallery, ROWS)).targets, whole)
 
 
 def test_an_solver_may_ask_for_any_rows_of_a_problem() -> None:
-    here, attack = arena(), Towards()
-    block = here.block(attack, "towards", Items(here.gallery, ROWS))
-    problem = here.problem(attack, "towards", block)
-    embeddings = here.model(problem.images)
+    context, attack = attack_context(), Towards()
+    block = context.block(attack, "towards", Items(context.gallery, ROWS))
+    problem = context.problem(attack, "towards", block)
+    embeddings = context.model(problem.images)
     whole = problem.objective(embeddings, problem.rows)
     assert attack.seen[-1] is block  # nothing is taken apart without need
     for rows in ([2, 0], [1, 1, 1], [2, 1, 0]):
@@ -95,10 +96,10 @@ def test_an_solver_may_ask_for_any_rows_of_a_problem() -> None:
 
 
 def test_a_surrogate_attacks_the_same_targets_in_its_own_gallery() -> None:
-    other = arena(seed=1)
-    here, attack = arena(surrogate=other), Towards()
-    block = here.block(attack, "towards", Items(here.gallery, ROWS))
-    problem = here.problem(attack, "towards", block)
+    other = attack_context(seed=1)
+    context, attack = attack_context(surrogate=other), Towards()
+    block = context.block(attack, "towards", Items(context.gallery, ROWS))
+    problem = context.problem(attack, "towards", block)
     assert problem.surrogate is not None
     there = problem.surrogate()
     there.objective(other.model(there.images), there.rows)
@@ -106,32 +107,32 @@ def test_a_surrogate_attacks_the_same_targets_in_its_own_gallery() -> None:
     assert attack.seen[-1].gallery is other.gallery
     assert torch.equal(there.images, problem.images)
     assert there.surrogate is None
-    assert arena().problem(attack, "towards", block).surrogate is None
+    assert attack_context().problem(attack, "towards", block).surrogate is None
 
 
 def test_changed_settings_hold_for_the_surrogate_too() -> None:
-    changed = arena(surrogate=arena(seed=1)).changed(seed=8)
+    changed = attack_context(surrogate=attack_context(seed=1)).changed(seed=8)
     assert changed.surrogate is not None
     assert (changed.evaluation.seed, changed.surrogate.evaluation.seed) == (8, 8)
     assert changed.evaluation.threat == EVALUATION.threat
 
 
 def test_an_attack_ends_within_the_radius_and_scores_where_it_ends() -> None:
-    here, attack = arena(), Towards()
-    items = Items(here.gallery, ROWS)
-    block = here.block(attack, "towards", items)
-    problem = here.problem(attack, "towards", block)
-    moved = here.solver.run(problem)
+    context, attack = attack_context(), Towards()
+    items = Items(context.gallery, ROWS)
+    block = context.block(attack, "towards", items)
+    problem = context.problem(attack, "towards", block)
+    moved = context.solver.run(problem)
     assert (moved - problem.images).abs().max() <= 0.3 + 1e-6
-    found = here.attack(attack, "towards", items)["T"]
-    assert torch.allclose(found, attack.score(here.model(moved), block)["T"])
+    found = context.attack(attack, "towards", items)["T"]
+    assert torch.allclose(found, attack.score(context.model(moved), block)["T"])
     assert (found < attack.score(block.benign, block)["T"]).all()
 
 
 @pytest.mark.parametrize("random_start", [False, True])
 def test_the_search_is_the_evaluations(random_start: bool) -> None:
     search = SolverSpec(name="pgd", params={"random_start": random_start, "restarts": 2})
-    chosen = arena(EVALUATION.model_copy(update={"solver": search})).solver
+    chosen = attack_context(EVALUATION.model_copy(update={"solver": search})).solver
     assert type(chosen).__name__ == "PGD"
     assert vars(chosen) == search.params
 
@@ -151,38 +152,38 @@ def test_an_image_that_did_not_move_keeps_its_benign_embedding() -> None:
             angle = images.flatten(1).mean(1) + self.calls
             return torch.stack([angle.cos(), angle.sin()], 1)
 
-    here = make_context(Restless(), split(), evaluation=EVALUATION, dataset="small", device=CPU)
-    block = here.block(Towards(), "towards", Items(here.gallery, ROWS))
-    images = here.split.batch(ROWS)
+    context = make_context(Restless(), split(), evaluation=EVALUATION, dataset="small", device=CPU)
+    block = context.block(Towards(), "towards", Items(context.gallery, ROWS))
+    images = context.split.batch(ROWS)
     moved = images.clone()
     moved[1, 0, 0, 0] = 1 - moved[1, 0, 0, 0]
-    found = here.embed(moved, images, block)
-    assert torch.equal(found[[0, 2]], here.gallery.embeddings[ROWS[[0, 2]]])
-    assert not torch.allclose(found[1], here.gallery.embeddings[ROWS[1]], atol=0.1)
+    found = context.embed(moved, images, block)
+    assert torch.equal(found[[0, 2]], context.gallery.embeddings[ROWS[[0, 2]]])
+    assert not torch.allclose(found[1], context.gallery.embeddings[ROWS[1]], atol=0.1)
 
 
 def test_embeddings_of_attacked_images_must_be_finite() -> None:
     """Or means that are no numbers would be found out when the record is written, after the whole evaluation."""
-    here, moved = arena(), split().batch(ROWS)
-    block = here.block(Towards(), "towards", Items(here.gallery, ROWS))
+    context, moved = attack_context(), split().batch(ROWS)
+    block = context.block(Towards(), "towards", Items(context.gallery, ROWS))
     moved[1, 0, 0, 0] = torch.nan
     with pytest.raises(RbdmlError, match="embeddings of attacked images are not finite"):
-        here.embed(moved, split().batch(ROWS), block)
+        context.embed(moved, split().batch(ROWS), block)
 
 
 def test_steps_in_half_precision_and_everything_else_in_full() -> None:
-    here = arena(EVALUATION.model_copy(update={"precision": "bf16"}))
-    assert isinstance(here.stepping, InBfloat16)
-    block = here.block(Towards(), "towards", Items(here.gallery, ROWS))
-    assert here.problem(Towards(), "towards", block).model is here.stepping
-    assert torch.equal(here.gallery.embeddings, arena().gallery.embeddings)
-    full = arena()
+    context = attack_context(EVALUATION.model_copy(update={"precision": "bf16"}))
+    assert isinstance(context.stepping, InBfloat16)
+    block = context.block(Towards(), "towards", Items(context.gallery, ROWS))
+    assert context.problem(Towards(), "towards", block).model is context.stepping
+    assert torch.equal(context.gallery.embeddings, attack_context().gallery.embeddings)
+    full = attack_context()
     assert full.stepping is full.model
 
 
 def test_embeddings_do_not_depend_on_how_a_split_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     model, images = network(0).eval(), split()
-    wrapped = arena().model
+    wrapped = attack_context().model
     whole = embed(wrapped, images, device=CPU)
     monkeypatch.setattr("robustbench_dml.evaluation.context.GALLERY_BLOCK", 3)
     assert torch.allclose(embed(wrapped, images, device=CPU), whole, atol=1e-12)
@@ -201,8 +202,8 @@ def test_lengths_other_than_one_are_refused(length: float) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_models_of_any_precision_are_attacked_in_their_own(dtype: torch.dtype) -> None:
-    here = make_context(network(0, dtype), split(), evaluation=EVALUATION, dataset="small", device=CPU)
-    assert here.gallery.embeddings.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-    for values in here.attack(ATTACKS.get("es").build(), "es", Items(here.gallery, ROWS)).values():
+    context = make_context(network(0, dtype), split(), evaluation=EVALUATION, dataset="small", device=CPU)
+    assert context.gallery.embeddings.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    for values in context.attack(ATTACKS.get("es").build(), "es", Items(context.gallery, ROWS)).values():
         assert values.dtype == torch.float64
         assert values.isfinite().all()

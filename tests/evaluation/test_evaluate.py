@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_dml.datasets.base import Dataset, Split
-from robustbench_dml.evaluation.attack import Block, Gallery, Items
 from robustbench_dml.evaluation.context import embed, make_context
-from robustbench_dml.evaluation.evaluate import attacked_values, choose_queries, enter, evaluate_model
+from robustbench_dml.evaluation.evaluate import attacked_values, choose_queries, context_for, evaluate_model
 from robustbench_dml.models.backbones.c2f2 import c2f2
 from robustbench_dml.models.embedder import Embedder
 from robustbench_dml.models.wrappers import InOwnPrecision
+from robustbench_dml.retrieval.gallery import Block, Gallery, Items
 from robustbench_dml.retrieval.metrics import KMEANS_ITERATIONS
 from robustbench_dml.spec.make import changed_evaluation
 from robustbench_dml.spec.protocols import BENIGN_COLUMNS, protocol_columns
@@ -237,10 +237,10 @@ def test_attack_steps_in_bfloat16_are_scored_in_full_precision() -> None:
     )
     data = small_dataset()
     half = settings(queries=20).model_copy(update={"precision": "bf16"})
-    arena = make_context(network, data.test, evaluation=half, dataset="small", device=CPU)
+    context = make_context(network, data.test, evaluation=half, dataset="small", device=CPU)
     assert set(seen) == {(torch.float32, False)}
     seen.clear()
-    arena.attack(ATTACKS.get("es").build(), "es", Items(arena.gallery, torch.arange(8)))
+    context.attack(ATTACKS.get("es").build(), "es", Items(context.gallery, torch.arange(8)))
     assert seen == [(torch.bfloat16, True)] * THREAT.steps + [(torch.float32, False)]
     coarse = evaluate_model(network, data, half, device=torch.device("cpu"))
     full = evaluate_model(network, data, settings(queries=20), device=torch.device("cpu"))
@@ -265,8 +265,8 @@ def test_attack_steps_in_bfloat16_let_the_images_of_past_steps_go() -> None:
 
     network.backbone[0].register_forward_pre_hook(look)  # type: ignore[index]
     half = settings(queries=20).model_copy(update={"precision": "bf16"})
-    arena = enter(network, small_dataset(), half, device=CPU)
-    attacked_values(arena, torch.arange(20), batch_size=20)
+    context = context_for(network, small_dataset(), half, device=CPU)
+    attacked_values(context, torch.arange(20), batch_size=20)
     assert len(seen) > 9 * THREAT.steps
     assert max(alive) <= 3
 

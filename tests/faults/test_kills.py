@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from faults.__main__ import main
 from faults.trial import Ended, Trial
 
-from robustbench_dml.evaluation.attack_cache import PARTS_FILE
+from robustbench_dml.evaluation.attack_cache import CACHE_FILE
 from robustbench_dml.training.resume import RESUME_FILE, resume_files
 
 SEED = 0
-KEPT = {path.name for path in (*resume_files(Path(RESUME_FILE)), Path(PARTS_FILE))}
+KEPT = {path.name for path in (*resume_files(Path(RESUME_FILE)), Path(CACHE_FILE))}
 EndsTheSame = Callable[[Trial], Ended]
 
 

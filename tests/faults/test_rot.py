@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from faults.trial import Ended, Trial
 
-from robustbench_dml.evaluation.attack_cache import PARTS_FILE
+from robustbench_dml.evaluation.attack_cache import CACHE_FILE
 from robustbench_dml.training.resume import RESUME_FILE
 
 SEED = 1
@@ -60,7 +60,7 @@ def test_damaged_values_of_attacks(
     trial: Trial, usual: Ended, ends_the_same: EndsTheSame, damage: Callable[[Path], None]
 ) -> None:
     assert trial.attempt(strike=usual.timeline.writes_in("evaluation")[-1]).code == -signal.SIGKILL
-    damage(trial.kept(PARTS_FILE))
+    damage(trial.kept(CACHE_FILE))
     again = ends_the_same(trial)
     assert again.timeline.work["iteration"] == 0
     assert again.timeline.work["attack"] == usual.timeline.work["attack"]  # what cannot be believed is found anew

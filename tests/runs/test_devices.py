@@ -9,7 +9,7 @@ import pytest
 import torch
 from devices_support import CUT, PROCESSES, Job, Trained, embeddings_seen, evaluate, interrupt, together, train, trained
 
-from robustbench_dml.evaluation.attack_cache import PARTS_FILE
+from robustbench_dml.evaluation.attack_cache import CACHE_FILE
 
 JOBS = [
     Job("hm-lga-ics"),
@@ -94,7 +94,7 @@ def test_one_process_goes_on_with_an_evaluation_of_two(
     found: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each keeps what it has found in its own file."""
-    assert len(list(folder.glob(f"{Path(PARTS_FILE).stem}*"))) == PROCESSES
+    assert len(list(folder.glob(f"{Path(CACHE_FILE).stem}*"))) == PROCESSES
     monkeypatch.setattr("robustbench_dml.evaluation.attack.Attack.run", None)
     again = evaluate(folder)
     assert all(torch.equal(again[name], values) for name, values in found["0"]["evaluated"].items())

@@ -44,7 +44,7 @@ def watched(sequence: list[tuple[Tensor, float]]) -> CollapseMonitor:
         model.embeddings = embeddings
         monitor.begin()
         model()
-        monitor.look(look * EVERY, loss)
+        monitor.check(look * EVERY, loss)
     return monitor
 
 
@@ -82,17 +82,17 @@ def test_only_the_forwards_of_the_loss_are_watched() -> None:
     monitor.begin()
     model.embeddings = HEALTHY
     model()
-    monitor.look(0, 0.1)
+    monitor.check(0, 0.1)
     model.embeddings = POINT
     model()  # of an evaluation
-    monitor.look(EVERY, 0.1)
+    monitor.check(EVERY, 0.1)
     assert monitor.since is None
 
 
 def test_the_state_goes_through_a_checkpoint() -> None:
     monitor, again = watched([(POINT, 0.2)] * 4), CollapseMonitor(Given())
     again.load_state(monitor.state())
-    assert (again.since, again.cause, again._looks) == (0, monitor.cause, 4)
+    assert (again.since, again.cause, again._checks) == (0, monitor.cause, 4)
 
 
 @pytest.mark.parametrize("choice", ["stop", "continue"])

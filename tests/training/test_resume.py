@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import pytest
 
-from robustbench_dml.training.resume import RESUME_FILE, keep, resume_files, take_up
+from robustbench_dml.training.resume import RESUME_FILE, load_newest, resume_files, save_newest
 from robustbench_dml.utils.errors import RbdmlError
 
 
@@ -24,10 +24,10 @@ class States:
         self.said: list[str] = []
 
     def keep(self, text: str) -> None:
-        keep(self.path, lambda path: path.write_text(text))
+        save_newest(self.path, lambda path: path.write_text(text))
 
     def take_up(self) -> bool:
-        return take_up(self.path, self._load, self.said.append)
+        return load_newest(self.path, self._load, self.said.append)
 
     def _load(self, path: Path) -> None:
         if not path.read_text().startswith("state"):
@@ -67,7 +67,7 @@ def test_a_torn_one_never_takes_the_place_of_the_good_one(states: States) -> Non
     states.keep("torn")
     states.take_up()
     with pytest.raises(OSError, match="no space"):
-        keep(states.path, fail)
+        save_newest(states.path, fail)
     assert states.take_up() and states.loaded == ["state 0", "state 0"]
 
 
@@ -85,7 +85,7 @@ def test_what_is_cut_off_while_writing_leaves_the_one_before(states: States) -> 
 
     states.keep("state 0")
     with pytest.raises(OSError, match="no space"):
-        keep(states.path, fail)
+        save_newest(states.path, fail)
     assert states.take_up() and states.loaded == ["state 0"] and states.said == []
     states.keep("state 1")
     assert [path.read_text() for path in resume_files(states.path)] == ["state 1", "state 0"]
@@ -95,14 +95,14 @@ WRITER = """
 import sys
 from pathlib import Path
 from robustbench_dml.utils.files import write_atomically
-from robustbench_dml.training.resume import keep
+from robustbench_dml.training.resume import save_newest
 
 def save(path):
     write_atomically(path, lambda file: file.write(("state " + str(number) + " " * 1_000_000 + "end").encode()))
 
 number = 0
 while True:
-    keep(Path(sys.argv[1]), save)
+    save_newest(Path(sys.argv[1]), save)
     number += 1
     print(number, flush=True)
 """
@@ -131,5 +131,5 @@ def test_another_process_of_the_run_may_have_removed_the_torn_one(states: States
             raise RbdmlError(f"{path}: torn")
         states.loaded.append(path.read_text())
 
-    assert take_up(states.path, load, states.said.append)
+    assert load_newest(states.path, load, states.said.append)
     assert states.loaded == ["state 0"]

@@ -1,4 +1,4 @@
-"""What the checks found: numbers, their limits, and the flags that they raise."""
+"""Results of the checks: measurements and flags."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """One check.
+    """The result of one check.
 
     Attributes:
-        flag: its name, shown where it is raised.
-        measured: by the name of what was measured, its value.
-        raised: whether it is shown.
-        disqualifies: whether a model with it cannot be ranked. What only says that the protocol's attacks were too
-            weak for the model is shown and does not.
+        flag: name of the flag.
+        measured: measurements by name.
+        raised: True if a measurement is beyond its limit.
+        disqualifies: True if a model with this flag is not ranked. A flag that only shows that the protocol's attacks
+            are too weak for the model does not disqualify.
     """
 
     flag: str
@@ -25,21 +25,21 @@ class Finding:
 
 @dataclass(frozen=True)
 class Findings:
-    """All checks of one evaluation, in order."""
+    """The results of all checks of one evaluation, in order."""
 
     all: tuple[Finding, ...]
 
     @property
     def flags(self) -> list[str]:
-        """The names of those that are raised."""
+        """Names of the raised flags."""
         return [finding.flag for finding in self.all if finding.raised]
 
     @property
     def disqualifying(self) -> list[str]:
-        """Of those, the ones with which a model cannot be ranked."""
+        """Names of the raised flags that disqualify the model."""
         return [finding.flag for finding in self.all if finding.raised and finding.disqualifies]
 
     @property
     def measured(self) -> dict[str, float]:
-        """Everything that was measured."""
+        """All measurements by name."""
         return {name: value for finding in self.all for name, value in finding.measured.items()}

@@ -1,4 +1,4 @@
-"""Checks of a model's embeddings and input gradients, which need a few propagations only."""
+"""Checks of a model's embeddings and input gradients. They cost a few propagations."""
 
 from __future__ import annotations
 
@@ -10,31 +10,30 @@ from robustbench_dml.retrieval.metrics import mean_cosine
 from robustbench_dml.utils.randomness import generator
 
 DEAD = 0.1  # share of images without input gradient above which gradients count as masked
-HUGE = 1e30  # in place of infinity, so that a direction is left
-TINY = 1e-20  # below this an attack that averages over a gallery underflows in float32
+HUGE = 1e30  # replaces infinity, so that a direction remains
+TINY = 1e-20  # an attack that averages smaller gradients over a gallery underflows in float32
 ALIKE = 0.99  # mean cosine between the gradients of two images above which they do not depend on the image
 REPEATED = 1e-4  # distance between two embeddings of one image above which they differ by more than rounding
 REPEATED_HALF = 2e-2  # the same for networks in half precision
 
 
 def check_gradients(model: nn.Module, images: Tensor, benign: Tensor, *, seed: int) -> list[Finding]:
-    """Look at a sample of images.
+    """Check a sample of images.
 
     Args:
-        model: images (S, C, H, W) to embeddings (S, D), in eval mode.
+        model: maps images (S, C, H, W) to embeddings (S, D), in eval mode.
         images: (S, C, H, W).
-        benign: (S, D) their embeddings in the gallery.
-        seed: of the direction along which the gradient of the embedding is taken; an honest network has none along
-            a random direction only by accident.
+        benign: (S, D) embeddings of the images in the gallery.
+        seed: seed of the random direction whose gradient is taken. An honest network has a gradient along it.
     """
     images = images.detach().requires_grad_()
     with torch.enable_grad():
         embeddings = model(images)
         direction = torch.randn(embeddings.shape[1], generator=generator(seed, "check direction")).to(embeddings)
         along = (embeddings @ direction).sum()
-        found = torch.autograd.grad(along, images, allow_unused=True)[0] if along.requires_grad else None
-    # As the attacks see it, to which a gradient that is not a number is none.
-    gradient = torch.zeros_like(images) if found is None else found.nan_to_num(0, HUGE, -HUGE)
+        exact = torch.autograd.grad(along, images, allow_unused=True)[0] if along.requires_grad else None
+    # Attacks count a gradient that is not a number as zero.
+    gradient = torch.zeros_like(images) if exact is None else exact.nan_to_num(0, HUGE, -HUGE)
     embeddings = embeddings.detach()
     with torch.no_grad():
         repeated = float(torch.linalg.vector_norm(model(images) - embeddings, dim=1).max())

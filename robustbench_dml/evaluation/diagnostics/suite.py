@@ -1,4 +1,4 @@
-"""All checks of one evaluation."""
+"""The suite of all checks."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from robustbench_dml.retrieval.metrics import effective_rank, mean_cosine
 from robustbench_dml.training.collapse import collapse_cause
 from robustbench_dml.utils.randomness import uniform_per_item
 
-SAMPLE = 64  # queries whose gradients are looked at
-ATTACKED = 32  # of them, that are attacked
+SAMPLE = 64  # queries whose gradients are checked
+ATTACKED = 32  # of these, queries that are attacked
 
 
 @torch.no_grad()
-def check_model(arena: AttackContext, queries: Tensor) -> Findings:
-    """Run every check on a seeded sample of the (Q,) queries; a smaller number of queries is checked whole."""
-    order = uniform_per_item(queries, 1, key=(arena.evaluation.seed, "checks", arena.dataset)).squeeze(1).argsort()
+def check_model(context: AttackContext, queries: Tensor) -> Findings:
+    """Run every check on a seeded sample of the (Q,) queries, or on all if there are fewer."""
+    order = uniform_per_item(queries, 1, key=(context.evaluation.seed, "checks", context.dataset)).squeeze(1).argsort()
     rows = queries[order[:SAMPLE].to(queries.device)].sort().values
-    embeddings = arena.gallery.embeddings
+    embeddings = context.gallery.embeddings
     cosine, rank = mean_cosine(embeddings), effective_rank(embeddings)
     geometry = {"mean cosine": cosine, "effective rank": rank}
     return Findings(
         (
             Finding("collapsed", geometry, collapse_cause(cosine, rank) is not None),
-            *check_gradients(arena.model, arena.split.batch(rows), embeddings[rows], seed=arena.evaluation.seed),
-            *check_strength(arena, Items(arena.gallery, rows[:: max(1, len(rows) // ATTACKED)][:ATTACKED])),
+            *check_gradients(context.model, context.split.batch(rows), embeddings[rows], seed=context.evaluation.seed),
+            *check_strength(context, Items(context.gallery, rows[:: max(1, len(rows) // ATTACKED)][:ATTACKED])),
         )
     )

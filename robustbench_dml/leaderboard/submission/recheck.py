@@ -11,7 +11,7 @@ from torch import nn
 
 from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.evaluation.diagnostics import check_model
-from robustbench_dml.evaluation.evaluate import attacked_values, benign_values, clusters_of, enter
+from robustbench_dml.evaluation.evaluate import attacked_values, benign_values, clusters_of, context_for
 from robustbench_dml.leaderboard.entries import Verification
 from robustbench_dml.report.per_query import ranking_values
 from robustbench_dml.retrieval.metrics import effective_rank, mean_cosine
@@ -84,7 +84,7 @@ def recheck(
     """
     evaluation, total = record.spec.evaluation, len(values["query"])
     surrogate = load_surrogate(evaluation, dataset, context)
-    attack_context = enter(model, dataset, evaluation, device=context.device, surrogate=surrogate)
+    attack_context = context_for(model, dataset, evaluation, device=context.device, surrogate=surrogate)
     rows = torch.from_numpy(values["query"])
     benign = _arrays(benign_values(attack_context, rows))
     nmi = clusters_of(attack_context).nmi(attack_context.split.labels)

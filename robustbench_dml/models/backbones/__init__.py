@@ -1,1 +1,1 @@
-"""Networks from normalised images to features. One file per family; each registers itself."""
+"""Backbones, which map normalised images to features. One file per family, registered on import."""

@@ -1,4 +1,4 @@
-"""C2F2: the two-convolution, two-layer network for 28x28 grey images."""
+"""C2F2: a network of two convolutions and two linear layers for 28x28 grey images."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from robustbench_dml.spec.registry import BackboneInfo, register_backbone
 
 
 def c2f2() -> nn.Module:
-    """(B, 1, 28, 28) -> (B, 512). Zhou et al., T-PAMI 2024, arXiv:2106.03614."""
+    """Build a network (B, 1, 28, 28) -> (B, 512). Zhou et al., T-PAMI 2024, arXiv:2106.03614."""
     return nn.Sequential(
         StemConv2d(1, 32, kernel_size=5, padding=2),
-        nn.MaxPool2d(2),  # before the ReLU, which keeps the order of values: it has a quarter of them left
+        nn.MaxPool2d(2),  # before the ReLU, which then has a quarter of the values; the result is the same
         nn.ReLU(),
         nn.Conv2d(32, 64, kernel_size=5, padding=2),
         nn.MaxPool2d(2),

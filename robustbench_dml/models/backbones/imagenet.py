@@ -1,4 +1,4 @@
-"""torchvision's ImageNet classifiers with a 512-dimensional embedding in the place of their last layer."""
+"""torchvision's ImageNet classifiers with a 512-dimensional embedding as their last layer."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from robustbench_dml.spec.registry import BACKBONES, BackboneInfo, Scheme, Weigh
 from robustbench_dml.utils.errors import RbdmlError, did_you_mean
 
 EMBEDDING = 512  # dimensions
-CLASSES = 1000  # of ImageNet: how the last layer is known
+CLASSES = 1000  # of ImageNet; identifies the last layer
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SERVER = "https://download.pytorch.org/models/"
 
 
 def with_embedding(network: nn.Module) -> nn.Module:
-    """Put a new layer of 512 outputs in the place of a classifier's last one.
+    """Replace the last layer of a classifier by one of 512 outputs.
 
     Raises:
-        RbdmlError: no linear layer or 1x1 convolution of it has 1000 outputs.
+        RbdmlError: no linear layer or convolution has 1000 outputs.
     """
     for name, layer in reversed(list(network.named_modules())):
         if isinstance(layer, nn.Linear) and layer.out_features == CLASSES:
@@ -39,7 +39,7 @@ def with_embedding(network: nn.Module) -> nn.Module:
 
 
 def classifier(name: str, **settings: Any) -> nn.Module:
-    """(B, 3, H, W) normalised images -> (B, 512), with fresh weights; `settings` are for torchvision's builder."""
+    """Build a network (B, 3, H, W) -> (B, 512) with initial weights; `settings` go to torchvision's builder."""
     import torchvision.models as zoo  # slow, and needed for these networks alone
 
     build = zoo.get_model_builder(name)
@@ -47,7 +47,7 @@ def classifier(name: str, **settings: Any) -> nn.Module:
     if "aux_logits" in accepted:  # their extra heads change what train mode returns
         settings |= {"aux_logits": False, "transform_input": True, "init_weights": True}
     network = with_embedding(build(weights=None, **settings))
-    if isinstance(network, zoo.ResNet):  # of the named networks, those whose stem is large enough for it to pay
+    if isinstance(network, zoo.ResNet):  # the only named networks whose stem is large enough to gain
         network.conv1 = as_stem(network.conv1)
     return network
 
@@ -56,20 +56,19 @@ _CLASSES = {"googlenet": "GoogLeNet", "inception_v3": "Inception3"}
 
 
 def small_resnet18() -> nn.Module:
-    """ResNet-18 for small images: a 3x3 first convolution of stride 2 and no pooling after it.
+    """Build ResNet-18 for small images: a 3x3 first convolution of stride 2 without pooling.
 
-    At 64 pixels its stages see 32, 16, 8 and 4; with stride 1, as for the 32 pixels of CIFAR, they would cost four
-    times as much.
+    At 64 pixels its stages have 32, 16, 8 and 4 pixels a side. Stride 1, as for CIFAR, would cost four times as much.
     """
     network = classifier("resnet18")
     network.conv1 = StemConv2d(3, 64, kernel_size=3, stride=2, padding=1, bias=False)
-    nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")  # as in the other ones
+    nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")  # as in its other layers
     network.maxpool = nn.Identity()
     return network
 
 
 def torchvision_backbone(name: str) -> BackboneInfo:
-    """`torchvision:NAME`: any classifier of torchvision, with its first published ImageNet weights.
+    """Return the entry `torchvision:NAME` of any classifier, with its first published ImageNet weights.
 
     Raises:
         RbdmlError: torchvision has no classifier of that name.

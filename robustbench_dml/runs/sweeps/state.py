@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
-from robustbench_dml.evaluation.attack_cache import PARTS_FILE
+from robustbench_dml.evaluation.attack_cache import CACHE_FILE
 from robustbench_dml.runs.record import Record, read_record
 from robustbench_dml.runs.sweeps.logs import last_attempt
 from robustbench_dml.runs.sweeps.plan import Job
@@ -122,7 +122,7 @@ def kept_of(job: Job) -> Kept | None:
             continue
         budget = job.spec.budget
         share = spent.of(budget) / budget.amount
-        evaluated = _evaluated(job.spec, job.part / PARTS_FILE)
+        evaluated = _evaluated(job.spec, job.part / CACHE_FILE)
         over = share + costliest / budget.amount > 1 or evaluated > 0
         return Kept(spent, 1.0 if over else min(share, 0.994), evaluated)  # never shown as 100%
     return None

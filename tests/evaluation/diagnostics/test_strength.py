@@ -68,9 +68,11 @@ def check(model: nn.Module, threat: Threat = THREAT, surrogate: nn.Module | None
     evaluation = Evaluation(protocol="ers", threat=threat, queries=None, seed=0)
     device = torch.device("cpu")
     other = surrogate and make_context(surrogate, split(), evaluation=evaluation, dataset="small", device=device)
-    arena = make_context(model, split(), evaluation=evaluation, dataset="small", device=device, surrogate=other or None)
+    context = make_context(
+        model, split(), evaluation=evaluation, dataset="small", device=device, surrogate=other or None
+    )
     with torch.no_grad():
-        return Findings(tuple(check_strength(arena, Items(arena.gallery, ROWS))))
+        return Findings(tuple(check_strength(context, Items(context.gallery, ROWS))))
 
 
 def test_an_honest_model_under_attacks_that_suffice_raises_nothing() -> None:
@@ -132,8 +134,8 @@ def test_every_search_is_compared_in_full_precision(monkeypatch: pytest.MonkeyPa
     evaluation = Evaluation(protocol="ers", threat=THREAT, queries=None, seed=0, precision="bf16")
     device = torch.device("cpu")
     other = make_context(Honest(seed=3), split(), evaluation=evaluation, dataset="small", device=device)
-    arena = make_context(Honest(), split(), evaluation=evaluation, dataset="small", device=device, surrogate=other)
-    check_strength(arena, Items(arena.gallery, ROWS[:4]))
+    context = make_context(Honest(), split(), evaluation=evaluation, dataset="small", device=device, surrogate=other)
+    check_strength(context, Items(context.gallery, ROWS[:4]))
     assert set(seen) == {"fp32"}
     assert len(seen) >= 9  # a large radius; two objectives: a curve, APGD, Square, and transfer with its surrogate's
 

@@ -15,8 +15,7 @@ from submission_support import Edit, at, audited, copied, edit, enter, renamed, 
 from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.datasets.status import load_dataset
 from robustbench_dml.evaluation.diagnostics import check_model
-from robustbench_dml.evaluation.evaluate import choose_queries
-from robustbench_dml.evaluation.evaluate import enter as enter_arena
+from robustbench_dml.evaluation.evaluate import choose_queries, context_for
 from robustbench_dml.leaderboard.entries import Entry, Listed, Verification, read_listed, write_entry
 from robustbench_dml.leaderboard.submission import audit as auditing
 from robustbench_dml.leaderboard.submission.audit import Audit, audit, audit_entry
@@ -38,9 +37,9 @@ def test_an_honest_record_has_neither_problem_nor_note(run: Path, second: Path, 
 def test_the_flags_that_do_not_disqualify_are_those_that_the_checks_call_so(run: Path) -> None:
     record, dataset = read_record(run), load_dataset("fashion-mini", DataPaths())
     checkpoint = load_checkpoint(run / CHECKPOINT_FILE, device=CPU)
-    arena = enter_arena(checkpoint.model, dataset, record.spec.evaluation, device=CPU)
+    context = context_for(checkpoint.model, dataset, record.spec.evaluation, device=CPU)
     rows = choose_queries(dataset.test.labels, record.spec.evaluation, dataset.name)[:32]
-    found = check_model(arena, rows)
+    found = check_model(context, rows)
     known = {one.flag for one in found.all}
     assert {one.flag for one in found.all if not one.disqualifies} == MILD & known
     assert set(LIMITS) & known == known - {"collapsed"}

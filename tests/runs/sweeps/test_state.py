@@ -11,7 +11,7 @@ from board_support import made_record, made_values, write_run
 from filelock import FileLock
 
 from robustbench_dml.datasets.base import DataPaths
-from robustbench_dml.evaluation.attack_cache import PARTS_FILE, AttackCache
+from robustbench_dml.evaluation.attack_cache import CACHE_FILE, AttackCache
 from robustbench_dml.runs.sweeps import logs
 from robustbench_dml.runs.sweeps.logs import Attempt, last_attempt
 from robustbench_dml.runs.sweeps.plan import Job, plan_tree
@@ -111,7 +111,7 @@ def test_an_interrupted_evaluation_tells_how_far_it_is(job: Job) -> None:
     trained(job, iterations=None)
     kept = look(job).kept
     assert kept is not None and (kept.trained, kept.evaluated, str(kept)) == (1, 0, "trained, 0% evaluated")
-    with AttackCache(job.part / PARTS_FILE, of="it") as parts:  # one attack on all eight queries, one on five of them
+    with AttackCache(job.part / CACHE_FILE, of="it") as parts:  # one attack on all eight queries, one on five of them
         parts.add("es", torch.arange(8), {"ES:D": torch.zeros(8), "ES:R": torch.zeros(8)})
         parts.add("ca+", torch.arange(5), {"CA+": torch.zeros(5)})
         parts.write()
