@@ -1,4 +1,4 @@
-"""The command that repeats a run: what of its spec is not the default, as options of `rbdml`."""
+"""Commands that repeat a run: the settings of its spec that differ from the defaults, as options of `rbdml`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from robustbench_dml.spec.published import FAMILIES
 from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, SOLVERS
 from robustbench_dml.spec.schema import Budget, Evaluation, ExternalSpec, RunSpec, SolverSpec
 
-FILE = "FILE.py"  # stands for the file of a defense or an attack that is not one of the project's
-SURROGATE, WEIGHTS = "SURROGATE-", "WEIGHTS-"  # stand for files; what follows is the start of their hash
+FILE = "FILE.py"  # stands for the file of a defense or an attack from outside the project
+SURROGATE, WEIGHTS = "SURROGATE-", "WEIGHTS-"  # stand for files, with the start of their hash
 
 
 def command_for(spec: RunSpec | ExternalSpec) -> str:
@@ -38,7 +38,7 @@ def command_for(spec: RunSpec | ExternalSpec) -> str:
 
 
 def settings_of(spec: RunSpec) -> dict[str, Any]:
-    """The arguments of `specs.make_spec` that make this spec; those that are the default are left out."""
+    """Return the arguments of `spec.make.make_spec` that make a spec, without those that are the default."""
     data = DATASETS.get(spec.dataset)
     known = spec.defense in DEFENSES
     usual = usual_params(DEFENSES.get(spec.defense), spec.dataset) if known else {}
@@ -58,7 +58,7 @@ def settings_of(spec: RunSpec) -> dict[str, Any]:
 
 
 def _first_weights(spec: RunSpec) -> dict[str, Any]:
-    """What the network starts from, where it is not what the family starts from."""
+    """The argument for the initial weights, if they differ from the family's."""
     published = BACKBONES.get(spec.backbone).weights
     if spec.pretrained is not None and (published is None or published.digits != spec.pretrained):
         return {"weights": WEIGHTS + spec.pretrained}
@@ -78,10 +78,10 @@ def _training_changes(spec: RunSpec) -> dict[str, Any]:
 
 
 def _evaluation_changes(evaluation: Evaluation, usual: Evaluation) -> dict[str, Any]:
-    """The arguments of `specs.changed_evaluation` that lead from the usual evaluation to this one."""
+    """The arguments of `spec.make.changed_evaluation` that lead from the usual evaluation to this one."""
     protocol = protocol_named(evaluation.protocol)
     threat = _changed(dict(evaluation.threat), dict(usual.threat))
-    if "norm" in threat:  # radius and step mean something else in another norm, and are asked for
+    if "norm" in threat:  # another norm needs its own radius and step
         threat |= {name: getattr(evaluation.threat, name) for name in ("eps", "alpha")}
     others = {
         name: value for name, value in evaluation if name not in ("threat", "solver") and value != getattr(usual, name)
@@ -111,7 +111,7 @@ def _changed(values: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, A
 
 
 def _options(arguments: Mapping[str, Any]) -> Iterator[str]:
-    """The words on the command line for these arguments of `make_spec`."""
+    """The words of a command for arguments of `make_spec`."""
     for option, value in words_of(arguments):
         if option.kind is Kind.SWITCH:
             yield f"--{option.name}" if value else f"--no-{option.name}"

@@ -1,4 +1,4 @@
-"""A matrix of runs: lists of values, multiplied out; from a TOML file, from options, or from both."""
+"""A matrix of runs: all combinations of lists of values, from a TOML file, from options, or from both."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ Choices = dict[Key, list[Any]]
 
 @dataclass(frozen=True)
 class Matrix:
-    """What a sweep is told, before any name in it is looked up.
+    """The settings of a sweep as given: no name in them is checked yet.
 
     Attributes:
-        where: the settings that all runs share, as given.
-        runs: the settings of each run, as given, and where in the file they are.
+        where: the context that all runs share.
+        runs: for each run its position in the file and its settings.
     """
 
     where: dict[str, Any] = field(default_factory=dict)
@@ -38,10 +38,10 @@ class Matrix:
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """A TOML file.
+    """Read a TOML file.
 
     Raises:
-        RbdmlError: it cannot be read, is too large or is no TOML.
+        RbdmlError: unreadable, too large or not TOML.
     """
     try:
         content = read_at_most(path, MAX_BYTES)
@@ -53,10 +53,10 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def parse(content: bytes, source: str) -> dict[str, Any]:
-    """TOML as a tree.
+    """Parse TOML.
 
     Raises:
-        RbdmlError: it is none.
+        RbdmlError: not TOML.
     """
     try:
         return tomllib.loads(content.decode())
@@ -67,15 +67,15 @@ def parse(content: bytes, source: str) -> dict[str, Any]:
 
 
 def multiply_out(tree: Mapping[str, Any], *, source: str, instead: Mapping[str, Any] | None = None) -> Matrix:
-    """Every combination of the values of every block.
+    """List every combination of the values of every block.
 
     Args:
-        tree: settings that all blocks share, and the blocks under `runs`; without any, the shared settings are one.
-        source: what messages call it.
+        tree: settings that all blocks share, and the blocks under `runs`; without blocks, the shared settings are one.
+        source: name of the tree in messages.
         instead: settings that replace those of every block.
 
     Raises:
-        RbdmlError: an unknown key, a value that is none, or too many runs.
+        RbdmlError: an unknown key, an impossible value, or too many runs.
     """
     blocks = tree.get(BLOCKS, [{}])
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
@@ -85,119 +85,121 @@ def multiply_out(tree: Mapping[str, Any], *, source: str, instead: Mapping[str, 
     common = choices_of(shared, source, above=True)
     replaced = choices_of(instead or {}, "the command line")
     without = _exclusions(tree, source)
-    found: list[tuple[str, dict[str, Any]]] = []
+    runs: list[tuple[str, dict[str, Any]]] = []
     multiplied = 0
     for number, block in enumerate(blocks, 1):
-        place = f"{source}: runs {number}" if BLOCKS in tree else source
-        own = choices_of({name: value for name, value in block.items() if name != EXCLUDE}, place)
+        position = f"{source}: runs {number}" if BLOCKS in tree else source
+        own = choices_of({name: value for name, value in block.items() if name != EXCLUDE}, position)
         choices = {**common, **own, **replaced}
         multiplied += math.prod(map(len, choices.values()))
         if multiplied > MAX_RUNS:
-            raise RbdmlError(f"{place}: multiplies out to more than {MAX_RUNS} runs: split it into several sweeps")
-        out = [*without, *_exclusions(block, place)]
-        found += [(place, nested(one)) for one in combinations(choices) if not any(matches(one, each) for each in out)]
-    return Matrix(where, found)
+            raise RbdmlError(f"{position}: multiplies out to more than {MAX_RUNS} runs: split it into several sweeps")
+        out = [*without, *_exclusions(block, position)]
+        runs += [
+            (position, nested(one)) for one in combinations(choices) if not any(matches(one, each) for each in out)
+        ]
+    return Matrix(where, runs)
 
 
-def choices_of(table: Mapping[str, Any], place: str, *, above: bool = False) -> Choices:
-    """The values of every setting of a table; what is not a list is a list of one. Tables of settings are flattened.
+def choices_of(table: Mapping[str, Any], position: str, *, above: bool = False) -> Choices:
+    """List the values of every setting of a table; a single value is a list of one. Inner tables are flattened.
 
     Args:
         table: settings by name.
-        place: where it is, for messages.
-        above: whether it stands above the blocks, where settings of the whole sweep may be, too.
+        position: of the table in the file, for messages.
+        above: the table stands above the blocks, where settings of the whole sweep are allowed.
     """
-    found: Choices = {}
+    choices: Choices = {}
     for given, value in table.items():
         name = current_name(given)
-        _check_name(name, place, above=above)
+        _check_name(name, position, above=above)
         kind = BY_NAME[name].kind
         if kind is Kind.TABLE:
             if not isinstance(value, dict):
                 raise RbdmlError(
-                    f'{place}: {name} = {_shown(value)}: write a table, for instance {name} = {{ "a" = 1 }}'
+                    f'{position}: {name} = {_shown(value)}: write a table, for instance {name} = {{ "a" = 1 }}'
                 )
-            found |= {(name, inner): _values(one, f"{place}: {name}.{inner}") for inner, one in value.items()}
+            choices |= {(name, inner): _values(one, f"{position}: {name}.{inner}") for inner, one in value.items()}
         elif kind is Kind.LIST:
-            found[name,] = _lists(value, f"{place}: {name}")
+            choices[name,] = _lists(value, f"{position}: {name}")
         else:
-            found[name,] = _values(value, f"{place}: {name}")
-    return found
+            choices[name,] = _values(value, f"{position}: {name}")
+    return choices
 
 
 def combinations(choices: Choices) -> Iterator[Combination]:
-    """Every choice of one value each; the last setting varies fastest."""
+    """Iterate over all choices of one value for each setting; the last setting varies fastest."""
     for values in itertools.product(*choices.values()):
         yield dict(zip(choices, values, strict=True))
 
 
 def matches(combination: Combination, excluded: Choices) -> bool:
-    """Whether a combination has one of the excluded values of each of the settings named."""
+    """Check that a combination has an excluded value of every setting named."""
     return all(key in combination and combination[key] in values for key, values in excluded.items())
 
 
 def nested(combination: Combination) -> dict[str, Any]:
-    """The settings by name, with their tables."""
-    found: dict[str, Any] = {}
+    """Return the settings by name, with their inner tables."""
+    settings: dict[str, Any] = {}
     for key, value in combination.items():
         if len(key) == 1:
-            found[key[0]] = value
+            settings[key[0]] = value
         else:
-            found.setdefault(key[0], {})[key[1]] = value
-    return found
+            settings.setdefault(key[0], {})[key[1]] = value
+    return settings
 
 
-def _exclusions(table: Mapping[str, Any], place: str) -> list[Choices]:
+def _exclusions(table: Mapping[str, Any], position: str) -> list[Choices]:
     tables = table.get(EXCLUDE, [])
     if not isinstance(tables, list) or not all(isinstance(one, dict) and one for one in tables):
         raise RbdmlError(
-            f"{place}: exclude is no list of tables: write, for instance, exclude = [{{ eta = 32, seed = 1 }}]"
+            f"{position}: exclude is no list of tables: write, for instance, exclude = [{{ eta = 32, seed = 1 }}]"
         )
-    return [choices_of(one, f"{place}: exclude") for one in tables]
+    return [choices_of(one, f"{position}: exclude") for one in tables]
 
 
-def _check_name(name: str, place: str, *, above: bool) -> None:
+def _check_name(name: str, position: str, *, above: bool) -> None:
     if name in Settings.names():
         return
     if name in (*Where.names(), BLOCKS):
-        raise RbdmlError(f"{place}: '{name}' is of the whole sweep: write it once, above the first [[runs]]")
+        raise RbdmlError(f"{position}: '{name}' is of the whole sweep: write it once, above the first [[runs]]")
     known = [*Settings.names(), EXCLUDE, *([*Where.names(), BLOCKS] if above else [])]
     hint = did_you_mean(name, known)
     raise RbdmlError(
-        f"{place}: unknown key {_shown(name)}: {hint}keys are the options of `rbdml run`, without dashes before them"
+        f"{position}: unknown key {_shown(name)}: {hint}keys are the options of `rbdml run`, without dashes before them"
     )
 
 
-def _values(value: Any, place: str) -> list[Any]:
+def _values(value: Any, position: str) -> list[Any]:
     values = value if isinstance(value, list) else [value]
     if not values:
-        raise RbdmlError(f"{place}: an empty list multiplies out to no run: give a value, or leave it out")
+        raise RbdmlError(f"{position}: an empty list multiplies out to no run: give a value, or leave it out")
     for one in values:
-        _check_scalar(one, place)
+        _check_scalar(one, position)
     return values
 
 
-def _lists(value: Any, place: str) -> list[Any]:
-    """Of what is a list by itself: one list, or several to multiply out."""
+def _lists(value: Any, position: str) -> list[Any]:
+    """The values of a setting that is a list itself: one list, or several to multiply out."""
     several = isinstance(value, list) and any(isinstance(one, list) for one in value)
     lists: Sequence[Any] = value if several else [value]
     for one in lists:
         if not isinstance(one, list):
-            raise RbdmlError(f"{place} = {_shown(one)}: write a list of attacks; several lists are multiplied out")
+            raise RbdmlError(f"{position} = {_shown(one)}: write a list of attacks; several lists are multiplied out")
         for name in one:
-            _check_scalar(name, place)
+            _check_scalar(name, position)
     return list(lists)
 
 
-def _check_scalar(value: Any, place: str) -> None:
-    """Refuse what no setting can be: other TOML types, numbers beyond 64 bits, text that cannot be shown on a line."""
+def _check_scalar(value: Any, position: str) -> None:
+    """Refuse other TOML types, numbers beyond 64 bits, and text that does not print on one line."""
     fits = (
         (isinstance(value, int) and -(2**63) <= value < 2**63)
         or (isinstance(value, float) and math.isfinite(value))
         or (isinstance(value, str) and value.isprintable() and len(value) <= 1000)
     )
     if not fits:
-        raise RbdmlError(f"{place} = {_shown(value)}: give text, a number, true or false, or a list of such values")
+        raise RbdmlError(f"{position} = {_shown(value)}: give text, a number, true or false, or a list of such values")
 
 
 def _shown(value: Any) -> str:

@@ -95,14 +95,16 @@ class Where(_declared(CONTEXT_OPTIONS)):  # type: ignore[misc]
     """The context that all runs of a sweep share."""
 
     def words(self) -> list[str]:
-        """The options of `rbdml run`, with paths that hold in any folder."""
+        """Write the options of `rbdml run` that differ from the defaults, and all paths as absolute ones."""
         words: list[str] = []
         for option in CONTEXT_OPTIONS:
             value = getattr(self, option.word)
             if option.kind is Kind.FLAG:
                 words += [f"--{option.name}"] if value else []
-            elif value is not None:
-                words += [f"--{option.name}", _absolute(value) if option.kind is Kind.PATH else str(value)]
+            elif option.kind is Kind.PATH:
+                words += [f"--{option.name}", _absolute(value)] if value else []
+            elif value != option.default:
+                words += [f"--{option.name}", str(value)]
         return words
 
 
@@ -122,17 +124,17 @@ class Settings(_declared(SPEC_OPTIONS)):  # type: ignore[misc]
 
     def files(self, spec: RunSpec) -> dict[tuple[str, str], str]:
         """Find the words of the spec's command that stand for files: the option and its word, and the word to use."""
-        found: dict[tuple[str, str], str] = {}
+        words: dict[tuple[str, str], str] = {}
         defense = IN_A_FILE.fullmatch(self.defense)
         if defense:
-            found["--defense", spec.defense] = f"{_absolute(defense[1])}:{spec.defense}"
+            words["--defense", spec.defense] = f"{_absolute(defense[1])}:{spec.defense}"
         for attack in filter(None, map(IN_A_FILE.fullmatch, self.extra_attack or ())):
-            found["--extra-attack", attack[2]] = f"{_absolute(attack[1])}:{attack[2]}"
+            words["--extra-attack", attack[2]] = f"{_absolute(attack[1])}:{attack[2]}"
         if self.weights is not None:
-            found["--weights", f"{WEIGHTS}{spec.pretrained}"] = _absolute(self.weights)
+            words["--weights", f"{WEIGHTS}{spec.pretrained}"] = _absolute(self.weights)
         if self.surrogate is not None:
-            found["--surrogate", f"{SURROGATE}{spec.evaluation.surrogate}"] = _absolute(self.surrogate)
-        return found
+            words["--surrogate", f"{SURROGATE}{spec.evaluation.surrogate}"] = _absolute(self.surrogate)
+        return words
 
 
 @functools.cache  # many runs transfer from one model
