@@ -24,7 +24,7 @@ PLOTS = tuple(f"{name}.{kind}" for name in ("efficiency", "tradeoff", "profile")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command printed and how it ended."""
+    """The output and the exit code of a command."""
 
     code: object
     out: str
@@ -67,7 +67,7 @@ def nothing_below(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class Made:
-    """The run that the tests share; copy what you change."""
+    """The run that the tests share. Copy it before you change it."""
 
     answer: Answer
     out: Path
@@ -86,7 +86,7 @@ class Made:
 
 
 def cost_of(record: Record) -> Cost:
-    """What the training of one of our own runs cost."""
+    """The training cost of a run of this project."""
     assert record.cost is not None
     return record.cost
 

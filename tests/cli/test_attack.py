@@ -43,7 +43,7 @@ def test_values_are_those_of_the_record(made: Made, tmp_path: Path, name: str) -
             assert found["values"][column.name]["after"] == pytest.approx(expected, abs=1e-3 * column.scale)
 
 
-def test_the_table_the_picture_and_what_it_was_made_with_are_told(made: Made, tmp_path: Path) -> None:
+def test_the_table_names_picture_and_settings(made: Made, tmp_path: Path) -> None:
     answer = rbdml(*attack(made.checkpoint, tmp_path / "a.png"))
     found = told(made, tmp_path / "b.png")
     assert answer.err == ""
@@ -143,7 +143,7 @@ def test_bad_input_is_refused_in_one_line_and_nothing_is_written(
     assert nothing_below(tmp_path)
 
 
-def test_what_is_missing_is_named(made: Made, tmp_path: Path) -> None:
+def test_a_missing_argument_is_named(made: Made, tmp_path: Path) -> None:
     model = f"{write_source(tmp_path)}:build"
     rest = ("--query", "1", "--attack", "es", "--device", "cpu")
     out = ("--out", tmp_path / "a.png")

@@ -1,4 +1,4 @@
-"""`rbdml data`: what is here, and getting what is not."""
+"""`rbdml data`: status and preparation of data sets."""
 
 from __future__ import annotations
 
@@ -78,19 +78,19 @@ def test_status_has_a_line_for_every_data_set(tmp_path: Path) -> None:
         assert "missing" in lines[name] and f"`rbdml data prepare {name}`" in lines[name]
 
 
-def test_status_tells_of_the_asked_sets_alone_and_in_their_order(tmp_path: Path) -> None:
+def test_status_lists_the_named_sets_alone_and_in_order(tmp_path: Path) -> None:
     answer = rbdml("data", "status", "sop", "fashion-mini", "cub", "--json", "--data-root", tmp_path)
     assert [row["name"] for row in json.loads(answer.out)] == ["sop", "fashion-mini", "cub"]
 
 
-def test_a_missing_set_tells_the_command_that_gets_it(tmp_path: Path) -> None:
+def test_a_missing_set_names_its_download_command(tmp_path: Path) -> None:
     row = row_of("cub", tmp_path / "data")
     assert (row["state"], row["where"]) == ("missing", "`rbdml data prepare cub`")
     assert {row[key] for key in ("training", "test", "decoded", "SHA-256")} == {""}
     assert nothing_below(tmp_path)
 
 
-def test_a_set_that_is_here_is_told_as_a_table_and_as_json(birds: Tree) -> None:
+def test_a_local_set_is_reported_as_table_and_json(birds: Tree) -> None:
     root = birds.root.parent
     row = row_of("cub", root)
     expected = {"state": "found", "where": str(birds.root), "training": "4 of 2", "test": "4 of 2"}
@@ -113,14 +113,14 @@ def test_a_set_with_another_number_of_images_is_incomplete(birds: Tree, monkeypa
     assert (row["state"], row["test"]) == ("incomplete", "4 of 2")
 
 
-def test_a_set_with_damaged_lists_is_told_with_the_reason(birds: Tree) -> None:
+def test_a_set_with_damaged_lists_is_reported_with_the_reason(birds: Tree) -> None:
     (birds.root / "image_class_labels.txt").write_text("1 1\n2\n")
     row = row_of("cub", birds.root.parent)
     assert row["state"] == "damaged"
     assert "image_class_labels.txt, line 2: 1 columns instead of 2" in row["where"]
 
 
-def test_damaged_files_of_digits_are_told(tmp_path: Path) -> None:
+def test_damaged_files_of_digits_are_reported(tmp_path: Path) -> None:
     (tmp_path / "mnist").mkdir()
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (tmp_path / "mnist" / f"{name}-ubyte").write_bytes(b"\0" * 100)
@@ -148,14 +148,16 @@ def test_a_folder_of_the_user_has_a_status_too(tmp_path: Path) -> None:
     assert (row["state"], row["where"], row["training"]) == ("found", str(tmp_path / "mine"), "6 of 2")
 
 
-def test_an_archive_is_prepared_and_its_folder_and_counts_are_told(tmp_path: Path, products_zip: Path) -> None:
+def test_an_archive_is_prepared_and_its_folder_and_counts_are_printed(tmp_path: Path, products_zip: Path) -> None:
     answer = rbdml("data", "prepare", "sop", "--from", products_zip, "--data-root", tmp_path / "data")
     assert answer.code == 0
-    where, told = answer.out.splitlines()
+    where, summary = answer.out.splitlines()
     assert where == str(tmp_path / "data" / "sop" / "Stanford_Online_Products")
-    assert told.startswith("6 training images of 3 classes, 4 test images of 2 classes; decoded: kept; SHA-256 train ")
+    assert message.startswith(
+        "6 training images of 3 classes, 4 test images of 2 classes; decoded: kept; SHA-256 train "
+    )
     hashes = DATASETS.get("sop").status(DataPaths(tmp_path / "data")).hashes
-    assert told.endswith(f"train {hashes['train'][:12]}, test {hashes['test'][:12]}")
+    assert summary.endswith(f"train {hashes['train'][:12]}, test {hashes['test'][:12]}")
     assert "decoding 6 images of 'sop' once" in answer.err and "decoding 4 images of 'sop' once" in answer.err
     assert row_of("sop", tmp_path / "data")["decoded"] == "kept"
 
@@ -177,7 +179,7 @@ def test_without_a_cache_the_images_are_checked_and_not_kept(tmp_path: Path, pro
     assert f"{products.test[0][0]}: cannot be read as an image" in refusal(again)
 
 
-def test_notes_on_a_copy_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notes_on_a_copy_are_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = write_sop(tmp_path / "data", per_class=1)
     register_tree(monkeypatch, "sop", tree)
     answer = rbdml("data", "prepare", "sop", "--data-root", tmp_path / "data")
@@ -200,17 +202,17 @@ def test_an_interrupted_preparation_goes_on_by_the_same_command(birds: Tree, tmp
     assert row_of("cub", birds.root.parent)["decoded"] == "kept"
 
 
-def test_a_missing_image_is_told_before_anything_is_decoded(birds: Tree, tmp_path: Path) -> None:
+def test_a_missing_image_is_reported_before_decoding(birds: Tree, tmp_path: Path) -> None:
     (birds.root / birds.test[2][0]).unlink()
     assert "missing image of 'cub'" in refusal(rbdml("data", "prepare", "cub", "--data-root", birds.root.parent))
     assert not (tmp_path / "cache").exists()
 
 
 def refusal_after_decoding(answer: Answer) -> str:
-    """The last line, where others tell before it what was decoded."""
+    """The last line of the output; lines on decoding stand before it."""
     assert (answer.code, answer.out) == (2, "")
-    *told, last = answer.err.splitlines()
-    assert all("decoding" in line for line in told)
+    *lines, last = answer.err.splitlines()
+    assert all("decoding" in line for line in lines)
     return last
 
 
@@ -234,12 +236,12 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("arguments", "told"), BAD.values(), ids=BAD.keys())
+@pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD.keys())
 def test_bad_input_is_refused_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
 ) -> None:
     monkeypatch.setattr("robustbench_dml.datasets.download.PAUSE", 0.0)
-    assert told in refusal(rbdml("data", *arguments, "--data-root", tmp_path / "data"))
+    assert message in refusal(rbdml("data", *arguments, "--data-root", tmp_path / "data"))
     assert not files_below(tmp_path)
 
 
@@ -249,7 +251,7 @@ def test_a_run_on_a_folder_that_is_not_there_is_refused_in_one_line(tmp_path: Pa
     assert nothing_below(tmp_path)
 
 
-def test_a_run_on_a_set_that_is_missing_tells_how_to_get_it(tmp_path: Path) -> None:
+def test_a_run_on_a_missing_set_names_its_download_command(tmp_path: Path) -> None:
     arguments = ("--dataset", "cub", "--backbone", "resnet18", "--no-pretrained", "--out", tmp_path / "runs")
     said = refusal(rbdml(*RUN, *arguments))
     assert "data set 'cub' is not on this machine" in said and "`rbdml data prepare cub`" in said

@@ -1,4 +1,4 @@
-"""What somebody else put into a folder of records: it costs no memory and does not steer the terminal."""
+"""Hostile files among the records cost no memory and do not steer the terminal."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_names_do_not_steer_the_terminal_in_tables(tmp_path: Path) -> None:
     ],
     ids=" ".join,
 )
-def test_a_name_that_no_file_can_have_is_refused_in_one_line(arguments: tuple[str, ...]) -> None:
+def test_impossible_file_names_are_refused_in_one_line(arguments: tuple[str, ...]) -> None:
     refusal(rbdml(*arguments))
 
 

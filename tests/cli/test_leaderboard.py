@@ -45,14 +45,14 @@ def alter(boards: Path, change: dict[str, float], part: str = "attacked") -> Non
     path.write_text(json.dumps(record))
 
 
-def test_what_was_built_is_found_right(boards: Path) -> None:
+def test_a_fresh_build_passes_the_check(boards: Path) -> None:
     answer = rbdml("leaderboard", "check", "--boards", boards)
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.splitlines()[-1] == "1 entries, 1 boards, 0 problems"
     assert rbdml("leaderboard", "check", "--boards", boards, "--quiet").out == ""
 
 
-def test_building_prints_what_there_is(boards: Path) -> None:
+def test_building_prints_its_files(boards: Path) -> None:
     answer = rbdml("leaderboard", "build", "--boards", boards)
     paths = [Path(line) for line in answer.out.splitlines()]
     assert boards / "index.html" in paths and table_of(boards) in paths
@@ -68,7 +68,7 @@ def test_a_tampered_column_is_found(boards: Path, column: str) -> None:
     assert f"{column}" in answer.err and answer.err.startswith("problem: ")
 
 
-def test_every_problem_is_told_and_no_other_hides_it(boards: Path) -> None:
+def test_every_problem_is_reported_and_none_hides_another(boards: Path) -> None:
     alter(boards, {"ES:R": 5})
     alter(boards, {"R@1": 5}, "benign")
     broken = boards / "fashion-mini" / "records" / "0123456789abcdef"
@@ -102,7 +102,7 @@ def test_an_entry_that_is_withdrawn_stays_in_the_history(boards: Path, made: Mad
     assert (answer.code, answer.out.splitlines()[-1]) == (0, "0 entries, 0 boards, 0 problems")
 
 
-def test_what_is_not_there_is_named(tmp_path: Path, boards: Path) -> None:
+def test_missing_boards_and_entries_are_named(tmp_path: Path, boards: Path) -> None:
     for command in (("build",), ("check",), ("withdraw", "0123", "--why", "none")):
         assert "no such folder" in refusal(rbdml("leaderboard", *command, "--boards", tmp_path / "none"))
     assert "0123" in refusal(rbdml("leaderboard", "withdraw", "0123", "--why", "none", "--boards", boards))

@@ -28,7 +28,7 @@ def test_a_list_holds_every_entry_with_its_source(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [*REGISTRIES, "budgets"])
-def test_a_list_says_the_same_as_text_and_as_json(kind: str) -> None:
+def test_a_list_is_the_same_as_text_and_json(kind: str) -> None:
     rows = json.loads(rbdml("list", kind, "--json").out)
     header, _, *lines = rbdml("list", kind).out.splitlines()
     assert re.split("  +", header.strip()) == list(rows[0])
@@ -37,7 +37,7 @@ def test_a_list_says_the_same_as_text_and_as_json(kind: str) -> None:
         assert all(value in line for value in row.values())
 
 
-def test_the_list_of_budgets_gives_their_passes_for_every_data_set() -> None:
+def test_the_list_of_budgets_has_their_passes_for_every_data_set() -> None:
     rows = json.loads(rbdml("list", "budgets", "--json").out)
     assert [row["name"] for row in rows] == list(BUDGETS)
     units = {"passes": "[kM]", "iterations": " it"}

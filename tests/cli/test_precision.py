@@ -1,4 +1,4 @@
-"""`--precision auto`: what it is on the device, recorded by its name."""
+"""`--precision auto` is recorded as the precision it stands for on the device."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def best(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return str(request.param)
 
 
-def test_auto_is_recorded_as_what_it_was(best: str, tmp_path: Path) -> None:
+def test_auto_is_recorded_as_the_precision_used(best: str, tmp_path: Path) -> None:
     answer = rbdml(*RUN, *TRAINED, "--weight-precision", "fp32", *ATTACKED, "--json", "--out", tmp_path)
     assert answer.code == 0, answer.err
     spec = spec_of(Record.model_validate_json(answer.out))
@@ -43,7 +43,7 @@ def test_python_takes_auto_too(best: str) -> None:
     assert found.scores
 
 
-def test_bf16_is_done_and_said_once_to_be_slow_where_it_is(best: str, tmp_path: Path) -> None:
+def test_emulated_bf16_runs_with_one_warning(best: str, tmp_path: Path) -> None:
     _warn_of_emulation.cache_clear()  # as in a new process
     both = ("--precision", "bf16", "--attack-precision", "bf16")
     answer = rbdml(*RUN, *both, "--json", "--out", tmp_path)
@@ -54,11 +54,11 @@ def test_bf16_is_done_and_said_once_to_be_slow_where_it_is(best: str, tmp_path: 
 
 
 def test_a_sweep_names_its_precision() -> None:
-    """It is worked out on one machine and done on others."""
+    """It is planned on one machine and runs on others."""
     answer = rbdml("sweep", "--defense", "regular", "--dataset", "fashion-mini", "--precision", "auto")
     assert answer.code == 2
     assert "'auto' is not one of 'fp32', 'bf16'" in answer.err
 
 
-def test_auto_is_what_the_device_does_best() -> None:
+def test_auto_is_a_precision_of_the_device() -> None:
     assert best_precision(pick_device("cpu")) in ("fp32", "bf16")

@@ -197,7 +197,7 @@ def test_an_altered_record_is_refused_and_not_taken_for_done(made: Made, tmp_pat
 
 
 @pytest.mark.usefixtures("no_training")
-def test_plots_that_cannot_be_written_are_told_in_one_line(made: Made, tmp_path: Path) -> None:
+def test_plots_that_cannot_be_written_are_reported_in_one_line(made: Made, tmp_path: Path) -> None:
     out = made.copy(tmp_path / "runs")
     (out / "fashion-mini" / PLOTS[0]).unlink()
     (out / "fashion-mini" / PLOTS[0]).mkdir()

@@ -39,7 +39,7 @@ def test_hm_lga_ics_on_sop_runs_to_a_record(tree: Path, tmp_path: Path) -> None:
     assert all(0 <= record.benign[name] <= 100 for name in ("R@1", "mAP", "NMI"))
 
 
-def test_without_the_data_the_command_says_how_to_get_it(tmp_path: Path) -> None:
+def test_without_the_data_the_command_names_the_download(tmp_path: Path) -> None:
     answer = rbdml(*RUN, "--no-pretrained", "--data-root", tmp_path, "--out", tmp_path / "runs")
     assert "rbdml data prepare sop" in refusal(answer)
     assert not (tmp_path / "runs").exists()

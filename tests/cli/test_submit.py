@@ -1,4 +1,4 @@
-"""`rbdml submit`: what a submitter types and reads."""
+"""`rbdml submit` from the submitter's side."""
 
 from __future__ import annotations
 

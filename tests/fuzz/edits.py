@@ -1,4 +1,4 @@
-"""Valid input, changed where a few bytes say: what a fuzzer needs to get past the schema of a file."""
+"""Edits of valid input, chosen by a few bytes, so that a fuzzer gets past the schema of a file."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ MOST = 6  # edits
 
 
 def edited(tree: Any, data: bytes) -> Any:
-    """A JSON tree with up to `MOST` values replaced, removed, moved or renamed, as the bytes say."""
+    """Replace, remove, move or rename up to `MOST` values of a JSON tree, chosen by the bytes."""
     tree = copy.deepcopy(tree)
     for start in range(0, min(len(data), MOST * STEP), STEP):
         place, kind, value = data[start : start + 2], *data[start + 2 : start + STEP].ljust(2, b"\0")
@@ -81,7 +81,7 @@ def _edit(holder: Any, key: Any, kind: int, value: int, places: list[tuple[Any, 
 
 
 def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
-    """Every value of a tree by what holds it and its name there."""
+    """Every value of a tree, as its container and its key."""
     keys = list(tree) if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
     for key in keys:
         yield tree, key
@@ -89,7 +89,7 @@ def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def spliced(whole: bytes, data: bytes) -> bytes:
-    """Bytes with a few of them overwritten, cut out or put in: the place is 2 bytes, then how, then with what."""
+    """Overwrite, cut or insert a few bytes: 2 bytes of position, the kind of edit, the new byte."""
     found = bytearray(whole)
     for start in range(0, min(len(data), MOST * STEP), STEP):
         place = int.from_bytes(data[start : start + 2]) % (len(found) + 1)

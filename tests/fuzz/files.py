@@ -93,7 +93,7 @@ def _trained() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 
 def _checkpoint(data: bytes, folder: Path) -> None:
-    """Weights with edits in the run that they say they came from."""
+    """Weights with edits in the metadata of their run."""
     tensors, parts = _trained()
     metadata = {name: json.dumps(part) for name, part in edited(parts, data).items()}
     write_tensors(folder / "checkpoint.safetensors", tensors, metadata)

@@ -104,7 +104,7 @@ def _altered_values(choice: int) -> Values:
 
 
 def _tables(data: bytes, folder: Path) -> None:
-    """What `rbdml run` and `rbdml plot` show of it, beside an honest one of another seed."""
+    """Show the record as `rbdml run` and `rbdml plot` do, beside an honest one of another seed."""
     record = _altered(data, folder / "one")
     (folder / "one").rename(folder / record.digest)
     with suppress(FileExistsError):  # its digest may have become that of the other one
@@ -122,13 +122,13 @@ def _compared(data: bytes, folder: Path) -> None:
 
 
 def _board(data: bytes, folder: Path) -> None:
-    """What `rbdml leaderboard build` writes of it."""
+    """Build the leaderboards with the record, as `rbdml leaderboard build` does."""
     listed = Listed(_altered(data, folder), ENTRY, folder)
     texts(boards_of([listed], folder), [], folder)
 
 
 def _audit(data: bytes, folder: Path) -> None:
-    """What `rbdml leaderboard check` says of it, and of an entry with the same edits."""
+    """Check the record and an entry with the same edits, as `rbdml leaderboard check` does."""
     record = _altered(data, folder)
     tree = edited(json.loads(ENTRY.model_dump_json()), data[::-1])
     (folder / ENTRY_FILE).write_text(json.dumps(tree))

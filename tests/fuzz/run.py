@@ -1,4 +1,4 @@
-"""Looks for input that is neither taken nor refused in a line, guided by what code it reaches.
+"""Search for input that is neither accepted nor refused in one line, guided by code coverage.
 
     pip install 'atheris>=3,<4'
     PYTHONPATH=tests python -m fuzz.run sweep --seconds 60 --keep found
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def _run(target: Target, seconds: int, keep: Path) -> dict[str, Any]:
-    """One target in a process of its own; what libFuzzer counted is read from what it prints."""
+    """Run one target in its own process, and read the counts from the output of libFuzzer."""
     log, notes = keep / f"{target.name}.log", keep / f"{target.name}.json"
     notes.unlink(missing_ok=True)
     child = os.fork()

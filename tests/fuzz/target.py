@@ -1,4 +1,4 @@
-"""What a fuzz target is, and how its answer is judged: input is taken or refused in a line, nothing else."""
+"""Fuzz targets and the check of their answers: input is accepted, or refused in one line."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def judge(target: Target, data: bytes, folder: Path) -> str | None:
 
 
 def shown(text: str) -> None:
-    """Hold a text against what a terminal may be given: lines of printable characters."""
+    """Check that a text is safe for a terminal: lines of printable characters."""
     for line in text.split("\n"):
         assert line.isprintable(), f"would reach the terminal: {line!r}"
 

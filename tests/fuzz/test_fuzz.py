@@ -1,4 +1,4 @@
-"""Every target on its seeds and on what hypothesis makes of them: taken or refused in a line, whatever it is."""
+"""Every target on its seeds and on edits by hypothesis: input is accepted, or refused in one line."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_seed_is_taken(known: dict[str, Target], name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_whatever_comes_is_taken_or_refused_in_a_line(known: dict[str, Target], name: str) -> None:
+def test_any_input_is_accepted_or_refused_in_one_line(known: dict[str, Target], name: str) -> None:
     target = known[name]
 
     @settings(

@@ -1,4 +1,4 @@
-"""Targets that read what a user writes: names, budgets, settings, sweeps."""
+"""Targets that read a user's words: names, budgets, settings, sweeps."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _seconds(data: bytes, folder: Path) -> None:
 
 
 def _settings(data: bytes, folder: Path) -> None:
-    """Lines of option=value, as the command line would be given them."""
+    """Read lines of option=value as the command line reads options."""
     given: dict[str, dict[str, object]] = {"": {}, "params": {}, "training": {}, "evaluation": {}, "solver_params": {}}
     for line in data.decode(errors="replace").splitlines():
         name, text = Setting().convert(line, None, None)
@@ -91,7 +91,7 @@ def _settings(data: bytes, folder: Path) -> None:
 
 
 def _typed(name: str, text: str) -> object:
-    """As click would convert it; what it refuses is left out."""
+    """Convert a value as click does; refused values are left out."""
     kind = {**OPTIONS, **EVALUATION}.get(name, str)
     if isinstance(kind, Quotient):
         return kind.convert(text, None, None)

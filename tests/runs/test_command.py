@@ -137,7 +137,7 @@ def evaluations(draw: st.DrawFn) -> dict[str, Any]:
     training=TRAINING,
     evaluation=evaluations(),
 )
-def test_the_command_comes_to_the_same_spec(
+def test_the_command_makes_the_same_spec(
     defense: str,
     dataset: str,
     sampler: str | None,
@@ -156,7 +156,7 @@ def test_the_command_comes_to_the_same_spec(
     assert again.digest == spec.digest
 
 
-def test_what_is_the_default_is_left_out() -> None:
+def test_defaults_are_left_out() -> None:
     assert command_for(made_spec("act")) == "rbdml run --defense act --dataset fashion-mini"
     changed = made_spec("act", seed=3, budget="5M", training={"eps": 8 / 255}, evaluation={"queries": 7})
     assert command_for(changed) == (
@@ -165,7 +165,7 @@ def test_what_is_the_default_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("name", [info.name for info in DEFENSES])
-def test_the_command_of_every_defense_comes_to_its_spec(name: str, parsed: list[Any]) -> None:
+def test_the_command_of_every_defense_makes_its_spec(name: str, parsed: list[Any]) -> None:
     spec = made_spec(name)
     assert command_for(spec) == f"rbdml run --defense {spec.defense} --dataset fashion-mini"
     assert spec_of(command_for(spec), parsed) == spec
@@ -184,12 +184,12 @@ def test_the_worst_case_names_the_surrogate_by_its_hash(changes: dict[str, Any],
 
 
 @pytest.mark.parametrize("training", [{"transform": "crop and flip"}, {"norm": "l2", "eps": 2.5, "alpha": 0.5}])
-def test_settings_without_an_option_are_given_in_python(training: dict[str, Any], parsed: list[Any]) -> None:
+def test_settings_without_an_option_are_written_in_python(training: dict[str, Any], parsed: list[Any]) -> None:
     spec = made_spec("act", seed=2, params={"sampler": "S"}, training=training, evaluation={"steps": 5})
     assert spec_of(command_for(spec), parsed) == spec
 
 
-def test_weights_of_ones_own_are_named_by_their_hash(
+def test_weights_from_a_file_are_named_by_their_hash(
     tmp_path: Path, parsed: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = b"weights"
@@ -201,14 +201,14 @@ def test_weights_of_ones_own_are_named_by_their_hash(
     assert spec_of(command_for(spec), parsed) == spec
 
 
-def test_a_defense_from_elsewhere_is_asked_for_with_its_file() -> None:
+def test_a_defense_from_a_file_is_named_with_a_placeholder() -> None:
     spec = made_spec("act").model_copy(update={"defense": "harder", "params": {"margin": 0.5}})
     assert command_for(spec) == f"rbdml run --defense {FILE}:harder --dataset fashion-mini --param margin=0.5"
 
 
 @settings(max_examples=50, deadline=None)
 @given(evaluation=evaluations(), dataset=st.sampled_from(["fashion-mini", "cub"]))
-def test_a_model_from_elsewhere_is_evaluated_again(evaluation: Any, dataset: str, parsed: list[Any]) -> None:
+def test_an_external_model_is_evaluated_again(evaluation: Any, dataset: str, parsed: list[Any]) -> None:
     spec = foreign_spec(dataset=dataset, **evaluation)
     command = command_for(spec)
     assert re.match(rf"rbdml evaluate --model mine.py:factory checkpoint.safetensors --dataset {dataset}\b", command)

@@ -144,7 +144,7 @@ def test_any_sequence_adds_up(steps: list[tuple[str, int]]) -> None:
     assert counts(meter) == (total["forward"], total["input"], total["weights"])
 
 
-def test_a_meter_goes_on_from_what_was_spent(network: nn.Module) -> None:
+def test_a_meter_continues_from_earlier_compute(network: nn.Module) -> None:
     with PropagationMeter(network, start=ComputeUsed(forward_only=1, to_input=2, to_weights=3)) as meter:
         network(torch.rand(4, 4)).sum().backward()
     assert counts(meter) == (1, 2, 7)
@@ -214,7 +214,7 @@ def test_any_text_is_a_budget_or_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "5", "5 years", "-5min", "nan s", "9" * 400 + "h", "1e3s", "1" * 15 + "h"])
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_text_that_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(RbdmlError, match="is not a time: give seconds") as caught:
         parse_seconds(text)
     assert len(str(caught.value)) < 150

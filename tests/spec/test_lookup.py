@@ -48,7 +48,7 @@ def test_the_papers_names_are_the_registered_entries(text: str, name: str) -> No
         ("HM[S,M]", {"sampler": "R"}, "hm-r-m"),
     ],
 )
-def test_a_setting_has_one_name_however_it_is_asked_for(defense: str, params: dict[str, object], name: str) -> None:
+def test_a_configuration_has_one_name(defense: str, params: dict[str, object], name: str) -> None:
     assert make_spec(defense=defense, dataset="fashion-mini", params=params).defense == name
 
 
@@ -71,7 +71,7 @@ def test_a_setting_has_one_name_however_it_is_asked_for(defense: str, params: di
         ("cars", "hm-lga-ics", {}, ("hm-lga-ics", {"ics": 0.5})),
     ],
 )
-def test_what_is_not_given_is_as_published_for_the_data_set(
+def test_parameters_default_to_the_values_published_for_the_data_set(
     dataset: str, defense: str, params: dict[str, object], expected: tuple[str, dict[str, object]]
 ) -> None:
     spec = make_spec(defense=defense, dataset=dataset, params=params)
@@ -86,7 +86,7 @@ def test_other_members_of_the_family_have_their_parameters() -> None:
 
 
 @pytest.mark.parametrize("text", ["HM[]", "HM[S,M", "HM[S,M]&", "HM[S,M]&ICS()x", "[S]", "HM[S,]"])
-def test_what_cannot_be_read_is_named(text: str) -> None:
+def test_unreadable_names_are_refused(text: str) -> None:
     with pytest.raises(RbdmlError, match=r"cannot read defense|unknown"):
         make_spec(defense=text, dataset="fashion-mini")
 
@@ -111,7 +111,7 @@ def test_a_defense_in_a_file(tmp_path: Path) -> None:
         find_defense(f"{path}:in-a-fil")
 
 
-def test_a_file_that_fails_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_failing_file_is_reported_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "broken.py"
     path.write_text("x = 1\nraise ValueError('no')\n")
     with pytest.raises(RbdmlError, match=r"broken.py: cannot be loaded: ValueError at line 2: no"):
@@ -128,7 +128,7 @@ def test_a_file_that_fails_is_told_with_its_line(tmp_path: Path) -> None:
         find_defense(f"{tmp_path / 'absent.py'}:any")
 
 
-def test_what_can_be_no_file_is_none(tmp_path: Path) -> None:
+def test_impossible_file_names_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.py").symlink_to("b.py")
     (tmp_path / "b.py").symlink_to("a.py")
     for name in (f"{tmp_path}/a.py", "a\0b.py", f"{'a' * 300}.py", "/" * 5000 + "a.py"):

@@ -27,7 +27,7 @@ TRANSFERRED = PUBLISHED.model_copy(
 RANKED = changed_evaluation(PUBLISHED, {"protocol": "autorank", "surrogate": DIGITS})
 
 
-def test_nothing_asked_for_is_what_was_published() -> None:
+def test_the_defaults_are_the_published_settings() -> None:
     assert published_evaluation("fashion-mini") == PUBLISHED
     assert changed_evaluation(PUBLISHED, {}) == PUBLISHED
     unset = {"eps": None, "solver": None, "solver_params": None, "extra_attacks": None}
@@ -123,7 +123,7 @@ def test_parameters_are_read_as_their_types_and_others_are_kept() -> None:
         ({"norm": "l1", "eps": 1.0, "alpha": 1.0}, "norm = 'l1'"),
     ],
 )
-def test_what_does_not_go_together_is_told_in_one_line(changes: dict[str, Any], part: str) -> None:
+def test_contradictions_are_refused_in_one_line(changes: dict[str, Any], part: str) -> None:
     with pytest.raises(RbdmlError) as caught:
         changed_evaluation(PUBLISHED, changes)
     assert part in str(caught.value)
@@ -153,7 +153,7 @@ def test_a_surrogate_is_forgotten_when_nothing_transfers_any_more() -> None:
 # Protocols
 
 
-def test_another_protocol_has_its_own_search_and_nothing_of_the_one_before() -> None:
+def test_another_protocol_brings_its_solver_and_drops_extra_attacks() -> None:
     more = changed_evaluation(PUBLISHED, {"extra_attacks": ["ranking-margin"], "solver_params": {"restarts": "3"}})
     assert changed_evaluation(more, {"protocol": "ers"}) == more
     assert changed_evaluation(more, {"protocol": "ers-published"}) == PUBLISHED.model_copy(
@@ -187,7 +187,7 @@ def test_attacks_are_taken_once_in_the_order_in_which_they_are_named() -> None:
 
 @pytest.fixture
 def attack_file(tmp_path: Path) -> Iterator[Callable[[str], str]]:
-    """Writes an attack that fills one column of this name, and says how to name it."""
+    """Write a file with an attack that fills one column of this name; return the attack's name for a user."""
 
     def write(column: str) -> str:
         path = tmp_path / "mine.py"
@@ -220,7 +220,7 @@ def test_an_attack_fills_no_column_that_is_something_else(column: str, attack_fi
         ({"random_start": False, "restarts": "x"}, "parameter 'restarts' cannot be 'x'"),
     ],
 )
-def test_what_a_file_says_of_a_search_is_looked_at(params: dict[str, Any], part: str) -> None:
+def test_stored_solver_parameters_are_checked(params: dict[str, Any], part: str) -> None:
     """Those of a checkpoint may be from a version whose solver had others."""
     before = PUBLISHED.model_copy(update={"solver": SolverSpec(name="pgd", params=params)})
     with pytest.raises(RbdmlError, match=part):

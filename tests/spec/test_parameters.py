@@ -73,7 +73,7 @@ def test_a_value_of_the_wrong_type_is_refused_by_name(name: str, value: object) 
 
 
 @pytest.mark.parametrize("name", ["threat", "derived", "", "Rounds"])
-def test_what_is_no_parameter_is_refused(name: str) -> None:
+def test_unknown_parameters_are_refused(name: str) -> None:
     message = refusal({name: "1"})
     assert f"has no parameter '{name}'" in message
     assert message.endswith("it has early, margin, rounds, sampler")
@@ -83,7 +83,7 @@ def test_a_near_miss_is_named() -> None:
     assert "did you mean 'rounds'?" in refusal({"round": "1"})
 
 
-def test_a_class_without_parameters_says_so() -> None:
+def test_a_class_without_parameters_is_named_as_such() -> None:
     @dataclass
     class Nothing:
         pass

@@ -39,7 +39,7 @@ def score(one: Score, shown: Mapping[str, float]) -> float:
 
 
 def by_hand(shown: dict[str, float]) -> float:
-    """What the sentence in docs/scores.md says, for one model."""
+    """The sentence in docs/scores.md as a formula, for one model."""
     total = 0.0
     for name, value in shown.items():
         if name in COLUMNS:
@@ -111,14 +111,14 @@ def test_the_first_score_is_not_clipped_as_published() -> None:
     assert score(SERS, {**beyond, "R@1": 100, CHANCE: 10}) == pytest.approx(100)
 
 
-def test_where_all_queries_are_of_one_class_nothing_is_above_chance() -> None:
+def test_queries_of_one_class_leave_no_skill() -> None:
     assert fixed_list_recall(np.zeros(7)) == 100
     assert float(skill(100.0, 100.0)) == 0
 
 
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=12), st.data())
-def test_chance_is_the_most_that_one_list_for_all_reaches(labels: list[int], data: st.DataObject) -> None:
-    """Every fixed list, by what it answers: its first item, and its second to the query that is the first."""
+def test_chance_bounds_every_fixed_list(labels: list[int], data: st.DataObject) -> None:
+    """A fixed list is given by its first two items; the query of the first item is answered with the second."""
     queries = data.draw(st.lists(st.sampled_from(range(len(labels))), min_size=2, unique=True))
     best = 0
     for first in range(len(labels)):

@@ -1,4 +1,4 @@
-"""The source hash: what changes it and what does not."""
+"""The source hash, and the changes of code that keep it."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def test_lists_are_multiplied_out_the_last_one_fastest() -> None:
     ]
 
 
-def test_every_block_is_a_matrix_with_what_is_shared_above_it() -> None:
+def test_every_block_is_a_matrix_with_the_shared_settings() -> None:
     text = """
     dataset = "fashion-mini"
     seed = [0, 1]
@@ -82,13 +82,13 @@ def test_excluded_combinations_are_left_out_wherever_all_that_is_named_agrees() 
     assert runs_of(text) == [*first, {"seed": 0, "eta": 16, "param": {"ics": 0}}]
 
 
-def test_what_is_given_instead_replaces_the_values_of_every_block() -> None:
+def test_options_replace_the_values_of_every_block() -> None:
     text = "seed = 0\n[[runs]]\neta = 8\n[[runs]]\neta = 16\nseed = 3"
     assert runs_of(text, seed=[7, 8]) == [{"seed": seed, "eta": eta} for eta in (8, 16) for seed in (7, 8)]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("[[runs]]\nsede = 1", "f.toml: runs 1: unknown key 'sede': did you mean 'seed'?"),
         ("device = 'cpu'\n[[runs]]\nseed = 1\n[[runs]]\nout = 'x'", "runs 2: 'out' is of the whole sweep"),
@@ -109,10 +109,10 @@ def test_what_is_given_instead_replaces_the_values_of_every_block() -> None:
         ("\xff", "not TOML"),
     ],
 )
-def test_what_is_no_matrix_is_refused_in_one_line(text: str, told: str) -> None:
+def test_impossible_matrices_are_refused_in_one_line(text: str, message: str) -> None:
     with pytest.raises(RbdmlError) as refused:
         multiply_out(parse(text.encode("latin-1"), "f.toml"), source="f.toml")
-    assert told in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
@@ -121,7 +121,7 @@ def test_a_matrix_has_at_most_ten_thousand_runs() -> None:
     assert len(multiply_out(thousands, source="f").runs) == 10_000
     with pytest.raises(RbdmlError, match="more than 10000 runs"):
         multiply_out({**thousands, "runs": [{}, {"eta": 1, "seed": 1}]}, source="f")
-    huge = {name: list(range(10_000)) for name in ("seed", "eta", "pairs", "queries")}  # told without being made
+    huge = {name: list(range(10_000)) for name in ("seed", "eta", "pairs", "queries")}  # counted without being made
     with pytest.raises(RbdmlError, match="more than 10000 runs"):
         multiply_out(huge, source="f")
 
@@ -129,12 +129,12 @@ def test_a_matrix_has_at_most_ten_thousand_runs() -> None:
 def test_a_file_that_cannot_be_read_or_is_too_large_is_refused(tmp_path: Path) -> None:
     large = tmp_path / "large.toml"
     large.write_bytes(b"#" * (MAX_BYTES + 1))
-    for path, told in (
+    for path, message in (
         (tmp_path / "none.toml", "cannot be read"),
         (tmp_path, "cannot be read"),
         (large, "larger than"),
     ):
-        with pytest.raises(RbdmlError, match=told):
+        with pytest.raises(RbdmlError, match=message):
             read_file(path)
 
 
@@ -168,9 +168,7 @@ NAMED: st.SearchStrategy[dict[str, str]] = st.just({}) | st.just({"defense": "re
 
 @settings(max_examples=300, deadline=None)
 @given(TREES, NAMED)
-def test_whatever_a_file_holds_it_is_a_sweep_or_refused_in_one_line(
-    tree: dict[str, Any], named: dict[str, str]
-) -> None:
+def test_any_tree_is_a_sweep_or_refused_in_one_line(tree: dict[str, Any], named: dict[str, str]) -> None:
     try:
         found = plan_tree({**tree, **named}, source="f.toml")
     except RbdmlError as error:
@@ -182,7 +180,7 @@ def test_whatever_a_file_holds_it_is_a_sweep_or_refused_in_one_line(
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60) | st.text(alphabet="[]{}=.\"'#\n ab01eE_-:", max_size=60).map(str.encode))
-def test_whatever_the_bytes_of_a_file_are_they_are_toml_or_refused(content: bytes) -> None:
+def test_any_bytes_are_toml_or_refused(content: bytes) -> None:
     try:
         assert isinstance(parse(content, "f.toml"), dict)
     except RbdmlError as error:

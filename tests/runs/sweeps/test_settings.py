@@ -61,7 +61,7 @@ BOTH = {"defense": "act", "dataset": "fashion-mini"}
         ({"solver": "apgd", "solver-param": {"restarts": 5}}, "--solver apgd --solver-param restarts=5"),
     ],
 )  # fmt: skip
-def test_settings_come_to_what_the_same_options_come_to(
+def test_settings_and_options_make_the_same_spec(
     parsed: list[tuple[RunSpec, RunContext]], given: dict[str, Any], words: str
 ) -> None:
     rbdml("run", "--defense", "act", "--dataset", "fashion-mini", *words.split())
@@ -73,7 +73,7 @@ def test_parameters_of_a_defense_are_a_table() -> None:
     assert found == made_spec("hm-lga-ics", params={"ics": 0.25})
 
 
-def test_where_comes_to_what_the_same_options_come_to(
+def test_where_and_options_make_the_same_context(
     parsed: list[tuple[RunSpec, RunContext]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
