@@ -44,6 +44,12 @@ FAMILIES = {
         attack=Threat(eps=8 / 255, alpha=1 / 255, steps=32),
         epochs=128,
     ),
+    # No paper's, and not tuned: for networks from random weights on a GPU.
+    "glyphs64": Family(
+        training=Training(threat=Threat(eps=8 / 255, alpha=1 / 255, steps=8), pairs=128, lr=1e-3, weight_decay=1e-7),
+        attack=Threat(eps=8 / 255, alpha=1 / 255, steps=32),
+        epochs=64,
+    ),
 }
 
 

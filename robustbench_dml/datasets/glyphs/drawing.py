@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-FINE = 4  # supersampling of each side; the image is reduced by averaging
+FINE = 112  # pixels of a side at which glyphs are drawn, at least twice the image's; averaging reduces them
 LEVELS = 16  # of a pixel's coverage; fewer distinct bytes make the files a third smaller
 EM = 128  # pixels of the em square at which a glyph is measured
 MOST_EM = 2_048  # the largest size a dot or dash is enlarged to
+MOST_SIZES = 64  # of a font that stay open
 Box = tuple[int, int, int, int]
 
 
@@ -93,12 +94,20 @@ class Face:
         box = image.getbbox()
         return None if box is None else image.crop(box)
 
+    def digest(self, character: str, size: int) -> bytes | None:
+        """Hash of the glyph at a size in pixels, to compare glyphs; None for an empty glyph."""
+        mask = self._font(size).getmask(character, mode="1")
+        pixels = bytes(mask)
+        return hashlib.sha256(repr(mask.size).encode() + pixels).digest() if any(pixels) else None
+
     def _box(self, character: str, size: int) -> Box:
         left, top, right, bottom = self._font(size).getbbox(character)
         return math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
 
     def _font(self, size: int) -> ImageFont.FreeTypeFont:
         if size not in self._sizes:
+            if len(self._sizes) == MOST_SIZES:
+                self._sizes.clear()
             layout = ImageFont.Layout.BASIC  # the other engine needs a library that not every Pillow has
             self._sizes[size] = ImageFont.truetype(self.path, size, layout_engine=layout)
         return self._sizes[size]
@@ -118,12 +127,13 @@ def draw(face: Face, character: str, jitter: Jitter, side: int) -> np.ndarray | 
     Returns:
         (side, side) uint8, or None for an empty glyph.
     """
-    fine = FINE * side
+    factor = max(2, FINE // side)
+    fine = factor * side
     glyph = face.glyph(character, fine)
     if glyph is None:
         return None
     mask = glyph.transform((fine, fine), Image.Transform.AFFINE, placement(glyph.size, jitter, fine), _SMOOTH)
-    coverage = np.rint(np.asarray(mask.reduce(FINE), np.float64) * (LEVELS / 255)) / LEVELS
+    coverage = np.rint(np.asarray(mask.reduce(factor), np.float64) * (LEVELS / 255)) / LEVELS
     return np.rint(255 * (jitter.paper + (jitter.ink - jitter.paper) * coverage)).astype(np.uint8)
 
 

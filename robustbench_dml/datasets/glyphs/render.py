@@ -45,14 +45,21 @@ def fonts_for(character: str, fonts: Iterable[Font], count: int = PER_CLASS) -> 
 
 
 def render_class(
-    character: str, fonts: Sequence[Font], faces: dict[str, Face], *, side: int = SIDE, ranges: Ranges = RANGES
+    character: str,
+    fonts: Sequence[Font],
+    faces: dict[str, Face],
+    *,
+    count: int = PER_CLASS,
+    side: int = SIDE,
+    ranges: Ranges = RANGES,
 ) -> np.ndarray:
-    """(PER_CLASS, side, side) uint8 images of one class.
+    """(count, side, side) uint8 images of one class.
 
     Args:
         character: to draw.
         fonts: to choose from.
         faces: open fonts by file; filled here.
+        count: of images, each in another font.
         side: of an image in pixels.
         ranges: of the jitter.
 
@@ -65,9 +72,9 @@ def render_class(
         image = draw(face, character, draw_jitter(character, font.font, ranges), side)
         if image is not None:
             images.append(image)
-        if len(images) == PER_CLASS:
+        if len(images) == count:
             return np.stack(images)
-    raise RbdmlError(f"{character!r}: {len(images)} of {PER_CLASS} fonts draw it: remove it from {CHARACTERS.name}")
+    raise RbdmlError(f"{character!r}: {len(images)} of {count} fonts draw it: choose another character")
 
 
 def classes_of(split: str) -> list[str]:

@@ -21,17 +21,24 @@ PER_CLASS = 60  # images of each class, each in another font
 
 @dataclass(frozen=True)
 class Font:
-    """A row of `fonts.csv`."""
+    """A row of a table of fonts.
+
+    Attributes:
+        only: the characters to draw with it; None for all that it maps to glyphs.
+    """
 
     font: str
     split: str
     package: str
     file: str
-    sha256: str
+    sha256: str = ""  # of the file that the images were drawn with
+    only: frozenset[str] | None = None
 
     @cached_property
     def characters(self) -> frozenset[str]:
-        """Characters that the font maps to a glyph."""
+        """Characters to draw with the font."""
+        if self.only is not None:
+            return self.only
         from fontTools.ttLib import TTFont
 
         with TTFont(self.file, fontNumber=0, lazy=True) as file:
@@ -52,10 +59,22 @@ def write_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
         writer.writerows(rows)
 
 
-def read_fonts() -> list[Font]:
+def read_fonts(path: Path = FONTS) -> list[Font]:
     """The fonts in the order of the table."""
-    names = Font.__dataclass_fields__
-    return [Font(**{name: row[name] for name in names}) for row in read_table(FONTS)]
+    return [
+        Font(row["font"], row["split"], row["package"], row["file"], row.get("sha256", "")) for row in read_table(path)
+    ]
+
+
+def check_installed(fonts: Iterable[Font]) -> None:
+    """Check that the fonts are installed.
+
+    Raises:
+        RbdmlError: some are missing; the message names their packages.
+    """
+    missing = sorted({font.package for font in fonts if not Path(font.file).is_file()})
+    if missing:
+        raise RbdmlError(f"fonts are missing: `apt-get install {' '.join(missing)}` on Debian 12")
 
 
 def check_fonts(fonts: Iterable[Font]) -> None:
@@ -65,9 +84,7 @@ def check_fonts(fonts: Iterable[Font]) -> None:
         RbdmlError: fonts are missing, or another version is installed.
     """
     fonts = list(fonts)
-    missing = sorted({font.package for font in fonts if not Path(font.file).is_file()})
-    if missing:
-        raise RbdmlError(f"fonts are missing: `apt-get install {' '.join(missing)}` on Debian 12")
+    check_installed(fonts)
     other = next((font for font in fonts if sha256(Path(font.file)) != font.sha256), None)
     if other is not None:
         raise RbdmlError(
