@@ -153,9 +153,8 @@ def test_an_archive_is_prepared_and_its_folder_and_counts_are_printed(tmp_path: 
     assert answer.code == 0
     where, summary = answer.out.splitlines()
     assert where == str(tmp_path / "data" / "sop" / "Stanford_Online_Products")
-    assert message.startswith(
-        "6 training images of 3 classes, 4 test images of 2 classes; decoded: kept; SHA-256 train "
-    )
+    counts = "6 training images of 3 classes, 4 test images of 2 classes"
+    assert summary.startswith(f"{counts}; decoded: kept; SHA-256 train ")
     hashes = DATASETS.get("sop").status(DataPaths(tmp_path / "data")).hashes
     assert summary.endswith(f"train {hashes['train'][:12]}, test {hashes['test'][:12]}")
     assert "decoding 6 images of 'sop' once" in answer.err and "decoding 4 images of 'sop' once" in answer.err
