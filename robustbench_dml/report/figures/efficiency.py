@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from matplotlib.axes import Axes
@@ -12,10 +12,10 @@ from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLoca
 from robustbench_dml.report.figures.footnotes import joined_by, notes
 from robustbench_dml.report.figures.layout import POINT, Sheet, axis_room, from_zero, left_room, new_sheet, wrap
 from robustbench_dml.report.figures.legend import Entry, draw_legend, legend_room
-from robustbench_dml.report.figures.markers import SAME, XAxis, draw_layer, joined, one_budget
+from robustbench_dml.report.figures.markers import SAME, Plot, XAxis, draw_series, joined, one_budget
 from robustbench_dml.report.figures.panel_labels import write_labels
 from robustbench_dml.report.figures.series import PASSES, Layer, Series
-from robustbench_dml.report.figures.style import FigureStyle, SeriesStyle, series_styles
+from robustbench_dml.report.figures.style import FigureStyle, series_styles
 
 HEADING = "Robustness against training cost"
 WIDE = 5  # ratio of the passes from which their axis is logarithmic
@@ -78,12 +78,11 @@ def draw_efficiency(layer: Layer, style: FigureStyle) -> Figure | None:
         below=below,
         beside=beside,
     )
-    styles = series_styles(series.name for series in layer.series)
-    drawn = _draw_panels(sheet, layer, styles, panels, widths, sheet.top - height)
-    for axes, lines in zip(drawn, labels, strict=True):
-        axes.set_xlabel("\n".join(lines), fontsize=style.size, labelpad=3)
-    write_labels(sheet, drawn[-1], layer, panels[-1].x_axis, named=False)
-    entries = [_entry(sheet, layer, series, styles[series.name], panels, drawn[-1]) for series in shown]
+    plots = _draw_panels(sheet, layer, panels, widths, sheet.top - height)
+    for plot, lines in zip(plots, labels, strict=True):
+        plot.axes.set_xlabel("\n".join(lines), fontsize=style.size, labelpad=3)
+    write_labels(plots[-1], named=False)
+    entries = [_entry(plots, series) for series in shown]
     if len(entries) > FEW:
         entries = [replace(entry, end=None) for entry in entries]
     draw_legend(sheet, entries)
@@ -106,27 +105,21 @@ def _known(layer: Layer, x_axis: XAxis) -> list[float]:
 
 
 def _draw_panels(
-    sheet: Sheet,
-    layer: Layer,
-    styles: Mapping[str, SeriesStyle],
-    panels: Sequence[Panel],
-    widths: Sequence[float],
-    low: float,
-) -> list[Axes]:
+    sheet: Sheet, layer: Layer, panels: Sequence[Panel], widths: Sequence[float], low: float
+) -> list[Plot]:
     left = left_room(sheet.style)
-    drawn: list[Axes] = []
+    styles = series_styles(series.name for series in layer.series)
+    plots: list[Plot] = []
     for panel, width in zip(panels, widths, strict=True):
-        axes = sheet.axes(left, low, width, sheet.top - low, beside=drawn[0] if drawn else None)
-        draw_layer(axes, layer, styles, sheet.style, panel.x_axis)
-        xs = _known(layer, panel.x_axis)
-        if panel.x_axis is COUNTED:
-            xs += _draw_metered(axes, layer, styles, sheet.style)
-        panel.finish(axes, xs)
-        drawn.append(axes)
+        axes = sheet.axes(left, low, width, sheet.top - low, beside=plots[0].axes if plots else None)
+        plots.append(Plot(sheet, axes, layer, styles, panel.x_axis))
+        draw_series(plots[-1])
+        panel.finish(axes, _known(layer, panel.x_axis) + (_draw_metered(plots[-1]) if panel.x_axis is COUNTED else []))
         left += width + APART
-    drawn[0].set_ylabel(layer.score_label, fontsize=sheet.style.size, labelpad=4)
-    from_zero(drawn[0])
-    return drawn
+    axes = plots[0].axes
+    axes.set_ylabel(layer.score_label, fontsize=sheet.style.size, labelpad=4)
+    from_zero(axes)
+    return plots
 
 
 def _widths(panels: Sequence[Panel], room: float) -> list[float]:
@@ -161,13 +154,13 @@ def _finish_cost(axes: Axes, costs: list[float]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
 
 
-def _draw_metered(axes: Axes, layer: Layer, styles: Mapping[str, SeriesStyle], style: FigureStyle) -> list[float]:
+def _draw_metered(plot: Plot) -> list[float]:
     """Draw a dotted line from eta + 1 to the metered passes per iteration where these are fewer; return the latter."""
-    cheaper = _cheaper(layer)
+    cheaper, marker = _cheaper(plot.layer), plot.sheet.style.marker
     for name, metered, cost, y in cheaper:
-        colour = styles[name].colour
-        axes.plot([metered, cost], [y, y], color=colour, linewidth=0.12 * style.marker, linestyle=":", zorder=2.1)
-        axes.plot([metered], [y], color=colour, marker="|", markersize=style.marker, zorder=2.2)
+        colour = plot.styles[name].colour
+        plot.axes.plot([metered, cost], [y, y], color=colour, linewidth=0.12 * marker, linestyle=":", zorder=2.1)
+        plot.axes.plot([metered], [y], color=colour, marker="|", markersize=marker, zorder=2.2)
     return [metered for _, metered, _, _ in cheaper]
 
 
@@ -199,21 +192,19 @@ def _name(series: Series) -> str:
     return f"{series.shown} (declared)" if series.declared else series.shown
 
 
-def _entry(
-    sheet: Sheet, layer: Layer, series: Series, series_style: SeriesStyle, panels: Sequence[Panel], axes: Axes
-) -> Entry:
+def _entry(plots: Sequence[Plot], series: Series) -> Entry:
     """Return the legend's entry, at the height of the curve's end in the last panel."""
-    x_axis = panels[-1].x_axis
-    known = [point for point in series.ranked or series.points if x_axis.of(point) is not None] or list(series.points)
-    last = max(known, key=lambda point: x_axis.of(point) or 0)
-    x = x_axis.of(last)
-    position = sheet.inches(axes, axes.get_xlim()[0] if x is None else x, last.values[layer.score])
+    plot = plots[-1]
+    x_of = plot.x_axis.of
+    known = [point for point in series.ranked or series.points if x_of(point) is not None] or list(series.points)
+    last = max(known, key=lambda point: x_of(point) or 0)
+    position = plot.inches(last)
     return Entry(
         name=_name(series),
-        style=series_style,
-        hollow=layer.reported or series.declared,
-        lined=any(joined(series, panel.x_axis) for panel in panels),
+        style=plot.styles[series.name],
+        hollow=plot.layer.reported or series.declared,
+        lined=any(joined(series, panel.x_axis) for panel in plots),
         out=not series.ranked,
         height=position[1],
-        end=position if x == max(_known(layer, x_axis)) else None,
+        end=position if x_of(last) == max(_known(plot.layer, plot.x_axis)) else None,
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from robustbench_dml.report.figures.layout import Sheet
 from robustbench_dml.report.figures.series import Layer, Point, Series, curves
 from robustbench_dml.report.figures.style import INK, OUT, FigureStyle, SeriesStyle
 
@@ -44,11 +45,38 @@ class XAxis:
     by: str = "eta"
 
 
-def draw_layer(axes: Axes, layer: Layer, styles: Mapping[str, SeriesStyle], style: FigureStyle, x_axis: XAxis) -> None:
-    """Draw all series of a layer against their score, the best on top."""
-    for place, series in enumerate(reversed(layer.series)):
-        zorder = 3 + place / len(layer.series)
-        _draw_series(axes, series, layer, styles[series.name], style, x_axis, zorder=zorder)
+@dataclass(frozen=True)
+class Plot:
+    """A panel and the series to draw in it.
+
+    Attributes:
+        sheet: with the panel.
+        axes: the panel.
+        layer: of the series.
+        styles: of the series, by name.
+        x_axis: quantity on the x axis; the score is on the y axis.
+    """
+
+    sheet: Sheet
+    axes: Axes
+    layer: Layer
+    styles: Mapping[str, SeriesStyle]
+    x_axis: XAxis
+
+    def inches(self, point: Point) -> tuple[float, float]:
+        """Return the position of a point on the figure, at the left edge of the panel if its x is unknown."""
+        x = self.x_axis.of(point)
+        return self.sheet.inches(self.axes, self.axes.get_xlim()[0] if x is None else x, point.values[self.layer.score])
+
+
+def draw_series(plot: Plot) -> None:
+    """Draw all series of a plot, the best on top."""
+    for place, series in enumerate(reversed(plot.layer.series)):
+        zorder = 3 + place / len(plot.layer.series)
+        _draw_lines(plot, series, zorder - 0.5)
+        for point in series.points:
+            if plot.x_axis.of(point) is not None:
+                _draw_point(plot, series, point, zorder)
 
 
 def joined(series: Series, x_axis: XAxis) -> list[list[Point]]:
@@ -100,45 +128,39 @@ def _marker(
     }
 
 
-def _draw_series(
-    axes: Axes,
-    series: Series,
-    layer: Layer,
-    series_style: SeriesStyle,
-    style: FigureStyle,
-    x_axis: XAxis,
-    *,
-    zorder: float,
-) -> None:
-    for line in joined(series, x_axis):
-        axes.plot(
-            [x_axis.of(point) or 0.0 for point in line],
-            [point.values[layer.score] for point in line],
-            color=series_style.colour,
-            linestyle=series_style.dash,
-            linewidth=0.2 * style.marker,
-            zorder=zorder - 0.5,
+def _draw_lines(plot: Plot, series: Series, zorder: float) -> None:
+    for line in joined(series, plot.x_axis):
+        plot.axes.plot(
+            [plot.x_axis.of(point) or 0.0 for point in line],
+            [point.values[plot.layer.score] for point in line],
+            color=plot.styles[series.name].colour,
+            linestyle=plot.styles[series.name].dash,
+            linewidth=0.2 * plot.sheet.style.marker,
+            zorder=zorder,
         )
-    for point in series.points:
-        x, y = x_axis.of(point), point.values[layer.score]
-        if x is None:
-            continue
-        colour = OUT if point.flag else series_style.colour
-        axes.errorbar(
-            [x],
-            [y],
-            xerr=bars(x, point.intervals[x_axis.interval]) if x_axis.interval in point.intervals else None,
-            yerr=bars(y, point.intervals[layer.score]) if layer.score in point.intervals else None,
-            fmt="none",
-            ecolor=colour,
-            elinewidth=0.13 * style.marker,
-            alpha=0.8,
-            zorder=zorder - 0.4,
-        )
-        for seed in point.seeds if len(point.seeds) > 1 else ():
-            if (x_seed := x_axis.of_seed(point, seed)) is not None:
-                small = seed_marker(series_style, colour, style)
-                axes.plot([x_seed], [seed[layer.score]], alpha=0.4, zorder=zorder - 0.3, **small)
-        hollow = layer.reported or point.declared
-        for marker in point_markers(series_style, style, hollow=hollow, out=bool(point.flag)):
-            axes.plot([x], [y], zorder=2.6 if point.flag else zorder, gid=series.registered, **marker)
+
+
+def _draw_point(plot: Plot, series: Series, point: Point, zorder: float) -> None:
+    """Draw the bars, the single seeds and the marker of a point."""
+    style, series_style = plot.sheet.style, plot.styles[series.name]
+    score, across = plot.layer.score, plot.x_axis.interval
+    x, y = plot.x_axis.of(point) or 0.0, point.values[score]
+    colour = OUT if point.flag else series_style.colour
+    plot.axes.errorbar(
+        [x],
+        [y],
+        xerr=bars(x, point.intervals[across]) if across in point.intervals else None,
+        yerr=bars(y, point.intervals[score]) if score in point.intervals else None,
+        fmt="none",
+        ecolor=colour,
+        elinewidth=0.13 * style.marker,
+        alpha=0.8,
+        zorder=zorder - 0.4,
+    )
+    for seed in point.seeds if len(point.seeds) > 1 else ():
+        if (x_seed := plot.x_axis.of_seed(point, seed)) is not None:
+            small = seed_marker(series_style, colour, style)
+            plot.axes.plot([x_seed], [seed[score]], alpha=0.4, zorder=zorder - 0.3, **small)
+    hollow = plot.layer.reported or point.declared
+    for marker in point_markers(series_style, style, hollow=hollow, out=bool(point.flag)):
+        plot.axes.plot([x], [y], zorder=2.6 if point.flag else zorder, gid=series.registered, **marker)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -12,44 +11,42 @@ from matplotlib.collections import LineCollection
 
 from robustbench_dml.report.figures.label_placement import Box, Placed, place
 from robustbench_dml.report.figures.layout import POINT, Sheet, name_width, text_size
-from robustbench_dml.report.figures.markers import XAxis
-from robustbench_dml.report.figures.series import Layer, Point, Series
+from robustbench_dml.report.figures.markers import Plot
+from robustbench_dml.report.figures.series import Point, Series
 from robustbench_dml.report.figures.style import INK, OUT, QUIET
 
 LEADER = 9.0  # least distance in points from a mark to its label for a line between them
 TOLERATED = 6.0  # square points of marks that a name may hide
 
 
-def write_labels(sheet: Sheet, axes: Axes, layer: Layer, x_axis: XAxis, *, named: bool) -> bool:
+def write_labels(plot: Plot, *, named: bool) -> bool:
     """Write the flag of each disqualified point and, if `named`, the name of each series at an end of its line.
 
     Args:
-        sheet: with the panel.
-        axes: the panel, with everything drawn and its limits set.
-        layer: drawn in the panel.
-        x_axis: of the panel.
+        plot: with everything drawn and its limits set.
         named: whether to write names.
 
     Returns:
         False, and nothing is written, if there is no room for the names.
     """
-    size = sheet.style.small
-    points, sizes = [], []
-    texts: list[tuple[str, dict[str, Any]]] = []
-    for series in layer.series if named else ():
-        points.append(_in_points(sheet, axes, layer, x_axis, _ends(series)))
-        sizes.append((name_width(series.shown, sheet.style, size) / POINT + 1, 1.1 * size))
-        texts.append((series.shown, {"size": size, "color": INK, "named": True}))
-    for point in layer.points:
-        if point.flag and x_axis.of(point) is not None:
-            points.append(_in_points(sheet, axes, layer, x_axis, [point]))
-            sizes.append(text_size(point.flag, size - 0.5))
-            texts.append((point.flag, {"size": size - 0.5, "color": QUIET, "fontstyle": "italic"}))
-    placed = place(points, sizes, _obstacles(sheet, axes), _bounds(sheet, axes))
+    style = plot.sheet.style
+    points: list[list[Point]] = []
+    sizes, texts = [], []
+    for series in plot.layer.series if named else ():
+        points.append(_ends(series))
+        sizes.append((name_width(series.shown, style, style.small) / POINT + 1, 1.1 * style.small))
+        texts.append((series.shown, {"size": style.small, "color": INK, "named": True}))
+    for point in plot.layer.points:
+        if point.flag and plot.x_axis.of(point) is not None:
+            points.append([point])
+            sizes.append(text_size(point.flag, style.small - 0.5))
+            texts.append((point.flag, {"size": style.small - 0.5, "color": QUIET, "fontstyle": "italic"}))
+    anchors = [[(x / POINT, y / POINT) for x, y in map(plot.inches, group)] for group in points]
+    placed = place(anchors, sizes, _obstacles(plot.sheet, plot.axes), _bounds(plot.sheet, plot.axes))
     if named and any(label.hidden > TOLERATED for label in placed):
         return False
     for label, (text, artist) in zip(placed, texts, strict=True):
-        _write(sheet, label, text, **artist)
+        _write(plot.sheet, label, text, **artist)
     return True
 
 
@@ -57,13 +54,6 @@ def _ends(series: Series) -> list[Point]:
     """First and last point of a series along eta, ranked ones if any."""
     known = sorted(series.ranked or series.points, key=lambda point: point.eta or 0)
     return [known[0], known[-1]] if len(known) > 1 else known
-
-
-def _in_points(
-    sheet: Sheet, axes: Axes, layer: Layer, x_axis: XAxis, points: Sequence[Point]
-) -> list[tuple[float, float]]:
-    inches = [sheet.inches(axes, x_axis.of(point) or 0.0, point.values[layer.score]) for point in points]
-    return [(across / POINT, up / POINT) for across, up in inches]
 
 
 def _obstacles(sheet: Sheet, axes: Axes) -> np.ndarray:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from robustbench_dml.report.figures.footnotes import joined_by, notes
-from robustbench_dml.report.figures.layout import EDGE, Sheet, axis_room, from_zero, left_room, new_sheet
+from robustbench_dml.report.figures.layout import EDGE, axis_room, from_zero, left_room, new_sheet
 from robustbench_dml.report.figures.legend import Entry, draw_legend, legend_room
-from robustbench_dml.report.figures.markers import XAxis, draw_layer, joined
+from robustbench_dml.report.figures.markers import Plot, XAxis, draw_series, joined
 from robustbench_dml.report.figures.panel_labels import write_labels
-from robustbench_dml.report.figures.series import Layer
-from robustbench_dml.report.figures.style import FigureStyle, SeriesStyle, series_styles
+from robustbench_dml.report.figures.series import Layer, Series
+from robustbench_dml.report.figures.style import FigureStyle, series_styles
 
 HEADING = "Robustness against benign retrieval"
 RECALL = "R@1"
@@ -69,14 +69,14 @@ def _draw(layer: Layer, style: FigureStyle, *, legend: bool) -> Figure | None:
     )
     left = left_room(style)
     axes = sheet.axes(left, sheet.low, sheet.right - left, sheet.top - sheet.low)
-    styles = series_styles(series.name for series in layer.series)
-    draw_layer(axes, layer, styles, style, BENIGN)
+    plot = Plot(sheet, axes, layer, series_styles(series.name for series in layer.series), BENIGN)
+    draw_series(plot)
     _finish(axes, layer, style)
     _draw_front(axes, front, style)
-    if not write_labels(sheet, axes, layer, BENIGN, named=not legend):
+    if not write_labels(plot, named=not legend):
         return None
     if legend:
-        draw_legend(sheet, _entries(sheet, axes, layer, styles))
+        draw_legend(sheet, [_entry(plot, series) for series in layer.series])
     return sheet.figure
 
 
@@ -103,15 +103,12 @@ def _draw_front(axes: Axes, front: list[tuple[float, float]], style: FigureStyle
     )
 
 
-def _entries(sheet: Sheet, axes: Axes, layer: Layer, styles: Mapping[str, SeriesStyle]) -> list[Entry]:
-    return [
-        Entry(
-            name=series.shown,
-            style=styles[series.name],
-            hollow=layer.reported or series.declared,
-            lined=bool(joined(series, BENIGN)),
-            out=not series.ranked,
-            height=sheet.inches(axes, series.points[0].values[RECALL], series.points[0].values[layer.score])[1],
-        )
-        for series in layer.series
-    ]
+def _entry(plot: Plot, series: Series) -> Entry:
+    return Entry(
+        name=series.shown,
+        style=plot.styles[series.name],
+        hollow=plot.layer.reported or series.declared,
+        lined=bool(joined(series, BENIGN)),
+        out=not series.ranked,
+        height=plot.inches(series.points[0])[1],
+    )
