@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from cli_support import rbdml
 
 import robustbench_dml as rb
+from robustbench_dml.runs import api
+from robustbench_dml.runs import run as runs
 from robustbench_dml.runs.record import Record
+from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.training.testing import BACKBONE
 
 SMALL: Any = {
@@ -33,6 +37,74 @@ def test_run_train_evaluate_and_load_agree(tmp_path: Path) -> None:
     assert found.attacked == record.attacked
     assert found.benign == record.benign
     assert found.scores == record.scores
+
+
+@pytest.fixture
+def specs(monkeypatch: pytest.MonkeyPatch) -> list[RunSpec]:
+    """The specs of all runs, instead of the runs."""
+    caught: list[RunSpec] = []
+
+    def catch(spec: RunSpec, *_: Any, **__: Any) -> None:
+        caught.append(spec)
+        raise rb.RbdmlError("reached")
+
+    monkeypatch.setattr(api, "run_spec", catch)
+    monkeypatch.setattr(runs, "run", catch)
+    return caught
+
+
+def test_python_and_the_command_line_take_the_same_words(specs: list[RunSpec]) -> None:
+    words: dict[str, Any] = {
+        "eta": 8,
+        "eps": "8/255",
+        "queries": 500,
+        "attack_steps": 32,
+        "solver": "apgd",
+        "solver_param": {"restarts": 5},
+        "param": {"ics": 0.3},
+        "extra_attack": ["ca+w2"],
+    }
+    tables: dict[str, Any] = {
+        "params": {"ics": 0.3},
+        "training": {"eta": 8, "eps": 8 / 255},
+        "evaluation": {
+            "queries": 500,
+            "steps": 32,
+            "solver": "apgd",
+            "solver_params": {"restarts": 5},
+            "extra_attacks": ["ca+w2"],
+        },
+    }
+    for keywords in (words, tables):
+        with pytest.raises(rb.RbdmlError, match="reached"):
+            rb.run("hm-lga-ics", "fashion-mini", device="cpu", **keywords)
+    rbdml(
+        *("run", "--defense", "hm-lga-ics", "--dataset", "fashion-mini", "--device", "cpu", "--eta", "8"),
+        *("--eps", "8/255", "--queries", "500", "--attack-steps", "32", "--solver", "apgd"),
+        *("--solver-param", "restarts=5", "--param", "ics=0.3", "--extra-attack", "ca+w2"),
+    )
+    rbdml(
+        *("run", "--defense", "hm-lga-ics", "--dataset", "fashion-mini", "--device", "cpu", "--eta", "8"),
+        *("--eps", "8/255", "--queries", "500", "--attack-steps", "32", "--optimiser", "apgd"),
+        *("--search", "restarts=5", "--set", "ics=0.3", "--also", "ca+w2"),
+    )
+    assert len(specs) == 4
+    assert all(spec == specs[0] for spec in specs)
+    assert specs[0].training.threat.steps == 8 and specs[0].params["ics"] == 0.3
+
+
+def test_former_names_are_not_in_the_help() -> None:
+    text = rbdml("run", "--help").out
+    assert "--param" in text and "--extra-attack" in text
+    for name in ("--set ", "--also", "--optimiser", "--search"):
+        assert name not in text
+
+
+def test_an_unknown_word_is_refused() -> None:
+    with pytest.raises(rb.RbdmlError, match="unknown option 'etta': did you mean 'eta'"):
+        rb.run("act", "fashion-mini", etta=8)
+    with pytest.raises(rb.RbdmlError, match="unknown option 'query'"):
+        rb.evaluate(torch.nn.Identity(), "fashion-mini", query=8)
 
 
 def test_any_module_can_be_evaluated() -> None:
