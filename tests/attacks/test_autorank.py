@@ -79,7 +79,7 @@ QUERY_SIDE = {
 }
 
 
-def test_the_case_tells_strong_attacks_from_weak_ones() -> None:
+def test_the_case_separates_strong_attacks_from_weak_ones() -> None:
     context = attack_context()
     block = context.block(ATTACKS.get("es").build(), "es", Items(context.gallery, ALL))
     benign = float(block.recall_at_1(block.benign).mean())

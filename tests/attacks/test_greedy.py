@@ -10,7 +10,7 @@ from robustbench_dml.spec.registry import ATTACKS
 
 
 @pytest.mark.parametrize("gallery", GALLERIES.values(), ids=GALLERIES)
-def test_translocation_fails_for_the_first_four_places_and_no_other(gallery: Gallery) -> None:
+def test_translocation_fails_for_the_first_four_ranks_and_no_other(gallery: Gallery) -> None:
     """One query with every other row as its target: each place of the list once."""
     targets = torch.tensor([[row] for row in range(30) if row != 8])
     block = Block(gallery, torch.full((29,), 8), targets)

@@ -1,4 +1,4 @@
-"""What the attacks on the first place do beside what all attacks have in common."""
+"""Attacks on the first place, beyond the tests of all attacks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIRST_PLACE = ["ranking-margin", "hardest-margin", "smooth-recall", "wrong-class
 
 @pytest.mark.parametrize("gallery", GALLERIES.values(), ids=GALLERIES)
 @pytest.mark.parametrize("k", [1, 3])
-def test_smooth_recall_looks_at_the_nearest_of_either_kind(
+def test_smooth_recall_uses_the_nearest_of_either_kind(
     k: int, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(margin, "CONSIDERED", k)
@@ -26,7 +26,7 @@ def test_smooth_recall_looks_at_the_nearest_of_either_kind(
     assert attack.objective(moved, block).tolist() == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_place_of_a_wrong_class_can_be_chosen() -> None:
+def test_the_wrong_class_can_be_chosen() -> None:
     items = Items(GALLERIES["random"], ITEMS)
     entry = ATTACKS.get("wrong-class")
     every = nearest_wrong_classes(items, 3)

@@ -88,7 +88,7 @@ def test_greedy_targets(gallery: Gallery) -> None:
     items=st.lists(st.integers(0, 8), min_size=1, max_size=5),
     data=st.data(),
 )
-def test_fewer_targets_are_the_first_of_more_whatever_was_drawn(
+def test_fewer_targets_are_the_first_of_more_for_every_draw(
     width: int, fewer: int, items: list[int], data: st.DataObject
 ) -> None:
     gallery = Gallery(unit_rows(9, 3, seed=4), torch.zeros(9, dtype=torch.long))

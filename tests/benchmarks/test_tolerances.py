@@ -1,4 +1,4 @@
-"""What differs where nothing does, and where the weights do."""
+"""Differences between equal evaluations, and between different weights."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def test_a_fake_is_flagged(records: dict[str, Record], name: str) -> None:
 
 
 def test_an_honest_model_can_be_ranked(records: dict[str, Record]) -> None:
-    """That its attacks were short may be said."""
+    """A flag of short attacks may be raised."""
     assert records["regular"].diagnostics.disqualifying == []
 
 

@@ -32,7 +32,7 @@ def hm(threat: Threat = THREAT, **params: object) -> HardnessManipulation:
 
 
 def step(defense: Defense, model: Embedder, batch: Batch) -> tuple[Perturbed, Tensor, list[Tensor]]:
-    """One iteration: what was perturbed, the loss, and the gradient of the weights."""
+    """Run one iteration. Returns the perturbed images, the loss and the gradient of the weights."""
     with torch.no_grad():
         perturbed = defense.perturb(model, batch)
     loss = defense.loss(model, batch, perturbed)
@@ -122,7 +122,7 @@ def test_every_destination_has_its_value(linear_model: Embedder, make_batch: Mak
     assert target("g_B(H)") == pytest.approx([value + 0.3 * (1 - level) for value in hardest], abs=1e-9)
 
 
-def test_early_stop_gives_what_the_full_loop_gives(linear_model: Embedder, make_batch: MakeBatch) -> None:
+def test_early_stop_equals_the_full_loop(linear_model: Embedder, make_batch: MakeBatch) -> None:
     for destination in ("-0.3", "0", "0.2", "lga", "R"):
         short = hm(destination=destination).perturb(linear_model, make_batch(16))
         full = hm(destination=destination, early_stop=False).perturb(linear_model, make_batch(16))

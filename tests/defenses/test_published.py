@@ -123,7 +123,7 @@ def test_tride_candidates_close_the_weighted_gap(linear_model: Embedder, make_ba
     assert after < before if before > 0 else after == before
 
 
-def test_tride_anchors_leave_their_place(linear_model: Embedder, make_batch: MakeBatch) -> None:
+def test_tride_anchors_move(linear_model: Embedder, make_batch: MakeBatch) -> None:
     batch, tride = make_batch(), defense("ca-tride")
     tride.load_state({"turn": torch.tensor(1)})
     perturbed = tride.perturb(linear_model, with_images(batch, batch.images, progress=1.0))
@@ -133,7 +133,7 @@ def test_tride_anchors_leave_their_place(linear_model: Embedder, make_batch: Mak
     assert after.sort().values[:4].mean() < before.sort().values[:4].mean()
 
 
-def test_tride_loss_puts_the_moved_images_in_their_places(linear_model: Embedder, make_batch: MakeBatch) -> None:
+def test_tride_loss_replaces_the_perturbed_images(linear_model: Embedder, make_batch: MakeBatch) -> None:
     batch, tride = make_batch(), defense("ca-tride")
     for moved_columns in ([1, 2], [0]):
         perturbed = tride.perturb(linear_model, with_images(batch, batch.images, progress=1.0))

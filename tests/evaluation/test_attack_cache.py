@@ -1,4 +1,4 @@
-"""What an evaluation has found is found again, by the very same evaluation alone."""
+"""Cached values are used again by the same evaluation only."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_torn_or_rotten_file_is_as_good_as_none(tmp_path: Path) -> None:
     assert AttackCache(path, of="this").get("ca+", ROWS) is None
 
 
-def test_what_is_kept_nowhere_is_still_remembered() -> None:
+def test_a_cache_without_a_file_remembers() -> None:
     cache = AttackCache()
     cache.add("ca+", ROWS, VALUES)
     cache.write()
@@ -66,7 +66,7 @@ def test_it_is_written_however_the_work_ends(tmp_path: Path, error: type[BaseExc
     assert AttackCache(path, of="this").get("ca+", ROWS) is not None
 
 
-def test_what_is_written_already_is_not_written_again(tmp_path: Path) -> None:
+def test_unchanged_values_are_not_written_again(tmp_path: Path) -> None:
     path = tmp_path / CACHE_FILE
     written(path)
     before = path.stat().st_ino

@@ -1,4 +1,4 @@
-"""The attacks of an evaluation, as its log tells them."""
+"""The attacks of an evaluation in its log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIRST, SECOND = torch.arange(3), torch.arange(3, 5)
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the clock shows, to be set by a test."""
+    """Time of the clock, set by a test."""
     now = [0.0]
     monkeypatch.setattr(attacks, "monotonic", lambda: now[0])
     return now
@@ -48,7 +48,7 @@ def test_an_attack_has_its_time_and_the_mean_over_all_blocks(tmp_path: Path, clo
     assert second == {"event": "attack", "attack": "es", "queries": 5, "known_before": 0, "seconds": 1.0}
 
 
-def test_what_was_known_before_counts_for_the_mean_and_not_for_the_time(tmp_path: Path, clock: list[float]) -> None:
+def test_cached_values_count_for_the_mean_and_not_for_the_time(tmp_path: Path, clock: list[float]) -> None:
     with pytest.raises(KeyboardInterrupt), cache_in(tmp_path) as cache:
         cache.add("ca+", FIRST, {"CA+": torch.tensor([0.1, 0.2, 0.3])})
         raise KeyboardInterrupt
@@ -63,7 +63,7 @@ def test_what_was_known_before_counts_for_the_mean_and_not_for_the_time(tmp_path
     assert told["values"] == {"CA+": pytest.approx(30.0)}
 
 
-def test_a_long_evaluation_tells_how_far_it_is(tmp_path: Path, clock: list[float]) -> None:
+def test_a_long_evaluation_logs_its_progress(tmp_path: Path, clock: list[float]) -> None:
     with cache_in(tmp_path) as cache:
         for second in range(12):
             cache.get("ca+", rows := torch.tensor([second]))

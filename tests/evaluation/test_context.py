@@ -41,7 +41,7 @@ def attack_context(
 
 @dataclass(kw_only=True)
 class Towards(Attack):
-    """The distance to a random item: what it sees is kept."""
+    """Minimises the distance to a random item and keeps its arguments."""
 
     def __post_init__(self) -> None:
         self.seen: list[Block] = []
@@ -138,7 +138,7 @@ def test_the_search_is_the_evaluations(random_start: bool) -> None:
 
 
 def test_an_image_that_did_not_move_keeps_its_benign_embedding() -> None:
-    """Bit for bit, whatever the model makes of it in another batch; a moved one is embedded."""
+    """An unmoved image keeps its embedding bit for bit in every batch. A moved image is embedded."""
 
     class Restless(nn.Module):
         """Another embedding at every call."""

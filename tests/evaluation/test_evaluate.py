@@ -227,7 +227,7 @@ def test_embeddings_that_are_not_unit_vectors_are_refused() -> None:
 
 
 def test_attack_steps_in_bfloat16_are_scored_in_full_precision() -> None:
-    """The steps see a coarse network, what they end with is embedded by the full one."""
+    """Steps use the coarse network. Their results are embedded by the full one."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
         network = Embedder(nn.Sequential(nn.Flatten(), nn.Linear(16, 24), nn.ReLU(), nn.Linear(24, 6)))
@@ -251,7 +251,7 @@ def test_attack_steps_in_bfloat16_are_scored_in_full_precision() -> None:
 
 
 def test_attack_steps_in_bfloat16_let_the_images_of_past_steps_go() -> None:
-    """Autocast keeps casts of what wants a gradient and is no view, for as long as the weights' casts are kept."""
+    """Autocast keeps the casts of leaves with gradient as long as those of the weights."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
         network = Embedder(nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 6)))

@@ -60,7 +60,7 @@ def naive_list(context: AttackContext, close: AttackTrace, image: Tensor) -> lis
 
 @pytest.mark.parametrize("twins", [False, True], ids=["", "twins"])
 @pytest.mark.parametrize("name", NAMES)
-def test_lists_and_places_are_those_of_a_loop(name: str, twins: bool) -> None:
+def test_rankings_equal_a_loop(name: str, twins: bool) -> None:
     context = attack_context(twins=twins)
     for row in (0, 13, 23):
         close = trace_attack(context, name, row)
@@ -74,7 +74,7 @@ def test_lists_and_places_are_those_of_a_loop(name: str, twins: bool) -> None:
         }
 
 
-def test_the_query_is_not_looked_for_in_its_own_list() -> None:
+def test_the_query_is_not_in_its_own_ranking() -> None:
     """The published code's GTM can aim at the query itself."""
     context, aimed = attack_context(), []
     for row in range(24):

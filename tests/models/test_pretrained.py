@@ -157,7 +157,7 @@ def test_a_file_whose_name_gives_another_hash_is_refused(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["c2f2", "resnet18-small"])
-def test_a_network_without_published_weights_says_so(name: str) -> None:
+def test_a_network_without_published_weights_is_refused(name: str) -> None:
     with pytest.raises(RbdmlError, match="no published weights: use --no-pretrained"):
         initial_digits(BACKBONES.get(name), pretrained=True, weights=None)
 
@@ -169,7 +169,7 @@ def test_offline_without_weights_both_ways_out_are_named() -> None:
 
 
 @pytest.mark.parametrize("place", ["cache/weights", "torch/hub/checkpoints"])
-def test_a_downloaded_copy_is_found_again(tmp_path: Path, place: str) -> None:
+def test_a_downloaded_copy_is_reused(tmp_path: Path, place: str) -> None:
     path = tmp_path / place / "small.pth"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"weights")

@@ -64,14 +64,14 @@ def test_directions_of_short_float32_gradients_are_no_shorter() -> None:
     assert torch.allclose(ball.direction(gradient * 1e-30), ball.direction(gradient), atol=1e-5)
 
 
-def test_random_places_of_linf_are_uniform() -> None:
+def test_random_images_of_linf_are_uniform() -> None:
     benign = torch.full((500, *SHAPE), 0.5).double()
     ball = Ball(benign, threat("linf", 0.2))
     places = ball.random(drawn(2, 500, benign[0].numel() + 1)) - 0.5
     assert kstest(((places / 0.2 + 1) / 2).flatten().numpy(), "uniform").pvalue > 1e-3
 
 
-def test_random_places_of_l2_are_uniform_in_direction_and_distance_independently() -> None:
+def test_random_images_of_l2_are_uniform_in_direction_and_distance_independently() -> None:
     benign = torch.full((4000, *SHAPE), 0.5).double()
     uniform = drawn(3, 4000, benign[0].numel() + 1)
     away = Ball(benign, threat("l2", 0.4)).random(uniform) - benign
@@ -87,7 +87,7 @@ def test_random_places_of_l2_are_uniform_in_direction_and_distance_independently
     assert float(unit.mean(0).abs().max()) < 0.02
 
 
-def test_random_places_have_no_infinities_from_the_ends_of_the_interval() -> None:
+def test_random_images_have_no_infinities_from_the_ends_of_the_interval() -> None:
     benign = torch.full((1, *SHAPE), 0.5)
     uniform = torch.zeros(1, benign[0].numel() + 1)
     uniform[:, -1] = 0.5

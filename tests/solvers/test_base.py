@@ -30,7 +30,7 @@ def test_a_part_has_the_images_objective_randomness_and_surrogate_of_its_rows() 
     assert whole.take(rows[:0]).values(whole.images[:0], rows[:0]).shape == (0,)
 
 
-def test_what_is_watched_keeps_the_numbers_of_its_rows() -> None:
+def test_watch_gets_the_rows_of_the_whole_problem() -> None:
     seen: list[tuple[Tensor, Tensor]] = []
     whole = replace(problem(), watch=lambda values, rows: seen.append((values, rows)))
     part = whole.take(torch.tensor([3, 0, 2])).take(torch.tensor([2, 0]))
@@ -59,7 +59,7 @@ def test_no_graph_means_no_gradient() -> None:
     assert torch.equal(constant.gradient(constant.images, constant.rows)[1], torch.zeros_like(whole.images))
 
 
-def test_what_is_not_a_number_is_no_success() -> None:
+def test_values_that_are_not_a_number_are_no_success() -> None:
     whole = problem()
     seen: list[Tensor] = []
     torn = replace(

@@ -29,7 +29,7 @@ STEPS = 6
 
 @dataclass(frozen=True)
 class Case:
-    """A solver, and what it costs each image in forwards and in passes to the input."""
+    """A solver, and its cost per image in forwards and in passes to the input."""
 
     name: str
     solver: Solver
@@ -102,7 +102,7 @@ def test_no_steps_move_nothing(solver: Solver) -> None:
 
 @every_case
 @both_norms
-def test_costs_what_it_should_and_leaves_the_weights_alone(case: Case, norm: Norm) -> None:
+def test_the_cost_is_as_expected_and_no_weight_changes(case: Case, norm: Norm) -> None:
     seen: list[tuple[Tensor, Tensor]] = []
     benign = replace(attacked(norm), watch=lambda values, rows: seen.append((values, rows)))
     with PropagationMeter(benign.model) as meter:

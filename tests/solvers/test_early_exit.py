@@ -30,10 +30,10 @@ def test_on_the_cpu_the_unfinished_go_on_at_once(done: list[bool]) -> None:
 
 
 @given(FLAGS, st.data())
-def test_on_a_gpu_what_was_asked_a_step_ago_decides_and_the_batch_has_few_sizes(
+def test_on_a_gpu_the_count_of_the_last_step_decides_and_the_batch_has_few_sizes(
     done: list[bool], data: st.DataObject
 ) -> None:
-    """The flags lie on the CPU here; what is tested is which groups go on, and when."""
+    """The flags are on the CPU. The test is about which groups continue, and when."""
     unit, late = -(-len(done) // PARTS), ActiveGroups(len(done), CUDA)
     assert late.staying(torch.tensor(done)) is None
     more = [flag or data.draw(st.booleans()) for flag in done]  # who is finished stays so
@@ -79,7 +79,7 @@ def test_the_perturbations_are_those_of_the_cpu_and_few_images_more_are_paid_for
         assert paid < 40 * steps
 
 
-def test_nobody_waits_for_what_was_asked_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_host_never_waits_for_the_last_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """At each step the number of the step before is read, and no other."""
     read: list[int] = []
 

@@ -106,7 +106,7 @@ def test_finished_groups_leave_the_batch_and_the_result_is_the_same(linear_model
 def test_finished_groups_stay_though_they_still_have_a_gradient(
     linear_model: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A GPU is asked one step late: what is finished is moved no further meanwhile."""
+    """A GPU answers one step late. Finished groups do not move meanwhile."""
     start = images(6)
     monkeypatch.setattr(perturb, "ActiveGroups", lambda groups, _: ActiveGroups(groups, torch.device("cuda")))
     moved = pgd(

@@ -149,7 +149,7 @@ def test_bumps_are_those_of_torchattacks(side: int) -> None:
     assert cosine == pytest.approx(1, abs=1e-6 if side % 2 == 0 else 0.02)  # theirs makes unequal halves equally long
 
 
-def test_windows_shrink_as_published_whatever_the_budget() -> None:
+def test_windows_shrink_as_published_for_every_budget() -> None:
     attacked = problem(shape=(1, 28, 28), model=network(shape=(1, 28, 28)))
     for queries in (10000, 1000, 100):
         solver = Square(queries=queries)

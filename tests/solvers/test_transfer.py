@@ -26,7 +26,7 @@ def other() -> Problem:
     ],
     ids=repr,
 )
-def test_gives_what_the_solver_finds_on_the_surrogate(transfer: Transfer, inner: Solver) -> None:
+def test_returns_the_result_of_the_solver_on_the_surrogate(transfer: Transfer, inner: Solver) -> None:
     found = transfer.run(problem(surrogate=other))
     assert torch.equal(found, inner.run(other()))
     assert not torch.allclose(found, inner.run(problem()), atol=1e-3)

@@ -13,7 +13,7 @@ from robustbench_dml.utils.progress import Progress
 
 
 class Given(nn.Module):
-    """Gives out what it is told to."""
+    """Returns given embeddings."""
 
     def __init__(self) -> None:
         super().__init__()

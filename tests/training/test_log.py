@@ -1,4 +1,4 @@
-"""What of a training is written when, and that it comes to the same weights."""
+"""The log of a training: its lines, and weights that do not depend on it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from robustbench_dml.utils.runlog import LOG_FILE, LoggedProgress, RunLog, read_
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Each iteration takes as long as a test says, 1 s unless it does."""
+    """Set the duration of each iteration, by default 1 s."""
     now, step = itertools.count(), [1.0]
     monkeypatch.setattr(training, "monotonic", lambda: next(now) * step[0])
 
@@ -118,7 +118,7 @@ def test_going_on_from_the_checkpoint_before_is_a_warning(tmp_path: Path) -> Non
     assert "going on from the one before it" in warning["message"]
 
 
-def test_a_collapse_is_told_once_when_it_is_believed(tmp_path: Path) -> None:
+def test_a_collapse_is_logged_once_when_it_is_confirmed(tmp_path: Path) -> None:
     """Weights that leave the bias alone to decide give every image the same embedding; they are not stepped."""
     spec = small_spec("regular", budget="6k")
     path = tmp_path / RESUME_FILE

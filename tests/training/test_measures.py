@@ -25,7 +25,7 @@ OF_TRIPLETS = ALWAYS | {"hardness_mean", "hardness_std"}
 
 
 class Looking(Observer):
-    """Takes measures after every iteration, and what they should be."""
+    """Measures after every iteration."""
 
     def __init__(self) -> None:
         self.found: list[dict[str, float]] = []
@@ -48,7 +48,7 @@ def watched(trainer: Trainer) -> list[dict[str, float]]:
 
 
 def embeddings_of_losses(trainer: Trainer) -> list[list[Tensor]]:
-    """What the network gives out in every call of the loss, to be filled while training goes on."""
+    """Collect the network's outputs in every call of the loss while training runs."""
     found: list[list[Tensor]] = []
     loss = trainer.defense.loss
 
@@ -124,7 +124,7 @@ CLASSES = {info.cls: info.name for info in DEFENSES if info.cls.__module__.start
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES.values()))
-def test_every_defense_tells_the_hardness_of_its_triplets(name: str) -> None:
+def test_every_defense_logs_the_hardness_of_its_triplets(name: str) -> None:
     trainer = trainer_of(name)
     has_destinations = hasattr(trainer.defense, "target")
     for values in watched(trainer):
@@ -152,7 +152,7 @@ class Plain(Defense):
 
 
 class Telling(Plain):
-    """Notes what it likes."""
+    """Logs values of its own."""
 
     def loss(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Tensor:
         log_value("depth", torch.tensor([1, 2, 3, 6]))
@@ -167,7 +167,7 @@ def test_two_hooks_are_enough() -> None:
     assert all(set(values) == ALWAYS for values in watched(trainer))
 
 
-def test_what_a_loss_notes_is_measured() -> None:
+def test_logged_values_are_measured() -> None:
     trainer = trainer_of("regular")
     trainer.defense = Telling(threat=trainer.spec.training.threat)
     values = watched(trainer)[-1]

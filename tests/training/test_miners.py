@@ -158,9 +158,9 @@ def test_the_density_is_finite_for_equal_and_opposite_vectors_in_512_dimensions(
     assert weights[0] > weights[1]
 
 
-@pytest.mark.parametrize("sampler", MINERS, ids=lambda sampler: sampler.letter)
-def test_every_sampler_is_a_function_of_the_generator(make_batch: Callable[..., Batch], sampler: TripletMiner) -> None:
-    first, second = (sampler.choose(embeddings_of(make_batch(), 6), make_batch()) for _ in range(2))
+@pytest.mark.parametrize("miner", MINERS, ids=lambda miner: miner.letter)
+def test_every_sampler_is_a_function_of_the_generator(make_batch: Callable[..., Batch], miner: TripletMiner) -> None:
+    first, second = (miner.choose(embeddings_of(make_batch(), 6), make_batch()) for _ in range(2))
     assert torch.equal(first.rows, second.rows)
     assert (first.anchor != first.positive).all()
     batch = make_batch()
@@ -168,7 +168,7 @@ def test_every_sampler_is_a_function_of_the_generator(make_batch: Callable[..., 
     assert (batch.labels[first.anchor] != batch.labels[first.negative]).all()
 
 
-@pytest.mark.parametrize("sampler", [s for s in MINERS if s.needs_embeddings], ids=lambda sampler: sampler.letter)
-def test_a_miner_that_needs_embeddings_refuses_none(make_batch: Callable[..., Batch], sampler: TripletMiner) -> None:
+@pytest.mark.parametrize("miner", [s for s in MINERS if s.needs_embeddings], ids=lambda miner: miner.letter)
+def test_a_miner_that_needs_embeddings_refuses_none(make_batch: Callable[..., Batch], miner: TripletMiner) -> None:
     with pytest.raises(ValueError, match="needs embeddings"):
-        sampler.choose(None, make_batch())
+        miner.choose(None, make_batch())

@@ -52,14 +52,14 @@ def test_the_newest_is_taken_up_and_two_are_kept(states: States) -> None:
     assert len(list(states.path.parent.iterdir())) == 2
 
 
-def test_a_torn_one_falls_back_and_says_so(states: States) -> None:
+def test_a_damaged_state_falls_back_with_a_warning(states: States) -> None:
     states.keep("state 0")
     states.keep("torn")
     assert states.take_up() and states.loaded == ["state 0"]
     assert states.said == [f"{states.path}: torn; going on from the one before it"]
 
 
-def test_a_torn_one_never_takes_the_place_of_the_good_one(states: States) -> None:
+def test_a_damaged_state_never_replaces_the_good_one(states: States) -> None:
     def fail(_: Path) -> NoReturn:
         raise OSError("no space left")
 
@@ -79,7 +79,7 @@ def test_where_both_are_torn_the_newest_is_named(states: States) -> None:
     assert states.said == [] and states.loaded == []
 
 
-def test_what_is_cut_off_while_writing_leaves_the_one_before(states: States) -> None:
+def test_an_interrupted_write_leaves_the_previous_state(states: States) -> None:
     def fail(_: Path) -> NoReturn:
         raise OSError("no space left")
 
@@ -121,7 +121,7 @@ def test_a_process_that_is_killed_at_any_moment_leaves_a_whole_state(tmp_path: P
         assert states.take_up() and states.loaded[0].endswith("end")
 
 
-def test_another_process_of_the_run_may_have_removed_the_torn_one(states: States) -> None:
+def test_another_process_may_have_removed_the_damaged_state(states: States) -> None:
     states.keep("state 0")
     states.keep("torn")
 

@@ -44,7 +44,7 @@ def test_a_training_has_the_numbers_of_its_log(tmp_path: Path, monkeypatch: pyte
         assert [value for _, value in values] == pytest.approx([event[tag] for event in logged], rel=1e-6, abs=1e-9)
 
 
-def test_a_resumption_supersedes_what_it_does_again(tmp_path: Path) -> None:
+def test_a_resumption_supersedes_repeated_steps(tmp_path: Path) -> None:
     first = Scalars(tmp_path, step=1)
     for step in range(1, 6):
         first.write(step, {"loss": float(step)})

@@ -134,7 +134,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     assert resumed.loss == whole.loss
 
 
-def test_a_rotten_state_is_told_and_the_one_before_it_leads_to_the_same_weights(
+def test_a_damaged_state_is_reported_and_the_previous_one_leads_to_the_same_weights(
     dataset: Dataset, tmp_path: Path
 ) -> None:
     path = tmp_path / "state.safetensors"
@@ -157,7 +157,7 @@ def test_a_rotten_state_is_told_and_the_one_before_it_leads_to_the_same_weights(
     assert before.exists()
 
 
-def test_no_flipped_bit_of_a_state_is_overlooked(dataset: Dataset, tmp_path: Path) -> None:
+def test_every_flipped_bit_of_a_state_is_detected(dataset: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
     trainer = trained(small_spec("hm-lga-ics"), dataset)
     trainer.save(path)

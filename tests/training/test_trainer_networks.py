@@ -111,13 +111,13 @@ def test_dropout_is_drawn_anew_in_every_iteration(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize("batchnorm", ["frozen", "train"])
-def test_batchnorm_learns_statistics_only_where_it_is_told_to(dataset: Dataset, batchnorm: str) -> None:
+def test_batchnorm_learns_statistics_only_if_trained(dataset: Dataset, batchnorm: str) -> None:
     trainer = trained(spec(batchnorm=batchnorm), dataset)
     mean = trainer.model.backbone[1].running_mean  # type: ignore[index]
     assert bool((mean == 0).all()) == (batchnorm == "frozen")
 
 
-def test_a_batch_is_transformed_as_the_spec_says_and_by_the_seed_alone(dataset: Dataset) -> None:
+def test_a_batch_is_transformed_by_the_spec_and_the_seed_alone(dataset: Dataset) -> None:
     moved, plain = Trainer(spec(), dataset, device=CPU), Trainer(spec(transform="none"), dataset, device=CPU)
     for iteration in (0, 3):
         first, second = moved.batch(iteration), moved.batch(iteration)
@@ -170,7 +170,7 @@ def test_the_weight_step_can_have_a_precision_of_its_own(dataset: Dataset, steps
 
 
 def test_weights_cast_once_are_cast_anew_when_they_have_changed(dataset: Dataset) -> None:
-    """What PGD keeps ends with it: a run equals one that casts in every forward."""
+    """Casts kept by PGD end with it: a run equals a run that casts in every forward."""
     kept = trained(spec(precision="bf16"), dataset)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("robustbench_dml.training.trainer.weights_unchanged", lambda _: contextlib.nullcontext())

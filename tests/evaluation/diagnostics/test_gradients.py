@@ -30,7 +30,7 @@ class Model(nn.Module):
 
 
 def findings(model: nn.Module, *, images: Tensor = IMAGES, moved: float = 0.0) -> Findings:
-    """What the checks say of a model whose gallery was embedded `moved` away from what it gives now."""
+    """Check a model whose gallery embeddings are `moved` away from its present ones."""
     with torch.no_grad():
         benign = model(images)
     return Findings(tuple(check_gradients(model, images, benign + moved, seed=0)))
@@ -69,7 +69,7 @@ class Rooted(nn.Module):
 
 @pytest.mark.parametrize("times", [0.0, 1.0])
 def test_a_gradient_that_is_no_number_is_none(times: float) -> None:
-    """Attacks take it for none, and so must what looks for images that cannot be attacked."""
+    """Attacks count it as zero, and so must the check for images without gradient."""
     images = IMAGES.clone()
     images[:16] = 0
     found = findings(Rooted(times=times), images=images)

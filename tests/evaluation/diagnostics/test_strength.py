@@ -1,4 +1,4 @@
-"""What the attacks of an evaluation missed, on small models with known weaknesses."""
+"""Checks of attack strength on small models with known weaknesses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def split() -> Split:
 
 
 class Honest(nn.Module):
-    """A linear network; what hides its weakness is a subclass."""
+    """A linear network. Subclasses hide its weakness."""
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class TurnedGradient(Honest):
 
 
 class Constant(Honest):
-    """Nothing moves, whatever the radius."""
+    """Nothing moves at any radius."""
 
     def forward(self, images: Tensor) -> Tensor:
         return F.normalize(torch.ones(len(images), 6).double() + 0 * images.flatten(1)[:, :6], dim=1)
@@ -82,7 +82,7 @@ def test_an_honest_model_under_attacks_that_suffice_raises_nothing() -> None:
     assert findings.measured["lead of square over gradients"] < MASKED / 2
 
 
-def test_steps_too_short_for_the_radius_are_told_and_do_not_disqualify() -> None:
+def test_steps_too_short_for_the_radius_are_reported_and_do_not_disqualify() -> None:
     findings = check(Honest(), Threat(eps=0.3, alpha=0.01, steps=10))
     assert {"loss not level", "more steps are stronger", "square beats PGD"} <= set(findings.flags)
     assert findings.disqualifying == []
@@ -98,7 +98,7 @@ def test_the_gains_are_those_of_the_curve() -> None:
     assert strength._doubled_share([0.01 * value for value in [0.0, -1.0, -2.0]], 1) == 0  # nothing was reached
 
 
-def test_gradients_that_lead_nowhere_are_found_by_a_search_without_them() -> None:
+def test_useless_gradients_are_detected_by_gradient_free_solvers() -> None:
     findings = check(TurnedGradient(), surrogate=Honest())
     assert {"square beats gradients", "transfer beats gradients"} <= set(findings.disqualifying)
 
@@ -145,7 +145,7 @@ def test_without_a_surrogate_nothing_transfers() -> None:
 
 
 @pytest.mark.parametrize("threat", [THREAT.model_copy(update={"steps": 0}), THREAT.model_copy(update={"eps": 0.0})])
-def test_without_an_attack_only_the_large_radius_is_looked_at(threat: Threat) -> None:
+def test_without_an_attack_only_the_large_radius_is_checked(threat: Threat) -> None:
     assert set(check(Honest(), threat).measured) == {"recall at 1 with any image allowed"}
 
 

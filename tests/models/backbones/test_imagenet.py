@@ -111,7 +111,7 @@ def test_the_small_stem_halves_the_image_once() -> None:
         ("torchvision:vit_b_16", (3, 256, 256), False),
     ],
 )
-def test_a_backbone_takes_what_it_is_made_for(name: str, shape: tuple[int, int, int], fits: bool) -> None:
+def test_a_backbone_accepts_only_its_image_shapes(name: str, shape: tuple[int, int, int], fits: bool) -> None:
     assert BACKBONES.get(name).takes(shape) == fits
     if not fits:
         with pytest.raises(RbdmlError, match=rf"'{name}' takes .* images and 'some' has {'x'.join(map(str, shape))}"):
