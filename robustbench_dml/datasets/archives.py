@@ -1,4 +1,4 @@
-"""Unpacking archives from the network: only plain files and folders, only below the target, all of them or none."""
+"""Safe unpacking of archives: only plain files and folders, only below the target, all of them or none."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import IO, cast
 
 from robustbench_dml.utils.errors import RbdmlError, reason
+from robustbench_dml.utils.files import free_bytes
 from robustbench_dml.utils.progress import Bar, Progress
 
 CHUNK = 1 << 20
-ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second is that of an empty one
+ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second begins an empty archive
 BLOCK = 512  # bytes in a block of a tar file
 DAMAGE = (
     tarfile.TarError,
@@ -30,41 +31,41 @@ DAMAGE = (
     gzip.BadGzipFile,
     zlib.error,
     EOFError,
-    ValueError,  # this and what follows: numbers, names and flags in headers that make no sense
+    ValueError,  # from here on: senseless numbers, names and flags in headers
     OverflowError,
     IndexError,
     struct.error,
     MemoryError,
     RuntimeError,
 )
-HEADERS = 2 << 20  # bytes of the headers of one member of a tar file; sparse files and long names have several
-MEMBERS = 500_000  # of an archive; the largest set has a quarter of it
+HEADERS = 2 << 20  # bytes of the headers of a tar member; sparse files and long names have several headers
+MEMBERS = 500_000  # members of an archive; the largest set has a quarter of it
 
 
 class _Stream:
-    """A tar file, of which no more is read for the headers of a member than there may be."""
+    """A tar file with a limit on the bytes read for the headers of a member."""
 
     def __init__(self, file: gzip.GzipFile | BufferedReader) -> None:
         self._file = file
         self._allowed: float = HEADERS
 
     def allow(self, count: float) -> None:
-        """Let so many bytes be read from now on."""
+        """Allow this many bytes from now on."""
         self._allowed = count
 
     def read(self, size: int = -1) -> bytes:
-        """As of a file."""
+        """Read like a file, or raise tarfile.ReadError above the limit."""
         if not 0 <= size <= self._allowed:
             raise tarfile.ReadError("headers larger than any member's")
         self._allowed -= size
         return self._file.read(size)
 
-    def seek(self, place: int) -> int:
-        """As of a file."""
-        return self._file.seek(place)
+    def seek(self, position: int) -> int:
+        """Seek like a file."""
+        return self._file.seek(position)
 
     def tell(self) -> int:
-        """As of a file."""
+        """Return the position."""
         return self._file.tell()
 
 
@@ -73,7 +74,7 @@ class _Member:
     name: str
     size: int
     folder: bool
-    fault: str | None  # why it cannot be unpacked, whatever its name
+    fault: str | None  # a reason not to unpack it, apart from its name
     open: Callable[[], IO[bytes]]
 
     @property
@@ -82,13 +83,13 @@ class _Member:
 
 
 def extract(archive: Path, target: Path, *, progress: Progress) -> None:
-    """Unpack a .zip, .tar or .tar.gz, told by its content, into a folder that is new or empty.
+    """Unpack a .zip, .tar or .tar.gz, recognised by its content, into a new or empty folder.
 
-    It is unpacked beside the target and put in place when it is complete.
+    The content appears in the target when it is complete.
 
     Raises:
-        RbdmlError: the archive is damaged, or has a member that is no plain file or folder below the target, or
-            there is no room; nothing is left behind.
+        RbdmlError: a damaged archive, a member that is not a plain file or folder below the target, or no room. Nothing
+            is left behind.
     """
     target = target.resolve()
     part = target.with_name(f".{target.name}.part")
@@ -98,9 +99,14 @@ def extract(archive: Path, target: Path, *, progress: Progress) -> None:
         with _members(archive) as members:
             _check_members(archive, members)
             _remove(part)
-            _check_room(archive, target, sum(member.size for member in members))
+            size, free = sum(member.size for member in members), free_bytes(target.parent)
+            if size > free:
+                raise RbdmlError(
+                    f"{archive} unpacks to {size:,} bytes and {free:,} are free in {target.parent}: make room or "
+                    "choose another folder"
+                )
             part.mkdir(parents=True)
-            with progress.bar(sum(member.size for member in members), archive.name, "B") as bar:
+            with progress.bar(size, archive.name, "B") as bar:
                 for member in members:
                     _unpack(member, part, bar)
         if target.exists():
@@ -121,10 +127,10 @@ def extract(archive: Path, target: Path, *, progress: Progress) -> None:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is a .zip, .tar or .tar.gz by its content, be it sound or damaged.
+    """Return true if the content is a .zip, .tar or .tar.gz, sound or damaged.
 
     Raises:
-        RbdmlError: it cannot be read.
+        RbdmlError: the file cannot be read.
     """
     magic = _magic(path)
     if magic in ZIP:
@@ -140,7 +146,7 @@ def is_archive(path: Path) -> bool:
 
 @contextmanager
 def _members(archive: Path) -> Iterator[Sequence[_Member]]:
-    """All members, readable in their order for as long as the archive is open."""
+    """Open an archive and list its members, to be read in their order."""
     if not is_archive(archive):
         raise RbdmlError(f"{archive} is neither a .zip nor a .tar or .tar.gz: get the right file and give it by --from")
     magic = _magic(archive)
@@ -171,7 +177,7 @@ def _tar(stream: _Stream) -> tarfile.TarFile:
 
 
 def _zip_member(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
-    kind = stat.S_IFMT(info.external_attr >> 16)  # of Unix; 0 from elsewhere
+    kind = stat.S_IFMT(info.external_attr >> 16)  # of Unix; 0 from other systems
     fault = None
     if info.flag_bits & 0x1:
         fault = "is encrypted"
@@ -196,7 +202,7 @@ def _tar_member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
 
 
 def _tar_infos(tar: tarfile.TarFile, stream: _Stream) -> Iterator[tarfile.TarInfo]:
-    """The members; raises ReadError where a damaged header ends them, which tarfile takes for the end."""
+    """Yield the members. A damaged header raises ReadError; tarfile alone would take it for the end."""
     for number, info in enumerate(tar):
         if info.size < 0:
             raise tarfile.ReadError(f"a size of {info.size}")
@@ -208,7 +214,7 @@ def _tar_infos(tar: tarfile.TarFile, stream: _Stream) -> Iterator[tarfile.TarInf
     stream.seek(tar.offset)
     if stream.read(BLOCK) != bytes(BLOCK):
         raise tarfile.ReadError("no end mark after its last member")
-    while stream.read(CHUNK):  # to the end, where gzip keeps its check sum
+    while stream.read(CHUNK):  # to the end: gzip stores its check sum there
         pass
 
 
@@ -243,15 +249,6 @@ def _path_fault(member: _Member) -> str | None:
     return None
 
 
-def _check_room(archive: Path, target: Path, size: int) -> None:
-    folder = next(parent for parent in target.parents if parent.is_dir() or parent == parent.parent)
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise RbdmlError(
-            f"{archive} unpacks to {size:,} bytes and {free:,} are free in {folder}: make room or choose another folder"
-        )
-
-
 def _remove(part: Path) -> None:
     if part.is_symlink() or part.is_file():
         part.unlink()
@@ -266,7 +263,7 @@ def _unpack(member: _Member, folder: Path, bar: Bar) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     written = 0
-    with member.open() as source, path.open("xb") as file:  # "x": no two names may meet on any file system
+    with member.open() as source, path.open("xb") as file:  # "x": two names may be one on some file systems
         while chunk := source.read(CHUNK):
             written += file.write(chunk)
             bar.advance_by(len(chunk))

@@ -1,4 +1,4 @@
-"""What a data set is to the harness, and where data is looked for."""
+"""Data sets in memory and on disk, and the folders that hold them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from robustbench_dml.utils.tensors import to_unit_range
 
 
 class Images(Protocol):
-    """Stored images of one size: a tensor in memory, or something that reads them when they are asked for."""
+    """Stored images of one size: a tensor in memory, or an object that reads rows on demand."""
 
     @property
     def shape(self) -> Sequence[int]:
         """(N, C, H, W)."""
 
     def __getitem__(self, rows: Tensor, /) -> Tensor:
-        """(B,) rows -> (B, C, H, W) uint8; on the CPU unless this is a tensor elsewhere."""
+        """Return rows: (B,) -> (B, C, H, W) uint8, on the CPU unless the images are a tensor elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Split:
 
     Attributes:
         images: (N, C, H, W) uint8, as stored.
-        labels: (N,) int64 classes; its device is where batches go.
-        crop: side of the square that a network sees; None for the stored image as it is.
+        labels: (N,) int64 classes; batches go to their device.
+        crop: side of the square for the network; None for the whole stored image.
     """
 
     images: Images
@@ -46,17 +46,17 @@ class Split:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of what a network sees."""
+        """(C, H, W) of an image for the network."""
         channels, height, width = self.images.shape[1:]
         return (channels, height, width) if self.crop is None else (channels, self.crop, self.crop)
 
     def to(self, device: torch.device) -> Split:
-        """The same split for another device. Images that are not in memory stay where they are."""
+        """Move a split to a device. Images that are not in memory stay on disk."""
         images = self.images.to(device) if isinstance(self.images, Tensor) else self.images
         return Split(images, self.labels.to(device), self.crop)
 
     def batch(self, indices: Tensor) -> Tensor:
-        """(B,) rows -> (B, C, H, W) float in [0, 1], cropped at the centre."""
+        """Return rows cropped at the centre: (B,) -> (B, C, H, W) float in [0, 1]."""
         images = self._stored(indices)
         if self.crop is not None:
             top, left = ((stored - self.crop) // 2 for stored in images.shape[2:])
@@ -64,10 +64,10 @@ class Split:
         return to_unit_range(images)
 
     def augmented(self, indices: Tensor, rng: torch.Generator) -> Tensor:
-        """(B,) rows -> (B, C, H, W) float in [0, 1], cropped at random and mirrored with probability one half.
+        """Return rows cropped at random and mirrored with probability 1/2: (B,) -> (B, C, H, W) float in [0, 1].
 
         Args:
-            indices: rows.
+            indices: (B,) rows.
             rng: CPU generator; the draws do not depend on the device.
         """
         images = self._stored(indices)
@@ -77,12 +77,12 @@ class Split:
         top = (draw[0] * (height - high + 1)).long()
         left = (draw[1] * (width - wide + 1)).long()
         mirrored = draw[2] < 0.5
-        seen = images.new_empty(count, images.shape[1], high, wide)
-        # Copying one image after another is several times faster than gathering all of their pixels by index.
-        for to, image, y, x, flip in zip(seen, images, top.tolist(), left.tolist(), mirrored.tolist(), strict=True):
+        result = images.new_empty(count, images.shape[1], high, wide)
+        # Copying the images one by one is several times faster than gathering all pixels by index.
+        for to, image, y, x, flip in zip(result, images, top.tolist(), left.tolist(), mirrored.tolist(), strict=True):
             part = image[:, y : y + high, x : x + wide]
             to.copy_(part.flip(-1) if flip else part)
-        return to_unit_range(seen)
+        return to_unit_range(result)
 
     def _stored(self, indices: Tensor) -> Tensor:
         return self.images[indices].to(self.labels.device, non_blocking=True)
@@ -90,14 +90,14 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test images, and what they came from.
+    """Training and test images, with hashes of their source.
 
     Attributes:
         name: as the user gave it.
         train: images of the training classes.
         test: images of the test classes: the gallery and the queries.
         hashes: SHA-256 of each file, or of each split's images and classes.
-        notes: what a user should know about this copy, a line each.
+        notes: remarks on this copy for the user, a line each.
     """
 
     name: str
@@ -108,19 +108,19 @@ class Dataset:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of what a network sees."""
+        """(C, H, W) of an image for the network."""
         return self.test.image_shape
 
 
 @dataclass(frozen=True)
 class DataPaths:
-    """Where data may lie and how it is had.
+    """Folders of data, and permission to download and to cache.
 
     Attributes:
         data_root: `--data-root`.
-        download: whether a missing set may be downloaded.
-        cache: whether decoded images are kept on disk.
-        progress: bars and messages while data is prepared.
+        download: download a missing set.
+        cache: keep decoded images on disk.
+        progress: shows bars and messages while data is prepared.
     """
 
     data_root: Path | None = None
@@ -130,26 +130,26 @@ class DataPaths:
 
     @property
     def folders(self) -> list[Path]:
-        """Folders to look in: the one that was asked for, $RBDML_DATA, and where downloads go without them."""
+        """Folders to search: `data_root`, $RBDML_DATA, and the default folder of downloads."""
         named = [self.data_root, os.environ.get("RBDML_DATA"), cache_folder() / "data"]
         return [expanded(folder) for folder in named if folder]
 
     @property
     def decoded(self) -> Path:
-        """Where decoded images are kept."""
+        """Folder of decoded images."""
         return cache_folder() / "images"
 
 
 def cache_folder() -> Path:
-    """Where what can be made again is kept: $RBDML_CACHE, or a folder of the user's cache."""
+    """Return the folder of reproducible files: $RBDML_CACHE, or a folder of the user's cache."""
     return expanded(os.environ.get("RBDML_CACHE") or "~/.cache/robustbench-dml")
 
 
 def expanded(path: str | Path) -> Path:
-    """The path with `~` as the home folder.
+    """Return a path with `~` replaced by the home folder.
 
     Raises:
-        RbdmlError: there is no such user.
+        RbdmlError: no such user.
     """
     try:
         return Path(path).expanduser()
@@ -163,10 +163,10 @@ class DatasetStatus:
 
     Attributes:
         where: its folder.
-        train: (images, classes) that its lists have.
+        train: (images, classes) in its lists.
         test: likewise.
         decoded: state of the decoded images: `in memory`, `kept`, `checked` (without pixels), `in part` or `not yet`.
-        hashes: SHA-256 as records give them, as far as they are known.
+        hashes: SHA-256 as in records, as far as they are known.
     """
 
     where: Path
@@ -178,11 +178,11 @@ class DatasetStatus:
 
 @dataclass(frozen=True)
 class DownloadRequest:
-    """What `rbdml data prepare` was asked for.
+    """Options of `rbdml data prepare`.
 
     Attributes:
-        urls: mirrors to take instead of the known servers.
-        source: an archive or a folder that is here already.
+        urls: mirrors to use instead of the known servers.
+        source: an archive or a folder on this machine.
     """
 
     urls: tuple[str, ...] = ()

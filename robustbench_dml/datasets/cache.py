@@ -1,7 +1,7 @@
-"""Decoded images on disk: one memory-mapped file a split, with an index that says what each row was made of.
+"""Decoded images on disk: a memory-mapped file for each split, with an index of the sources of its rows.
 
-A row counts once the index names it, and the index is written after the pixels have reached the disk, so an
-interrupted preparation goes on where it was and a torn one is never read.
+A row counts when the index names it. The index is written after the pixels have reached the disk, so an interrupted
+preparation resumes and torn rows are never read.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,46 +20,45 @@ from torch import Tensor
 
 from robustbench_dml.datasets.images import Decoded, ImageList, decode
 from robustbench_dml.utils.errors import RbdmlError
-from robustbench_dml.utils.files import write_atomically
+from robustbench_dml.utils.files import free_bytes, write_atomically
 from robustbench_dml.utils.locks import exclusive_or_wait, usable_cores
 from robustbench_dml.utils.progress import Bar, Progress
 
 CHUNK = 256  # images decoded together
 SAVE_EVERY = 5.0  # seconds between two writes of the index
-VERSION = 1  # of the files' layout and of how an image becomes pixels
+VERSION = 1  # of the files and of the decoding
 
-# What is known of a row: size and time of its source (for noticing changes), SHA-256 of the source and of the pixels.
+# An entry of the index: size and time of the source (to notice changes), SHA-256 of the source and of the pixels.
 Row = tuple[int, int, str, str]
 
 
 class MappedImages:
-    """The rows of a complete cache, read when they are asked for."""
+    """The rows of a complete cache, read on demand."""
 
     def __init__(self, path: Path, shape: tuple[int, int, int, int]) -> None:
         self._pixels = np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
         self.shape = shape
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        """(B,) rows -> (B, C, H, W) uint8."""
+        """Return rows: (B,) -> (B, C, H, W) uint8."""
         return torch.from_numpy(self._pixels[rows.cpu().numpy()])
 
 
 class PixelCache:
     """The decoded images of one list at one size.
 
-    Without pixels (`keep_pixels=False`) only the index is made: every file is decoded once to know that it is
-    whole, and hashed.
+    With `keep_pixels=False` there is only an index: every file is decoded once, to check it, and hashed.
     """
 
     def __init__(self, folder: Path, images: ImageList, side: int, *, keep_pixels: bool = True) -> None:
         """
         Args:
             folder: of all caches.
-            images: what to decode.
+            images: the list to decode.
             side: S of the stored squares.
-            keep_pixels: whether the pixels are kept, or the index alone.
+            keep_pixels: store the pixels beside the index.
         """
-        root = str(images.root.resolve())  # `data` in two folders is not the same
+        root = str(images.root.resolve())  # a relative path names several folders
         key = hashlib.sha256(json.dumps([VERSION, side, keep_pixels, root, *images.paths]).encode())
         self.images, self._side, self._keep = images, side, keep_pixels
         self.folder = folder / key.hexdigest()[:16]
@@ -73,27 +71,27 @@ class PixelCache:
 
     @property
     def size(self) -> int:
-        """Bytes that the pixels take on disk."""
+        """Bytes of the pixels on disk."""
         return int(np.prod(self.shape)) if self._keep else 0
 
     @property
     def needed(self) -> int:
-        """Bytes that the disk must still have room for."""
+        """Bytes still to be allocated on disk."""
         return 0 if not self._keep or self._has_pixels() else self.size
 
     def complete(self) -> bool:
-        """Whether every row is there and its source is as it was; a look at the files' sizes and times only."""
+        """Return true if every row is there and its source has the same size and time."""
         return None not in self._rows()
 
     def begun(self) -> bool:
-        """Whether any row is there."""
+        """Return true if any row is there."""
         return any(row is not None for row in self._known())
 
     def prepare(self, name: str, *, progress: Progress) -> None:
-        """Decode what is not there yet. A second process waits for the first.
+        """Decode the missing rows. A second process waits for the first.
 
         Raises:
-            RbdmlError: a file is missing or no image, or the disk has no room; what is done is kept.
+            RbdmlError: a file is missing or not an image, or the disk is full. Finished rows are kept.
         """
         if self.complete():
             return
@@ -116,21 +114,21 @@ class PixelCache:
             ) from None
 
     def open(self) -> MappedImages:
-        """The images; `prepare` must have been called."""
+        """Return the images. Call `prepare` first."""
         return MappedImages(self._file, self.shape)
 
     def content_hash(self) -> str:
-        """SHA-256 over the sources of all rows and their classes: what a record says of the split."""
+        """Return the SHA-256 over the sources and classes of all rows, as records store it."""
         digest = hashlib.sha256()
         for path, label, row in zip(self.images.paths, self.images.labels.tolist(), self._known(), strict=True):
             digest.update(f"{path}\0{label}\0{row[2] if row else ''}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
     def verify(self) -> None:
-        """Read all pixels again.
+        """Read all pixels and compare their hashes.
 
         Raises:
-            RbdmlError: a row is not what was written.
+            RbdmlError: a row has changed.
         """
         pixels = self.open()
         for row, known in enumerate(self._known()):
@@ -147,9 +145,9 @@ class PixelCache:
         progress.say(
             f"decoding {len(self.images):,} images of '{name}' once: {self.size / 1e9:.2f} GB in {self.folder}"
         )
-        self._index.unlink(missing_ok=True)  # it speaks of pixels that are gone
+        self._index.unlink(missing_ok=True)  # its pixels are gone
         with self._file.open("wb") as file:
-            if hasattr(os, "posix_fallocate"):  # writing into a sparse map on a full disk would kill the process
+            if hasattr(os, "posix_fallocate"):  # a write into a sparse map on a full disk would kill the process
                 os.posix_fallocate(file.fileno(), 0, self.size)
             else:
                 file.truncate(self.size)
@@ -169,7 +167,7 @@ class PixelCache:
                     if time.monotonic() - saved > SAVE_EVERY:
                         self._save(rows, pixels)
                         saved = time.monotonic()
-        finally:  # whatever went wrong, what is done stays done
+        finally:  # keep finished rows after any failure
             self._save(rows, pixels)
 
     def _decode(self, row: int) -> tuple[Row, Decoded]:
@@ -188,13 +186,13 @@ class PixelCache:
         write_atomically(self._index, text.encode())
 
     def _known(self) -> list[Row | None]:
-        """What the index says; rows without an entry have no pixels yet."""
+        """Entries of the index; None for rows without pixels."""
         nothing: list[Row | None] = [None] * len(self.images)
         if not self._index.is_file() or (self._keep and not self._has_pixels()):
             return nothing
         try:
             rows = [None if row is None else tuple(row) for row in json.loads(self._index.read_bytes())["rows"]]
-        except (ValueError, KeyError, TypeError):  # not one of ours: begin anew
+        except (ValueError, KeyError, TypeError):  # a damaged index: begin anew
             return nothing
         return rows if len(rows) == len(nothing) else nothing
 
@@ -202,7 +200,7 @@ class PixelCache:
         return self._file.is_file() and self._file.stat().st_size == self.size
 
     def _rows(self) -> list[Row | None]:
-        """What the index says, without the rows whose source has changed since."""
+        """Entries of the index; None also for rows whose source has changed."""
         return [
             known if known is not None and self._unchanged(path, known) else None
             for path, known in zip(self.images.paths, self._known(), strict=True)
@@ -217,13 +215,12 @@ class PixelCache:
 
 
 def check_room(folder: Path, needed: int, name: str) -> None:
-    """Look whether a disk has room.
+    """Check the free space for decoded images.
 
     Raises:
-        RbdmlError: it has not; both sizes are told.
+        RbdmlError: there is too little; the message has both sizes.
     """
-    existing = next(path for path in (folder, *folder.parents) if path.is_dir())
-    free = shutil.disk_usage(existing).free
+    free = free_bytes(folder)
     if free < needed:
         raise RbdmlError(
             f"'{name}' decoded takes {needed / 1e9:.2f} GB and {folder} has {free / 1e9:.2f} GB left: free some, set "

@@ -1,4 +1,4 @@
-"""Cars-196: 16,185 photographs of 196 models of cars; the first 98 are for training.
+"""Cars-196: 16,185 photographs of 196 car models, the first 98 for training.
 
 Krause et al., 3dRR workshop, ICCV 2013.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from robustbench_dml.datasets.base import DataPaths, Dataset, DownloadRequest
+from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.datasets.listed import Listing, listed_status, load_listed, split_by_number
 from robustbench_dml.datasets.lists import find_folder, inside, missing_dataset
 from robustbench_dml.datasets.matlab import read_pairs
@@ -16,7 +16,7 @@ from robustbench_dml.datasets.prepare import RemoteFile, prepare_files
 from robustbench_dml.spec.registry import DatasetInfo, register_dataset
 
 ANNOTATIONS = "cars_annos.mat"  # one file for all images, in car_ims/
-# The older layout: two parts with lists of their own, that of the test images in the folder above or in the devkit.
+# The older layout: two parts with a list each. The list of the test images is in the folder above or in the devkit.
 DEVKIT = (
     ("cars_train", ("devkit/cars_train_annos.mat", "cars_train_annos.mat")),
     (
@@ -45,16 +45,16 @@ FILES = (
 
 
 def locate(paths: DataPaths) -> Path | None:
-    """The folder that holds the annotations, in either layout."""
-    places = (".", "cars", "cars196", "cars/cars196", "CARS196", "cars/CARS196", "stanford_cars", "cars/stanford_cars")
-    return find_folder(paths, places, (ANNOTATIONS, *DEVKIT[0][1]))
+    """Return the folder of the annotations, in either layout."""
+    folders = (".", "cars", "cars196", "cars/cars196", "CARS196", "cars/CARS196", "stanford_cars", "cars/stanford_cars")
+    return find_folder(paths, folders, (ANNOTATIONS, *DEVKIT[0][1]))
 
 
 def read(paths: DataPaths) -> Listing:
-    """The zero-shot split by class number, over all images of the set.
+    """Return the zero-shot split by class number, over all images of the set.
 
     Raises:
-        RbdmlError: the set is nowhere, or its annotations are damaged.
+        RbdmlError: the set is missing, or its annotations are damaged.
     """
     folder = locate(paths)
     if folder is None:
@@ -74,18 +74,8 @@ def read(paths: DataPaths) -> Listing:
 def _annotations(path: Path, field: str, *, prefix: str) -> list[tuple[str, int]]:
     """Path and class of every image of one annotation file."""
     what = "the annotations of Cars-196 with classes"
-    found = read_pairs(path, "annotations", text=field, number="class", what=what)
-    return [(inside(prefix + name, path), label) for name, label in found]
-
-
-def load(paths: DataPaths) -> Dataset:
-    """Cars-196: 8,054 training and 8,131 test images."""
-    return load_listed("cars", read, paths)
-
-
-def prepare(paths: DataPaths, request: DownloadRequest) -> Path:
-    """Get the set."""
-    return prepare_files("cars", FILES, paths, request, locate=locate)
+    pairs = read_pairs(path, "annotations", text=field, number="class", what=what)
+    return [(inside(prefix + name, path), label) for name, label in pairs]
 
 
 register_dataset(
@@ -99,9 +89,9 @@ register_dataset(
         test_images=8_131,
         train_classes=98,
         test_classes=98,
-        load=load,
+        load=partial(load_listed, "cars", read),
         status=partial(listed_status, "cars", read),
-        prepare=prepare,
+        prepare=lambda paths, request: prepare_files("cars", FILES, paths, request, locate=locate),
         params={"ca-tride": {"lbd": 9.5}},
     )
 )

@@ -1,4 +1,4 @@
-"""CUB-200-2011: 11,788 photographs of 200 species of birds; the first 100 are for training.
+"""CUB-200-2011: 11,788 photographs of 200 bird species, the first 100 for training.
 
 Wah et al., California Institute of Technology, CNS-TR-2011-001, 2011.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from robustbench_dml.datasets.base import DataPaths, Dataset, DownloadRequest
+from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.datasets.listed import Listing, listed_status, load_listed, split_by_number
 from robustbench_dml.datasets.lists import find_folder, inside, missing_dataset, read_table, whole_number
 from robustbench_dml.datasets.prepare import RemoteFile, prepare_files
@@ -27,37 +27,27 @@ FILES = (
 
 
 def locate(paths: DataPaths) -> Path | None:
-    """The folder that holds `images.txt`."""
+    """Return the folder of `images.txt`."""
     return find_folder(paths, (".", FOLDER, "cub", f"cub/{FOLDER}"), (LIST,))
 
 
 def read(paths: DataPaths) -> Listing:
-    """The zero-shot split by class number.
+    """Return the zero-shot split by class number.
 
     Raises:
-        RbdmlError: the set is nowhere, or its lists are damaged.
+        RbdmlError: the set is missing, or its lists are damaged.
     """
     folder = locate(paths)
     if folder is None:
         raise missing_dataset("cub", paths, LIST)
-    images_by_number = {number: inside(path, folder / LIST) for number, path in read_table(folder / LIST, 2)}
+    files = {number: inside(path, folder / LIST) for number, path in read_table(folder / LIST, 2)}
     labels = folder / LABELS
     classes = {number: whole_number(label, labels) for number, label in read_table(labels, 2)}
-    if images_by_number.keys() != classes.keys():
+    if files.keys() != classes.keys():
         raise RbdmlError(f"{labels}: does not name the images of {LIST}: get a complete copy of the set")
-    images = [(f"images/{path}", classes[number]) for number, path in images_by_number.items()]
+    images = [(f"images/{path}", classes[number]) for number, path in files.items()]
     train, test = split_by_number(folder, images, first_test=FIRST_TEST_CLASS)
     return Listing(train, test, origin=folder / LIST)
-
-
-def load(paths: DataPaths) -> Dataset:
-    """CUB-200-2011: 5,864 training and 5,924 test images."""
-    return load_listed("cub", read, paths)
-
-
-def prepare(paths: DataPaths, request: DownloadRequest) -> Path:
-    """Get the set."""
-    return prepare_files("cub", FILES, paths, request, locate=locate)
 
 
 register_dataset(
@@ -71,8 +61,8 @@ register_dataset(
         test_images=5_924,
         train_classes=100,
         test_classes=100,
-        load=load,
+        load=partial(load_listed, "cub", read),
         status=partial(listed_status, "cub", read),
-        prepare=prepare,
+        prepare=lambda paths, request: prepare_files("cub", FILES, paths, request, locate=locate),
     )
 )

@@ -1,4 +1,4 @@
-"""Fashion-MNIST, whole and as the embedded subset.
+"""Fashion-MNIST and its embedded subset.
 
 Xiao et al., 2017, arXiv:1708.07747; MIT licence.
 """
@@ -22,8 +22,8 @@ from robustbench_dml.spec.registry import DatasetInfo, register_dataset
 PAPER = "Xiao et al., 2017, arXiv:1708.07747"
 EMBEDDED = Path(__file__).parent / "fashion_mini"
 
-# SHA-256 of the uncompressed files. Debian's archives hold the same bytes as the original ones: with the file
-# name and time put back into the gzip header they have the MD5 sums that torchvision checks.
+# SHA-256 of the uncompressed files. Debian's archives hold the original bytes: with the original name and time in the
+# gzip header, they have the MD5 sums that torchvision checks.
 FASHION = {
     TRAIN_IMAGES: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     TRAIN_LABELS: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -56,12 +56,12 @@ FASHION_MNIST = IdxSet(
 
 
 def load_fashion_mini(_: DataPaths) -> Dataset:
-    """The embedded subset: 6,000 training and 1,500 test images (see fashion_mini/README.md)."""
+    """Read the embedded subset: 6,000 training and 1,500 test images (see fashion_mini/README.md)."""
     return load_idx("fashion-mini", EMBEDDED, FASHION_MINI, remedy="by installing the package again")
 
 
 def fashion_mini_status(paths: DataPaths, *, verify: bool = False) -> DatasetStatus:
-    """The embedded files are always checked."""
+    """Return the status of the embedded files. They are always checked."""
     del verify
     return idx_status(EMBEDDED, load_fashion_mini(paths))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from robustbench_dml.datasets.base import DataPaths, Dataset, expanded
+from robustbench_dml.datasets.base import DataPaths, expanded
 from robustbench_dml.datasets.images import ImageList
 from robustbench_dml.datasets.listed import Listing, image_list, listed_status, load_listed
 from robustbench_dml.spec.registry import DATASETS, DatasetInfo, Scheme
@@ -15,13 +15,13 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", "
 
 
 def read(folder: Path, _: DataPaths | None = None) -> Listing:
-    """Lists of a folder whose sub-folders are classes.
+    """List the images of a folder of class folders.
 
-    The first half of the classes, by name, is for training and the rest for testing; unless the folder holds
-    `train/` and `test/` and nothing else, each with class folders of its own.
+    The first half of the classes, by name, is for training, the rest for testing. A folder that holds only `train/` and
+    `test/`, each with class folders, is split by them.
 
     Raises:
-        RbdmlError: no such folder, or fewer than two classes in a half.
+        RbdmlError: no such folder, or fewer than two classes in a part.
     """
     classes = _subfolders(folder)
     if [path.name for path in classes] == ["test", "train"]:
@@ -60,18 +60,14 @@ def _images(root: Path, classes: list[Path]) -> ImageList:
 
 
 def info_of(text: str) -> DatasetInfo:
-    """The entry of `folder:PATH`.
+    """Return the entry of `folder:PATH`.
 
     Raises:
         RbdmlError: as `read`.
     """
-    folder = expanded(text).resolve()  # one folder has one name, from wherever it is asked for
+    folder = expanded(text).resolve()  # a folder has the same name from everywhere
     name = f"folder:{folder}"
     listing = read(folder)
-
-    def load(paths: DataPaths) -> Dataset:
-        return load_listed(name, partial(read, folder), paths)
-
     return DatasetInfo(
         name=name,
         summary=f"{listing.train.classes} / {listing.test.classes} classes of {folder}",
@@ -82,7 +78,7 @@ def info_of(text: str) -> DatasetInfo:
         test_images=len(listing.test),
         train_classes=listing.train.classes,
         test_classes=listing.test.classes,
-        load=load,
+        load=partial(load_listed, name, partial(read, folder)),
         status=partial(listed_status, name, partial(read, folder)),
     )
 

@@ -1,4 +1,4 @@
-"""The IDX files of MNIST and its relatives, checked by hash before anything is read from them."""
+"""IDX files of MNIST and its relatives, checked by hash before they are parsed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEST_IMAGES = "t10k-images-idx3-ubyte"
 TEST_LABELS = "t10k-labels-idx1-ubyte"
 FILES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
 DIMENSIONS = 3
-MOST = 100_000_000  # bytes of a file; the largest one of MNIST and its relatives has half of it
+MOST = 100_000_000  # bytes of a file; the largest file of MNIST and its relatives has half of it
 
 
 @dataclass
@@ -33,12 +33,12 @@ class IdxSet:
 
     Attributes:
         name: of the data set.
-        title: of its own folder, as torchvision names it.
+        title: name of its folder in torchvision.
         hashes: SHA-256 of the uncompressed content of each file.
-        servers: folders that hold the files, compressed.
-        archives: hash of each compressed file as the servers have it.
+        servers: addresses of folders with the compressed files.
+        archives: hash of each compressed file on the servers.
         folders: other names of a folder of the set.
-        system: where the operating system may have put it, and the command that does.
+        system: folder of the operating system's package, and the command that installs it.
     """
 
     name: str
@@ -50,7 +50,7 @@ class IdxSet:
     system: tuple[Path, str] | None = None
 
     def locate(self, paths: DataPaths) -> Path | None:
-        """The folder with the four files: a data folder, a folder of the set in it, or the system's."""
+        """Return the folder with the four files: a data folder, a folder of the set in it, or the system's."""
         inside = (".", *self.folders, self.name, f"{self.title}/raw")
         candidates = [root / part for root in paths.folders for part in inside]
         if self.system is not None:
@@ -58,13 +58,12 @@ class IdxSet:
         return next((folder for folder in candidates if has_files(folder)), None)
 
     def find(self, paths: DataPaths) -> Path:
-        """The same.
+        """Return the folder of `locate`.
 
         Raises:
-            RbdmlError: it is nowhere; the message gives the ways to get it.
+            MissingDataError: there is none; the message names the ways to get the set.
         """
-        folder = self.locate(paths)
-        if folder is not None:
+        if (folder := self.locate(paths)) is not None:
             return folder
         system = "" if self.system is None else f"`{self.system[1]}`, or "
         raise MissingDataError(
@@ -73,12 +72,12 @@ class IdxSet:
         )
 
     def load(self, paths: DataPaths) -> Dataset:
-        """Read and check it."""
+        """Read and check the set."""
         remedy = f"or remove the file and use `rbdml data prepare {self.name}`"
         return load_idx(self.name, self.find(paths), self.hashes, remedy=remedy)
 
     def status(self, paths: DataPaths, *, verify: bool = False) -> DatasetStatus:
-        """What there is; the files are small, so they are always checked."""
+        """Return the status of the set. The files are small, so they are always checked."""
         del verify
         return idx_status(self.find(paths), self.load(paths))
 
@@ -88,18 +87,17 @@ class IdxSet:
             RemoteFile(f"{file}.gz", tuple(f"{server}{file}.gz" for server in self.servers), self.archives[file])
             for file in FILES
         ]
-
         return prepare_files(self.name, files, paths, request, locate=self.locate)
 
 
 def idx_status(folder: Path, data: Dataset) -> DatasetStatus:
-    """What `rbdml data status` tells of a set that was just loaded."""
+    """Return the status of a loaded set."""
     train, test = ((len(split), len(torch.unique(split.labels))) for split in (data.train, data.test))
     return DatasetStatus(folder, train, test, "in memory", data.hashes)
 
 
 def has_files(folder: Path) -> bool:
-    """Whether the four files are there, each plain or with .gz."""
+    """Return true if the four files are there, each plain or with .gz."""
     return all(_find(folder, name) is not None for name in FILES)
 
 
@@ -108,9 +106,9 @@ def load_idx(name: str, folder: Path, hashes: Mapping[str, str], *, remedy: str)
 
     Args:
         name: of the data set.
-        folder: where the files are, each plain or with .gz.
+        folder: of the files, each plain or with .gz.
         hashes: SHA-256 of the uncompressed content of each file.
-        remedy: what to do about a bad file, for the error message.
+        remedy: advice on a bad file, for the error message.
 
     Raises:
         RbdmlError: a file is truncated or altered.
@@ -148,20 +146,20 @@ def _read(folder: Path, name: str, sha256: str, remedy: str) -> Tensor:
 
 
 def parse_idx(content: bytes) -> Tensor:
-    """An IDX file of bytes as a uint8 tensor: magic 0 0 8 d, d big-endian sizes, then the data.
+    """Parse an IDX file of bytes into a uint8 tensor: magic 0 0 8 d, d big-endian sizes, then the data.
 
     Raises:
-        RbdmlError: it is none.
+        RbdmlError: another format.
     """
     dimensions = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
     start = 4 + 4 * dimensions
-    sizes = [int.from_bytes(content[place : place + 4]) for place in range(4, start, 4)]
+    sizes = [int.from_bytes(content[at : at + 4]) for at in range(4, start, 4)]
     if not 1 <= dimensions <= DIMENSIONS or 0 in sizes or len(content) != start + math.prod(sizes):
         raise RbdmlError("not an IDX file of bytes with as many values as it says: get a fresh copy of it")
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=start).reshape(sizes).copy())
 
 
 def format_idx(array: np.ndarray) -> bytes:
-    """The inverse of `parse_idx`."""
+    """Invert `parse_idx`."""
     header = bytes([0, 0, 8, array.ndim]) + np.asarray(array.shape, dtype=">u4").tobytes()
     return header + array.astype(np.uint8).tobytes()

@@ -1,4 +1,4 @@
-"""Lists of image files, and how one file becomes pixels."""
+"""Lists of image files, and their decoding."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from robustbench_dml.utils.locks import usable_cores
 
 Pixels = np.ndarray
 
-# What photographs come in, and nothing else that Pillow knows: for PostScript, say, it would start another program.
+# Formats of photographs only. For others, such as PostScript, Pillow would start another program.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-MOST_PIXELS = 80_000_000  # a larger one could be a few kB that fill the memory
+MOST_PIXELS = 80_000_000  # a few kB could fill the memory otherwise
 MOST_BYTES = 500_000_000
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it has to say is in our message
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # our message names the cause
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class ImageList:
     """One split of a data set on disk.
 
     Attributes:
-        root: folder that the paths start from.
-        paths: of N images, relative to the root.
+        root: folder of all paths.
+        paths: N images, relative to the root.
         labels: (N,) int64 classes.
     """
 
@@ -46,14 +46,14 @@ class ImageList:
 
     @property
     def classes(self) -> int:
-        """How many classes it has."""
+        """Number of classes."""
         return len(torch.unique(self.labels))
 
     def check_present(self, name: str) -> None:
-        """Look for every file.
+        """Check that every file is there.
 
         Raises:
-            RbdmlError: some are missing; the first is named.
+            RbdmlError: files are missing; the message names the first.
         """
         missing = [path for path in self.paths if not (self.root / path).is_file()]
         if missing:
@@ -78,12 +78,12 @@ class Decoded:
 
 
 def decode(path: Path, side: int) -> Decoded:
-    """Read an image, make it RGB, and resize it to `side` x `side` whatever its shape, as the papers do.
+    """Read an image as RGB and resize it to `side` x `side`, ignoring its aspect ratio, as the papers do.
 
     Transparent parts become white. Reductions are antialiased (bilinear).
 
     Raises:
-        RbdmlError: missing, empty, larger than an image is, or not a whole one in one of `FORMATS`.
+        RbdmlError: a file that is missing, empty, too large, damaged or not in one of `FORMATS`.
     """
     try:
         content = read_at_most(path, MOST_BYTES)
@@ -98,7 +98,7 @@ def decode(path: Path, side: int) -> Decoded:
             rgb = _on_white(image)
     except RbdmlError:
         raise
-    except Exception as error:  # whatever Pillow makes of a damaged file
+    except Exception as error:  # Pillow can raise anything on a damaged file
         cause = "in no known format" if isinstance(error, UnidentifiedImageError) else reason(error, 80)
         raise RbdmlError(f"{path}: cannot be read as an image ({cause}): get a fresh copy of it") from None
     if rgb.size != (side, side):
@@ -117,18 +117,18 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey pixels of 16 bits by their high byte, as PIL reads those of 16-bit colours; it would clip them to white."""
-    if not (image.mode.startswith("I;16") or image.format in ("PNG", "PPM")):  # those are "I" to some versions of PIL
+    """Keep the high byte of 16-bit grey pixels, as PIL does for 16-bit colours. PIL would clip grey to white."""
+    if not (image.mode.startswith("I;16") or image.format in ("PNG", "PPM")):  # "I" in some versions of PIL
         raise ValueError("its pixels have neither 8 nor 16 bits")
     return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
 
 
 class ImageFiles:
-    """Images that are decoded each time they are asked for: slow, and nothing is kept on disk."""
+    """Images decoded at each access: slow, but without files on disk."""
 
     def __init__(self, images: ImageList, side: int) -> None:
         self._images, self._side = images, side
-        self._pool = ThreadPoolExecutor(usable_cores())  # decoding and resizing release the interpreter's lock
+        self._pool = ThreadPoolExecutor(usable_cores())  # decoding releases the interpreter's lock
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -136,7 +136,7 @@ class ImageFiles:
         return len(self._images), 3, self._side, self._side
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        """(B,) rows -> (B, C, H, W) uint8."""
+        """Return rows: (B,) -> (B, C, H, W) uint8."""
         paths = [self._images.root / self._images.paths[row] for row in rows.tolist()]
         decoded = self._pool.map(lambda path: decode(path, self._side).pixels, paths)
         return torch.from_numpy(np.stack(list(decoded)))

@@ -1,4 +1,4 @@
-"""Data sets that are lists of image files: from two lists to a data set, checked and decoded once."""
+"""Data sets given by two lists of image files: checked, and decoded once."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from robustbench_dml.datasets.images import ImageFiles, ImageList
 from robustbench_dml.spec.registry import DATASETS, DatasetInfo
 from robustbench_dml.utils.errors import RbdmlError
 
-STORED, SEEN = 256, 224  # side of the stored square, and of the crop that a network sees
+STORED, SEEN = 256, 224  # sides of the stored square and of the crop for the network
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The lists of a data set, and the file that they were read from."""
+    """The lists of a data set, and their file."""
 
     train: ImageList
     test: ImageList
@@ -37,14 +37,14 @@ def load_listed(
     """Read the lists, check their counts, make or open the cache.
 
     Args:
-        name: of a registered data set, which says how many classes and images there must be.
+        name: of a registered data set, whose numbers of classes and images the lists must have.
         read: finds and reads the lists.
-        paths: where data may lie.
-        stored: side that images are resized to.
-        seen: side of the crop.
+        paths: folders of data.
+        stored: side of the stored images.
+        seen: side of the crop for the network.
 
     Raises:
-        RbdmlError: the set is missing, has other counts, or one of its files is missing or no image.
+        RbdmlError: the set is missing, has other counts, or a file is missing or not an image.
     """
     listing = read(paths)
     check_counts(listing, DATASETS.get(name))
@@ -64,10 +64,10 @@ def load_listed(
 def listed_status(
     name: str, read: Callable[[DataPaths], Listing], paths: DataPaths, *, stored: int = STORED, verify: bool = False
 ) -> DatasetStatus:
-    """What `rbdml data status` tells of a listed set; with `verify` the kept pixels are read again.
+    """Return the status of a listed set. With `verify`, read the cached pixels again.
 
     Raises:
-        RbdmlError: it is nowhere, its lists cannot be read, or kept pixels have changed.
+        RbdmlError: the set is missing, its lists cannot be read, or cached pixels have changed.
     """
     listing = read(paths)
     states, hashes = [], {}
@@ -88,7 +88,7 @@ def listed_status(
 
 
 def check_counts(listing: Listing, info: DatasetInfo) -> None:
-    """Compare the lists with what the data set must have.
+    """Compare the lists with the published numbers of the data set.
 
     Raises:
         RbdmlError: another number of classes or images.
@@ -105,7 +105,7 @@ def check_counts(listing: Listing, info: DatasetInfo) -> None:
 
 
 def singleton_classes(listing: Listing) -> tuple[str, ...]:
-    """A note for each split that has classes of one image: no pair and no query can come from them."""
+    """Return a note for each split with classes of one image: they give no pairs and no queries."""
     notes = []
     for part, images, use in (
         ("training", listing.train, "are left out of training"),
@@ -120,7 +120,7 @@ def singleton_classes(listing: Listing) -> tuple[str, ...]:
 
 
 def split_by_number(root: Path, images: Sequence[tuple[str, int]], *, first_test: int) -> tuple[ImageList, ImageList]:
-    """Training and test lists of images given as path and class number; `first_test` and above are for testing."""
+    """Split images, given as path and class number. Classes from `first_test` on are for testing."""
     train, test = (
         [(path, number) for path, number in images if (number >= first_test) == later] for later in (False, True)
     )
@@ -128,7 +128,7 @@ def split_by_number(root: Path, images: Sequence[tuple[str, int]], *, first_test
 
 
 def image_list(root: Path, images: Sequence[tuple[str, int | str]]) -> ImageList:
-    """A list of path and class; classes are numbered in their order."""
+    """Make a list from paths and classes. Classes are numbered in sorted order."""
     order = {name: number for number, name in enumerate(sorted({name for _, name in images}))}
     labels = torch.tensor([order[name] for _, name in images], dtype=torch.long)
     return ImageList(root, tuple(path for path, _ in images), labels)

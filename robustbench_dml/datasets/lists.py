@@ -1,4 +1,4 @@
-"""Reading the lists that come with data sets, and finding the folders that hold them."""
+"""Text lists of data sets, and the search for their folders."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.utils.errors import MissingDataError, RbdmlError
 from robustbench_dml.utils.files import read_at_most
 
-DIGITS = 18  # of a number that fits 64 bits
+DIGITS = 18  # numbers with more digits may not fit 64 bits
 MOST = 100_000_000  # bytes of a list; the longest, of Stanford Online Products, has a thirtieth of it
 
 
 def read_table(path: Path, columns: int, *, header: bool = False) -> list[list[str]]:
-    """Lines of white-space separated columns, the last of which may hold blanks.
+    """Read lines of columns separated by white space. The last column may contain blanks.
 
     Raises:
-        RbdmlError: missing, not text, or a line with fewer columns; it is named.
+        RbdmlError: missing, not text, or a line with fewer columns.
     """
     try:
         content = read_at_most(path, MOST)
@@ -39,10 +39,10 @@ def read_table(path: Path, columns: int, *, header: bool = False) -> list[list[s
 
 
 def whole_number(text: str, path: Path) -> int:
-    """An integer of a list.
+    """Parse an integer of a list.
 
     Raises:
-        RbdmlError: it is none.
+        RbdmlError: another text.
     """
     if not (text.isascii() and text.isdecimal() and len(text) <= DIGITS):
         raise RbdmlError(f"{path}: '{text[:40]}' stands where a number should: get a fresh copy of it")
@@ -50,10 +50,10 @@ def whole_number(text: str, path: Path) -> int:
 
 
 def inside(text: str, path: Path) -> str:
-    """A relative path of a list.
+    """Return a relative path of a list.
 
     Raises:
-        RbdmlError: it leads out of the set's folder.
+        RbdmlError: the path leads out of the set's folder.
     """
     parts = PurePosixPath(text)
     if parts.is_absolute() or ".." in parts.parts:
@@ -61,17 +61,14 @@ def inside(text: str, path: Path) -> str:
     return text
 
 
-def find_folder(paths: DataPaths, places: Iterable[str], needed: Sequence[str]) -> Path | None:
-    """The first folder `root/place` that holds one of the needed files."""
-    for root in paths.folders:
-        for place in places:
-            if any((root / place / file).is_file() for file in needed):
-                return root / place
-    return None
+def find_folder(paths: DataPaths, folders: Iterable[str], needed: Sequence[str]) -> Path | None:
+    """Return the first folder below a data folder that holds one of the needed files."""
+    candidates = (root / folder for root in paths.folders for folder in folders)
+    return next((path for path in candidates if any((path / file).is_file() for file in needed)), None)
 
 
 def missing_dataset(name: str, paths: DataPaths, file: str) -> MissingDataError:
-    """What to say of a set that is nowhere."""
+    """Return the error about a set that is not on this machine."""
     looked = ", ".join(str(folder) for folder in paths.folders)
     return MissingDataError(
         f"data set '{name}' is not on this machine (no {file} below {looked}): get it by `rbdml data prepare {name}`, "

@@ -1,6 +1,6 @@
-"""Reads a struct array out of a MATLAB file and prints it as JSON; started by `matlab.py` as a program of its own.
+"""Program that prints a struct array of a MATLAB file as JSON, started by `matlab.py`.
 
-It imports nothing of this package: that would take seconds, and all the memory that it may have.
+It imports nothing of this package: that would take seconds, and all of its limited memory.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-MEMORY = 3_000_000_000  # bytes of address space; scipy takes one, the annotations of Cars-196 a hundredth
+MEMORY = 3_000_000_000  # bytes of address space; scipy takes a third, the annotations of Cars-196 a hundredth
 
 
 def main(path: str, variable: str, text: str, number: str) -> None:
-    """Print `[[text, number], ...]`, or the name of what went wrong."""
+    """Print `[[text, number], ...]`, or the name of an exception."""
     with suppress(ImportError, OSError, ValueError):  # not every system has such a limit
         import resource
 
@@ -23,10 +23,10 @@ def main(path: str, variable: str, text: str, number: str) -> None:
     try:
         from scipy.io import loadmat
 
-        with open(path, "rb") as file:  # noqa: PTH123 - scipy tells a missing file from a damaged one only so
+        with open(path, "rb") as file:  # noqa: PTH123 - so scipy cannot mistake a missing file for a damaged one
             entries: Any = loadmat(file, squeeze_me=True)[variable].ravel()
         found = [[str(entry[text]), int(entry[number])] for entry in entries]
-    except Exception as error:  # whatever scipy makes of a damaged file
+    except Exception as error:  # scipy can raise anything on a damaged file
         found = type(error).__name__
     print(json.dumps(found))
 

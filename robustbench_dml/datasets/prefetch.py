@@ -1,4 +1,4 @@
-"""Reading stored images before they are asked for."""
+"""Reading of the next batch during the work on the current one."""
 
 from __future__ import annotations
 
@@ -13,16 +13,13 @@ from robustbench_dml.datasets.base import Images, Split
 
 
 class PrefetchedImages:
-    """Images on disk, of which the next batch is read while the last one is worked on.
-
-    Reading is the work of numpy and PIL, in a thread of its own: it takes none from the network.
-    """
+    """Images on disk whose next batch is read in a thread, by numpy and PIL."""
 
     def __init__(self, images: Images, *, pinned: bool) -> None:
         """
         Args:
             images: on disk.
-            pinned: put what was read where a GPU can fetch it from by itself.
+            pinned: read into pinned memory, for a GPU.
         """
         self._images, self._pinned = images, pinned
         self._thread = ThreadPoolExecutor(1)
@@ -34,12 +31,12 @@ class PrefetchedImages:
         return self._images.shape
 
     def prefetch(self, rows: Tensor) -> None:
-        """Begin to read these (B,) rows; they should be asked for next."""
+        """Start to read these (B,) rows, which should be requested next."""
         rows = rows.cpu()
         self._coming = rows, self._thread.submit(self._read, rows)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        """(B,) rows -> (B, C, H, W) uint8 on the CPU, whether they were expected or not."""
+        """Return rows, prefetched or not: (B,) -> (B, C, H, W) uint8 on the CPU."""
         coming, self._coming = self._coming, None
         if coming is not None and torch.equal(coming[0], rows.cpu()):
             return coming[1].result()
@@ -51,13 +48,13 @@ class PrefetchedImages:
 
 
 def with_prefetch(split: Split) -> Split:
-    """The same split, which can be told what it will be asked for; images in memory need no reading."""
+    """Return a split whose rows can be prefetched. A split in memory is returned unchanged."""
     if isinstance(split.images, Tensor | PrefetchedImages):
         return split
     return replace(split, images=PrefetchedImages(split.images, pinned=split.labels.device.type == "cuda"))
 
 
 def prefetch(split: Split, rows: Tensor) -> None:
-    """Say which (B,) rows of a split will be asked for next."""
+    """Start to read the (B,) rows of a split that will be requested next."""
     if isinstance(split.images, PrefetchedImages):
         split.images.prefetch(rows)

@@ -1,4 +1,4 @@
-"""Getting the files of a data set: downloaded, or from an archive or a folder that the user has."""
+"""Preparation of a data set from servers, an archive or a folder."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from robustbench_dml.utils.progress import Progress
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a data set as its authors publish it.
+    """A published file of a data set.
 
     Attributes:
         name: on disk.
-        urls: servers that had it.
+        urls: addresses of the file.
         digest: `md5:...` or `sha256:...`.
     """
 
@@ -29,10 +29,9 @@ class RemoteFile:
     digest: str
 
     def urls_for(self, request: DownloadRequest, *, alone: bool) -> Sequence[str]:
-        """Where to get it: the mirrors that the user named, else the known servers.
+        """Return the addresses on the user's mirrors, else on the known servers.
 
-        A mirror is the address of the file itself, or of the folder that holds it (with a / at its end, or where
-        a set has several files).
+        A mirror is the address of the file, or of its folder: with a / at the end, or for a set of several files.
         """
         if not request.urls:
             return self.urls
@@ -51,18 +50,17 @@ def prepare_files(
 
     Args:
         name: of the set.
-        files: what its authors publish; archives are unpacked, anything else is put beside their content.
+        files: published files; archives are unpacked, other files are copied beside their content.
         paths: the first of its folders is the target.
-        request: what the user asked for. A source folder that holds the unpacked set is linked to, not copied; one
-            that holds the published files, or a single archive, is unpacked.
+        request: options of the user. A source folder with the unpacked set is linked, not copied; published files or a
+            single archive are unpacked.
         locate: finds the unpacked set.
 
     Returns:
         The folder of the set.
 
     Raises:
-        RbdmlError: it cannot be had, or is not what it should be; nothing half-done is left but downloads to go on
-            with.
+        RbdmlError: the set cannot be obtained, or is not the right one. Only downloads to resume are left.
     """
     target = paths.folders[0] / name
     there = _below(paths.folders[0], locate)
@@ -99,7 +97,7 @@ _DOWNLOADS = ".downloads"
 
 
 def _below(folder: Path, locate: Callable[[DataPaths], Path | None]) -> Path | None:
-    """Where the set lies in this folder, whatever the other data folders hold."""
+    """Folder of the set below this folder, None if it is elsewhere."""
     there = locate(DataPaths(folder))
     return there if there is not None and there.is_relative_to(folder) else None
 
@@ -146,7 +144,7 @@ def _link(target: Path, there: Path) -> Path:
 
 
 def _unpack(sources: Sequence[Path], target: Path, progress: Progress) -> None:
-    """Unpack all archives beside each other, then put the folder in its place."""
+    """Unpack all archives into one new folder, then move it into place."""
     building = target.with_name(f".{target.name}.new")
     shutil.rmtree(building, ignore_errors=True)
     try:

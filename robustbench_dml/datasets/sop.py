@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from robustbench_dml.datasets.base import DataPaths, Dataset, DownloadRequest
+from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.datasets.images import ImageList
 from robustbench_dml.datasets.listed import Listing, image_list, listed_status, load_listed
 from robustbench_dml.datasets.lists import find_folder, inside, missing_dataset, read_table, whole_number
@@ -29,15 +29,15 @@ FILES = (
 
 
 def locate(paths: DataPaths) -> Path | None:
-    """The folder that holds `Ebay_train.txt`."""
+    """Return the folder of `Ebay_train.txt`."""
     return find_folder(paths, (".", FOLDER, "sop", f"sop/{FOLDER}"), (TRAIN_LIST,))
 
 
 def read(paths: DataPaths) -> Listing:
-    """The official split, which is zero-shot.
+    """Return the official split, which is zero-shot.
 
     Raises:
-        RbdmlError: the set is nowhere, or its lists are damaged.
+        RbdmlError: the set is missing, or its lists are damaged.
     """
     folder = locate(paths)
     if folder is None:
@@ -52,16 +52,6 @@ def _read_list(folder: Path, name: str) -> ImageList:
     return image_list(folder, [(inside(row[3], path), whole_number(row[1], path)) for row in rows])
 
 
-def load(paths: DataPaths) -> Dataset:
-    """Stanford Online Products: 59,551 training and 60,502 test images."""
-    return load_listed("sop", read, paths)
-
-
-def prepare(paths: DataPaths, request: DownloadRequest) -> Path:
-    """Get the set."""
-    return prepare_files("sop", FILES, paths, request, locate=locate)
-
-
 register_dataset(
     DatasetInfo(
         name="sop",
@@ -73,9 +63,9 @@ register_dataset(
         test_images=60_502,
         train_classes=11_318,
         test_classes=11_316,
-        load=load,
+        load=partial(load_listed, "sop", read),
         status=partial(listed_status, "sop", read),
-        prepare=prepare,
+        prepare=lambda paths, request: prepare_files("sop", FILES, paths, request, locate=locate),
         params={"hm": {"ics": 0.05}, "ca-tride": {"lbd": 2.0}},
     )
 )

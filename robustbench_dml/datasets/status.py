@@ -1,4 +1,4 @@
-"""What data is on this machine, and bringing it there."""
+"""Status, preparation and loading of registered data sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from robustbench_dml.utils.locks import exclusive_or_wait
 
 
 def status_rows(names: Sequence[str], paths: DataPaths, *, verify: bool = False) -> list[dict[str, str]]:
-    """A row for each named data set, or for every registered one.
+    """Return a table row for each named data set, or for every registered one.
 
     Raises:
         RbdmlError: an unknown name.
@@ -22,44 +22,39 @@ def status_rows(names: Sequence[str], paths: DataPaths, *, verify: bool = False)
         row = dict.fromkeys(("name", "state", "where", "training", "test", "decoded", "SHA-256"), "")
         row |= {"name": info.name, "state": "found"}
         try:
-            found = info.status(paths, verify=verify)
+            status = info.status(paths, verify=verify)
         except MissingDataError:
             row |= {"state": "missing", "where": f"`rbdml data prepare {info.name}`"}
         except RbdmlError as error:
             row |= {"state": "damaged", "where": str(error)}
         else:
-            row |= {"where": str(found.where), "training": _count(found.train), "test": _count(found.test)}
-            row |= {"decoded": found.decoded, "SHA-256": _hashes(found)}
-            if (*found.train, *found.test) != (
-                info.train_images,
-                info.train_classes,
-                info.test_images,
-                info.test_classes,
-            ):
+            row |= {"where": str(status.where), "training": _count(status.train), "test": _count(status.test)}
+            row |= {"decoded": status.decoded, "SHA-256": _hashes(status)}
+            published = (info.train_images, info.train_classes), (info.test_images, info.test_classes)
+            if (status.train, status.test) != published:
                 row["state"] = "incomplete"
         rows.append(row)
     return rows
 
 
 def prepare_dataset(name: str, paths: DataPaths, request: DownloadRequest) -> DatasetStatus:
-    """Get a data set where it is not here, check it, and decode it.
+    """Fetch a data set if it is missing, check it, and decode it.
 
     Raises:
-        RbdmlError: it cannot be had, or what there is is not whole.
+        RbdmlError: the set cannot be obtained, or is incomplete.
     """
     info = DATASETS.get(name)
     here = request == DownloadRequest() and _is_here(name, paths)
     if info.prepare is None and request != DownloadRequest():
         raise RbdmlError(f"'{name}' is not to be had from elsewhere: leave --from and --url out")
     if info.prepare is not None and not here:
-        get(info, paths, request)
-    for note in info.load(paths).notes:
-        paths.progress.say(f"{name}: {note}")
+        fetch_dataset(info, paths, request)
+    _report_notes(info.load(paths), name, paths)
     return info.status(paths)
 
 
-def get(info: DatasetInfo, paths: DataPaths, request: DownloadRequest) -> None:
-    """Let a data set be got by this process alone; one that waited finds it there.
+def fetch_dataset(info: DatasetInfo, paths: DataPaths, request: DownloadRequest) -> None:
+    """Prepare a data set in this process alone. A process that waited finds the set ready.
 
     Raises:
         RbdmlError: as `DatasetInfo.prepare`, or the data folder cannot be written.
@@ -90,23 +85,27 @@ def _count(part: tuple[int, int]) -> str:
     return f"{part[0]:,} of {part[1]:,}"
 
 
-def _hashes(found: DatasetStatus) -> str:
+def _hashes(status: DatasetStatus) -> str:
     short = {"train-images-idx3-ubyte": "train", "t10k-images-idx3-ubyte": "test"}
     return " ".join(
-        f"{short.get(part, part)}:{digest}" for part, digest in found.hashes.items() if "labels" not in part
+        f"{short.get(part, part)}:{digest}" for part, digest in status.hashes.items() if "labels" not in part
     )
 
 
 def load_dataset(name: str, paths: DataPaths) -> Dataset:
-    """The data set of that name; what a user should know about this copy is said."""
+    """Load a data set, after a download if it is missing and `paths` allow one, and print its notes."""
     info = DATASETS.get(name)
     try:
         dataset = info.load(paths)
     except MissingDataError:
         if not paths.download:
             raise
-        get(info, paths, DownloadRequest())
+        fetch_dataset(info, paths, DownloadRequest())
         dataset = info.load(paths)
+    _report_notes(dataset, name, paths)
+    return dataset
+
+
+def _report_notes(dataset: Dataset, name: str, paths: DataPaths) -> None:
     for note in dataset.notes:
         paths.progress.say(f"{name}: {note}")
-    return dataset

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from cli_support import cost_of, rbdml, refusal, spec_of
 from image_trees import register_tree, write_sop
 
+from robustbench_dml.datasets import sop
+from robustbench_dml.datasets.listed import load_listed
 from robustbench_dml.runs.record import find_records
+from robustbench_dml.spec.registry import DATASETS
 
 RUN = ("run", "--defense", "hm-lga-ics", "--dataset", "sop", "--budget", "quick", "--backbone", "resnet18")
+
+
+SMALL = {"stored": 72, "seen": 64}  # sides, an eighth of the pixels of the real set
 
 
 @pytest.fixture
@@ -19,6 +27,8 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three products to train on and two to test on, in the place of Stanford Online Products."""
     made = write_sop(tmp_path / "data" / "sop", train=(1, 2, 3), test=(4, 5))
     register_tree(monkeypatch, "sop", made)
+    small = replace(DATASETS.get("sop"), load=partial(load_listed, "sop", sop.read, **SMALL))
+    monkeypatch.setitem(DATASETS._entries, "sop", small)
     monkeypatch.setenv("RBDML_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     return tmp_path / "data"

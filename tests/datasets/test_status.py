@@ -8,7 +8,7 @@ import pytest
 from image_trees import bare_machine, register_tree, write_cub, write_folder
 
 from robustbench_dml.datasets.base import DataPaths, DownloadRequest
-from robustbench_dml.datasets.status import get, load_dataset, prepare_dataset
+from robustbench_dml.datasets.status import fetch_dataset, load_dataset, prepare_dataset
 from robustbench_dml.spec.make import make_spec
 from robustbench_dml.spec.registry import BACKBONES, DATASETS
 from robustbench_dml.utils.errors import MissingDataError, RbdmlError
@@ -49,7 +49,9 @@ def test_a_missing_set_is_got_only_where_it_may_be_downloaded(tmp_path: Path, mo
 
 def test_a_process_that_waited_finds_the_set_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     register_tree(monkeypatch, "cub", write_cub(tmp_path / "data" / "cub"))
-    get(DATASETS.get("cub"), DataPaths(tmp_path / "data"), DownloadRequest())  # would need the network otherwise
+    fetch_dataset(
+        DATASETS.get("cub"), DataPaths(tmp_path / "data"), DownloadRequest()
+    )  # without any network
 
 
 def test_what_cannot_be_got_says_so(tmp_path: Path) -> None:

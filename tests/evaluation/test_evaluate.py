@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from robustbench_dml.datasets.base import Dataset, Split
 from robustbench_dml.evaluation.context import embed, make_context
 from robustbench_dml.evaluation.evaluate import attacked_values, choose_queries, context_for, evaluate_model
-from robustbench_dml.models.backbones.c2f2 import c2f2
 from robustbench_dml.models.embedder import Embedder
+from robustbench_dml.models.stem import StemConv2d
 from robustbench_dml.models.wrappers import InOwnPrecision
 from robustbench_dml.retrieval.gallery import Block, Gallery, Items
 from robustbench_dml.retrieval.metrics import KMEANS_ITERATIONS
@@ -140,13 +140,29 @@ def test_queries_differ_by_seed_and_leave_out_images_alone_in_their_class() -> N
         choose_queries(labels, settings(queries=10), "d")
 
 
+def narrow() -> nn.Module:
+    """The layers of C2F2 with a few channels: (B, 1, 28, 28) -> (B, 32)."""
+    return nn.Sequential(
+        StemConv2d(1, 6, kernel_size=5, padding=2),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Conv2d(6, 12, kernel_size=5, padding=2),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(12 * 7 * 7, 64),
+        nn.ReLU(),
+        nn.Linear(64, 32),
+    )
+
+
 @pytest.mark.parametrize("exact", [True, False], ids=["float64", "float32"])
 def test_another_batch_size_moves_nothing_but_rounding(*, exact: bool) -> None:
     """Targets and queries are the same. A step of PGD can turn where a gradient is near zero, so values of float32 are
     compared with a tolerance: a hundredth of each column's range, and one query where queries are counted."""
     with torch.random.fork_rng():
         torch.manual_seed(2)
-        model = Embedder(c2f2())
+        model = Embedder(narrow())
     model = model.double() if exact else model
     dataset = small_dataset((1, 28, 28), images=50)
     threat = Threat(eps=77 / 255, alpha=3 / 255, steps=6)
