@@ -9,6 +9,8 @@ from urllib.request import OpenerDirector
 
 import pytest
 from cli_support import RUN, Made, rbdml
+from matplotlib.figure import Figure
+from support import draw
 
 from robustbench_dml.datasets import fashion
 from robustbench_dml.runs.record import find_records
@@ -18,7 +20,9 @@ from robustbench_dml.training.trainer import Trainer
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     out = tmp_path_factory.mktemp("made") / "runs"
-    answer = rbdml(*RUN, "--out", out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", draw)  # whichever file asks first
+        answer = rbdml(*RUN, "--out", out)
     assert answer.code == 0, answer.err
     [record] = find_records(out)
     return Made(answer, out, record)

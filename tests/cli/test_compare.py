@@ -8,6 +8,8 @@ from cli_support import RUN, Made, rbdml, refusal
 
 from robustbench_dml.runs.record import QUERIES_FILE, RECORD_FILE, find_records
 
+pytestmark = pytest.mark.usefixtures("described_figures")
+
 
 @pytest.fixture(scope="module")
 def second(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:

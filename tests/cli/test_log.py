@@ -22,6 +22,8 @@ from robustbench_dml.training.trainer import Trainer
 from robustbench_dml.utils.provenance import versions
 from robustbench_dml.utils.runlog import LOG_FILE, read_log
 
+pytestmark = pytest.mark.usefixtures("described_figures")
+
 ATTACKS = PROTOCOLS["ers"].attacks
 
 

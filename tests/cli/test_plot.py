@@ -12,6 +12,8 @@ from cli_support import PLOTS, files_below, nothing_below, rbdml, refusal
 from robustbench_dml.leaderboard import entries
 from robustbench_dml.leaderboard.board import read_boards
 
+pytestmark = pytest.mark.usefixtures("described_figures")
+
 PUBLISHED = Path(__file__).parents[2] / "leaderboards" / "published"
 
 

@@ -14,6 +14,8 @@ from robustbench_dml.utils import precision
 from robustbench_dml.utils.device import pick_device
 from robustbench_dml.utils.precision import best_precision
 
+pytestmark = pytest.mark.usefixtures("described_figures")
+
 TRAINED, ATTACKED = ("--precision", "auto"), ("--attack-precision", "auto")
 
 

@@ -32,7 +32,9 @@ from robustbench_dml.utils.errors import DivergedError, RbdmlError
 from robustbench_dml.utils.runlog import LOG_FILE
 from robustbench_dml.utils.tensors import read_tensors, write_tensors
 
-KEPT = {RESUME_FILE, CACHE_FILE, LOG_FILE}  # what an interrupted run goes on from, and what tells of it
+pytestmark = pytest.mark.usefixtures("described_figures")
+
+KEPT = {RESUME_FILE, CACHE_FILE, LOG_FILE}  # files that an interrupted run resumes from, and its log
 
 
 def test_a_run_shows_its_tables_its_folder_and_its_plots(made: Made) -> None:

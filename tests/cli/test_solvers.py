@@ -22,6 +22,8 @@ from robustbench_dml.spec.published import PROTOCOLS
 from robustbench_dml.spec.registry import SOLVERS
 from robustbench_dml.utils.errors import RbdmlError
 
+pytestmark = pytest.mark.usefixtures("described_figures")
+
 ATTACKED = ("CA+", "CA-", "QA+", "QA-", "TMA", "ES:D", "ES:R", "LTM", "GTM", "GTT")
 
 

@@ -14,6 +14,8 @@ from robustbench_dml.leaderboard import build as building
 from robustbench_dml.leaderboard.entries import read_all
 from robustbench_dml.runs.record import CHECKPOINT_FILE
 
+pytestmark = pytest.mark.usefixtures("described_figures")
+
 
 @pytest.fixture
 def boards(tmp_path: Path) -> Path:

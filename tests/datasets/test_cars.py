@@ -18,6 +18,7 @@ from scipy.io import savemat
 from robustbench_dml.datasets import cars
 from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.datasets.images import ImageList
+from robustbench_dml.spec.registry import DATASETS
 from robustbench_dml.utils.errors import RbdmlError
 
 
@@ -42,7 +43,7 @@ def test_the_first_98_classes_are_for_training_whatever_the_other_split_says(
     assert listing.train.labels.tolist() == [0, 0, 1, 1]
     assert listing.test.labels.tolist() == [0, 0, 1, 1, 2, 2]
     register_tree(monkeypatch, "cars", tree)
-    check_dataset(cars.load(DataPaths(tmp_path / "data")), tree)
+    check_dataset(DATASETS.get("cars").load(DataPaths(tmp_path / "data")), tree)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_the_older_layout_gives_the_same_split(
     assert content(old.test) == content(new.test)
     assert len(old.train) == len(old.test) == 6
     register_tree(monkeypatch, "cars", tree)
-    check_dataset(cars.load(DataPaths(tmp_path / "old")), tree)
+    check_dataset(DATASETS.get("cars").load(DataPaths(tmp_path / "old")), tree)
 
 
 def test_a_list_beside_the_image_folders_of_the_older_layout_is_found(tmp_path: Path) -> None:

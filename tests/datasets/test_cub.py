@@ -7,6 +7,7 @@ from image_trees import bare_machine, check_dataset, register_tree, write_cub
 
 from robustbench_dml.datasets import cub, lists
 from robustbench_dml.datasets.base import DataPaths
+from robustbench_dml.spec.registry import DATASETS
 from robustbench_dml.utils.errors import MissingDataError, RbdmlError
 
 
@@ -34,7 +35,7 @@ def test_the_first_hundred_classes_are_for_training(tmp_path: Path, monkeypatch:
     assert listing.train.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
     assert listing.test.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
     register_tree(monkeypatch, "cub", tree)
-    check_dataset(cub.load(DataPaths(tmp_path / "data")), tree)
+    check_dataset(DATASETS.get("cub").load(DataPaths(tmp_path / "data")), tree)
 
 
 def test_images_and_classes_are_matched_by_number_and_not_by_line(root: Path) -> None:

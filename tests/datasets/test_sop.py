@@ -7,6 +7,7 @@ from image_trees import bare_machine, check_dataset, register_tree, registered_c
 
 from robustbench_dml.datasets import sop
 from robustbench_dml.datasets.base import DataPaths
+from robustbench_dml.spec.registry import DATASETS
 from robustbench_dml.utils.errors import MissingDataError, RbdmlError
 
 HEADER = "image_id class_id super_class_id path\n"
@@ -30,7 +31,7 @@ def test_the_lists_are_the_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert listing.train.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
     assert listing.test.labels.tolist() == [0] * 3 + [1] * 3
     register_tree(monkeypatch, "sop", tree)
-    check_dataset(sop.load(DataPaths(tmp_path / "data")), tree)
+    check_dataset(DATASETS.get("sop").load(DataPaths(tmp_path / "data")), tree)
 
 
 def test_the_product_is_the_class_and_not_the_kind_of_product(root: Path) -> None:
@@ -85,7 +86,7 @@ def test_an_empty_list_is_refused_by_its_counts(root: Path, text: str) -> None:
     with pytest.raises(
         RbdmlError, match=r"/Ebay_train\.txt: lists 0 training images of 0 classes and 'sop' has 59,551"
     ):
-        sop.load(DataPaths(root))
+        DATASETS.get("sop").load(DataPaths(root))
 
 
 def test_the_only_product_with_one_image_is_noted_among_others(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,5 +94,5 @@ def test_the_only_product_with_one_image_is_noted_among_others(root: Path, monke
     with (root / "Ebay_train.txt").open("a") as file:
         file.write("99 77 3 lamp_final/1.JPG\n")
     registered_counts(monkeypatch, "sop", train=(7, 4), test=(4, 2))
-    [note] = sop.load(DataPaths(root)).notes
+    [note] = DATASETS.get("sop").load(DataPaths(root)).notes
     assert note == "1 training classes have one image and are left out of training, for instance lamp_final/1.JPG"

@@ -49,9 +49,7 @@ def test_a_missing_set_is_got_only_where_it_may_be_downloaded(tmp_path: Path, mo
 
 def test_a_process_that_waited_finds_the_set_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     register_tree(monkeypatch, "cub", write_cub(tmp_path / "data" / "cub"))
-    fetch_dataset(
-        DATASETS.get("cub"), DataPaths(tmp_path / "data"), DownloadRequest()
-    )  # without any network
+    fetch_dataset(DATASETS.get("cub"), DataPaths(tmp_path / "data"), DownloadRequest())  # without any network
 
 
 def test_what_cannot_be_got_says_so(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from robustbench_dml.leaderboard.tables import board_csv, board_markdown
 from robustbench_dml.report.published import FILE, read_published
 from robustbench_dml.utils.errors import RbdmlError
 
+pytestmark = pytest.mark.usefixtures("described_figures")
+
 README = "# A project\n\n<!-- board fashion-mini 2 -->\nold\n<!-- end of board -->\n\nend\n"
 
 
