@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from cli_support import Made, nothing_below, rbdml, refusal
 from foreign_support import write_source
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 from PIL import Image
+from support import describe
 
 from robustbench_dml.runs.record import read_queries
 from robustbench_dml.spec.registry import ATTACKS
@@ -30,6 +32,13 @@ def told(made: Made, out: Path, *options: str | Path, **which: Any) -> dict[str,
     return found
 
 
+@pytest.fixture
+def described_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than the attack."""
+    monkeypatch.setattr(Figure, "savefig", describe)
+
+
+@pytest.mark.usefixtures("described_picture")
 @pytest.mark.parametrize("name", ["es", "ca+", "qa-", "gtm", "ltm"])
 def test_values_are_those_of_the_record(made: Made, tmp_path: Path, name: str) -> None:
     """The attack that the evaluation made on this query, with the same target."""
@@ -69,6 +78,7 @@ def test_quiet_prints_nothing_and_draws_all_the_same(made: Made, tmp_path: Path)
     assert (tmp_path / "a.svg").read_text().count("<image") >= 3 + 16
 
 
+@pytest.mark.usefixtures("described_picture")
 def test_options_change_the_attack(made: Made, tmp_path: Path) -> None:
     before = told(made, tmp_path / "a.png", name="es")
     assert before["evaluation"] == made.record.spec.evaluation.model_dump(mode="json")
@@ -83,6 +93,7 @@ def test_options_change_the_attack(made: Made, tmp_path: Path) -> None:
     assert len({str(targets) for targets in seeded}) > 1
 
 
+@pytest.mark.usefixtures("described_picture")
 def test_it_transfers_from_a_surrogate(made: Made, tmp_path: Path) -> None:
     found = told(made, tmp_path / "a.png", "--solver", "transfer", "--surrogate", made.checkpoint)
     plain = told(made, tmp_path / "a.png")
