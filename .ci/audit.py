@@ -2,9 +2,9 @@
 
     python .ci/audit.py --tools FOLDER
 
-The audit covers the packages that `pip freeze` lists: the versions that the tests ran with. pip-audit lives in a separate
-environment in FOLDER. The exit code is 1 for an advisory that is not in `ACCEPTED`. If the service does not answer,
-nothing is audited and the exit code is 0.
+The audit covers the packages that `pip freeze` lists: the versions that the tests ran with. pip-audit lives in a
+separate environment in FOLDER. The exit code is 1 for an advisory that is not in `ACCEPTED`. If the service does not
+answer, nothing is audited and the exit code is 0.
 """
 
 from __future__ import annotations

@@ -28,12 +28,12 @@ def no_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def content(images: ImageList) -> list[tuple[bytes, int]]:
-    """Images and classes, whatever their names and their order."""
+    """Images and classes, without names and order."""
     pixels = [naive_pixels(images.root / path, 32).tobytes() for path in images.paths]
     return sorted(zip(pixels, images.labels.tolist(), strict=True))
 
 
-def test_the_first_98_classes_are_for_training_whatever_the_other_split_says(
+def test_the_first_98_classes_are_for_training_in_spite_of_the_other_split(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree = write_cars(tmp_path / "data", classes=(1, 98, 99, 100, 196), per_class=2)

@@ -114,7 +114,7 @@ def test_a_download_to_where_nothing_can_be_written_is_refused(tmp_path: Path) -
 
 @pytest.fixture
 def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Stand in for the network; lists what was asked for."""
+    """Replace the network; list the requested files."""
     asked: list[str] = []
 
     def fetch(urls: Sequence[str], target: Path, *, digest: str, progress: Progress) -> Path:
@@ -156,7 +156,7 @@ def test_the_files_can_be_taken_from_a_folder(tmp_path: Path) -> None:
     assert (found.train, found.test) == ((6, 3), (4, 2))
 
 
-def test_the_whole_set_is_what_it_is_registered_as(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_whole_set_has_its_registered_size(monkeypatch: pytest.MonkeyPatch) -> None:
     if not DEBIAN.is_dir():
         pytest.skip(f"Fashion-MNIST is not in {DEBIAN}: `apt-get install dataset-fashion-mnist`")
     monkeypatch.setattr(fashion.FASHION_MNIST, "system", (DEBIAN, ""))

@@ -32,7 +32,7 @@ def test_every_class_has_600_and_150_images(mini: Dataset) -> None:
     assert torch.equal(torch.bincount(mini.test.labels), torch.full((10,), 150))
 
 
-def test_it_is_what_it_is_registered_as(mini: Dataset) -> None:
+def test_the_subset_has_its_registered_size(mini: Dataset) -> None:
     info = DATASETS.get("fashion-mini")
     assert (len(mini.train), len(mini.test)) == (len(pixels(mini.train)), len(pixels(mini.test)))
     assert (len(mini.train), len(mini.test)) == (info.train_images, info.test_images)

@@ -64,7 +64,7 @@ def test_a_hidden_folder_beside_train_and_test_does_not_count(tmp_path: Path) ->
     assert counts(f"folder:{tmp_path}") == (4, 2, 4, 2)
 
 
-def test_hidden_files_and_what_is_no_image_by_its_name_are_passed_over(tmp_path: Path) -> None:
+def test_hidden_files_and_other_suffixes_are_ignored(tmp_path: Path) -> None:
     tree = write_folder(tmp_path)
     for name in ("ant/.hidden.jpg", "ant/.thumbnails/0.jpg", "ant/a/.b/c/0.jpg", ".git/0.jpg", "at_the_top.jpg"):
         write_image(tmp_path / name, 1)
@@ -123,7 +123,7 @@ def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
         DATASETS.get(f"folder:{tmp_path / 'file'}")
 
 
-def test_the_entry_tells_what_is_in_the_folder(tmp_path: Path) -> None:
+def test_the_entry_describes_the_folder(tmp_path: Path) -> None:
     write_folder(tmp_path, classes=("a", "b", "c", "d", "e"), per_class=3)
     name = f"folder:{tmp_path}"
     info = DATASETS.get(name)
@@ -135,7 +135,7 @@ def test_the_entry_tells_what_is_in_the_folder(tmp_path: Path) -> None:
     assert name not in [entry.name for entry in DATASETS]
 
 
-def test_what_is_here_is_told(tmp_path: Path) -> None:
+def test_the_status_of_a_set(tmp_path: Path) -> None:
     write_folder(tmp_path)
     info = DATASETS.get(f"folder:{tmp_path}")
     assert info.status(DataPaths()).decoded == "not yet"

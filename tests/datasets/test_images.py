@@ -25,7 +25,7 @@ def square(*seed: int) -> np.ndarray:
 
 
 def saved(path: Path, image: Image.Image, **options: Any) -> np.ndarray:
-    """(S, S, 3) int: what is made of an image of the right size."""
+    """(S, S, 3) int: decoded image of the right size."""
     image.save(path, **options)
     pixels = decode(path, SIDE).pixels
     assert pixels.shape == (3, SIDE, SIDE)
@@ -210,8 +210,8 @@ def test_image_files_name_the_row_that_cannot_be_read(tmp_path: Path) -> None:
         files[torch.tensor([0, 1])]
 
 
-def test_what_is_no_photograph_is_not_even_tried(tmp_path: Path) -> None:
-    """For PostScript Pillow would start another program, whatever the name of the file says."""
+def test_other_formats_than_photographs_are_not_decoded(tmp_path: Path) -> None:
+    """For PostScript Pillow would start another program, with any the suffix."""
     Image.fromarray(square(12)).save(tmp_path / "a.eps")
     Image.fromarray(square(12)).save(tmp_path / "b.ico")
     for name in ("a.eps", "b.ico"):
@@ -238,9 +238,7 @@ def test_a_file_larger_than_any_image_is_not_read(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     "error", [KeyError("tag"), RuntimeError("codec"), MemoryError(), ZeroDivisionError()], ids=repr
 )
-def test_whatever_pillow_makes_of_a_file_is_told_in_a_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
+def test_every_failure_of_pillow_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def load(_: object) -> None:
         raise error
 

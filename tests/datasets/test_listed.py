@@ -1,4 +1,4 @@
-"""What CUB, Cars-196 and Stanford Online Products have in common, and what a network sees of their images."""
+"""Common behaviour of CUB, Cars-196 and Stanford Online Products, and crops for the network."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_set_is_found_by_the_variable(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @each_set
-def test_a_set_that_is_nowhere_tells_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_the_error_about_a_missing_set_has_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("RBDML_DATA", str(tmp_path / "named"))
     with pytest.raises(MissingDataError) as caught:
         load(name, tmp_path / "asked")
@@ -205,7 +205,7 @@ def test_a_network_sees_the_centre_of_the_resized_image(tmp_path: Path, monkeypa
 
 
 @each_set
-def test_what_is_here_is_told_without_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_the_status_needs_no_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     tree = written(monkeypatch, name, tmp_path / "data")
     look = partial(DATASETS.get(name).status, DataPaths(tmp_path / "data"))
     found = look()
@@ -337,7 +337,7 @@ def test_the_draws_depend_on_the_generator_and_the_number_of_rows_alone() -> Non
     assert not torch.equal(one, augmented(small, torch.zeros(6, dtype=torch.long), seed=1))
 
 
-def test_the_generator_goes_on_equally_far_whatever_the_crop() -> None:
+def test_every_crop_draws_equally_many_numbers() -> None:
     after = []
     for crop in (None, 4, 9):
         rng = torch.Generator().manual_seed(3)

@@ -47,7 +47,7 @@ def test_a_byte_that_crashes_the_reader_is_a_damaged_file(tmp_path: Path) -> Non
     ],
     ids=["a crash", "an exception", "half an answer", "no end", "no process"],
 )
-def test_whatever_becomes_of_the_reader_is_told_in_a_line(
+def test_every_failure_of_the_reader_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Any, reason: str
 ) -> None:
     def run(*_: Any, **__: Any) -> Any:

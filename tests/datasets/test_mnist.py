@@ -80,7 +80,7 @@ def test_the_files_are_read_packed_or_not_where_torchvision_puts_them(tmp_path: 
 
 
 @pytest.mark.usefixtures("small_is_mnist")
-def test_what_is_here_is_told(tmp_path: Path) -> None:
+def test_the_status_of_a_set(tmp_path: Path) -> None:
     write_small(tmp_path / "data" / "mnist")
     found = DATASETS.get("mnist").status(DataPaths(tmp_path / "data"))
     assert (found.where, found.train, found.test) == (tmp_path / "data" / "mnist", (6, 4), (4, 2))
@@ -88,7 +88,7 @@ def test_what_is_here_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", [None, *SMALL])
-def test_a_missing_set_or_file_tells_how_to_get_it(tmp_path: Path, missing: str | None) -> None:
+def test_the_error_about_a_missing_set_or_file_has_a_remedy(tmp_path: Path, missing: str | None) -> None:
     if missing is not None:
         (write_small(tmp_path / "data") / f"{missing}.gz").unlink()
     with pytest.raises(MissingDataError) as caught:

@@ -20,7 +20,7 @@ LABELS = torch.arange(600) % 10
 
 
 class OnDisk:
-    """Images that say who read what."""
+    """Images that record their readers."""
 
     def __init__(self) -> None:
         self.read: list[tuple[list[int], bool]] = []  # rows, and whether by another thread

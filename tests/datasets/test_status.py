@@ -52,7 +52,7 @@ def test_a_process_that_waited_finds_the_set_there(tmp_path: Path, monkeypatch: 
     fetch_dataset(DATASETS.get("cub"), DataPaths(tmp_path / "data"), DownloadRequest())  # without any network
 
 
-def test_what_cannot_be_got_says_so(tmp_path: Path) -> None:
+def test_sets_without_servers_refuse_downloads(tmp_path: Path) -> None:
     write_folder(tmp_path / "mine")
     with pytest.raises(RbdmlError, match="leave --from and --url out"):
         prepare_dataset(f"folder:{tmp_path / 'mine'}", DataPaths(), DownloadRequest(urls=("http://127.0.0.1/",)))
@@ -66,7 +66,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> Non
     assert (tmp_path / "data" / "sop" / "mine").exists()
 
 
-def test_room_is_looked_for_for_both_splits_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_room_is_checked_for_both_splits_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = write_cub(tmp_path / "data" / "cub")
     register_tree(monkeypatch, "cub", tree)
     size = 3 * 256 * 256
@@ -79,7 +79,7 @@ def test_room_is_looked_for_for_both_splits_together(tmp_path: Path, monkeypatch
     load_dataset("cub", DataPaths(tmp_path / "data"))
 
 
-def test_one_thing_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_folder(tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
     names = {
@@ -90,7 +90,7 @@ def test_one_thing_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert BACKBONES.get("torchvision:resnet18") is BACKBONES.get("resnet18")
 
 
-def test_the_place_of_a_record_is_one_folder_below_the_others(tmp_path: Path) -> None:
+def test_a_record_is_one_folder_below_the_output(tmp_path: Path) -> None:
     write_folder(tmp_path / ("a" * 100) / ("b" * 100) / "mine")
     long = make_spec(
         defense="regular", dataset=f"folder:{tmp_path / ('a' * 100) / ('b' * 100) / 'mine'}", pretrained=False

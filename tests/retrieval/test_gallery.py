@@ -105,7 +105,7 @@ def some_block() -> Block:
     return Block(gallery, torch.tensor([3, 9, 14, 30]), torch.tensor([[1, 2], [4, 0], [36, 3], [29, 11]]))
 
 
-def test_what_a_block_knows_of_its_images() -> None:
+def test_a_block_knows_embeddings_and_labels_of_its_images() -> None:
     block = some_block()
     embeddings = unit_rows(4, 4, seed=5)
     for i in range(len(block)):
@@ -120,7 +120,7 @@ def test_what_a_block_knows_of_its_images() -> None:
 
 
 def test_parts_of_a_block_share_its_lists() -> None:
-    """They are sorted once, whatever part a solver still works on."""
+    """Lists are sorted once, for any part of the block."""
     block = some_block()
     part = block.take(torch.tensor([2, 0, 0]))
     again = part.take(torch.tensor([2, 0]))

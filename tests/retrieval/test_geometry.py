@@ -65,7 +65,7 @@ def test_order_keys_rise_with_distance_and_tie_for_equal_rows() -> None:
 
 @given(st.data())
 def test_tied_share_equals_a_loop(data: st.DataObject) -> None:
-    """Few different keys, so that there are ties; what is skipped differs from item to item."""
+    """Few distinct keys give ties; each item skips other columns."""
     rows, width, columns = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(2, 9)))
     left_out = data.draw(st.integers(0, min(2, columns - 1)))
     key = st.integers(0, 4)

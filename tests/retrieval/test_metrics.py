@@ -138,7 +138,7 @@ def test_nmi_is_one_for_separated_classes_and_reproducible() -> None:
     assert values == [class_clusters(separated, LABELS, seed=seed).nmi(LABELS) for seed in range(5)]
 
 
-def test_the_iterations_of_k_means_are_told() -> None:
+def test_the_iterations_of_k_means_are_reported() -> None:
     """Two separated clusters settle at once, and none takes more than it may."""
     points = F.normalize(torch.eye(2).double()[torch.arange(60) % 2] + 0.01 * unit_rows(60, 2, seed=8), dim=1)
     few, many = (kmeans_clusters(each, 2, seed=0).iterations for each in (points, unit_rows(400, 8, seed=9)))

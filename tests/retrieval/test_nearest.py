@@ -68,7 +68,7 @@ def test_all_kinds_of_rows_in_one_scan_equal_a_loop(
             assert [away(embeddings, query, row) for row in chosen] == pytest.approx(expected, abs=1e-7)
 
 
-def test_a_class_without_any_member_is_said_not_to_be_found() -> None:
+def test_a_class_without_members_does_not_exist() -> None:
     nobody = RowKind(labels=torch.full((6,), 9), same=True, k=2)
     everybody = RowKind(labels=torch.full((6,), 9), same=False, k=2)
     none, some = extreme_rows(EMBEDDINGS, gallery_with(tied()), nobody, everybody)

@@ -168,7 +168,7 @@ def lists_of(moved: Tensor, gallery: Tensor, own: Tensor, targets: Tensor) -> tu
 @widths
 @pytest.mark.parametrize(("table", "at_once"), [(2**27, 2**24), (2**27, 1), (2**27, 4 * ROWS), (6 * ROWS - 1, 2**24)])
 @pytest.mark.parametrize("corners", [False, True], ids=["random", "tied"])
-def test_sorted_lists_give_what_a_scan_gives(
+def test_sorted_lists_equal_a_scan(
     sign: int, width: int, table: int, at_once: int, corners: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Items may be taken several times and in any order."""

@@ -90,7 +90,7 @@ def test_pairs_and_whole_tiles_are_compared_alike(monkeypatch: pytest.MonkeyPatc
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(2, 60), st.integers(2, 40), st.integers(1, 4), st.integers(0, 10**6), st.booleans())
-def test_places_equal_a_loop_whatever_the_sizes(rows: int, dimension: int, width: int, seed: int, single: bool) -> None:
+def test_ranks_equal_a_loop_for_all_sizes(rows: int, dimension: int, width: int, seed: int, single: bool) -> None:
     embeddings = unit_rows(rows, dimension, seed=seed)
     embeddings[rows // 2 :] = embeddings[: rows - rows // 2].clone()  # every other has an equal
     embeddings = embeddings.float() if single else embeddings
@@ -98,12 +98,12 @@ def test_places_equal_a_loop_whatever_the_sizes(rows: int, dimension: int, width
     assert exact_ranks(embeddings, queries, items).tolist() == naive(embeddings, queries, items)
 
 
-def test_no_queries_have_no_places() -> None:
+def test_no_queries_have_no_ranks() -> None:
     nothing = torch.empty(0, 3, dtype=torch.long)
     assert exact_ranks(unit_rows(9, 6, seed=0), nothing[:, 0], nothing).shape == (0, 3)
 
 
-def test_a_process_that_allows_coarser_products_gets_exact_places() -> None:
+def test_a_process_that_allows_coarser_products_gets_exact_ranks() -> None:
     before = torch.get_float32_matmul_precision()
     embeddings = unit_rows(300, 64, seed=0).float()
     queries, items = asked(300, 2)

@@ -51,5 +51,5 @@ def test_an_interrupt_of_one_process_alone() -> None:
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied (1x2 and 3x4)"), False),
     ],
 )
-def test_what_says_that_another_process_has_ended(error: RuntimeError, lost: bool) -> None:
+def test_errors_of_a_lost_peer_are_recognised(error: RuntimeError, lost: bool) -> None:
     assert distributed.is_lost_peer(error) is lost

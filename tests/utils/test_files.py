@@ -1,4 +1,4 @@
-"""What is written is whole, and is there after a power cut."""
+"""Written files are complete and survive a power cut."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_folder_that_cannot_be_synced_is_let_be(tmp_path: Path) -> None:
     sync_folder(tmp_path / "missing")
 
 
-def test_no_room_is_told_from_other_errors() -> None:
+def test_a_full_disk_is_distinguished_from_other_errors() -> None:
     assert is_full(OSError(errno.ENOSPC, "")) and is_full(OSError(errno.EDQUOT, ""))
     assert not is_full(OSError(errno.EACCES, ""))
 
@@ -49,7 +49,7 @@ def test_no_more_is_read_than_there_may_be(tmp_path: Path) -> None:
     assert plain_size(tmp_path / "a") == 5
 
 
-def test_a_file_that_grew_after_it_was_looked_at_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_grew_meanwhile_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_bytes(b"12345")
     monkeypatch.setattr("robustbench_dml.utils.files.plain_size", lambda _: 1)
     assert read_at_most(tmp_path / "a", 4) is None
@@ -70,7 +70,7 @@ def test_a_device_is_not_read_to_an_end_that_it_does_not_have(tmp_path: Path, pl
             read(tmp_path / "a")
 
 
-def test_a_folder_and_what_is_missing_are_called_so(tmp_path: Path) -> None:
+def test_folders_and_missing_files_have_their_own_errors(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         sha256(tmp_path)
     with pytest.raises(FileNotFoundError):

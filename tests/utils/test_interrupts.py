@@ -1,4 +1,4 @@
-"""What asks a process to end is taken for Ctrl-C, at once or when the state is whole."""
+"""Signals that end a process act like Ctrl-C, at once or when the state is complete."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from robustbench_dml.utils.interrupts import ENDING, HANG_UP, deferred_interrupt
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """Whatever a test does to the handlers is undone."""
+    """Restore the signal handlers after each test."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDING)}
     yield
     for number, handler in before.items():
@@ -28,7 +28,7 @@ def test_it_is_taken_for_an_interrupt_and_only_inside(number: signal.Signals) ->
 
 
 @pytest.mark.parametrize("number", ENDING)
-def test_what_is_ignored_stays_ignored(number: signal.Signals) -> None:
+def test_ignored_signals_stay_ignored(number: signal.Signals) -> None:
     signal.signal(number, signal.SIG_IGN)
     with interrupted_by(*ENDING):
         signal.raise_signal(number)
@@ -54,7 +54,7 @@ def test_a_process_that_outlives_its_terminal_is_not_held_up() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, *ENDING])
-def test_what_is_ignored_stays_ignored_where_interrupts_are_held(number: signal.Signals) -> None:
+def test_ignored_signals_stay_ignored_where_interrupts_are_held(number: signal.Signals) -> None:
     """The shell has its background jobs ignore Ctrl-C."""
     signal.signal(number, signal.SIG_IGN)
     with deferred_interrupts() as pending:

@@ -50,7 +50,7 @@ def test_a_c_library_without_mallopt_is_left_alone(monkeypatch: pytest.MonkeyPat
     assert memory.keep_freed_memory.__wrapped__() is False
 
 
-def test_an_older_glibc_is_told_what_it_takes_and_never_the_second_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_glibc_gets_smaller_limits_and_never_the_second_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """It refuses blocks above 32 MiB, and telling it to trim at all would freeze the other threshold."""
 
     def library(most: int) -> SimpleNamespace:

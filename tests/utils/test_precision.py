@@ -64,7 +64,7 @@ def test_weights_that_do_not_change_are_cast_once(monkeypatch: pytest.MonkeyPatc
     assert torch.equal(output(), torch.zeros(2, 3))
 
 
-def test_what_is_kept_leaves_input_gradients_and_other_arithmetic_alone() -> None:
+def test_kept_casts_leave_input_gradients_and_other_arithmetic_alone() -> None:
     layer, images = nn.Linear(4, 3), torch.rand(2, 4, requires_grad=True)
 
     def gradient() -> torch.Tensor:

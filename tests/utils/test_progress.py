@@ -10,7 +10,7 @@ from robustbench_dml.utils.progress import Progress
 
 
 class Clock:
-    """Seconds that pass when a test says so."""
+    """A clock that tests set."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -27,7 +27,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """What was written to standard error since the last look; nothing may ever go to standard output."""
+    """New text on standard error. Standard output stays empty."""
     out, err = capsys.readouterr()
     assert out == ""
     return err.splitlines()
@@ -46,7 +46,7 @@ def test_a_line_a_minute_with_all_that_is_known(clock: Clock, capsys: pytest.Cap
     ]
 
 
-def test_work_of_less_than_a_minute_says_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_work_of_less_than_a_minute_prints_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with Progress().bar(59, "attack", "queries") as bar:
         for _ in range(59):
             clock.now += 1
@@ -54,9 +54,7 @@ def test_work_of_less_than_a_minute_says_nothing(clock: Clock, capsys: pytest.Ca
     assert lines(capsys) == []
 
 
-def test_what_was_done_before_does_not_count_for_the_time_left(
-    clock: Clock, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_earlier_work_does_not_count_for_the_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with Progress().bar(100_000, "train act", "s") as bar:
         bar.advance_to(90_000)
         clock.now += 60

@@ -1,4 +1,4 @@
-"""The log of a run survives what happens to its process, and no run depends on it."""
+"""The log of a run survives its process, and no run depends on it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_lines_that_are_no_events_are_left_out(tmp_path: Path) -> None:
     assert read_log(tmp_path / "nowhere") == []
 
 
-def test_what_cannot_be_written_is_left_out(tmp_path: Path) -> None:
+def test_failed_writes_are_ignored(tmp_path: Path) -> None:
     (tmp_path / LOG_FILE).mkdir()
     RunLog(tmp_path).write("a")
     with pytest.raises(RbdmlError), RunLog(tmp_path).ending():
@@ -76,7 +76,7 @@ def ended_by(error: BaseException, log: RunLog) -> list[dict[str, object]]:
     ("error", "told"),
     [(KeyboardInterrupt(), {"event": "interrupted"}), (ValueError("two\n lines"), FAILED), (RbdmlError("no"), REFUSED)],
 )
-def test_an_early_end_is_told(tmp_path: Path, error: BaseException, told: dict[str, object]) -> None:
+def test_an_early_end_is_logged(tmp_path: Path, error: BaseException, told: dict[str, object]) -> None:
     log = RunLog(tmp_path)
     log.write("start")
     log.write("training")
@@ -94,16 +94,14 @@ def test_an_early_end_is_told(tmp_path: Path, error: BaseException, told: dict[s
         (ValueError("two\n lines"), [{"event": "start"}, FAILED]),
     ],
 )
-def test_what_was_refused_at_once_leaves_no_log(
-    tmp_path: Path, error: BaseException, left: list[dict[str, object]]
-) -> None:
+def test_refused_work_leaves_no_log(tmp_path: Path, error: BaseException, left: list[dict[str, object]]) -> None:
     log = RunLog(tmp_path)
     log.write("start")
     assert ended_by(error, log) == left
     assert log.path.exists() == bool(left)
 
 
-def test_what_is_said_is_a_warning_in_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_messages_are_warnings_in_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     LoggedProgress(quiet=False, log=RunLog(tmp_path)).say("look out")
     LoggedProgress(quiet=True, log=RunLog(tmp_path)).say("and again")
     assert [event["message"] for event in read_log(tmp_path)] == ["look out", "and again"]

@@ -132,7 +132,7 @@ def test_the_least_p_is_one_in_ten_thousand() -> None:
     assert difference(np.ones(100), np.zeros(100)).p == 1 / 10_000
 
 
-def test_models_that_are_alike_are_told_apart_as_often_as_the_level_says() -> None:
+def test_equal_models_differ_as_often_as_the_level_allows() -> None:
     rng = np.random.default_rng(0)
     found = [difference(*pair(40, seed=int(seed))).p < 0.05 for seed in rng.integers(2**31, size=200)]
     assert np.mean(found) == pytest.approx(0.05, abs=0.045)  # three standard errors

@@ -17,7 +17,7 @@ def test_only_lines_of_printable_characters_are_left(text: str) -> None:
     assert one_line(text).isprintable()
 
 
-def test_what_is_printable_stays_as_it_is() -> None:
+def test_printable_text_is_unchanged() -> None:
     text = "HM[S,-\u03b3]  \u2026 a\u0308\nCA+ \U0001f600"
     assert inert(text) == text
     assert inert("\x1b[2J") == "\\u001b[2J"

@@ -27,7 +27,7 @@ from robustbench_dml.datasets.archives import extract, is_archive
 
 
 @pytest.mark.parametrize("pack", PACKS)
-def test_an_archive_is_told_by_its_content(archive: Path, target: Path, pack: Pack) -> None:
+def test_an_archive_is_recognised_by_its_content(archive: Path, target: Path, pack: Pack) -> None:
     archive.write_bytes(pack(CONTENT))
     assert is_archive(archive)
     extract(archive, target, progress=QUIET)
@@ -60,7 +60,7 @@ def test_folders_are_unpacked_too(archive: Path, target: Path) -> None:
 @pytest.mark.parametrize(
     "kind", [b"", b"PK", b"some text that is long enough" * 100, gzip.compress(b"no tar" * 200, mtime=0)]
 )
-def test_what_is_no_archive_is_refused(archive: Path, target: Path, kind: bytes) -> None:
+def test_other_files_are_refused(archive: Path, target: Path, kind: bytes) -> None:
     archive.write_bytes(kind)
     assert not is_archive(archive)
     assert re.search(r"neither a \.zip nor a \.tar or \.tar\.gz.*--from", refusal(archive, target))

@@ -39,7 +39,7 @@ def test_a_truncated_archive_leavesnothing(archive: Path, target: Path, pack: Pa
     assert re.search(r"damaged or incomplete \(.+\): remove it.*--from", refusal(archive, target))
 
 
-def test_an_archive_that_hardly_begins_is_one_all_the_same(archive: Path, target: Path) -> None:
+def test_a_truncated_archive_is_still_an_archive(archive: Path, target: Path) -> None:
     archive.write_bytes(pack_tgz(CONTENT)[:30])
     assert is_archive(archive)
     assert "damaged or incomplete" in refusal(archive, target)
@@ -110,7 +110,7 @@ def test_a_zip_that_lies_about_a_size_is_noticed(archive: Path, target: Path) ->
 
 
 @pytest.mark.parametrize("pack", PACKS)
-def test_room_is_looked_for_first(archive: Path, target: Path, monkeypatch: pytest.MonkeyPatch, pack: Pack) -> None:
+def test_room_is_checked_first(archive: Path, target: Path, monkeypatch: pytest.MonkeyPatch, pack: Pack) -> None:
     archive.write_bytes(pack(CONTENT))
     size = sum(map(len, CONTENT.values()))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=size - 1))

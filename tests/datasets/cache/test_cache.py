@@ -127,7 +127,7 @@ def test_the_index_is_written_on_the_way(
     assert sorted(known) == [0, 0, 2, 2, 4, 4, 6]
 
 
-def test_a_corrupt_image_is_named_and_what_is_done_stays(images: ImageList, decoding: Decoding) -> None:
+def test_a_corrupt_image_is_named_and_finished_rows_stay(images: ImageList, decoding: Decoding) -> None:
     whole = (images.root / NAMES[3]).read_bytes()
     (images.root / NAMES[3]).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(RbdmlError, match=r"/set/a/1\.jpg: cannot be read as an image"):

@@ -106,7 +106,7 @@ def test_a_pixel_file_of_another_size_begins_anew(images: ImageList, decoding: D
     assert torch.equal(all_rows(cache), naive_rows(images, SIDE))
 
 
-def test_a_full_disk_is_told_before_anything_is_written(
+def test_a_full_disk_is_refused_before_any_write(
     images: ImageList, decoding: Decoding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=30_000_000))
@@ -126,7 +126,7 @@ def test_room_for_exactly_the_pixels_is_enough(images: ImageList, monkeypatch: p
     assert cache_of(images).complete()
 
 
-def test_what_is_kept_is_said_once(images: ImageList) -> None:
+def test_the_size_of_the_cache_is_printed_once(images: ImageList) -> None:
     hearing = Hearing()
     for _ in range(2):
         cache_of(images).prepare("birds", progress=hearing)
@@ -135,9 +135,7 @@ def test_what_is_kept_is_said_once(images: ImageList) -> None:
 
 
 @pytest.mark.parametrize(("keep", "advised"), [(True, True), (False, False)])
-def test_a_cache_that_cannot_be_written_is_named_with_what_else_can_be_done(
-    images: ImageList, keep: bool, advised: bool
-) -> None:
+def test_a_cache_that_cannot_be_written_is_named_with_a_remedy(images: ImageList, keep: bool, advised: bool) -> None:
     (images.root.parent / "cache").touch()
     with pytest.raises(RbdmlError, match=r"cannot write decoded images to .*/cache/.*\$RBDML_CACHE") as caught:
         prepared(images, keep_pixels=keep)

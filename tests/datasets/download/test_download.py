@@ -122,7 +122,7 @@ def test_a_download_that_stays_short_goes_on_with_the_same_command(
     assert target.read_bytes() == CONTENT
 
 
-def test_what_cannot_be_gone_on_with_is_not_promised(site: Site, target: Path) -> None:
+def test_no_resumption_is_promised_without_a_validator(site: Site, target: Path) -> None:
     site.cut, site.etag = 1_000, None
     message = failure([site.url()], target, digest=None)
     assert "broke off after 1,000 of 10,000 bytes" in message

@@ -125,7 +125,7 @@ def test_without_a_server_the_other_ways_are_named(target: Path) -> None:
         assert piece in message
 
 
-def test_what_cannot_have_room_is_not_begun(site: Site, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_downloads_without_room_are_not_begun(site: Site, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begin(site, target, 4_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5_999))
     message = failure([site.url()], target)
@@ -137,7 +137,7 @@ def test_what_cannot_have_room_is_not_begun(site: Site, target: Path, monkeypatc
 
 
 @pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=repr)
-def test_what_arrived_before_a_full_disk_or_an_interrupt_is_kept(
+def test_bytes_before_a_full_disk_or_an_interrupt_are_kept(
     site: Site, target: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
 ) -> None:
     monkeypatch.setattr(module, "CHUNK", 1_000)
@@ -153,7 +153,7 @@ def test_what_arrived_before_a_full_disk_or_an_interrupt_is_kept(
     assert target.read_bytes() == CONTENT
 
 
-def test_the_bar_begins_at_what_is_there(site: Site, target: Path) -> None:
+def test_the_bar_begins_at_the_kept_bytes(site: Site, target: Path) -> None:
     begin(site, target, 4_000)
     progress = Watched()
     download([site.url()], target, digest=None, progress=progress)

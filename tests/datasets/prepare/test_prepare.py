@@ -42,9 +42,7 @@ def test_cars_come_from_a_folder_with_both_published_files(root: Path, published
     assert sorted(path.name for path in published_cars.iterdir()) == ["car_ims.tgz", "cars_annos.mat"]
 
 
-def test_a_folder_with_some_of_the_published_files_is_refused_by_what_is_missing(
-    root: Path, published_cars: Path
-) -> None:
+def test_the_first_missing_file_of_a_published_folder_is_named(root: Path, published_cars: Path) -> None:
     (published_cars / "cars_annos.mat").unlink()
     with pytest.raises(RbdmlError, match=r"/cars_annos\.mat: missing: 'cars' is made of car_ims\.tgz, cars_annos\.mat"):
         prepare("cars", root, DownloadRequest(source=published_cars))
@@ -102,7 +100,7 @@ def test_a_folder_of_something_else_is_refused(root: Path, tmp_path: Path) -> No
     assert leftovers(root) == []
 
 
-def test_a_set_in_another_data_folder_is_not_what_was_asked_for(
+def test_a_set_in_another_data_folder_does_not_count(
     root: Path, tmp_path: Path, birds: Tree, birds_tgz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither as the source nor as a reason to leave the target empty."""

@@ -60,7 +60,7 @@ def test_without_an_address_the_known_server_is_asked(
     is_prepared("cub", root, birds)
 
 
-def test_the_next_mirror_is_asked_where_one_has_nothing(
+def test_the_next_mirror_is_asked_after_a_failure(
     root: Path, site: Shelf, birds: Tree, birds_tgz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(monkeypatch, site, "cub", birds_tgz)
@@ -138,7 +138,7 @@ def test_half_an_archive_is_refused_and_nothing_is_left(root: Path, birds_tgz: P
     assert list(root.iterdir()) == []
 
 
-def test_what_a_killed_call_left_is_cleared_away(root: Path, birds: Tree, birds_tgz: Path) -> None:
+def test_leftovers_of_a_killed_call_are_removed(root: Path, birds: Tree, birds_tgz: Path) -> None:
     (root / ".cub.new" / ".part0").mkdir(parents=True)
     (root / ".cub.new" / "old").touch()
     (root / "cub").mkdir()
