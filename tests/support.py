@@ -16,7 +16,6 @@ from torch.nn import functional as F
 from robustbench_dml.datasets.base import Split
 
 SMALL_IMAGE = (1, 4, 4)
-draw = Figure.savefig  # the real one
 
 
 def unit_rows(rows: int, dimension: int, *, seed: int) -> Tensor:

@@ -10,7 +10,7 @@ from urllib.request import OpenerDirector
 import pytest
 from cli_support import RUN, Made, rbdml
 from matplotlib.figure import Figure
-from support import draw
+from support import describe
 
 from robustbench_dml.datasets import fashion
 from robustbench_dml.runs.record import find_records
@@ -21,7 +21,7 @@ from robustbench_dml.training.trainer import Trainer
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     out = tmp_path_factory.mktemp("made") / "runs"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", draw)  # whichever file asks first
+        patch.setattr(Figure, "savefig", describe)
         answer = rbdml(*RUN, "--out", out)
     assert answer.code == 0, answer.err
     [record] = find_records(out)

@@ -164,8 +164,8 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(
     assert not [path for path in tmp_path.rglob(".*") if path.name != recording.LOCKS]
 
 
-HOLDER = "import sys, time; from pathlib import Path; from robustbench_dml.utils.locks import sole\n" + (
-    "with sole(Path(sys.argv[1]), 'held'): print('held', flush=True); time.sleep(600)"
+HOLDER = "import sys, time; from pathlib import Path; from robustbench_dml.utils.locks import exclusive_or_fail\n" + (
+    "with exclusive_or_fail(Path(sys.argv[1]), 'held'): print('held', flush=True); time.sleep(600)"
 )
 
 
