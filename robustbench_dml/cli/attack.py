@@ -16,7 +16,7 @@ from robustbench_dml.utils.terminal import echo
 @click.argument("checkpoint", type=click.Path(path_type=Path), required=False)
 @click.option("--model", help="External model: file.py:factory. CHECKPOINT holds its weights.")
 @click.option("--query", type=int, required=True, help="Row of the attacked image in the test images, from 0.")
-@click.option("--attack", "name", required=True, help="Attack from `rbdml list attacks`, or file.py:NAME.")
+@click.option("--attack", "attack_name", required=True, help="Attack from `rbdml list attacks`, or file.py:NAME.")
 @click.option("--dataset", help="Data set from `rbdml list datasets`.  [default: the training data]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Picture file, .png or .svg.")
 @take(*ATTACK, published=False)
@@ -27,15 +27,16 @@ def attack(
     checkpoint: Path | None,
     model: str | None,
     query: int,
-    name: str,
+    attack_name: str,
     dataset: str | None,
     as_json: bool,
     quiet: bool,
     **words: Any,
 ) -> None:
-    """Attack one image and draw the result: the image, its ranked list before and after, and the values.
+    """Attack one image and draw the result.
 
-    An attack on a candidate shows the list of its target, a query, and the rank of the attacked image in it.
+    The picture has the image, its ranked list before and after, and the values. An attack on a candidate shows the list
+    of its target, a query, and the rank of the attacked image in it.
     """
     import json
 
@@ -48,7 +49,7 @@ def attack(
         context_of({**words, "quiet": quiet, "as_json": as_json, "batch_size": 1}),
         model=model,
         row=query,
-        attack=name,
+        attack=attack_name,
         dataset=dataset,
         changes=arguments_of(with_precisions(words))[EVALUATE],
     )

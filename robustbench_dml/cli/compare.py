@@ -19,10 +19,11 @@ from robustbench_dml.utils.terminal import echo
 @click.option("--published", is_flag=True, help="All records below A beside the published rows that they repeat.")
 @JSON
 def compare(first: Path, second: Path | None, published: bool, as_json: bool) -> None:
-    """Compare two records, given by folder or file, value by value on the same queries.
+    """Compare two records, or records with published rows.
 
-    Differences have 95% paired bootstrap intervals and p values of a permutation test over the queries, corrected for
-    the number of rows. They are between two trained models: seeds of one defense differ, too.
+    A and B, folders or files of records, are compared value by value on the same queries. Differences have 95%
+    paired bootstrap intervals and p values of a permutation test over the queries, corrected for the number of
+    rows. They are between two trained models: seeds of one defense differ, too.
 
     With --published, A is a folder of records. Each defense, over its seeds, stands beside the row that its authors
     report for the same data set, backbone and eta.

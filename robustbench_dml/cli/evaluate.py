@@ -30,7 +30,7 @@ def evaluate(
     defense: str | None,
     **words: Any,
 ) -> None:
-    """Evaluate a trained model again, the same way or another; or a model from outside the project.
+    """Evaluate a trained model again, or an external model.
 
     Attack options you leave out stay as in the run of the checkpoint; with --model, they have the published values.
 

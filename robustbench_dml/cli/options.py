@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from robustbench_dml.spec.options import BY_NAME, CONTEXT, EVALUATE, OPTIONS, Kind, Option, number
+from robustbench_dml.spec.options import BY_NAME, CONTEXT, EVALUATE, OPTIONS, WHAT, Kind, Option, number
 from robustbench_dml.utils.errors import RbdmlError
 
 if TYPE_CHECKING:
     from robustbench_dml.runs.context import RunContext
 
 F = TypeVar("F", bound=Callable[..., Any])
+SUBJECTS = ("model", "query", "attack_name")  # options of single commands for the heading WHAT
 
 
 class Quotient(click.ParamType[float]):
@@ -50,10 +51,10 @@ class GroupedCommand(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one section for each group of options, in the order of the table."""
         groups: dict[str, list[tuple[str, str]]] = {}
-        headings = {option.word: option.group for option in OPTIONS}
+        headings = {**{option.word: option.group for option in OPTIONS}, **dict.fromkeys(SUBJECTS, WHAT)}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
-            if record:
+            if record and isinstance(param, click.Option):
                 groups.setdefault(headings.get(param.name or "", "Other"), []).append(record)
         for heading in sorted(groups, key=[*dict.fromkeys(headings.values()), "Other"].index):
             with formatter.section(heading):

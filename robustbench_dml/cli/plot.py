@@ -20,10 +20,11 @@ from robustbench_dml.utils.errors import RbdmlError
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the figures.  [default: beside the data]")
 @QUIET
 def plot(records: Path | None, published: bool, boards: Path | None, style: str, out: Path | None, quiet: bool) -> None:
-    """Draw efficiency, trade-off and profile again: of the leaderboards, or of the records below a folder.
+    """Draw the figures of leaderboards or records again.
 
-    Screen style is PNG and SVG. Paper style is SVG and PDF in the width of a column, without headings. Files that
-    would not change are not written.
+    Figures are efficiency, trade-off and profile, of the leaderboards or of all records below a folder. Screen
+    style is PNG and SVG. Paper style is SVG and PDF in the width of a column, without headings. Files that would
+    not change are not written.
     """
     from robustbench_dml.leaderboard.build import redraw_boards, redraw_published
     from robustbench_dml.report.figures.style import STYLES

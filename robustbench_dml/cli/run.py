@@ -15,7 +15,7 @@ from robustbench_dml.spec.options import OPTIONS, arguments_of
 @take(*OPTIONS)
 @output_options
 def run(**words: Any) -> None:
-    """Train a defense under a budget, evaluate it, write its record, show the result.
+    """Train a defense, evaluate it and record the result.
 
     Options you leave out use the published values for the data set. The record stores every setting. An interrupted
     run is resumed. Its log is log.jsonl beside its record, and in a hidden folder there while it runs.

@@ -40,10 +40,11 @@ from robustbench_dml.utils.terminal import echo
 @click.option("--yes", is_flag=True, help="Write without asking.")
 @take("surrogate", "batch-size", *DATA)
 def submit(record: Path, boards: Path | None, dry_run: bool, yes: bool, **given: Any) -> None:
-    """Check a record, evaluate its checkpoint again on some of the queries, and put it on its board.
+    """Put records on the leaderboards.
 
-    RECORD is a folder that `rbdml run` or `rbdml evaluate` wrote, or a folder of several records: all are entered or
-    none. You see all changes before anything is written.
+    A record is checked, and its checkpoint evaluated again on some of the queries. RECORD is a folder that `rbdml run`
+    or `rbdml evaluate` wrote, or a folder of several records: all are entered or none. You see all changes before
+    anything is written.
     """
     from robustbench_dml.leaderboard.entries import find_leaderboards
     from robustbench_dml.leaderboard.submission.submit import prepared

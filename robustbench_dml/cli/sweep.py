@@ -35,10 +35,11 @@ class _Default(click.Group):
 
 @click.group(cls=_Default, options_metavar="", subcommand_metavar="[run|status|estimate] [FILE] [OPTIONS]")
 def sweep() -> None:
-    """Do many runs: all combinations of a TOML matrix, or of options with several values.
+    """Do many runs: all combinations of settings.
 
-    Recorded runs are not repeated, interrupted ones are resumed, and several sweeps can share a folder. `rbdml sweep
-    FILE` is `rbdml sweep run FILE`.
+    Settings come from a TOML file, from options with several values, or from both. Recorded runs are not repeated,
+    interrupted ones are resumed, and several sweeps can share a folder. `rbdml sweep FILE` is `rbdml sweep run
+    FILE`.
     """
 
 
