@@ -225,17 +225,20 @@ NOTATIONS: list[Notation] = []
 C = TypeVar("C", bound=type)
 
 
+def _registers(registry: Registry[I], info: Callable[..., I], **fields: Any) -> Callable[[C], C]:
+    def register(cls: C) -> C:
+        registry.add(info(cls=cls, **fields))
+        return cls
+
+    return register
+
+
 def register_defense(name: str, *, summary: str, paper: str, **defaults: ParamValue) -> Callable[[C], C]:
     """Class decorator: register a defense under a name, with values for its parameters.
 
     You can register one class several times, with other names and values.
     """
-
-    def register(cls: C) -> C:
-        DEFENSES.add(DefenseInfo(name=name, summary=summary, paper=paper, cls=cls, defaults=defaults))
-        return cls
-
-    return register
+    return _registers(DEFENSES, DefenseInfo, name=name, summary=summary, paper=paper, defaults=defaults)
 
 
 def register_attack(
@@ -245,23 +248,13 @@ def register_attack(
 
     You can register one class several times, with other names and values.
     """
-
-    def register(cls: C) -> C:
-        info = AttackInfo(name=name, summary=summary, paper=paper, cls=cls, columns=columns, defaults=defaults)
-        ATTACKS.add(info)
-        return cls
-
-    return register
+    fields = {"name": name, "summary": summary, "paper": paper, "columns": columns, "defaults": defaults}
+    return _registers(ATTACKS, AttackInfo, **fields)
 
 
 def register_solver(name: str, *, summary: str, paper: str) -> Callable[[C], C]:
     """Class decorator: register a solver under a name."""
-
-    def register(cls: C) -> C:
-        SOLVERS.add(SolverInfo(name=name, summary=summary, paper=paper, cls=cls))
-        return cls
-
-    return register
+    return _registers(SOLVERS, SolverInfo, name=name, summary=summary, paper=paper)
 
 
 def register_notation(notation: Notation) -> Notation:
