@@ -38,7 +38,7 @@ FAMILIES = {
         attack=Threat(eps=77 / 255, alpha=3 / 255, steps=32),
         epochs=16,
     ),
-    # No paper's: the embedded glyphs train in minutes on a CPU at these. Its named budgets are shares of 10M passes.
+    # No paper's, to be fixed by trials. Named budgets are shares of 10M passes, for a CPU.
     "glyphs28": Family(
         training=Training(threat=Threat(eps=8 / 255, alpha=1 / 255, steps=8), pairs=32, lr=1e-3, weight_decay=1e-7),
         attack=Threat(eps=8 / 255, alpha=1 / 255, steps=32),
