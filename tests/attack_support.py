@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from support import unit_rows
-from torch import Tensor
+from support import SMALL_IMAGE, unit_rows
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustbench_dml.datasets.base import Split
 from robustbench_dml.evaluation.attack import Attack
 from robustbench_dml.evaluation.ensemble import WorstCase
+from robustbench_dml.evaluation.radius import RadiusAttack
+from robustbench_dml.models.embedder import Embedder
 from robustbench_dml.retrieval.gallery import Block, Gallery, Items
 from robustbench_dml.spec.registry import ATTACKS
 from robustbench_dml.utils.randomness import uniform_per_item
@@ -21,8 +24,27 @@ from robustbench_dml.utils.randomness import uniform_per_item
 LABELS = torch.arange(30) % 4
 ITEMS = torch.tensor([0, 3, 8, 21, 22, 29])
 # Those with an objective of their own; an ensemble runs others.
-ATTACK_NAMES = [info.name for info in ATTACKS if not issubclass(info.cls, WorstCase)]
+ATTACK_NAMES = [info.name for info in ATTACKS if not issubclass(info.cls, WorstCase | RadiusAttack)]
 WIDTHS = {"": 1, "2": 2, "5": 5, "10": 10}  # how names end, and the number of targets
+
+
+EVERY = torch.arange(48)  # images of the small split
+
+
+def small_split() -> Split:
+    """Images of four classes that overlap."""
+    rng = torch.Generator().manual_seed(0)
+    labels = EVERY % 4
+    means = torch.rand(4, *SMALL_IMAGE, generator=rng)
+    pixels = 0.5 * means[labels] + 0.5 * torch.rand(len(EVERY), *SMALL_IMAGE, generator=rng)
+    return Split((255 * pixels).to(torch.uint8), labels)
+
+
+def small_model(seed: int) -> Embedder:
+    """A network that is neither hopeless nor robust on these images."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Embedder(nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.Tanh(), nn.Linear(12, 6))).double()
 
 
 def random_gallery() -> Gallery:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from robustbench_dml.retrieval.gallery import Block, Items
+from robustbench_dml.spec.columns import Column
+from robustbench_dml.spec.schema import Evaluation
 from robustbench_dml.utils.errors import RbdmlError
 
 # draws(n) -> (B, n) uniform numbers in [0, 1), the same for an image in every batch
@@ -26,6 +28,11 @@ class Attack(ABC):
     requires_solver: ClassVar[str | None] = None  # name of the only solver it works with; None: any
 
     of_candidate: ClassVar[bool] = False  # attacks a candidate in the lists of its targets, else a query
+
+    @classmethod
+    def further_columns(cls, evaluation: Evaluation) -> tuple[Column, ...]:
+        """Columns beside the registered ones, which depend on the evaluation and count for no score."""
+        return ()
 
     def choose_targets(self, items: Items, draws: Draws) -> Tensor:
         """Return (B, W) gallery rows for the objective, none of them an image's own row. By default W is 0."""

@@ -75,7 +75,7 @@ def untrained(
     network = check_fit(backbone or info.backbone, data.image_shape, dataset)
     first = initial_digits(network, pretrained=pretrained, weights=weights, default=network.weights is not None)
     models: dict[str, nn.Module] = {
-        "pixels": _pixels(data),
+        "pixels": pixels_of(data),
         f"{network.name}, random weights": build_embedder(network, seed=seed, device=device),
     }
     if first is not None:
@@ -86,7 +86,8 @@ def untrained(
     return [{"embedding": name, **_retrieval(model, data, rows, device)} for name, model in models.items()]
 
 
-def _pixels(data: Dataset) -> Pixels:
+def pixels_of(data: Dataset) -> Pixels:
+    """The pixels of images as an embedding, with the mean of a data set's training images taken off."""
     rows = torch.arange(0, len(data.train), max(1, len(data.train) // MEAN_OF))
     total = torch.stack([data.train.batch(block).sum(0) for block in rows.split(256)]).sum(0)
     mean = (total / len(rows))[None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from itertools import zip_longest
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from robustbench_dml.datasets.base import Split
 from robustbench_dml.datasets.prefetch import prefetch, with_prefetch
 from robustbench_dml.evaluation.attack import Attack
+from robustbench_dml.evaluation.guides import guides_of, thumbnails
 from robustbench_dml.models.wrappers import InBfloat16, InOwnPrecision
 from robustbench_dml.retrieval.gallery import Block, Gallery, Items
 from robustbench_dml.solvers.base import Problem, Solver
@@ -57,6 +58,11 @@ class AttackContext:
         """The model in the precision of attack steps."""
         return self.model if self.evaluation.precision == "fp32" else InBfloat16(self.model)
 
+    @cached_property
+    def thumbnails(self) -> Tensor:
+        """(N, C h w) the gallery's images, reduced, to compare their pixels."""
+        return thumbnails(self.split)
+
     def changed(self, **evaluation: object) -> AttackContext:
         """Copy the context with other settings, its surrogate included."""
         surrogate = None if self.surrogate is None else self.surrogate.changed(**evaluation)
@@ -91,6 +97,7 @@ class AttackContext:
             items=block.items,
             key=(self.evaluation.seed, "search", name, self.dataset),
             rows=whole,
+            guides=cache(lambda: guides_of(attack, block, self.split, self.thumbnails)),
             watch=watch,
             surrogate=None
             if surrogate is None

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from robustbench_dml.evaluation.attack import Attack
 from robustbench_dml.evaluation.context import AttackContext
+from robustbench_dml.evaluation.radius import RadiusAttack
 from robustbench_dml.retrieval.gallery import Block, Items
 from robustbench_dml.solvers.base import Solver
 from robustbench_dml.solvers.ensemble import Ensemble
@@ -87,12 +88,12 @@ class WorstCase(Attack):
 
 
 def run_attack(context: AttackContext, name: str, items: Items) -> dict[str, Tensor]:
-    """Attack some images; an ensemble runs its stages, any other attack the evaluation's solver.
+    """Attack some images by the stages or the search of their attack, or else by the evaluation's solver.
 
     Returns:
         (B,) values of each column, and values that are stored per query but stand in no table.
     """
     attack = ATTACKS.get(name).build()
-    if isinstance(attack, WorstCase):
+    if isinstance(attack, WorstCase | RadiusAttack):
         return attack.run(context, name, items)
     return context.attack(attack, name, items)

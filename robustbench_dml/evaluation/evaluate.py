@@ -16,7 +16,13 @@ from robustbench_dml.evaluation.diagnostics import Finding, Findings, check_mode
 from robustbench_dml.evaluation.ensemble import run_attack
 from robustbench_dml.retrieval.gallery import Items
 from robustbench_dml.retrieval.metrics import Clusters, class_clusters, retrieval_scores
-from robustbench_dml.spec.protocols import BENIGN_COLUMNS, attacks_of, evaluated_columns, protocol_columns
+from robustbench_dml.spec.protocols import (
+    BENIGN_COLUMNS,
+    attacks_of,
+    evaluated_columns,
+    median_columns,
+    protocol_columns,
+)
 from robustbench_dml.spec.schema import Evaluation
 from robustbench_dml.spec.scores import CHANCE, fixed_list_recall, scores_of, summary_of
 from robustbench_dml.utils import distributed
@@ -25,7 +31,7 @@ from robustbench_dml.utils.interrupts import deferred_interrupts
 from robustbench_dml.utils.precision import weights_unchanged
 from robustbench_dml.utils.progress import Progress
 from robustbench_dml.utils.randomness import seed_of, uniform_per_item
-from robustbench_dml.utils.statistics import bootstrap_interval
+from robustbench_dml.utils.statistics import bootstrap_interval, median_above_zero
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,11 @@ def evaluate_model(
     k_means = Finding("clusters", {"k-means iterations": clusters.iterations}, raised=False)  # reported only
 
     fractions = {name: values.numpy() for name, values in {**benign, **attacked}.items()}
-    published = {name: column.published(float(attacked[name].mean())) for name, column in columns.items()}
+    medians = median_columns(evaluation)
+    middles = {name: float(median_above_zero(fractions[name])[0]) for name in medians}
+    published = {
+        name: column.published(middles.get(name, float(attacked[name].mean()))) for name, column in columns.items()
+    }
     chance = fixed_list_recall(labels[queries.to(labels.device)].cpu().numpy())
     retrieved = {name: 100 * float(values.mean()) for name, values in benign.items()}
     retrieved |= {"NMI": 100 * clusters.nmi(labels), CHANCE: chance}
@@ -99,6 +109,7 @@ def evaluate_model(
             shown,
             summary_of(columns, scores, {CHANCE: chance}),
             seed=seed_of(evaluation.seed, "bootstrap", dataset.name),
+            medians=medians,
         ),
         findings=Findings((*findings.all, k_means)),
         per_query={"query": queries.cpu().numpy(), **fractions},

@@ -17,7 +17,7 @@ from robustbench_dml.report.tables import cell
 from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import RECORD_FILE, Record, read_record
 from robustbench_dml.spec.describe import describe_evaluation
-from robustbench_dml.spec.protocols import evaluated_columns
+from robustbench_dml.spec.protocols import evaluated_columns, median_columns
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.randomness import seed_of
 from robustbench_dml.utils.statistics import holm, paired_differences
@@ -176,7 +176,7 @@ def _better(gain: float, p: float) -> Literal["A", "B"] | None:
 def _directions(record: Record) -> dict[str, int]:
     """1 for attacked columns where more is better, -1 where less is."""
     columns = evaluated_columns(record.spec.evaluation)
-    return {name: 1 if column.ers_slope > 0 else -1 for name, column in columns.items()}
+    return {name: 1 if column.ers_slope > 0 else -1 for name, column in columns.items() if not column.median}
 
 
 def _shared_values(a: Record, b: Record, folders: list[Path]) -> tuple[Values, Values, int]:
@@ -185,7 +185,8 @@ def _shared_values(a: Record, b: Record, folders: list[Path]) -> tuple[Values, V
     if not np.array_equal(values_a.get("query", []), values_b.get("query", [])):
         raise RbdmlError(f"{folders[0]} and {folders[1]} are of other queries: evaluate both with one version")
     shown_a, shown_b = shown_values(a, values_a), shown_values(b, values_b)
-    names = [name for name in shown_a if name in shown_b]
+    medians = median_columns(a.spec.evaluation)  # the paired test is of means
+    names = [name for name in shown_a if name in shown_b and name not in medians]
     missing = [name for name in ("R@1", *_directions(a)) if name not in names]
     if missing or "query" not in values_a:
         raise RbdmlError(

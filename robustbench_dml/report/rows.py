@@ -12,7 +12,7 @@ from robustbench_dml.report.per_query import ranking_values, shown_values, summa
 from robustbench_dml.report.ranking import Contestant, rank_order
 from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import Record
-from robustbench_dml.spec.protocols import evaluated_columns
+from robustbench_dml.spec.protocols import evaluated_columns, median_columns
 from robustbench_dml.spec.schema import Frozen, RunSpec
 from robustbench_dml.utils.randomness import seed_of
 from robustbench_dml.utils.statistics import Summary, bootstrap_interval
@@ -165,6 +165,7 @@ def _intervals(records: Sequence[Record], values: Mapping[str, Values]) -> dict[
         {f"{index} {name}": column for index, seed in enumerate(known) for name, column in seed.items()},
         _mean_summary([summary_for(record) for record in records]),
         seed=seed_of(evaluation.seed, "bootstrap", records[0].spec.dataset),
+        medians=[f"{place} {name}" for place in range(len(known)) for name in median_columns(evaluation)],
     )
 
 

@@ -107,7 +107,7 @@ def evaluate(
     return evaluate_model(
         model,
         load_dataset(dataset, context.paths),
-        changed_evaluation(published_evaluation(dataset), changes),
+        changed_evaluation(published_evaluation(dataset), changes, dataset=dataset),
         device=context.device,
         batch_size=context.batch_size,
         surrogate=surrogate,

@@ -122,7 +122,7 @@ def evaluate_external(
     Raises:
         RbdmlError: bad input, in one line.
     """
-    evaluation = changed_evaluation(published_evaluation(dataset), changes or {})
+    evaluation = changed_evaluation(published_evaluation(dataset), changes or {}, dataset=dataset)
     foreign = load_external(text, checkpoint)
     spec = ExternalSpec(
         dataset=DATASETS.get(dataset).name,

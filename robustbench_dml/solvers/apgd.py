@@ -36,7 +36,7 @@ class AutoPGD(Restarting):
         images = before = start
         value, gradient = problem.gradient(start, rows)
         best, best_gradient, best_value_then = BestImages(start, value), gradient, value
-        length = torch.full_like(value, 2 * problem.threat.eps)
+        length = (2 * problem.radius * torch.ones_like(per_image(value))).flatten()
         improved, halved = torch.zeros_like(value), torch.zeros_like(value, dtype=torch.bool)
         ends, begin = checkpoints(steps), 0
         for step in range(1, steps + 1):

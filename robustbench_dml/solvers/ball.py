@@ -18,20 +18,27 @@ class Ball:
     Attributes:
         images: (B, ..., C, H, W) benign images in [0, 1]; the last three axes are one image.
         threat: norm, radius and step length.
+        radii: (B,) a radius for each image instead of the threat's; images are then (B, C, H, W).
     """
 
     images: Tensor
     threat: Threat
+    radii: Tensor | None = None
     _box: tuple[Tensor, Tensor] | None = field(init=False, default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.threat.norm == "linf":
-            box = ((self.images - self.threat.eps).clamp_min_(0), (self.images + self.threat.eps).clamp_max_(1))
+            box = ((self.images - self.radius).clamp_min_(0), (self.images + self.radius).clamp_max_(1))
             object.__setattr__(self, "_box", box)
+
+    @property
+    def radius(self) -> float | Tensor:
+        """The radius of all images, or (B, 1, 1, 1) one for each."""
+        return self.threat.eps if self.radii is None else self.radii[:, None, None, None]
 
     def take(self, rows: Tensor) -> Ball:
         """The ball of the images in these rows."""
-        return Ball(self.images[rows], self.threat)
+        return Ball(self.images[rows], self.threat, None if self.radii is None else self.radii[rows])
 
     def project(self, images: Tensor) -> Tensor:
         """Project images onto the ball: to the nearest image for L-infinity; for L2 by scaling, then clipping.
@@ -41,7 +48,7 @@ class Ball:
         if self._box is not None:
             return images.clamp(*self._box)
         away = images - self.images
-        shrink = (self.threat.eps / norms(away).clamp_min(1e-12)).clamp_max(1)
+        shrink = (self.radius / norms(away).clamp_min(1e-12)).clamp_max(1)
         return (self.images + away * shrink).clamp_(0, 1)
 
     def descend(self, images: Tensor, gradient: Tensor, *, length: float | None = None) -> Tensor:
@@ -71,8 +78,8 @@ class Ball:
         """
         each = uniform[..., :-1].unflatten(-1, self.images.shape[-3:])
         if self.threat.norm == "linf":
-            return self.project(self.images + self.threat.eps * (2 * each - 1))
-        reach = self.threat.eps * uniform[..., -1, None, None, None]
+            return self.project(self.images + self.radius * (2 * each - 1))
+        reach = self.radius * uniform[..., -1, None, None, None]
         return self.project(self.images + reach * self.direction(normal_of(each)))
 
 

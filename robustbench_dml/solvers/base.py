@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_dml.solvers.ball import Ball
+from robustbench_dml.solvers.guides import Guides
 from robustbench_dml.spec.schema import Threat
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.randomness import Key, uniform_per_item
@@ -33,6 +34,8 @@ class Problem:
         key: purpose of the random numbers.
         rows: (B,) all rows, 0 to B - 1.
         surrogate: the same attack on the model to transfer from, if there is one.
+        guides: images that each image can be moved towards, if there are any.
+        radii: (B,) a radius for each image instead of the threat's.
         watch: called with the (n,) values and (n,) rows of every evaluation of the objective.
 
     A value or gradient that is not a number is no success of the attack: the value counts as infinite, the gradient as
@@ -47,6 +50,8 @@ class Problem:
     key: tuple[Key, ...]
     rows: Tensor
     surrogate: Callable[[], Problem] | None = None
+    guides: Callable[[], Guides] | None = None
+    radii: Tensor | None = None
     watch: Callable[[Tensor, Tensor], None] | None = None
 
     def __len__(self) -> int:
@@ -55,11 +60,16 @@ class Problem:
     @property
     def ball(self) -> Ball:
         """The perturbation set of the images."""
-        return Ball(self.images, self.threat)
+        return Ball(self.images, self.threat, self.radii)
+
+    @property
+    def radius(self) -> float | Tensor:
+        """The radius of all images, or (B, 1, 1, 1) one for each."""
+        return self.threat.eps if self.radii is None else per_image(self.radii)
 
     def take(self, rows: Tensor) -> Problem:
         """The same attack on the images in the (n,) rows. `watch` still gets the rows of the whole problem."""
-        surrogate, watch = self.surrogate, self.watch
+        surrogate, watch, guides = self.surrogate, self.watch, self.guides
         return replace(
             self,
             images=self.images[rows],
@@ -67,7 +77,19 @@ class Problem:
             items=self.items[rows],
             rows=torch.arange(len(rows), device=self.rows.device),
             surrogate=None if surrogate is None else lambda: surrogate().take(rows),
+            guides=None if guides is None else lambda: guides().take(rows),
+            radii=None if self.radii is None else self.radii[rows],
             watch=None if watch is None else lambda values, own: watch(values, rows[own]),
+        )
+
+    def within(self, radii: Tensor, *, steps: int) -> Problem:
+        """The same attack with (B,) radii and another number of steps, on the surrogate too."""
+        surrogate = self.surrogate
+        return replace(
+            self,
+            radii=radii.to(self.images),
+            threat=self.threat.model_copy(update={"steps": steps}),
+            surrogate=None if surrogate is None else lambda: surrogate().within(radii, steps=steps),
         )
 
     @torch.no_grad()

@@ -82,8 +82,9 @@ class NES(Solver):
         noise = normal_of(uniform).view(-1, *small)
         if small[1:] != (height, width):
             noise = F.interpolate(noise, size=(height, width), mode="nearest")
-        eps = problem.threat.eps
+        eps = problem.radius
         noise = self.sigma * eps * noise.view(-1, pairs, channels, height, width).transpose(0, 1)
         if problem.threat.norm == "linf":
-            return noise.clamp(-eps, eps)
+            most = eps * torch.ones_like(problem.images[:, :1, :1, :1])
+            return noise.clamp(-most, most)
         return noise * (eps / norms(noise).clamp_min(1e-12)).clamp_max(1)

@@ -75,7 +75,7 @@ class Square(Solver):
 def stripes(problem: Problem) -> Tensor:
     """Draw (B, C, 1, W) vertical stripes of the full radius, with a random sign for each channel and column."""
     channels, _, width = problem.images.shape[1:]
-    return problem.threat.eps * _signs(problem.uniform(channels * width, "first")).view(-1, channels, 1, width)
+    return problem.radius * _signs(problem.uniform(channels * width, "first")).view(-1, channels, 1, width)
 
 
 def flat_square(problem: Problem, away: Tensor, draws: Tensor, side: int) -> Tensor:
@@ -88,7 +88,7 @@ def flat_square(problem: Problem, away: Tensor, draws: Tensor, side: int) -> Ten
         side: side of the window.
     """
     inside = _window(away, draws[:, 0], draws[:, 1], side)
-    return away + 2 * problem.threat.eps * _signs(draws[:, 5:])[:, :, None, None] * inside
+    return away + 2 * problem.radius * _signs(draws[:, 5:])[:, :, None, None] * inside
 
 
 def tiles(problem: Problem) -> Tensor:
@@ -104,7 +104,7 @@ def tiles(problem: Problem) -> Tensor:
     result[:, :, top : top + down * side, left : left + across * side] = grid.transpose(3, 4).reshape(
         batch, channels, down * side, across * side
     )
-    return problem.threat.eps * result / norms(result)
+    return problem.radius * result / norms(result)
 
 
 def moved_mass(problem: Problem, away: Tensor, draws: Tensor, side: int) -> Tensor:
@@ -112,7 +112,7 @@ def moved_mass(problem: Problem, away: Tensor, draws: Tensor, side: int) -> Tens
 
     The unused part of the radius is added there, the same to each channel. Arguments as in `flat_square`.
     """
-    (batch, channels, height, width), eps = away.shape, problem.threat.eps
+    (batch, channels, height, width), eps = away.shape, problem.radius
     filled = _window(away, draws[:, 0], draws[:, 1], side)
     emptied = _window(away, draws[:, 2], draws[:, 3], side)
     down = _start(draws[:, 0], height - side)[:, None] + torch.arange(side, device=away.device)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+RADIUS_SCALE = 255  # of columns of radii: kept as parts of the pixel range, shown in 1/255
+
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
@@ -16,6 +18,7 @@ class Column:
         ers_slope: with `ers_offset`, the linear map from the published value to the 0..100 of the Empirical Robustness
             Score, where more is more robust.
         ers_offset: see above.
+        median: shown as the median of the values above 0 instead of the mean of all.
     """
 
     name: str
@@ -23,6 +26,7 @@ class Column:
     scale: float
     ers_slope: float
     ers_offset: float
+    median: bool = False
 
     def named(self, name: str) -> Column:
         """Return the same kind of column under another name."""
@@ -40,3 +44,8 @@ class Column:
 def recall_column(name: str) -> Column:
     """Return the column of an attack on a query's first rank."""
     return Column(name=name, meaning="recall at 1 after the attack", scale=100, ers_slope=1, ers_offset=0)
+
+
+def radius_column(name: str, meaning: str, *, median: bool = False) -> Column:
+    """The column of a least radius that breaks an item."""
+    return Column(name=name, meaning=meaning, scale=RADIUS_SCALE, ers_slope=1, ers_offset=0, median=median)

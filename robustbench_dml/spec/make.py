@@ -13,8 +13,14 @@ from robustbench_dml.spec.budgets import parse_budget
 from robustbench_dml.spec.lookup import find_attack, find_defense
 from robustbench_dml.spec.options import DEFAULT_BUDGET
 from robustbench_dml.spec.parameters import named_entry, published_params, resolve, resolve_params
-from robustbench_dml.spec.protocols import BENIGN_COLUMNS, columns_of, protocol_columns, protocol_named
-from robustbench_dml.spec.published import FAMILIES, Protocol
+from robustbench_dml.spec.protocols import (
+    BENIGN_COLUMNS,
+    columns_of,
+    evaluated_columns,
+    protocol_columns,
+    protocol_named,
+)
+from robustbench_dml.spec.published import FAMILIES, PROTOCOLS, Protocol
 from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, SOLVERS
 from robustbench_dml.spec.schema import Evaluation, RunSpec, SolverSpec, Threat
 from robustbench_dml.spec.scores import CHANCE, scores_of
@@ -70,7 +76,7 @@ def make_spec(
     if chosen.get("weight_precision") == chosen.get("precision", family.training.precision):
         chosen.pop("weight_precision", None)
     threat = _threat_changes(chosen)
-    evaluated = changed_evaluation(published_evaluation(data.name), evaluation or {})
+    evaluated = changed_evaluation(published_evaluation(data.name), evaluation or {}, dataset=data.name)
     with _named_errors(steps="eta"):
         return RunSpec(
             dataset=data.name,
@@ -85,7 +91,7 @@ def make_spec(
         )
 
 
-def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any]) -> Evaluation:
+def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any], *, dataset: str | None = None) -> Evaluation:
     """Return the evaluation with other settings.
 
     Args:
@@ -94,11 +100,12 @@ def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any]) -> Ev
             parameters by name; `extra_attacks`, names of attacks beside the protocol's; `surrogate`, a checkpoint or
             the first 16 digits of its weights' hash. None values are left out. Another protocol brings its solver, and
             drops surrogate and extra attacks.
+        dataset: name. Changing to the protocol `radius` then brings the radii of its family.
 
     Raises:
         RbdmlError: an unknown name, a value out of range, or settings that do not go together.
     """
-    changed = _given(changes)
+    changed = _with_radii(_given(changes), evaluation, dataset)
     threat = _threat_changes(changed)
     _check_norm(evaluation.threat, threat)
     solver, params = changed.pop("solver", None), changed.pop("solver_params", None) or {}
@@ -113,7 +120,20 @@ def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any]) -> Ev
         changed["surrogate"] = surrogate_digits(changed["surrogate"])
     with _named_errors("attack "):
         result = _changed(evaluation, {**changed, "threat": _changed(evaluation.threat, threat)})
-    return _with_surrogate_if_needed(result, protocol, asked="surrogate" in changed)
+    result = _with_surrogate_if_needed(result, protocol, asked="surrogate" in changed)
+    evaluated_columns(result)  # refuses settings that leave a column empty
+    return result
+
+
+def _with_radii(changes: dict[str, Any], before: Evaluation, dataset: str | None) -> dict[str, Any]:
+    """Return the changes with the family's radii, for an evaluation that becomes one of `radius` or of another norm."""
+    protocol, norm = changes.get("protocol", before.protocol), changes.get("norm", before.threat.norm)
+    if protocol != "radius" or dataset is None or (protocol, norm) == (before.protocol, before.threat.norm):
+        return changes
+    radii = FAMILIES[DATASETS.get(dataset).family].radii.get(norm)
+    usual = {} if radii is None else radii.changes(norm)
+    named = usual.pop("solver_params", {}) if changes.get("solver") is None else {}
+    return {**usual, **changes, "solver_params": {**named, **(changes.get("solver_params") or {})}}
 
 
 def _check_norm(before: Threat, changes: Mapping[str, Any]) -> None:
@@ -131,7 +151,7 @@ def _check_norm(before: Threat, changes: Mapping[str, Any]) -> None:
 def _with_surrogate_if_needed(evaluation: Evaluation, protocol: Protocol, *, asked: bool) -> Evaluation:
     """Keep the surrogate if attacks transfer from it, refuse a missing or a useless one."""
     own = protocol.solver.name
-    if protocol.surrogate and evaluation.solver.name != own:
+    if protocol.alone and evaluation.solver.name != own:
         raise RbdmlError(f"protocol '{evaluation.protocol}' searches with '{own}' alone: leave --solver out")
     needed = protocol.surrogate or SOLVERS.get(evaluation.solver.name).cls.needs_surrogate
     if needed and evaluation.surrogate is None:
@@ -140,9 +160,10 @@ def _with_surrogate_if_needed(evaluation: Evaluation, protocol: Protocol, *, ask
             f"{subject} transfers from an undefended model: give --surrogate CHECKPOINT, for instance what "
             "`rbdml run --defense regular` wrote"
         )
-    if evaluation.surrogate is not None and not needed and asked:
+    allowed = needed or protocol.may_transfer
+    if evaluation.surrogate is not None and not allowed and asked:
         raise RbdmlError("nothing here transfers from a surrogate: leave --surrogate out, or add --solver transfer")
-    return evaluation if needed else evaluation.model_copy(update={"surrogate": None})
+    return evaluation if allowed else evaluation.model_copy(update={"surrogate": None})
 
 
 def published_evaluation(dataset: str) -> Evaluation:
@@ -153,7 +174,7 @@ def published_evaluation(dataset: str) -> Evaluation:
 
 def with_evaluation(spec: RunSpec, changes: Mapping[str, Any]) -> RunSpec:
     """Return the run with another evaluation; `changes` as in `changed_evaluation`."""
-    return spec.model_copy(update={"evaluation": changed_evaluation(spec.evaluation, changes)})
+    return spec.model_copy(update={"evaluation": changed_evaluation(spec.evaluation, changes, dataset=spec.dataset)})
 
 
 def _solver(name: str, before: SolverSpec, overrides: Mapping[str, Any]) -> SolverSpec:
@@ -175,7 +196,7 @@ def _extra_attacks(names: Iterable[str], of: str) -> list[str]:
         for attack in protocol.further if name == "published" else [find_attack(name)]:
             own = ATTACKS.get(attack).cls.requires_solver
             if own not in (None, protocol.solver.name):
-                raise RbdmlError(f"attack '{attack}' searches with '{own}' alone: use --protocol autorank")
+                raise RbdmlError(f"attack '{attack}' searches with '{own}' alone: use --protocol {_protocol_with(own)}")
             columns = set(columns_of([attack]))
             if attack not in chosen and columns & filled:
                 raise RbdmlError(
@@ -184,6 +205,11 @@ def _extra_attacks(names: Iterable[str], of: str) -> list[str]:
             chosen += [attack] if attack not in chosen else []
             filled |= columns
     return chosen
+
+
+def _protocol_with(solver: str) -> str:
+    """The protocol that searches with a solver."""
+    return next(name for name, protocol in PROTOCOLS.items() if protocol.solver.name == solver)
 
 
 def _given(values: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -26,7 +26,14 @@ def protocol_columns(protocol: str) -> dict[str, Column]:
 
 def evaluated_columns(evaluation: Evaluation) -> dict[str, Column]:
     """Return all columns of an evaluation, those of its protocol first."""
-    return columns_of(attacks_of(evaluation))
+    attacks = attacks_of(evaluation)
+    further = (column for name in attacks for column in ATTACKS.get(name).cls.further_columns(evaluation))
+    return {**columns_of(attacks), **{column.name: column for column in further}}
+
+
+def median_columns(evaluation: Evaluation) -> list[str]:
+    """Return the names of the columns that are medians over the queries; all others are means."""
+    return [name for name, column in evaluated_columns(evaluation).items() if column.median]
 
 
 def attacks_of(evaluation: Evaluation) -> tuple[str, ...]:

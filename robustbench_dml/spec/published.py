@@ -5,9 +5,28 @@ M. Zhou and V. M. Patel, CVPR 2022, arXiv:2203.01439; M. Zhou et al., T-PAMI 202
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from robustbench_dml.spec.schema import Frozen, SolverSpec, Threat, Training
+from robustbench_dml.spec.schema import Frozen, Norm, SolverSpec, Threat, Training
+
+
+class Radii(Frozen):
+    """Radii that the protocol `radius` measures up to and reports recall at, in 1/255 of the pixel range."""
+
+    largest: float
+    named: tuple[float, ...]
+
+    def changes(self, norm: Norm) -> dict[str, Any]:
+        """The changes that give an evaluation these radii; in L2 with a step that crosses the ball in 13 steps."""
+        step = {"alpha": self.largest / 255 / 13} if norm == "l2" else {}
+        named = ",".join(f"{radius:g}" for radius in self.named)
+        return {"eps": self.largest / 255, **step, "solver_params": {"named": named}}
+
+
+COLOUR_RADII: dict[Norm, Radii] = {
+    "linf": Radii(largest=32, named=(1, 2, 4)),
+    "l2": Radii(largest=2040, named=(128, 255, 510)),
+}
 
 
 class Family(Frozen):
@@ -17,6 +36,7 @@ class Family(Frozen):
     attack: Threat
     epochs: int  # of the published schedule, counted in single images
     pretrained: bool = False  # training starts from ImageNet weights
+    radii: dict[Norm, Radii] = COLOUR_RADII
 
 
 FAMILIES = {
@@ -37,6 +57,7 @@ FAMILIES = {
         training=Training(threat=Threat(eps=77 / 255, alpha=3 / 255, steps=32), pairs=128, lr=1e-3, weight_decay=1e-7),
         attack=Threat(eps=77 / 255, alpha=3 / 255, steps=32),
         epochs=16,
+        radii={"linf": Radii(largest=77, named=(4, 8, 16)), "l2": Radii(largest=1020, named=(128, 255, 510))},
     ),
     # No paper's, to be fixed by trials. Named budgets are shares of 10M passes, for a CPU.
     "glyphs28": Family(
@@ -61,6 +82,8 @@ class Protocol(Frozen):
     further: tuple[str, ...] = ()  # attacks with published columns that do not count for the score
     solver: SolverSpec = SolverSpec()  # the default
     surrogate: bool = False  # attacks transfer from an undefended model
+    may_transfer: bool = False  # attacks transfer if a surrogate is given
+    alone: bool = False  # no other solver is allowed
 
 
 _WIDTHS = (2, 5, 10)
@@ -85,6 +108,24 @@ PROTOCOLS = {
         attacks=("worst-query", "worst-candidate"),
         solver=SolverSpec(name="ensemble", params={"restarts": 5, "steps": 100, "square_queries": 1000, "classes": 3}),
         surrogate=True,
+        alone=True,
+    ),
+    "radius": Protocol(
+        summary="the least perturbation that breaks each query, and that plants each candidate",
+        attacks=("radius-query", "radius-candidate"),
+        solver=SolverSpec(
+            name="minimal-radius",
+            params={
+                "named": "4,8,16",
+                "finest": 0.25,
+                "per_octave": 4,
+                "steps": 40,
+                "rounds": 2,
+                "square_queries": 150,
+            },
+        ),
+        may_transfer=True,
+        alone=True,
     ),
 }
 

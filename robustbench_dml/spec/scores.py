@@ -17,7 +17,7 @@ CHANCE = "chance"  # the benign value of `fixed_list_recall`
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """One number, 0..100, for a whole protocol. More is more robust.
+    """One number for a whole protocol, 0..100 unless it is a radius. More is more robust.
 
     Attributes:
         name: of its column.
@@ -48,6 +48,15 @@ def scores_of(protocol: str, columns: Mapping[str, Column]) -> tuple[Score, ...]
                 label="recall at 1 in the worst case (AutoRank, %)",
                 meaning="recall at 1 in the worst case of every query",
                 of=lambda values: values["AR:Q"],
+            ),
+        )
+    if protocol == "radius":
+        return (
+            Score(
+                name="MR",
+                label="mean radius that breaks a query (1/255)",
+                meaning="mean over the queries of the least radius at which the first place is wrong, in 1/255",
+                of=lambda values: values["MR:Q"],
             ),
         )
     return (

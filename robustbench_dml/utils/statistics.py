@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +34,7 @@ class Difference:
 
 
 def bootstrap_interval(
-    values: Mapping[str, np.ndarray], summary: Summary, *, seed: int
+    values: Mapping[str, np.ndarray], summary: Summary, *, seed: int, medians: Collection[str] = ()
 ) -> dict[str, tuple[float, float]]:
     """Bootstrap 95% percentile intervals over queries (Efron and Tibshirani, 1993), with shared resamples.
 
@@ -42,12 +42,34 @@ def bootstrap_interval(
         values: (Q,) arrays, one number per query.
         summary: maps the (RESAMPLES,) means of the values to the quantities of interest.
         seed: of the resampling.
+        medians: names of values whose `median_above_zero` is taken instead of the mean.
 
     Returns:
         Lower and upper end for every quantity.
     """
-    (means,) = _resampled(values, seed=seed)
+    (means,) = _resampled(values, seed=seed, medians=medians)
     return {name: _ends(sample) for name, sample in summary(means).items()}
+
+
+def median_above_zero(values: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
+    """Median of the values above 0; 0 where there are none.
+
+    Args:
+        values: (Q,).
+        counts: (R, Q) how often each of them is there, in each of R samples; by default once, in a single sample.
+
+    Returns:
+        (R,).
+    """
+    counts = np.ones((1, len(values)), dtype=int) if counts is None else counts
+    order = np.argsort(values, kind="stable")
+    order = order[values[order] > 0]
+    if len(order) == 0:
+        return np.zeros(len(counts))
+    ends = counts[:, order].cumsum(1)
+    total = ends[:, -1:]
+    middle = [values[order][(ends > place).argmax(1)] for place in ((total - 1) // 2, total // 2)]
+    return np.where(total[:, 0] > 0, np.mean(middle, axis=0), 0.0)
 
 
 def paired_differences(
@@ -132,8 +154,8 @@ def _swapped_means(values: np.ndarray, *, seed: int) -> Iterator[np.ndarray]:
         yield (2.0 * bits[:, :queries] - 1) @ values / queries
 
 
-def _resampled(*models: Mapping[str, np.ndarray], seed: int) -> list[Means]:
-    """(RESAMPLES,) means of every value of every model, over the same resampled queries."""
+def _resampled(*models: Mapping[str, np.ndarray], seed: int, medians: Collection[str] = ()) -> list[Means]:
+    """(RESAMPLES,) means, or medians, of every value of every model, over the same resampled queries."""
     tables = [np.stack(list(values.values()), axis=1) for values in models]
     queries = len(tables[0])
     rng = np.random.default_rng(seed)
@@ -141,8 +163,11 @@ def _resampled(*models: Mapping[str, np.ndarray], seed: int) -> list[Means]:
     parts: list[list[np.ndarray]] = [[] for _ in models]
     for start in range(0, RESAMPLES, step):
         counts = rng.multinomial(queries, np.full(queries, 1 / queries), size=min(step, RESAMPLES - start))
-        for part, table in zip(parts, tables, strict=True):
+        for part, table, values in zip(parts, tables, models, strict=True):
             part.append(counts @ table / queries)
+            for column, name in enumerate(values):
+                if name in medians:
+                    part[-1][:, column] = median_above_zero(values[name], counts)
     return [dict(zip(values, np.concatenate(part).T, strict=True)) for values, part in zip(models, parts, strict=True)]
 
 

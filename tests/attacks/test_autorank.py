@@ -9,14 +9,14 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from support import SMALL_IMAGE
-from torch import Tensor, nn
+from attack_support import EVERY as ALL
+from attack_support import small_model as model
+from attack_support import small_split as split
+from torch import Tensor
 
 from robustbench_dml.attacks.autorank import WorstCandidate, WorstQuery
-from robustbench_dml.datasets.base import Split
 from robustbench_dml.evaluation.context import AttackContext, make_context
 from robustbench_dml.evaluation.ensemble import Stage, run_attack
-from robustbench_dml.models.embedder import Embedder
 from robustbench_dml.retrieval.gallery import Items
 from robustbench_dml.solvers.base import Problem, Solver
 from robustbench_dml.solvers.ensemble import Ensemble
@@ -25,25 +25,9 @@ from robustbench_dml.spec.registry import ATTACKS, SOLVERS
 from robustbench_dml.spec.schema import Evaluation, SolverSpec, Threat
 
 CPU = torch.device("cpu")
-IMAGES, CLASSES = 48, 4
 SMALL: dict[str, bool | int | float | str] = {"restarts": 2, "steps": 8, "square_queries": 30, "classes": 2}
 ENSEMBLE = SolverSpec(name="ensemble", params=SMALL)
 THREAT = Threat(eps=0.06, alpha=0.02, steps=5)
-ALL = torch.arange(IMAGES)
-
-
-def split() -> Split:
-    rng = torch.Generator().manual_seed(0)
-    labels = ALL % CLASSES
-    means = torch.rand(CLASSES, *SMALL_IMAGE, generator=rng)
-    pixels = 0.5 * means[labels] + 0.5 * torch.rand(IMAGES, *SMALL_IMAGE, generator=rng)
-    return Split((255 * pixels).to(torch.uint8), labels)
-
-
-def model(seed: int) -> Embedder:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return Embedder(nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.Tanh(), nn.Linear(12, 6))).double()
 
 
 def attack_context(search: SolverSpec = ENSEMBLE, *, steps: int = THREAT.steps, seed: int = 0) -> AttackContext:

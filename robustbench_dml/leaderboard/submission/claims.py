@@ -202,7 +202,7 @@ def _evaluation_problems(dataset: str, evaluation: Evaluation) -> Iterator[str]:
         "solver_params": solver.params,
     }
     try:
-        resolved = changed_evaluation(published_evaluation(dataset), given)
+        resolved = changed_evaluation(published_evaluation(dataset), given, dataset=dataset)
     except RbdmlError as error:
         yield f"evaluation: {error}"
         return

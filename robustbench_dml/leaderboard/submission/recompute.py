@@ -13,13 +13,13 @@ from robustbench_dml.leaderboard.submission.claims import same
 from robustbench_dml.report.per_query import shown_values, summary_for
 from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import Record
-from robustbench_dml.spec.columns import Column
-from robustbench_dml.spec.protocols import BENIGN_COLUMNS, evaluated_columns, protocol_columns
+from robustbench_dml.spec.columns import RADIUS_SCALE, Column
+from robustbench_dml.spec.protocols import BENIGN_COLUMNS, evaluated_columns, median_columns, protocol_columns
 from robustbench_dml.spec.registry import DATASETS
 from robustbench_dml.spec.scores import CHANCE, fixed_list_recall, scores_of
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.randomness import seed_of
-from robustbench_dml.utils.statistics import bootstrap_interval
+from robustbench_dml.utils.statistics import bootstrap_interval, median_above_zero
 
 SHARES = [name for name in BENIGN_COLUMNS if name != "NMI"]
 RANGES = {"TMA": (-1.0, 1.0), "ES:D": (0.0, 2.0)}
@@ -79,7 +79,7 @@ def _range_problems(record: Record, values: Values) -> Iterator[str]:
         if not np.isfinite(array.astype(float)).all():
             yield f"per-query values: {name} holds values that are not finite: evaluate again"
     for name in (*SHARES, *columns):
-        low, high = _range(name, columns.get(name))
+        low, high = _range(name, columns.get(name), record.spec.evaluation.threat.eps)
         if not ((values[name] >= low - SLACK) & (values[name] <= high + SLACK)).all():
             yield f"per-query values: {name} holds values outside of {low:g} to {high:g}: evaluate again"
     for name in ("R@1", "R@2"):
@@ -87,8 +87,10 @@ def _range_problems(record: Record, values: Values) -> Iterator[str]:
             yield f"per-query values: {name} holds values that are neither 0 nor 1: evaluate again"
 
 
-def _range(name: str, column: Column | None) -> tuple[float, float]:
+def _range(name: str, column: Column | None, radius: float) -> tuple[float, float]:
     """Shares and ranks are in [0, 1]; distances on the sphere, and their differences, are at most 2."""
+    if column is not None and column.scale == RADIUS_SCALE:
+        return 0.0, radius
     return RANGES.get(name, (0.0, 1.0) if column is None or column.scale == 100 else (-2.0, 2.0))
 
 
@@ -106,12 +108,15 @@ def _benign_problems(record: Record, values: Values, dataset: Dataset | None) ->
 def _mean_problems(record: Record, values: Values) -> Iterator[str]:
     shown = shown_values(record, values)
     summary = summary_for(record)
-    means = summary({name: np.asarray(array.mean()) for name, array in shown.items()})
+    medians = median_columns(record.spec.evaluation)
+    means = summary(
+        {name: median_above_zero(array)[0] if name in medians else array.mean() for name, array in shown.items()}
+    )
     for name, value in means.items():
         if not same(float(value), record.values[name]):
             yield f"{name} is {record.values[name]:.6g} and its per-query values make it {float(value):.6g}: {ALTERED}"
     seed = seed_of(record.spec.evaluation.seed, "bootstrap", record.spec.dataset)
-    for name, ends in bootstrap_interval(shown, summary, seed=seed).items():
+    for name, ends in bootstrap_interval(shown, summary, seed=seed, medians=medians).items():
         given = record.intervals[name]
         if not all(map(same, ends, given)):
             yield (

@@ -17,8 +17,10 @@ from robustbench_dml.datasets.base import Split
 from robustbench_dml.evaluation.context import make_context
 from robustbench_dml.evaluation.diagnostics.suite import SAMPLE, check_model
 from robustbench_dml.evaluation.ensemble import WorstCase
+from robustbench_dml.evaluation.radius import RadiusAttack
 from robustbench_dml.solvers.base import Problem, Solver
 from robustbench_dml.solvers.ensemble import Ensemble
+from robustbench_dml.solvers.minimal_radius import MinimalRadius
 from robustbench_dml.spec.protocols import attacks_of
 from robustbench_dml.spec.registry import ATTACKS, DATASETS, SOLVERS
 from robustbench_dml.spec.schema import Evaluation, RunSpec, Threat
@@ -67,6 +69,10 @@ def attack_passes(written: str) -> float:
     known: dict[str, float] = {}
     total = 0.0
     for name in names:
+        attack = ATTACKS.get(name).build()
+        if isinstance(attack, RadiusAttack) and isinstance(solver, MinimalRadius):
+            total += attack.passes(solver, evaluation.threat.eps, transfers=evaluation.surrogate is not None)
+            continue
         for one, threat in _searches(name, solver, evaluation.threat):
             key = f"{one} {threat}"
             if key not in known:
