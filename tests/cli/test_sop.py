@@ -19,15 +19,13 @@ from robustbench_dml.spec.registry import DATASETS
 RUN = ("run", "--defense", "hm-lga-ics", "--dataset", "sop", "--budget", "quick", "--backbone", "resnet18")
 
 
-SMALL = {"stored": 72, "seen": 64}  # sides, an eighth of the pixels of the real set
-
-
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three products to train on and two to test on, in the place of Stanford Online Products."""
     made = write_sop(tmp_path / "data" / "sop", train=(1, 2, 3), test=(4, 5))
     register_tree(monkeypatch, "sop", made)
-    small = replace(DATASETS.get("sop"), load=partial(load_listed, "sop", sop.read, **SMALL))
+    load = partial(load_listed, "sop", sop.read, stored=72, seen=64)  # a twelfth of the pixels of the real set
+    small = replace(DATASETS.get("sop"), load=load)
     monkeypatch.setitem(DATASETS._entries, "sop", small)
     monkeypatch.setenv("RBDML_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
