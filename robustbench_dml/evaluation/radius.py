@@ -154,4 +154,4 @@ class _Search:
             part = replace(self._problem.take(rows), key=(*self._problem.key, number))
             below = part.within(self._least.reach[rows] * (1 - BELOW), steps=solver.steps)
             self._least.offer(search.run(below), rows, number)
-        return stage + len(searches)
+        return stage + 2  # with or without a surrogate: random starts depend on the number
