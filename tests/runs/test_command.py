@@ -78,6 +78,7 @@ PRECISION = some(st.sampled_from(["fp32", "bf16"]))
 DEFENSE_NAMES = ["act", "est", "hm-lga-ics", "hm-s-m", "madry", "regular", "HM[S,-0.1]&ICS(0.25)", "ACT[S]", "hm-s-g2"]
 SEARCHES = {
     "apgd": {"restarts": 3},
+    "blend": {"guides": 4},
     "nes": {"sigma": 0.3, "population": 50},
     "pgd": {"random_start": True},
     "square": {"queries": 77, "p_init": 0.1},
@@ -172,7 +173,7 @@ def test_the_command_of_every_defense_makes_its_spec(name: str, parsed: list[Any
 
 
 def test_every_solver_is_among_the_tried() -> None:
-    assert set(SEARCHES) | {"ensemble", "fgsm"} == {info.name for info in SOLVERS}
+    assert set(SEARCHES) | {"ensemble", "fgsm", "minimal-radius"} == {info.name for info in SOLVERS}
 
 
 @pytest.mark.parametrize("changes", [{}, {"solver_params": {"restarts": 2}}, {"queries": 9, "seed": 4}])
@@ -181,6 +182,13 @@ def test_the_worst_case_names_the_surrogate_by_its_hash(changes: dict[str, Any],
     command = command_for(spec)
     assert f"--protocol autorank --surrogate {SURROGATE}{DIGITS}" in command.replace("--queries 9 --attack-seed 4 ", "")
     assert spec_of(command, parsed) == spec
+
+
+@pytest.mark.parametrize("changes", [{}, {"solver_params": {"rounds": 1}}, {"norm": "l2"}, {"queries": 9}])
+@pytest.mark.parametrize("dataset", ["fashion-mini", "cub"])
+def test_the_protocol_radius_is_repeated(dataset: str, changes: dict[str, Any], parsed: list[Any]) -> None:
+    spec = made_spec("regular", dataset=dataset, evaluation={"protocol": "radius", **changes})
+    assert spec_of(command_for(spec), parsed) == spec
 
 
 @pytest.mark.parametrize("training", [{"transform": "crop and flip"}, {"norm": "l2", "eps": 2.5, "alpha": 0.5}])
