@@ -40,7 +40,7 @@ def attack(
     """
     import json
 
-    from robustbench_dml.report.picture import check_picture, values_of, values_text
+    from robustbench_dml.report.picture import check_picture, values_of, values_text, write_picture
     from robustbench_dml.runs.attack_one import attack_one
 
     check_picture(words["out"])
@@ -53,7 +53,7 @@ def attack(
         dataset=dataset,
         changes=arguments_of(with_precisions(words))[EVALUATE],
     )
-    result.draw(words["out"])
+    write_picture(words["out"], result.close, result.split, caption=result.caption)
     if as_json:
         echo(json.dumps(values_of(result), indent=1))
     elif not quiet:

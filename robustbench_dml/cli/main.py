@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 
 import click
@@ -18,13 +17,10 @@ from robustbench_dml.cli.plot import plot
 from robustbench_dml.cli.run import run
 from robustbench_dml.cli.submit import submit
 from robustbench_dml.cli.sweep import sweep
+from robustbench_dml.runs.exits import INTERRUPTED, ExitCode, message_of
 from robustbench_dml.spec.options import current_name
-from robustbench_dml.utils.errors import RbdmlError
-from robustbench_dml.utils.files import is_full
 from robustbench_dml.utils.interrupts import ENDING, interrupted_by
 from robustbench_dml.utils.terminal import one_line
-
-NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)  # errors of impossible paths
 
 
 # Former names of options are accepted and shown nowhere.
@@ -49,29 +45,24 @@ def main() -> None:
     try:
         with interrupted_by(*ENDING):
             cli.main(prog_name="rbdml", standalone_mode=False)
-    except RbdmlError as error:
-        _fail(str(error))
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
-        sys.exit(2)
+        sys.exit(ExitCode.REFUSED)
     except click.ClickException as error:
         _fail(error.format_message())
-    except PermissionError as error:
-        _fail(f"{error.filename}: no permission: change its permissions, or name another file or folder")
-    except OSError as error:
-        if is_full(error):
-            _fail(f"{error.filename or 'a file'}: {error.strerror}: free some space, then give the same command again")
-        if error.errno not in NO_NAME:
-            raise
-        _fail(f"{str(error.filename)[:100]}: {error.strerror}: name another file or folder")
     except click.Abort:
-        click.echo("rbdml: interrupted; the same command goes on from here", err=True)
-        sys.exit(130)
+        click.echo(f"rbdml: {INTERRUPTED}", err=True)
+        sys.exit(ExitCode.INTERRUPTED)
+    except Exception as error:
+        message = message_of(error)
+        if message is None:
+            raise
+        _fail(message)
 
 
 def _fail(message: str) -> None:
     click.echo(f"rbdml: {one_line(message)}", err=True)
-    sys.exit(2)
+    sys.exit(ExitCode.REFUSED)
 
 
 if __name__ == "__main__":

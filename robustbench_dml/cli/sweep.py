@@ -17,8 +17,7 @@ from robustbench_dml.utils.terminal import echo
 if TYPE_CHECKING:
     from robustbench_dml.runs.sweeps.engine import Engine
     from robustbench_dml.runs.sweeps.plan import Sweep
-    from robustbench_dml.runs.sweeps.state import Look
-    from robustbench_dml.runs.sweeps.trial import Trials
+    from robustbench_dml.runs.sweeps.state import Status
 
 FILE = click.argument("file", type=click.Path(path_type=Path), required=False)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON alone.")
@@ -64,25 +63,26 @@ def run(file: Path | None, retries: int, dry_run: bool, quiet: bool, as_json: bo
     """
     from robustbench_dml.report.sweeps import SweepReporter, state_counts, sweep_table
     from robustbench_dml.runs.sweeps.carry_out import Sweeping
-    from robustbench_dml.runs.sweeps.state import State, look
+    from robustbench_dml.runs.sweeps.state import State, status_of
 
     planned = _planned(file, given)
-    before = [look(job) for job in planned.jobs]
+    before = [status_of(job) for job in planned.jobs]
     if dry_run:
         _list(before, planned, as_json=as_json)
         return
     silent, engine = quiet or as_json, _engine(planned, given)
     if not silent:
-        click.echo(f"{state_counts(before)}{_left_out(planned)}; records below {planned.jobs[0].out}")
+        click.echo(f"{state_counts(before)}{_left_out(planned)}; records below {planned.jobs[0].task.out}")
     reporter = SweepReporter(planned.jobs, say=_nothing if silent else echo)
     Sweeping(planned.jobs, engine, reporter, retries=retries).carry_out()
     states = [reporter.found[job.spec.digest] for job in planned.jobs]
+    _draw(states)
     if not silent:
         echo(f"\n{sweep_table(states)}")
     _show_json(states, as_json=as_json)
     failed = [one for one in states if one.state is State.FAILED]
     for one in failed if quiet else ():
-        echo(f"rbdml: {one.job.command}: {one.why}; log: {one.job.log}", err=True)
+        echo(f"rbdml: {one.job.command}: {one.why}; log: {one.job.folder.process_log}", err=True)
     if failed:
         sys.exit(1)
 
@@ -94,9 +94,9 @@ def run(file: Path | None, retries: int, dry_run: bool, quiet: bool, as_json: bo
 def status(file: Path | None, as_json: bool, **given: Any) -> None:
     """Show the state of every run: done, running, interrupted with its progress, failed or waiting."""
     from robustbench_dml.report.sweeps import sweep_table
-    from robustbench_dml.runs.sweeps.state import look
+    from robustbench_dml.runs.sweeps.state import status_of
 
-    found = [look(job) for job in _planned(file, given).jobs]
+    found = [status_of(job) for job in _planned(file, given).jobs]
     _show_json(found, as_json=as_json)
     if not as_json:
         echo(sweep_table(found))
@@ -104,36 +104,45 @@ def status(file: Path | None, as_json: bool, **given: Any) -> None:
 
 @sweep.command(cls=GroupedCommand)
 @FILE
-@click.option(
-    "--passes-per-second", type=click.FloatRange(min=0, min_open=True), help="Speed, instead of a trial here."
-)
+@click.option("--passes-per-second", type=click.FloatRange(min=0, min_open=True), help="Instead of measured ones.")
 @JSON
 @MATRIX
 def estimate(file: Path | None, passes_per_second: float | None, as_json: bool, **given: Any) -> None:
     """Estimate the cost of the runs that are not recorded: passes, and hours of one run after another.
 
-    Hours come from a trial of some seconds on this machine for every data set, backbone and defense. Run it while
-    nothing else runs.
+    Hours come from --passes-per-second, from records on this device, or from some seconds of plain passes here.
     """
     from dataclasses import asdict
 
-    from robustbench_dml.report.sweeps import estimate_table, measured_speeds
+    from robustbench_dml.report.sweeps import estimate_table
     from robustbench_dml.runs.sweeps.estimate import estimate as estimated
-    from robustbench_dml.runs.sweeps.state import look
-    from robustbench_dml.runs.sweeps.trial import Rate
+    from robustbench_dml.runs.sweeps.rates import Rate, Rates
+    from robustbench_dml.runs.sweeps.state import status_of
+    from robustbench_dml.utils.device import pick_device
 
     planned = _planned(file, given)
-    trials = _trials(planned)
+    rates = Rates(planned.jobs[0].task.out, pick_device(planned.where.device))
     given_rate = None if passes_per_second is None else Rate(passes_per_second, passes_per_second)
-    parts = estimated([look(job) for job in planned.jobs], lambda spec: given_rate or trials.rate_of(spec))
+    parts = estimated([status_of(job) for job in planned.jobs], lambda spec: given_rate or rates.rate_of(spec))
     if as_json:
         rows = [{"dataset": dataset, "backbone": network, **asdict(one)} for (dataset, network), one in parts.items()]
         click.echo(json.dumps(rows, indent=1))
         return
     click.echo(estimate_table(parts))
     click.echo("\nPasses of what is not recorded; hours of one run after another, without starting and loading.")
-    for line in measured_speeds(trials):
-        click.echo(f"Measured here: {line}.")
+    for line in rates.notes:
+        click.echo(line)
+
+
+def _draw(found: list[Status]) -> None:
+    """Draw the figures of the records, as `rbdml run` does after each run."""
+    from robustbench_dml.report.grouping import comparable_records
+    from robustbench_dml.report.run_report import draw
+
+    folders = {one.job.folder.path.parent: one.record for one in found if one.record is not None}
+    for folder, record in folders.items():
+        records, _ = comparable_records(record, folder)
+        draw(records, folder, above=folder)
 
 
 def _planned(file: Path | None, given: dict[str, Any]) -> Sweep:
@@ -170,29 +179,12 @@ def _engine(planned: Sweep, given: dict[str, Any]) -> Engine:
         return OnRay(given["ray_address"], cpus=given["cpus"], gpus=given["gpus"])
     if given["engine"] == "slurm":
         return OnSlurm(
-            planned.jobs[0].out, {name: int(text) if text.isdigit() else text for name, text in given["slurm"]}
+            planned.jobs[0].task.out, {name: int(text) if text.isdigit() else text for name, text in given["slurm"]}
         )
     return Local(given["jobs"], devices=visible_devices(planned.where.device))
 
 
-def _trials(planned: Sweep) -> Trials:
-    """Measures how fast runs are here."""
-    from robustbench_dml.datasets.base import DataPaths, Dataset
-    from robustbench_dml.datasets.status import load_dataset
-    from robustbench_dml.runs.sweeps.trial import Trials
-    from robustbench_dml.utils.device import pick_device
-    from robustbench_dml.utils.progress import Progress
-
-    where = planned.where
-    root = None if where.data_root is None else Path(where.data_root)
-
-    def load(name: str) -> Dataset:
-        return load_dataset(name, DataPaths(root, where.download, not where.no_cache, Progress(quiet=True)))
-
-    return Trials(load, device=pick_device(where.device), batch_size=where.batch_size or 128)
-
-
-def _list(found: list[Look], planned: Sweep, *, as_json: bool) -> None:
+def _list(found: list[Status], planned: Sweep, *, as_json: bool) -> None:
     from robustbench_dml.report.sweeps import state_counts
 
     _show_json(found, as_json=as_json)
@@ -207,7 +199,7 @@ def _left_out(planned: Sweep) -> str:
     return f" ({many} that came to the same as another left out)" if many else ""
 
 
-def _show_json(found: list[Look], *, as_json: bool) -> None:
+def _show_json(found: list[Status], *, as_json: bool) -> None:
     from robustbench_dml.report.sweeps import sweep_rows
 
     if as_json:

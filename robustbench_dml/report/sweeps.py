@@ -13,8 +13,7 @@ from robustbench_dml.runs.record import Record
 from robustbench_dml.runs.sweeps.estimate import Estimate, Kind, total
 from robustbench_dml.runs.sweeps.logs import Attempt, last_attempt
 from robustbench_dml.runs.sweeps.plan import Job
-from robustbench_dml.runs.sweeps.state import Look, State
-from robustbench_dml.runs.sweeps.trial import Trials
+from robustbench_dml.runs.sweeps.state import State, Status
 from robustbench_dml.utils.terminal import text_table
 
 COLUMNS = ("--defense", "--dataset", "--seed")  # what has a column of its own
@@ -29,22 +28,22 @@ class SweepReporter:
             jobs: of the sweep.
             say: is given every line.
         """
-        self.found: dict[str, Look] = {}
+        self.found: dict[str, Status] = {}
         self._names, self._say = short_names(jobs), say
         self._told: set[str] = set()
         self._begun = time.time()
 
-    def finished(self, found: Look) -> None:
+    def finished(self, found: Status) -> None:
         """A run is done, or has failed for good."""
         digest = found.job.spec.digest
         self.found[digest] = found
         place = f"[{len(self.found)}/{len(self._names)}] {self._names[digest]}: "
         if found.record is None:
-            self._say(f"{place}failed: {found.why}; log: {found.job.log}")
-        elif found.job.record.stat().st_mtime < self._begun:
+            self._say(f"{place}failed: {found.why}; log: {found.job.folder.process_log}")
+        elif found.job.folder.record_file.stat().st_mtime < self._begun:
             self._say(f"{place}{score_with_interval(found.record)}, recorded before")
         else:
-            attempt = last_attempt(found.job.log)
+            attempt = last_attempt(found.job.folder.process_log)
             minutes = f", {attempt.seconds / 60:.1f} min" if attempt and attempt.code is not None else ""
             self._say(f"{place}{score_with_interval(found.record)}{minutes}")
 
@@ -57,7 +56,7 @@ class SweepReporter:
     def again(self, job: Job, attempt: Attempt | None) -> None:
         """A run has failed and is tried again."""
         why = attempt.why if attempt else "its process was lost"
-        self._say(f"{self._names[job.spec.digest]}: {why}: trying again; log: {job.log}")
+        self._say(f"{self._names[job.spec.digest]}: {why}: trying again; log: {job.folder.process_log}")
 
     def elsewhere(self, job: Job) -> None:
         """A run is being done by a process that is not of this sweep."""
@@ -105,7 +104,7 @@ def score_with_interval(record: Record) -> str:
     return f"{record.score} {record.primary_score:.1f} +- {(high - low) / 2:.1f}"
 
 
-def sweep_rows(looks: Sequence[Look]) -> list[dict[str, Any]]:
+def sweep_rows(looks: Sequence[Status]) -> list[dict[str, Any]]:
     """A row per run, for a program."""
     settings = varying_options([one.job for one in looks])
     return [
@@ -121,15 +120,15 @@ def sweep_rows(looks: Sequence[Look]) -> list[dict[str, Any]]:
             "evaluated": one.kept.evaluated if one.kept else (1.0 if one.record else 0.0),
             "why": one.why,
             "digest": one.job.spec.digest,
-            "folder": str(one.job.folder),
-            "log": str(one.job.log),
+            "folder": str(one.job.folder.path),
+            "log": str(one.job.folder.process_log),
             "command": one.job.command,
         }
         for one in looks
     ]
 
 
-def sweep_table(looks: Sequence[Look]) -> str:
+def sweep_table(looks: Sequence[Status]) -> str:
     """The runs as a table, and how many are in which state."""
     settings = varying_options([one.job for one in looks])
     rows = [
@@ -148,18 +147,18 @@ def sweep_table(looks: Sequence[Look]) -> str:
     return f"{text_table(rows)}\n\n{state_counts(looks)}"
 
 
-def state_counts(looks: Sequence[Look]) -> str:
+def state_counts(looks: Sequence[Status]) -> str:
     """`12 runs: 3 done, 1 failed, 8 waiting`."""
     many = Counter(one.state for one in looks)
     runs = f"{len(looks)} run{'' if len(looks) == 1 else 's'}"
     return f"{runs}: " + ", ".join(f"{many[state]} {state}" for state in State if many[state])
 
 
-def _notes(one: Look) -> str:
+def _notes(one: Status) -> str:
     if one.record is not None:
         return ", ".join(one.record.flags)
     kept = str(one.kept) if one.kept else ""
-    failed = f"{one.why}; log: {one.job.log}" if one.state is State.FAILED else ""
+    failed = f"{one.why}; log: {one.job.folder.process_log}" if one.state is State.FAILED else ""
     return "; ".join(filter(None, (kept, failed)))
 
 
@@ -169,21 +168,6 @@ def estimate_table(parts: Mapping[Kind, Estimate]) -> str:
     if len(rows) > 1:
         rows.append({"data set": "in all", "backbone": "", **_costs(total(list(parts.values())))})
     return text_table(rows)
-
-
-def measured_speeds(trials: Trials) -> list[str]:
-    """What was measured for an estimate, a line for every data set and backbone."""
-    found = []
-    for dataset, backbone in dict.fromkeys(kind[:2] for kind in trials.training):
-        speeds = [
-            sorted(rate for kind, rate in rates.items() if kind[:2] == (dataset, backbone))
-            for rates in (trials.training, trials.evaluation)
-        ]
-        trained, attacked = (
-            " to ".join(f"{rate:,.0f}" for rate in dict.fromkeys((*one[:1], *one[-1:]))) for one in speeds
-        )
-        found.append(f"{dataset}, {backbone}: {trained} passes/s in training, {attacked} in attacks")
-    return found
 
 
 def _costs(one: Estimate) -> dict[str, str]:

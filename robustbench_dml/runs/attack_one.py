@@ -15,9 +15,7 @@ from robustbench_dml.evaluation.context import make_context
 from robustbench_dml.evaluation.trace import AttackTrace, trace_attack
 from robustbench_dml.models.checkpoints import load_checkpoint, weights_hash
 from robustbench_dml.models.embedder import check_fit
-from robustbench_dml.report.picture import write_picture
 from robustbench_dml.runs.context import RunContext
-from robustbench_dml.runs.evaluate import load_surrogate
 from robustbench_dml.runs.external import load_external
 from robustbench_dml.spec.describe import describe_attack
 from robustbench_dml.spec.lookup import find_attack
@@ -61,14 +59,6 @@ class AttackedImage:
             *([f"commit {self.commit}"] if self.commit else []),
         ]
         return "  \u00b7  ".join(parts)
-
-    def draw(self, path: Path) -> None:
-        """Write the picture, as PNG or SVG.
-
-        Raises:
-            RbdmlError: it cannot be written.
-        """
-        write_picture(path, self.close, self.split, caption=self.caption)
 
 
 def attack_one(
@@ -137,7 +127,7 @@ def _attacked(
     split = data.test.to(place.device)
     if not 0 <= row < len(split):
         raise RbdmlError(f"query {row} is none of '{data.name}': its test images are 0 to {len(split) - 1}")
-    other = load_surrogate(evaluation, data, place)
+    other = place.surrogate_model(evaluation, data)
     common: dict[str, Any] = {"evaluation": evaluation, "dataset": data.name, "device": place.device}
     arena = make_context(
         model, split, **common, surrogate=None if other is None else make_context(other, split, **common)

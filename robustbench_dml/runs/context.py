@@ -1,14 +1,19 @@
-"""Where and on what a run happens."""
+"""Where a run happens: folders, device, bars, and the files that its spec names by their hashes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from robustbench_dml.datasets.base import DataPaths
-from robustbench_dml.spec.schema import ExternalSpec, RunSpec
+from robustbench_dml.datasets.base import DataPaths, Dataset
+from robustbench_dml.models.checkpoints import Checkpoint, load_checkpoint, weights_hash
+from robustbench_dml.runs.folder import RunFolder
+from robustbench_dml.spec.registry import BACKBONES
+from robustbench_dml.spec.schema import Evaluation, ExternalSpec, RunSpec
 from robustbench_dml.training.tensorboard import needed
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.progress import Progress
@@ -16,17 +21,17 @@ from robustbench_dml.utils.progress import Progress
 
 @dataclass(frozen=True)
 class RunContext:
-    """Where and on what a run happens; nothing here changes its result beyond rounding.
+    """Where and on what a run happens. Nothing here changes its result beyond rounding.
 
     Attributes:
-        out: records go to `out/<data set>/<digest of the spec>/`.
-        paths: where data is looked for.
-        device: what computes.
+        out: the folder of records.
+        paths: the places of data sets.
+        device: the device that computes.
         batch_size: images attacked at once in the evaluation.
-        progress: bars.
-        weights: the file of weights that training starts from, where it is not a published one.
-        surrogate: the checkpoint that attacks transfer from, where the evaluation names one.
-        checkpoint_every: seconds between the states of a training that are kept.
+        progress: bars and messages.
+        weights: the file that training starts from, if the spec names a file that is not published.
+        surrogate: the checkpoint that attacks transfer from, if the evaluation names one.
+        checkpoint_every: seconds between two stored states of a training.
         tensorboard: write scalars of a training for TensorBoard.
     """
 
@@ -46,6 +51,34 @@ class RunContext:
         if self.tensorboard:
             needed()
 
-    def folder(self, spec: RunSpec | ExternalSpec) -> Path:
-        """Where the record of this spec is or will be."""
-        return self.out / spec.dataset_folder / spec.digest
+    def folder(self, spec: RunSpec | ExternalSpec) -> RunFolder:
+        """Return the folder of a run."""
+        return RunFolder(self.out, spec)
+
+    def surrogate_model(self, evaluation: Evaluation, dataset: Dataset) -> nn.Module | None:
+        """Return the model that attacks transfer from, or None if the evaluation has no surrogate.
+
+        Raises:
+            RbdmlError: the checkpoint is not the surrogate of this evaluation, or takes other images.
+        """
+        wanted = evaluation.surrogate
+        if wanted is None:
+            return None
+        if self.surrogate is None:
+            raise RbdmlError(
+                f"this evaluation transfers from the surrogate {wanted}: give its checkpoint with --surrogate"
+            )
+        if weights_hash(self._surrogate.embedder)[:16] != wanted:
+            raise RbdmlError(f"{self.surrogate} is not the surrogate {wanted} of this evaluation: give that one")
+        network = BACKBONES.get(self._surrogate.spec.backbone)
+        if not network.takes(dataset.image_shape):
+            raise RbdmlError(
+                f"the surrogate {self.surrogate} takes {network.input} images and '{dataset.name}' has "
+                f"{'x'.join(map(str, dataset.image_shape))}: give one that was trained on such images"
+            )
+        return self._surrogate.model
+
+    @cached_property
+    def _surrogate(self) -> Checkpoint:
+        assert self.surrogate is not None
+        return load_checkpoint(self.surrogate, device=self.device)

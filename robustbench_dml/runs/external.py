@@ -12,16 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_dml.datasets.base import Dataset
-from robustbench_dml.datasets.status import load_dataset
 from robustbench_dml.models.checkpoints import weights_hash
 from robustbench_dml.models.wrappers import InOwnPrecision, OnSphere
 from robustbench_dml.runs.context import RunContext
-from robustbench_dml.runs.evaluate import Outcome, Subject, begin_log, check_evaluation, find_outcome, finish
-from robustbench_dml.runs.folder import workplace
+from robustbench_dml.runs.pipeline import ModelSource, Outcome, Pipeline, Subject
 from robustbench_dml.spec.lookup import IN_A_FILE, failure, load_module
 from robustbench_dml.spec.make import changed_evaluation, published_evaluation
 from robustbench_dml.spec.registry import DATASETS
-from robustbench_dml.spec.schema import ExternalSpec
+from robustbench_dml.spec.schema import Evaluation, ExternalSpec
 from robustbench_dml.utils.errors import RbdmlError, did_you_mean
 from robustbench_dml.utils.files import sha256
 from robustbench_dml.utils.randomness import seed_of
@@ -49,14 +47,16 @@ class ExternalModel:
     source: str
     weights: str
 
-    def on_sphere(self, dataset: Dataset, place: RunContext) -> nn.Module:
+    def on_sphere(self, dataset: Dataset, context: RunContext) -> nn.Module:
         """The model on the device, tried on a few test images; a wrapper scales embeddings that are not unit vectors.
 
         Raises:
             RbdmlError: it fails on these images, or returns something else than (B, D) finite embeddings.
         """
-        model = self.model.to(place.device)
-        images = dataset.test.to(place.device).batch(torch.arange(min(TRIED, len(dataset.test)), device=place.device))
+        model = self.model.to(context.device)
+        images = dataset.test.to(context.device).batch(
+            torch.arange(min(TRIED, len(dataset.test)), device=context.device)
+        )
         try:
             with torch.no_grad():
                 found = model(images.to(InOwnPrecision(model).dtype))
@@ -76,7 +76,7 @@ class ExternalModel:
         lengths = torch.linalg.vector_norm(found, dim=1)
         if bool(((lengths - 1).abs() < UNIT).all()):
             return model
-        place.progress.say(f"{self.name}: embeddings of length {float(lengths.mean()):.3g} are scaled to 1")
+        context.progress.say(f"{self.name}: embeddings of length {float(lengths.mean()):.3g} are scaled to 1")
         return OnSphere(model).eval()
 
 
@@ -103,7 +103,7 @@ def load_external(text: str, checkpoint: Path | None = None) -> ExternalModel:
 def evaluate_external(
     text: str,
     checkpoint: Path | None,
-    place: RunContext,
+    context: RunContext,
     *,
     dataset: str,
     changes: Mapping[str, Any] | None = None,
@@ -114,7 +114,7 @@ def evaluate_external(
     Args:
         text: as in `load_external`.
         checkpoint: likewise.
-        place: where.
+        context: where the evaluation happens.
         dataset: name of a data set; its test split is the gallery.
         changes: of the published evaluation, as in `specs.changed_evaluation`.
         force: repeat an evaluation that has a record.
@@ -123,34 +123,33 @@ def evaluate_external(
         RbdmlError: bad input, in one line.
     """
     evaluation = changed_evaluation(published_evaluation(dataset), changes or {}, dataset=dataset)
-    foreign = load_external(text, checkpoint)
-    spec = ExternalSpec(
-        dataset=DATASETS.get(dataset).name,
-        model=foreign.name,
-        source=foreign.source,
-        weights=foreign.weights,
-        evaluation=evaluation,
-    )
-    found = None if force else find_outcome(spec, place)
-    data = load_dataset(spec.dataset, place.paths)
-    if found and dict(data.hashes) == found.record.provenance.dataset_files:
-        return found
-    if found:
-        raise RbdmlError(
-            f"{found.folder} holds the record of other images: evaluate into another --out, or replace it with --force"
+    source = FromOutside(load_external(text, checkpoint), dataset, evaluation)
+    return Pipeline(source, context).run(force=force)
+
+
+class FromOutside(ModelSource):
+    """A model from outside of the project."""
+
+    def __init__(self, external: ExternalModel, dataset: str, evaluation: Evaluation) -> None:
+        self.code, self.weights = external.source, external.weights
+        self.spec = ExternalSpec(
+            dataset=DATASETS.get(dataset).name,
+            model=external.name,
+            source=external.source,
+            weights=external.weights,
+            evaluation=evaluation,
         )
-    model = foreign.on_sphere(data, place)
-    check_evaluation(spec, data, place)
-    subject = Subject(
-        spec=spec,
-        model=model,
-        source=foreign.source,
-        weights=foreign.weights,
-        save=partial(_save, model=foreign.model, name=foreign.name),
-    )
-    with workplace(spec, place, "evaluation") as work:
-        begin_log(spec, place, work)
-        return finish(subject, data, place, work)
+        self._external = external
+
+    def prepare(self, dataset: Dataset, context: RunContext) -> None:
+        """See `ModelSource`."""
+        self._model = self._external.on_sphere(dataset, context)
+
+    def obtain(self, dataset: Dataset, context: RunContext, work: Path) -> Subject:
+        """See `ModelSource`."""
+        external = self._external
+        save = partial(_save, model=external.model, name=external.name)
+        return Subject(model=self._model, weights=external.weights, save=save)
 
 
 def _made(path: Path, factory: str, name: str) -> nn.Module:

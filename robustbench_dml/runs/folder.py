@@ -1,15 +1,18 @@
-"""Evaluating a model and writing its record: wholly or not at all."""
+"""The folder of a run, from the first byte to the finished record."""
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from robustbench_dml.evaluation.attack_cache import CACHE_FILE, cache_files
-from robustbench_dml.runs.context import RunContext
+from robustbench_dml.runs.record import RECORD_FILE, Record, read_record
 from robustbench_dml.spec.schema import ExternalSpec, RunSpec
 from robustbench_dml.training.resume import RESUME_FILE, resume_files
 from robustbench_dml.training.tensorboard import EVENTS
@@ -20,142 +23,192 @@ from robustbench_dml.utils.locks import exclusive_or_fail
 from robustbench_dml.utils.runlog import LOG_FILE, RunLog
 
 LOCKS = ".locks"  # below the folder of records
-PART = "part"  # the end of the name of a first run's work folder
-REFUSAL = "another process is doing this run"
+FIRST, REPEATED, EVALUATED = "part", "again", "evaluation"  # purposes of a work folder, and the ends of its name
 
 
-def lock_of(folder: Path) -> Path:
-    """What the process holds that makes the record in this folder, `out/<data set>/<digest>`."""
-    return folder.parents[1] / LOCKS / f"{folder.parent.name}-{folder.name}.lock"
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one record, `out/<data set>/<digest>`, and the files that belong to it.
 
+    The work is done in a hidden folder beside it, under a lock. The finished work folder replaces the record's folder
+    in one step.
 
-def part_of(folder: Path) -> Path:
-    """Where what a first run goes on from is kept, until the record is in this folder."""
-    return folder.with_name(f".{folder.name}.{PART}")
-
-
-@contextmanager
-def workplace(spec: RunSpec | ExternalSpec, place: RunContext, purpose: str) -> Iterator[Path]:
-    """A hidden folder beside the final one, put in its place when the work is done.
-
-    Whatever happens, a checkpoint to go on from and the log are kept and nothing else that is unfinished; a training
-    that diverged leaves its log alone.
+    Attributes:
+        out: the folder of records.
+        spec: the run.
     """
-    final = place.folder(spec)
-    work = final.with_name(f".{final.name}.{purpose}")
-    with _locked(lock_of(final), f"{REFUSAL} ({final}): wait for it, or stop it", place):
-        _prepare(work, place)
+
+    out: Path
+    spec: RunSpec | ExternalSpec
+
+    @cached_property
+    def path(self) -> Path:
+        """The folder of the record."""
+        return self.out / self.spec.dataset_folder / self.spec.digest
+
+    @property
+    def record_file(self) -> Path:
+        """The file that is there once the run is done."""
+        return self.path / RECORD_FILE
+
+    @property
+    def lock(self) -> Path:
+        """The file that a process locks while it does the run."""
+        return self.out / LOCKS / f"{self.spec.dataset_folder}-{self.path.name}.lock"
+
+    @property
+    def process_log(self) -> Path:
+        """The output of a sweep's processes, the latest process last."""
+        return self.path.with_name(f"{self.path.name}.log")
+
+    def work(self, purpose: str = FIRST) -> Path:
+        """Return the hidden folder in which the work is done."""
+        return self.path.with_name(f".{self.path.name}.{purpose}")
+
+    def read(self) -> Record | None:
+        """Read the record, if there is one.
+
+        Raises:
+            RbdmlError: the record is damaged.
+        """
+        return read_record(self.path) if self.record_file.is_file() else None
+
+    def is_locked(self) -> bool:
+        """Report whether a process does the run. The lock is taken for an instant to find out."""
+        if not self.lock.exists():
+            return False
+        probe = FileLock(self.lock)
         try:
-            _put_back(final)
-            with RunLog(work).ending():
-                yield work
-        except DivergedError:
-            _forget(work)
-            raise
-        except OSError as error:
-            if not is_write_failure(error, place.out):  # a defense or an attack may open files of its own
+            probe.acquire(timeout=0)
+        except Timeout:
+            return True
+        except OSError:  # on a read-only disk nobody can tell
+            return False
+        probe.release()
+        return False
+
+    @contextmanager
+    def working(self, purpose: str) -> Iterator[Path]:
+        """Hold the lock and yield the work folder; pass it to `publish` when the record is complete.
+
+        An exception leaves the state to go on from and the log, and nothing else that is unfinished. After a training
+        that diverged only the log stays.
+
+        Raises:
+            BusyError: another process is doing this run.
+            RbdmlError: the folder of records cannot be written.
+        """
+        work = self.work(purpose)
+        with self._locked():
+            self._prepare(work)
+            try:
+                self._restore()
+                with RunLog(work).ending():
+                    yield work
+            except DivergedError:
+                _forget(work)
                 raise
-            raise RbdmlError(
-                f"could not write below {place.out} ({error.strerror}): free some space, then give the same command "
-                "again"
-            ) from None
-        finally:
-            _clear(work)
+            except OSError as error:
+                if not is_write_failure(error, self.out):  # a defense or an attack may open files of its own
+                    raise
+                raise RbdmlError(
+                    f"could not write below {self.out} ({error.strerror}): free some space, then give the same command "
+                    "again"
+                ) from None
+            finally:
+                _clear(work)
 
+    def publish(self, work: Path) -> None:
+        """Replace the record's folder by the work folder. The state to go on from is removed last."""
+        with deferred_interrupts() as pending:
+            try:
+                if self.path.exists():
+                    self.path.rename(self._replaced)
+                work.rename(self.path)
+            except BaseException:
+                self._restore()
+                raise
+        sync_folder(self.path.parent)
+        self.forget()
+        shutil.rmtree(self._replaced, ignore_errors=True)
+        pending.check()
 
-@contextmanager
-def _locked(lock: Path, refusal: str, place: RunContext) -> Iterator[None]:
-    with ExitStack() as stack:
+    def forget(self) -> None:
+        """Remove the state to go on from, which a process that was killed may have left beside the record."""
+        _forget(self.path)
+
+    def copy_log(self, work: Path) -> None:
+        """Copy the record's log to the work folder that will replace it, unless a log was begun there."""
+        with suppress(OSError):
+            for path in () if _logs(work) else _logs(self.path):
+                shutil.copy2(path, work / path.name)
+
+    @property
+    def _replaced(self) -> Path:
+        """The name of the old folder while a new one takes its place."""
+        return self.path.with_name(f".{self.path.name}.old")
+
+    def _restore(self) -> None:
+        """Bring back the old record after a process ended between the two renames; else remove the old record."""
+        if self._replaced.exists() and not self.path.exists():
+            self._replaced.rename(self.path)
+        shutil.rmtree(self._replaced, ignore_errors=True)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            try:
+                busy = f"another process is doing this run ({self.path}): wait for it, or stop it"
+                stack.enter_context(exclusive_or_fail(self.lock, busy))
+            except OSError as error:
+                raise self._unwritable(error) from None
+            yield
+
+    def _prepare(self, work: Path) -> None:
+        """Make the work folder, without the torn files of a killed process, and check that it can be written."""
         try:
-            stack.enter_context(exclusive_or_fail(lock, refusal))
+            work.mkdir(parents=True, exist_ok=True)
+            _sweep(work)
+            for folder in (work.parent, self.out, self.out.parent):
+                sync_folder(folder)
+            (work / ".writable").touch()
+            (work / ".writable").unlink()
         except OSError as error:
-            raise _unwritable(place, error) from None
-        yield
+            _clear(work)
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> RbdmlError:
+        remedy = "free some space, or " if is_full(error) else ""
+        return RbdmlError(f"cannot write to {self.out} ({error.strerror}): {remedy}choose another folder with --out")
 
 
-def _unwritable(place: RunContext, error: OSError) -> RbdmlError:
-    remedy = "free some space, or " if is_full(error) else ""
-    return RbdmlError(f"cannot write to {place.out} ({error.strerror}): {remedy}choose another folder with --out")
+def _states(folder: Path) -> tuple[Path, ...]:
+    """The files that an interrupted run goes on from."""
+    return (*resume_files(folder / RESUME_FILE), *cache_files(folder / CACHE_FILE))
 
 
-def _prepare(work: Path, place: RunContext) -> None:
-    """Make the work folder, without what a killed process left half-written, or say that there is no writing to it."""
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        _sweep(work)
-        for folder in (work.parent, place.out, place.out.parent):
-            sync_folder(folder)
-        (work / ".writable").touch()
-        (work / ".writable").unlink()
-    except OSError as error:
-        _clear(work)
-        raise _unwritable(place, error) from None
-
-
-def _kept(work: Path) -> tuple[Path, ...]:
-    """What an interrupted run goes on from."""
-    return (*resume_files(work / RESUME_FILE), *cache_files(work / CACHE_FILE))
+def _logs(folder: Path) -> list[Path]:
+    """The log of a run and the event files of TensorBoard."""
+    return [*folder.glob(LOG_FILE), *folder.glob(f"{EVENTS}.*")]
 
 
 def _clear(work: Path) -> None:
-    """Remove an unfinished work folder but for what a run goes on from and what tells of it."""
-    with contextlib.suppress(OSError):  # what cannot be emptied stays
+    """Remove an unfinished work folder except for states and logs."""
+    with suppress(OSError):  # a folder that is not empty stays
         _sweep(work)
         work.rmdir()
         work.parent.rmdir()
 
 
 def _sweep(work: Path) -> None:
-    """Remove all but what a run goes on from and what tells of it."""
-    left = {*_kept(work), *log_files(work)}
+    """Remove everything but states and logs."""
+    kept = {*_states(work), *_logs(work)}
     for path in work.iterdir():
-        if path not in left:
+        if path not in kept:
             path.unlink()
 
 
 def _forget(folder: Path) -> None:
-    """Remove what a run goes on from."""
-    with contextlib.suppress(OSError):  # beside a record that is for reading alone nobody goes on from it anyway
-        for path in _kept(folder):
+    with suppress(OSError):  # nobody goes on from a state on a read-only disk
+        for path in _states(folder):
             path.unlink(missing_ok=True)
-
-
-def _put_in_place(work: Path, folder: Path) -> None:
-    """Have the work folder be that of the record; what it went on from goes only when that is sure to stay."""
-    old = _old(folder)
-    with deferred_interrupts() as pending:
-        try:
-            if folder.exists():
-                folder.rename(old)
-            work.rename(folder)
-        except BaseException:
-            _put_back(folder)
-            raise
-    sync_folder(folder.parent)
-    _forget(folder)
-    shutil.rmtree(old, ignore_errors=True)
-    pending.check()
-
-
-def _put_back(folder: Path) -> None:
-    """The record that was to be replaced, where a process ended after taking it away; else remove the replaced one."""
-    old = _old(folder)
-    if old.exists() and not folder.exists():
-        old.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _old(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.old")
-
-
-def log_files(folder: Path) -> list[Path]:
-    """What tells of a run, in its folder: the log and the event files of TensorBoard."""
-    return [*folder.glob(LOG_FILE), *folder.glob(f"{EVENTS}.*")]
-
-
-def keep_log(source: Path, work: Path) -> None:
-    """Copy what tells of a run to the folder that is to replace its own, unless that was begun before."""
-    with suppress(OSError):
-        for path in () if log_files(work) else log_files(source):
-            shutil.copy2(path, work / path.name)

@@ -1,14 +1,12 @@
-"""Starting a process for each device, all with the same command, and ending with what became of them."""
+"""A run on several devices of this machine: one process for each, and one message however they end."""
 
 from __future__ import annotations
 
 import logging
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,102 +22,93 @@ from torch.distributed.elastic.multiprocessing import (
 
 from robustbench_dml.runs import run as runs
 from robustbench_dml.runs.context import RunContext
-from robustbench_dml.runs.evaluate import Outcome, find_outcome
-from robustbench_dml.runs.worker import (
-    INTERRUPTED,
-    LEFT_ALONE,
-    PROCESSES,
-    RANK,
-    RENDEZVOUS,
-    is_worker,
-    message_file,
-    work,
-)
+from robustbench_dml.runs.exits import ExitCode
+from robustbench_dml.runs.pipeline import Outcome
+from robustbench_dml.runs.task import Share, Task
 from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.locks import usable_cores
 
 POLL = 0.1  # seconds
 FEW = 2  # processes that any machine bears; more than its cores only take its memory
-GRACE = 24 * 3600  # seconds that processes have for an iteration and for writing, once they are asked to end
+GRACE = 24 * 3600  # seconds for an iteration and for writing after processes are asked to end
 LOOPBACK = Path("/sys/class/net/lo")
 SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")  # those that torch's launcher handles
 
 
-def run_on_devices(spec: RunSpec, place: RunContext, devices: int, *, force: bool = False) -> Outcome:
-    """Do a run on several devices of this machine, each in a process that is given this process's own command.
+def run_on_devices(spec: RunSpec, context: RunContext, devices: int, *, force: bool = False) -> Outcome:
+    """Do a run on several devices of this machine, or as `run` on one.
 
     Args:
-        spec: what to run.
-        place: where; on a CPU the processes share its cores.
-        devices: how many.
-        force: as in `runs.run`.
-
-    Returns:
-        The run's outcome. The processes that were started do not return.
+        spec: the run.
+        context: where the run happens. On a CPU the processes share its cores.
+        devices: the number of devices.
+        force: as in `run`.
 
     Raises:
-        RbdmlError: more devices than there are, or than pairs in a batch; or a process has failed.
+        RbdmlError: more devices than there are, or than pairs in a batch; or a process failed.
         KeyboardInterrupt: the run was interrupted.
     """
-    if is_worker():
-        work(spec, place, force=force)
-    check_devices(spec, place, devices)
-    if devices == 1 or (not force and find_outcome(spec, place) is not None):
-        return runs.run(spec, place, force=force)
-    with TemporaryDirectory(prefix="rbdml-") as folder:
-        _launch(devices, Path(folder))
-    found = find_outcome(spec, place)
-    if found is None:
-        raise RbdmlError(f"{place.folder(spec)}: no record, though all processes ended well: run again")
-    return replace(found, fresh=True)
+    check_devices(spec, context, devices)
+    folder = context.folder(spec)
+    if devices == 1 or (not force and folder.record_file.is_file()):
+        return runs.run(spec, context, force=force)
+    with TemporaryDirectory(prefix="rbdml-") as temporary:
+        _launch(Task.of(spec, context, force=force), devices, Path(temporary))
+    record = folder.read()
+    if record is None:
+        raise RbdmlError(f"{folder.path}: no record, though all processes ended well: run again")
+    return Outcome(record, folder.path, fresh=True)
 
 
-def check_devices(spec: RunSpec, place: RunContext, devices: int) -> None:
+def check_devices(spec: RunSpec, context: RunContext, devices: int) -> None:
     """Refuse a number of devices that makes no sense.
 
     Raises:
-        RbdmlError: as said.
+        RbdmlError: fewer than one, or more than devices, pairs or cores.
     """
     if devices < 1:
         raise RbdmlError(f"--devices {devices}: a run needs at least one")
-    if place.device.type == "cuda" and devices > torch.cuda.device_count():
+    if context.device.type == "cuda" and devices > torch.cuda.device_count():
         raise RbdmlError(f"--devices {devices}: PyTorch sees {torch.cuda.device_count()} CUDA devices: give no more")
     if devices > spec.training.pairs:
         raise RbdmlError(
             f"--devices {devices}: a batch has {spec.training.pairs} pairs, and each device needs one: give fewer"
         )
-    if place.device.type == "cpu" and devices > max(usable_cores(), FEW):
+    if context.device.type == "cpu" and devices > max(usable_cores(), FEW):
         raise RbdmlError(
             f"--devices {devices}: on the CPU each is a process, and {usable_cores()} cores may be used: give no more"
         )
 
 
-def _launch(devices: int, folder: Path) -> None:
+def _launch(task: Task, devices: int, temporary: Path) -> None:
     """Start the processes and wait for all of them."""
-    ranks, rendezvous = range(devices), folder / "rendezvous"
+    shares = [Share(rank=rank, processes=devices, rendezvous=temporary / "rendezvous") for rank in range(devices)]
+    words = [task.model_copy(update={"share": share}).words for share in shares]
     with _quiet():
         processes = start_processes(
             "rbdml",
-            sys.executable,
-            args=dict.fromkeys(ranks, ("-P", "-m", "robustbench_dml", *sys.argv[1:])),
-            envs={rank: {**_environment(devices, rendezvous), RANK: str(rank)} for rank in ranks},
-            logs_specs=DefaultLogsSpecs(str(folder), redirects={rank: Std.ALL if rank else Std.NONE for rank in ranks}),
+            words[0][0],
+            args={rank: one[1:] for rank, one in enumerate(words)},
+            envs={rank: _environment(devices) for rank in range(devices)},
+            logs_specs=DefaultLogsSpecs(
+                str(temporary), redirects={rank: Std.ALL if rank else Std.NONE for rank in range(devices)}
+            ),
         )
         result = _wait(processes)
-    _judge(result, rendezvous)
+    _judge(result, shares)
 
 
-def _environment(devices: int, rendezvous: Path) -> dict[str, str]:
-    """What a process is told beside its command, and what it would otherwise have to guess."""
+def _environment(devices: int) -> dict[str, str]:
+    """Variables that PyTorch would otherwise have to guess; the user's own settings win."""
     guessed = {"OMP_NUM_THREADS": str(max(1, usable_cores() // devices))}
     if LOOPBACK.exists():  # all are on this machine, whatever its name resolves to
         guessed["GLOO_SOCKET_IFNAME"] = LOOPBACK.name
-    return {**guessed, **os.environ, PROCESSES: str(devices), RENDEZVOUS: str(rendezvous)}
+    return {**guessed, **os.environ}
 
 
 def _wait(processes: PContext) -> RunProcsResult:
-    """Until all have ended; where one fails, the launcher ends the others."""
+    """Wait until all have ended. Where one fails, the launcher ends the others."""
     try:
         result = processes.wait(period=POLL)
     except SignalException:
@@ -130,24 +119,24 @@ def _wait(processes: PContext) -> RunProcsResult:
 
 
 def _end(processes: PContext) -> None:
-    """Ask each process to end, once, since one that is asked twice ends at once; if this one is, kill them."""
+    """Ask each process once to end: a second request ends it at once. On another signal, kill them."""
     try:
         processes.close(signal.SIGTERM, timeout=GRACE)
     except SignalException:
         processes.close(signal.SIGKILL)
 
 
-def _judge(result: RunProcsResult, rendezvous: Path) -> None:
-    """Say why a run has failed: in the words of the first process that has any, or by how the first one ended."""
-    failures = sorted(result.failures.values(), key=lambda one: one.local_rank)
-    messages = [message_file(rendezvous, one.local_rank) for one in failures]
-    for message in messages:
+def _judge(result: RunProcsResult, shares: list[Share]) -> None:
+    """Raise the reason for a failure: the first message of a process, or the end of the process that failed first."""
+    failures = sorted(result.failures.values(), key=lambda failure: failure.local_rank)
+    for failure in failures:
+        message = shares[failure.local_rank].message
         if message.is_file():
             raise RbdmlError(message.read_text())
-    if any(one.exitcode == INTERRUPTED for one in failures):
+    if any(failure.exitcode == ExitCode.INTERRUPTED for failure in failures):
         raise KeyboardInterrupt
-    # Those that were left alone, or were ended by the launcher because of another one, are no cause.
-    causes = [one for one in failures if one.exitcode not in (LEFT_ALONE, -signal.SIGTERM)] or failures
+    # Processes that were left alone, or ended by the launcher because of another one, are no cause.
+    causes = [one for one in failures if one.exitcode not in (ExitCode.LEFT_ALONE, -signal.SIGTERM)] or failures
     if not causes:
         return
     number, code = causes[0].local_rank, causes[0].exitcode
@@ -162,14 +151,14 @@ def _judge(result: RunProcsResult, rendezvous: Path) -> None:
 
 
 def _last_line(log: str | None) -> str:
-    """Of what a process has said, where that is not on the terminal already."""
+    """The last line of a process's output, if it is not on the terminal already."""
     lines = Path(log).read_text(errors="replace").split("\n") if log else []
     return next((f" ({line.strip()})" for line in reversed(lines) if line.strip()), "")
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The launcher's log says what is said here in one line; its signal handlers are gone afterwards."""
+    """Silence the launcher's log, and restore the signal handlers that it replaces."""
     logger = logging.getLogger("torch.distributed.elastic.multiprocessing")
     level, before = logger.level, {name: signal.getsignal(getattr(signal, name)) for name in SIGNALS}
     logger.setLevel(logging.CRITICAL)

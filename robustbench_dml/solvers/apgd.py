@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustbench_dml.solvers.base import BestImages, Problem, Restarting, per_image
+from robustbench_dml.solvers.base import FORWARD, BestImages, Problem, Restarting, per_image
 from robustbench_dml.spec.registry import register_solver
+from robustbench_dml.spec.schema import Threat
 
 MOMENTUM = 0.75  # of the new step; the rest is the previous one's
 ENOUGH = 0.75  # share of a window's steps that must improve, or the step is halved
@@ -28,6 +29,10 @@ class AutoPGD(Restarting):
     point. Details that the paper leaves open follow its authors' code: a checkpoint comes before the step from its
     iterate, and after a return to the best point momentum and improvement refer to the iterate before the return.
     """
+
+    def attempt_passes(self, threat: Threat) -> float:
+        """See `Restarting`."""
+        return threat.steps + FORWARD if threat.steps else 0.0
 
     def run_from(self, problem: Problem, start: Tensor) -> tuple[Tensor, Tensor | None]:
         steps, ball, rows = problem.threat.steps, problem.ball, problem.rows

@@ -19,6 +19,8 @@ from robustbench_dml.spec.schema import Threat
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.randomness import Key, uniform_per_item
 
+FORWARD = 1 / 3  # passes of a forward without backward
+
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
@@ -166,6 +168,10 @@ class Solver(ABC):
     def run(self, problem: Problem) -> Tensor:
         """Return (B, C, H, W) perturbed images in the problem's ball, without gradient. Called without gradient."""
 
+    def passes(self, threat: Threat) -> float:
+        """Return the image passes that `run` costs for each image; one a step unless a solver states otherwise."""
+        return float(threat.steps)
+
 
 @dataclass(kw_only=True)
 class Restarting(Solver):
@@ -190,6 +196,15 @@ class Restarting(Solver):
     def run_restart(self, problem: Problem, number: int) -> tuple[Tensor, Tensor | None]:
         """Run one of the restarts, counted from 0; returns as `run_from`."""
         return self.run_from(problem, problem.start(number, random=self.random_start or number > 0))
+
+    def attempt_passes(self, threat: Threat) -> float:
+        """Return the image passes of one restart."""
+        return float(threat.steps)
+
+    def passes(self, threat: Threat) -> float:
+        """See `Solver`."""
+        one = self.restarts == 1  # several ends are compared by their values
+        return self.attempt_passes(threat) if one else self.restarts * (threat.steps + FORWARD)
 
     def run(self, problem: Problem) -> Tensor:
         first, values = self.run_restart(problem, 0)

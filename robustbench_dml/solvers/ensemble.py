@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from robustbench_dml.solvers.apgd import AutoPGD
-from robustbench_dml.solvers.base import BestImages, Problem, Restarting, Solver
+from robustbench_dml.solvers.base import FORWARD, BestImages, Problem, Restarting, Solver
 from robustbench_dml.solvers.square import Square
 from robustbench_dml.solvers.transfer import Transfer
 from robustbench_dml.spec.registry import register_solver
+from robustbench_dml.spec.schema import Threat
 from robustbench_dml.utils.errors import RbdmlError
 
 
@@ -64,6 +65,11 @@ class Ensemble(Solver):
             surrogate=None if surrogate is None else lambda: self.longer(surrogate()),
         )
 
+    def passes(self, threat: Threat) -> float:
+        """See `Solver`; without a surrogate."""
+        longer = threat.model_copy(update={"steps": self.steps})
+        return self.apgd.passes(longer) + self.square.passes(threat) + 3 * FORWARD
+
     def run(self, problem: Problem) -> Tensor:
         best = BestImages(problem.images, problem.values(problem.images, problem.rows))
         for images in self._results(problem):
@@ -83,6 +89,10 @@ class OneRestart(Solver):
 
     solver: Restarting
     number: int
+
+    def passes(self, threat: Threat) -> float:
+        """See `Solver`."""
+        return self.solver.attempt_passes(threat)
 
     def run(self, problem: Problem) -> Tensor:
         return self.solver.run_restart(problem, self.number)[0]

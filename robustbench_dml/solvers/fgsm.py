@@ -8,6 +8,7 @@ from torch import Tensor
 
 from robustbench_dml.solvers.base import Problem, Solver
 from robustbench_dml.spec.registry import register_solver
+from robustbench_dml.spec.schema import Threat
 
 FROM_RANDOM = 1.25  # step length from a random start, in radii, as in arXiv:2001.03994
 
@@ -26,6 +27,10 @@ class FGSM(Solver):
     """
 
     random_start: bool = False
+
+    def passes(self, threat: Threat) -> float:
+        """See `Solver`."""
+        return 1.0
 
     def run(self, problem: Problem) -> Tensor:
         ball, start = problem.ball, problem.start(0, random=self.random_start)

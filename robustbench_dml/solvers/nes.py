@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_dml.solvers.ball import norms
-from robustbench_dml.solvers.base import Problem, Solver, per_image
+from robustbench_dml.solvers.base import FORWARD, Problem, Solver, per_image
 from robustbench_dml.spec.registry import register_solver
+from robustbench_dml.spec.schema import Threat
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.randomness import normal_of
 
@@ -50,6 +51,10 @@ class NES(Solver):
             raise RbdmlError(f"sigma = {self.sigma}: trials have to differ, ask for more than 0")
         if self.noise_side < 1:
             raise RbdmlError(f"noise_side = {self.noise_side}: noise has at least one pixel")
+
+    def passes(self, threat: Threat) -> float:
+        """See `Solver`."""
+        return threat.steps * self.population * FORWARD
 
     def run(self, problem: Problem) -> Tensor:
         ball, images = problem.ball, problem.images

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from robustbench_dml.solvers.ball import norms
-from robustbench_dml.solvers.base import BestImages, Problem, Solver
+from robustbench_dml.solvers.base import FORWARD, BestImages, Problem, Solver
 from robustbench_dml.spec.registry import register_solver
+from robustbench_dml.spec.schema import Threat
 from robustbench_dml.utils.errors import RbdmlError
 
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # proposals out of LENGTH, as in the authors' code
@@ -46,6 +47,10 @@ class Square(Solver):
             raise RbdmlError(f"queries = {self.queries}: ask the model at least once")
         if not 0 < self.p_init <= 1:
             raise RbdmlError(f"p_init = {self.p_init}: a share of the pixels is above 0 and at most 1")
+
+    def passes(self, threat: Threat) -> float:
+        """See `Solver`."""
+        return self.queries * FORWARD
 
     def run(self, problem: Problem) -> Tensor:
         ball = problem.ball

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from robustbench_dml.solvers.base import Problem, Solver
 from robustbench_dml.spec.registry import SOLVERS, register_solver
+from robustbench_dml.spec.schema import Threat
 from robustbench_dml.utils.errors import RbdmlError
 
 
@@ -35,6 +36,10 @@ class Transfer(Solver):
 
     def __post_init__(self) -> None:
         self._inner()
+
+    def passes(self, threat: Threat) -> float:
+        """See `Solver`."""
+        return self._inner().passes(threat)
 
     def run(self, problem: Problem) -> Tensor:
         if problem.surrogate is None:

@@ -22,6 +22,10 @@ class DivergedError(RbdmlError):
     """The training loss is not finite. Resuming from the checkpoint would end the same way."""
 
 
+class BusyError(RbdmlError):
+    """Another process is doing the same work."""
+
+
 class MissingDataError(RbdmlError):
     """A data set that is not on this machine."""
 

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from filelock import FileLock, Timeout
 
-from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.errors import BusyError
 from robustbench_dml.utils.progress import Progress
 
 PATIENCE = 0.3  # seconds: a process that only tests a lock holds it for an instant
@@ -53,12 +53,12 @@ def exclusive_or_fail(lock: Path, refusal: str) -> Iterator[None]:
         refusal: message for the user.
 
     Raises:
-        RbdmlError: another process holds it.
+        BusyError: another process holds it.
         OSError: the file cannot be written.
     """
 
     def refuse(_: FileLock) -> NoReturn:
-        raise RbdmlError(refusal) from None
+        raise BusyError(refusal) from None
 
     with _holding(lock, refuse, patience=PATIENCE):
         yield

@@ -16,7 +16,6 @@ from robustbench_dml.leaderboard.entries import Verification
 from robustbench_dml.report.per_query import ranking_values
 from robustbench_dml.retrieval.metrics import effective_rank, mean_cosine
 from robustbench_dml.runs.context import RunContext
-from robustbench_dml.runs.evaluate import load_surrogate
 from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import Record
 from robustbench_dml.spec.protocols import evaluated_columns
@@ -83,7 +82,7 @@ def recheck(
         RbdmlError: the measured values contradict the claimed ones.
     """
     evaluation, total = record.spec.evaluation, len(values["query"])
-    surrogate = load_surrogate(evaluation, dataset, context)
+    surrogate = context.surrogate_model(evaluation, dataset)
     attack_context = context_for(model, dataset, evaluation, device=context.device, surrogate=surrogate)
     rows = torch.from_numpy(values["query"])
     benign = _arrays(benign_values(attack_context, rows))

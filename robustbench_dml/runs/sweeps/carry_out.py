@@ -1,4 +1,4 @@
-"""Carrying a sweep out: jobs to an engine until every one has a record or has failed for good."""
+"""Carrying a sweep out: jobs go to an engine until each has a record or has failed for good."""
 
 from __future__ import annotations
 
@@ -7,64 +7,65 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Protocol
 
+from robustbench_dml.runs.exits import ExitCode
 from robustbench_dml.runs.sweeps.engine import Engine
 from robustbench_dml.runs.sweeps.logs import Attempt, last_attempt
 from robustbench_dml.runs.sweeps.plan import Job
-from robustbench_dml.runs.sweeps.state import Look, State, held, look, record_of
+from robustbench_dml.runs.sweeps.state import State, Status, record_of, status_of
 from robustbench_dml.utils.interrupts import ENDING, interrupted_by
 
-POLL = 2.0  # seconds between two looks at runs that other processes are doing
+POLL = 2.0  # seconds between two looks at runs that other processes do
 
 
-class Told(Protocol):
-    """Who is told how a sweep goes."""
+class SweepObserver(Protocol):
+    """Follows a sweep."""
 
-    def finished(self, found: Look) -> None:
+    def finished(self, status: Status) -> None:
         """A run is done, or has failed for good."""
 
     def again(self, job: Job, attempt: Attempt | None) -> None:
         """A run has failed and is tried again."""
 
     def stopping(self, running: int) -> None:
-        """As many runs are being stopped."""
+        """An interrupt stops this number of runs."""
 
     def elsewhere(self, job: Job) -> None:
-        """A run is being done by a process that is not of this sweep; it will be looked at again."""
+        """A process outside of this sweep does a run; the sweep comes back to it."""
 
 
 class Sweeping:
-    """One sweep under way. Others may be at work on the same folder: none does a run that another one is doing."""
+    """One sweep under way. Several can share a folder: none does a run that another one is doing."""
 
-    def __init__(self, jobs: Sequence[Job], engine: Engine, told: Told, *, retries: int = 0) -> None:
+    def __init__(self, jobs: Sequence[Job], engine: Engine, observer: SweepObserver, *, retries: int = 0) -> None:
         """
         Args:
-            jobs: to be done; those that have records are told and not done.
-            engine: does them.
-            told: is told.
-            retries: how often a run that fails is tried again. One that diverged is not: it would do so again.
+            jobs: the runs. Those with a record are reported and not done.
+            engine: does the runs.
+            observer: follows the sweep.
+            retries: repetitions of a run that fails. A training that diverged is not repeated.
         """
         self._waiting = deque(jobs)
-        self._engine, self._told, self._retries = engine, told, retries
+        self._engine, self._observer, self._retries = engine, observer, retries
         self._aside: list[Job] = []  # done by others at the moment
         self._running = 0
         self._failures: Counter[str] = Counter()
 
     def carry_out(self) -> None:
-        """Do all; on an interrupt or SIGTERM have what runs keep its state, then raise KeyboardInterrupt."""
+        """Do all runs. On Ctrl-C or SIGTERM let the runs keep their states, then raise KeyboardInterrupt."""
         try:
             with interrupted_by(*ENDING):
                 try:
                     while self._waiting or self._aside or self._running:
                         self._step()
                 except BaseException:
-                    self._told.stopping(self._running)
+                    self._observer.stopping(self._running)
                     self._engine.stop()
                     raise
         finally:
             self._engine.close()
 
     def _step(self) -> None:
-        """Start what can be started, then wait for an end."""
+        """Start the runs that the engine has room for, then wait for an end."""
         while self._waiting and (self._engine.at_once is None or self._running < self._engine.at_once):
             self._take(self._waiting.popleft())
         for job in self._engine.ended(POLL) if self._running else ():
@@ -78,35 +79,36 @@ class Sweeping:
 
     def _take(self, job: Job) -> None:
         record, damaged = record_of(job)
-        if record is not None or damaged:  # a damaged one is for its user to look at, and to repeat with --force
-            self._told.finished(look(job))
-        elif held(job.lock):
+        if record is not None or damaged:  # a damaged record is for the user to look at, and to repeat with --force
+            self._observer.finished(status_of(job))
+        elif job.folder.is_locked():
             self._set_aside(job)
         else:
             self._running += 1
             self._engine.start(job)
 
     def _judge(self, job: Job) -> None:
-        """What came of a job that an engine calls ended."""
-        attempt = last_attempt(job.log)
+        """Decide what follows the end of a job's process."""
+        attempt = last_attempt(job.folder.process_log)
         if record_of(job)[0] is not None:
-            self._told.finished(look(job))
-        elif held(job.lock) or (attempt is not None and attempt.refused):
+            self._observer.finished(status_of(job))
+        elif job.folder.is_locked() or (attempt is not None and attempt.code == ExitCode.BUSY):
             self._set_aside(job)
         else:
             self._failed(job, attempt)
 
     def _failed(self, job: Job, attempt: Attempt | None) -> None:
         self._failures[job.spec.digest] += 1
-        if self._failures[job.spec.digest] <= self._retries and not (attempt is not None and attempt.diverged):
-            self._told.again(job, attempt)
+        diverged = attempt is not None and attempt.code == ExitCode.DIVERGED
+        if self._failures[job.spec.digest] <= self._retries and not diverged:
+            self._observer.again(job, attempt)
             self._waiting.append(job)
             return
-        found = look(job)
+        status = status_of(job)
         why = attempt.why if attempt else "its process was lost"
-        failed = Look(job, State.FAILED, kept=found.kept, why=found.why or why)
-        self._told.finished(found if found.state is State.DONE else failed)  # it may be recorded by now
+        failed = Status(job, State.FAILED, kept=status.kept, why=status.why or why)
+        self._observer.finished(status if status.state is State.DONE else failed)  # it may be recorded by now
 
     def _set_aside(self, job: Job) -> None:
-        self._told.elsewhere(job)
+        self._observer.elsewhere(job)
         self._aside.append(job)

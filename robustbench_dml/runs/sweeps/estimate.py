@@ -1,27 +1,27 @@
-"""What a sweep will cost: passes from the specs, hours from the passes a second of a machine."""
+"""The cost of a sweep: passes from the specs, hours from rates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from robustbench_dml.runs.sweeps.counting import evaluation_passes
-from robustbench_dml.runs.sweeps.state import Look, State
-from robustbench_dml.runs.sweeps.trial import Rate
+from robustbench_dml.runs.sweeps.cost import evaluation_passes
+from robustbench_dml.runs.sweeps.rates import Rate
+from robustbench_dml.runs.sweeps.state import State, Status
 from robustbench_dml.spec.parameters import build_defense
 from robustbench_dml.spec.schema import RunSpec
 
-Kind = tuple[str, str]  # of runs that stand in one row: data set, backbone
+Kind = tuple[str, str]  # data set and backbone: runs of one kind stand in one row
 
 
 @dataclass(frozen=True)
-class Left:
-    """What is left of a run.
+class Remaining:
+    """The remaining cost of a run.
 
     Attributes:
-        spec: of the run.
-        training: of its budget, in passes, iterations or seconds.
-        evaluation: in passes.
+        spec: the run.
+        training: the rest of its budget, in passes, iterations or seconds.
+        evaluation: passes.
     """
 
     spec: RunSpec
@@ -29,8 +29,7 @@ class Left:
     evaluation: float
 
     def passes(self, rate: Rate) -> float:
-        """Of training: where the budget is a time, those that fit into it; where it is iterations, as many for each as
-        were measured, or else eta + 1 for each of its images."""
+        """Training passes. Iterations cost as measured, or else eta + 1 for each image of their batches."""
         if self.spec.budget.kind == "seconds":
             return self.training * rate.training
         if self.spec.budget.kind == "iterations":
@@ -38,7 +37,7 @@ class Left:
         return self.training
 
     def seconds(self, rate: Rate) -> float:
-        """Of training and evaluation, with nothing beside them."""
+        """Seconds of training and evaluation, without starting and loading."""
         in_time = self.spec.budget.kind == "seconds"
         training = self.training if in_time else self.passes(rate) / rate.training
         return training + self.evaluation / rate.evaluation
@@ -52,11 +51,11 @@ class Left:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is left of a part of a sweep.
+    """The remaining cost of a part of a sweep.
 
     Attributes:
-        runs: all.
-        recorded: of them, which cost nothing any more.
+        runs: the number of runs.
+        recorded: the runs that cost nothing any more.
         training: passes.
         evaluation: passes.
         hours: of one run after another.
@@ -69,38 +68,40 @@ class Estimate:
     hours: float
 
 
-def left_of(found: Look) -> Left:
-    """What is left of a run that is not recorded, as of its last checkpoint."""
-    spec = found.job.spec
-    trained, evaluated = (found.kept.trained, found.kept.evaluated) if found.kept else (0.0, 0.0)
-    return Left(spec, spec.budget.amount * (1 - trained), evaluation_passes(spec) * (1 - evaluated))
+def remaining(status: Status) -> Remaining:
+    """Return the remaining cost of a run that is not recorded, as of its last checkpoint."""
+    spec, kept = status.job.spec, status.kept
+    trained, evaluated = (kept.trained, kept.evaluated) if kept else (0.0, 0.0)
+    return Remaining(spec, spec.budget.amount * (1 - trained), evaluation_passes(spec) * (1 - evaluated))
 
 
-def estimate(looks: Sequence[Look], rate_of: Callable[[RunSpec], Rate]) -> dict[Kind, Estimate]:
-    """The costs of what is left, by kind of run.
+def estimate(statuses: Sequence[Status], rate_of: Callable[[RunSpec], Rate]) -> dict[Kind, Estimate]:
+    """Return the remaining costs by kind of run.
 
     Args:
-        looks: at every run.
-        rate_of: passes a second of a run; asked for those that are left.
+        statuses: every run.
+        rate_of: the rate of a run; called for runs that are not recorded.
     """
-    found: dict[Kind, Estimate] = {}
-    kinds = [(one.job.spec.dataset, one.job.spec.backbone) for one in looks]
-    for kind in dict.fromkeys(kinds):
-        own = [one for one, of in zip(looks, kinds, strict=True) if of == kind]
-        left = [left_of(one) for one in own if one.state is not State.DONE]
-        rates = [rate_of(one.spec) for one in left]
-        found[kind] = Estimate(
-            runs=len(own),
-            recorded=len(own) - len(left),
-            training=sum(one.passes(rate) for one, rate in zip(left, rates, strict=True)),
-            evaluation=sum(one.evaluation for one in left),
-            hours=sum(one.seconds(rate) for one, rate in zip(left, rates, strict=True)) / 3600,
-        )
-    return found
+    parts: dict[Kind, list[Status]] = {}
+    for one in statuses:
+        parts.setdefault((one.job.spec.dataset, one.job.spec.backbone), []).append(one)
+    return {kind: _estimate(part, rate_of) for kind, part in parts.items()}
+
+
+def _estimate(statuses: Sequence[Status], rate_of: Callable[[RunSpec], Rate]) -> Estimate:
+    left = [remaining(one) for one in statuses if one.state is not State.DONE]
+    rates = [rate_of(one.spec) for one in left]
+    return Estimate(
+        runs=len(statuses),
+        recorded=len(statuses) - len(left),
+        training=sum(one.passes(rate) for one, rate in zip(left, rates, strict=True)),
+        evaluation=sum(one.evaluation for one in left),
+        hours=sum(one.seconds(rate) for one, rate in zip(left, rates, strict=True)) / 3600,
+    )
 
 
 def total(parts: Sequence[Estimate]) -> Estimate:
-    """Of a whole sweep."""
+    """Return the remaining cost of a whole sweep."""
     return Estimate(
         runs=sum(one.runs for one in parts),
         recorded=sum(one.recorded for one in parts),

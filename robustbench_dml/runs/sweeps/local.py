@@ -43,11 +43,12 @@ class Local(Engine):
         jobs = []
         for future in done:
             job = self._working.pop(future).job
+            log = job.folder.process_log
             try:
                 future.result()
             except OSError as error:
                 raise RbdmlError(
-                    f"cannot write {job.log} ({error.strerror}): mend that, then give the same command again"
+                    f"cannot write {log} ({error.strerror}): mend that, then give the same command again"
                 ) from None
             jobs.append(job)
         return jobs

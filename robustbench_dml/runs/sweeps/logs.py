@@ -1,4 +1,4 @@
-"""The log of a run: what each of its processes wrote, between a line when it began and one when it ended."""
+"""The log of a run in a sweep: the output of each process, between an opening and a closing line."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from robustbench_dml.runs.folder import REFUSAL
+from robustbench_dml.runs.exits import ExitCode
 from robustbench_dml.utils.provenance import now
 
 MARK = "### "
 TAIL = 1_000_000  # bytes of a log that are read
-INTERRUPTED = (130, -2, -15, 143)  # Ctrl-C and SIGTERM, told by the program or by the system
-DIVERGED = "training diverged"  # what `DivergedError` begins with
+STOPPED = (ExitCode.INTERRUPTED, -2, -15, 143)  # Ctrl-C and SIGTERM, reported by the program or by the system
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What is known of the last process of a run.
+    """The last process of a run.
 
     Attributes:
-        code: its exit code, minus the signal that killed it; None if nobody was left to see its end.
-        seconds: that it took, as far as is known.
-        reason: the last line that it wrote.
+        code: the exit code, minus the signal that killed it; None if nobody saw its end.
+        seconds: the time it took, as far as known.
+        reason: the last line of its output.
     """
 
     code: int | None
@@ -33,23 +32,13 @@ class Attempt:
     reason: str
 
     @property
-    def refused(self) -> bool:
-        """Whether another process was doing the run."""
-        return REFUSAL in self.reason
-
-    @property
-    def diverged(self) -> bool:
-        """Whether the same run would come to the same."""
-        return DIVERGED in self.reason
-
-    @property
     def failed(self) -> bool:
-        """Whether it came to an end that nobody asked for."""
-        return self.code not in (0, None, *INTERRUPTED) and not self.refused
+        """Whether the process came to an end that nobody asked for."""
+        return self.code not in (ExitCode.DONE, ExitCode.BUSY, None, *STOPPED)
 
     @property
     def why(self) -> str:
-        """In a few words for a person."""
+        """The failure in a few words for a person."""
         if self.code is None:
             return "its process was lost"
         killed = f"killed by signal {-self.code}" if self.code < 0 else ""
@@ -57,7 +46,7 @@ class Attempt:
 
 
 def begin(log: BinaryIO, command: str) -> None:
-    """Write the line before a process."""
+    """Write the line before a process, with the command that repeats the run."""
     _write(log, f"{MARK}{now()} on {socket.gethostname()}, process {os.getpid()}: {command}")
 
 
@@ -67,7 +56,7 @@ def end(log: BinaryIO, code: int, seconds: float) -> None:
 
 
 def last_attempt(path: Path) -> Attempt | None:
-    """The last process in a log; None if there is no log."""
+    """Return the last process in a log, or None without a log."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - TAIL))
@@ -75,9 +64,9 @@ def last_attempt(path: Path) -> Attempt | None:
     except OSError:
         return None
     ended = re.fullmatch(rf"{MARK}.*: exit code (-?\d+) after ([\d.]+) s", lines[-1]) if lines else None
-    said = [line.strip() for line in lines if line.strip()]
+    output = [line.strip() for line in lines if line.strip()]
     code, seconds = (int(ended[1]), float(ended[2])) if ended else (None, 0.0)
-    reason = said[-2 if ended else -1] if len(said) > 1 else ""
+    reason = output[-2 if ended else -1] if len(output) > 1 else ""
     return Attempt(code, seconds, "" if reason.startswith(MARK) else reason)
 
 

@@ -13,10 +13,12 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from robustbench_dml.runs.command import command_for
-from robustbench_dml.runs.folder import lock_of, part_of
-from robustbench_dml.runs.record import RECORD_FILE
+from robustbench_dml.runs.folder import RunFolder
 from robustbench_dml.runs.sweeps.matrix import multiply_out, read_file
 from robustbench_dml.runs.sweeps.settings import Options, Settings, Where
+from robustbench_dml.runs.task import Task, absolute
+from robustbench_dml.spec.budgets import parse_seconds
+from robustbench_dml.spec.lookup import IN_A_FILE
 from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.utils.errors import RbdmlError, first_invalid
 
@@ -26,43 +28,26 @@ class Job:
     """One run of a sweep.
 
     Attributes:
-        spec: of the run.
-        words: what `rbdml` is given for it.
-        out: the folder of records, absolute.
+        task: the run, for the process that does it.
+        words: the arguments of `rbdml` that repeat it, for people.
     """
 
-    spec: RunSpec
+    task: Task
     words: tuple[str, ...]
-    out: Path
+
+    @property
+    def spec(self) -> RunSpec:
+        """The spec of the run."""
+        return self.task.spec
 
     @cached_property
-    def folder(self) -> Path:
-        """Where its record is or will be."""
-        return self.out / self.spec.dataset_folder / self.spec.digest
-
-    @property
-    def record(self) -> Path:
-        """The file that says that it is done."""
-        return self.folder / RECORD_FILE
-
-    @property
-    def part(self) -> Path:
-        """The folder of its unfinished state."""
-        return part_of(self.folder)
-
-    @property
-    def lock(self) -> Path:
-        """What is held while it is done."""
-        return lock_of(self.folder)
-
-    @property
-    def log(self) -> Path:
-        """What its processes wrote, the last one last."""
-        return self.folder.with_name(f"{self.folder.name}.log")
+    def folder(self) -> RunFolder:
+        """The folder of the run."""
+        return RunFolder(self.task.out, self.task.spec)
 
     @property
     def command(self) -> str:
-        """What does it, for a shell."""
+        """The command that repeats the run, for a shell."""
         return shlex.join(["rbdml", *self.words])
 
 
@@ -139,11 +124,26 @@ class _Specs:
 
 
 def _job(spec: RunSpec, settings: Settings, where: Where) -> Job:
-    """A run with its command; files stand in it by paths that hold in any folder."""
+    """Return a run with its command, in which files stand by paths that hold in any folder."""
     files, words = settings.files(spec), shlex.split(command_for(spec))[1:]
     for place, (option, word) in enumerate(itertools.pairwise(words), 1):
         words[place] = files.get((option, word.rpartition(":")[2] if option in _NAMED else word), word)
-    return Job(spec, (*words, *where.words()), Path(where.out).expanduser().absolute())
+    in_files = filter(None, map(IN_A_FILE.fullmatch, (settings.defense, *(settings.extra_attack or ()))))
+    task = Task(
+        spec=spec,
+        out=Path(where.out).expanduser().absolute(),
+        data_root=absolute(where.data_root),
+        download=where.download,
+        cache=not where.no_cache,
+        device=where.device,
+        batch_size=where.batch_size,
+        checkpoint_every=parse_seconds(where.checkpoint_every),
+        tensorboard=where.tensorboard,
+        files=tuple(Path(match[1]).expanduser().absolute() for match in in_files),
+        weights=absolute(settings.weights),
+        surrogate=absolute(settings.surrogate),
+    )
+    return Job(task, (*words, *where.words()))
 
 
 _NAMED = ("--defense", "--extra-attack")  # by the name in a file, whatever stands before it

@@ -1,4 +1,4 @@
-"""How far a run is, by what is on disk: its record, its lock, its checkpoints, its log."""
+"""The progress of a run, read from its record, lock, states and log."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
 from robustbench_dml.evaluation.attack_cache import CACHE_FILE
-from robustbench_dml.runs.record import Record, read_record
+from robustbench_dml.runs.record import Record
 from robustbench_dml.runs.sweeps.logs import last_attempt
 from robustbench_dml.runs.sweeps.plan import Job
 from robustbench_dml.spec.protocols import attacks_of
@@ -23,23 +22,23 @@ from robustbench_dml.utils.errors import RbdmlError
 
 
 class State(StrEnum):
-    """Of a run."""
+    """The state of a run."""
 
     DONE = "done"  # recorded
     RUNNING = "running"  # its lock is held
-    INTERRUPTED = "interrupted"  # there is something to go on from
+    INTERRUPTED = "interrupted"  # there is a state to go on from
     FAILED = "failed"
     WAITING = "waiting"  # nothing was done yet, or nothing is left of it
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What an unfinished run has kept on disk.
+    """The stored progress of an unfinished run.
 
     Attributes:
-        spent: by its training.
-        trained: share of its training that is done.
-        evaluated: share of its attacks that is done.
+        spent: the cost of its training so far.
+        trained: the share of its training that is done.
+        evaluated: the share of its attacks that is done.
     """
 
     spent: ComputeUsed
@@ -53,15 +52,15 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a look at a run has found.
+class Status:
+    """A run of a sweep and its progress.
 
     Attributes:
         job: the run.
-        state: of it.
-        record: where it is done.
-        kept: where something of an unfinished run is there.
-        why: it failed.
+        state: its state.
+        record: the record of a run that is done.
+        kept: the stored progress of an unfinished run.
+        why: the reason of a failure.
     """
 
     job: Job
@@ -71,48 +70,32 @@ class Look:
     why: str = ""
 
 
-def look(job: Job) -> Look:
-    """How far a run is. Nothing is changed."""
+def status_of(job: Job) -> Status:
+    """Return the progress of a run. Nothing is changed."""
     record, damaged = record_of(job)
     if record is not None:
-        return Look(job, State.DONE, record)
+        return Status(job, State.DONE, record)
     kept = kept_of(job)
-    if held(job.lock):
-        return Look(job, State.RUNNING, kept=kept)
-    attempt = last_attempt(job.log)
+    if job.folder.is_locked():
+        return Status(job, State.RUNNING, kept=kept)
+    attempt = last_attempt(job.folder.process_log)
     if damaged or (attempt is not None and attempt.failed):
-        return Look(job, State.FAILED, kept=kept, why=damaged or (attempt.why if attempt else ""))
-    return Look(job, State.INTERRUPTED if kept else State.WAITING, kept=kept)
+        return Status(job, State.FAILED, kept=kept, why=damaged or (attempt.why if attempt else ""))
+    return Status(job, State.INTERRUPTED if kept else State.WAITING, kept=kept)
 
 
 def record_of(job: Job) -> tuple[Record | None, str]:
-    """The record of a run, or what is wrong with it; neither where there is none."""
-    if not job.record.is_file():
-        return None, ""
+    """Return the record of a run, or the damage to it; neither if there is none."""
     try:
-        return read_record(job.folder), ""
+        return job.folder.read(), ""
     except RbdmlError as error:
         return None, str(error)
 
 
-def held(lock: Path) -> bool:
-    """Whether a process holds a lock. It is taken for an instant to see that."""
-    if not lock.exists():
-        return False
-    probe = FileLock(lock)
-    try:
-        probe.acquire(timeout=0)
-    except Timeout:
-        return True
-    except OSError:  # it may be read and not locked: whether it is held cannot be seen from here
-        return False
-    probe.release()
-    return False
-
-
 def kept_of(job: Job) -> Kept | None:
-    """What an unfinished run goes on from, None where there is nothing that can be read."""
-    for path in resume_files(job.part / RESUME_FILE):
+    """Return the stored progress of an unfinished run, or None without a readable state."""
+    work, budget = job.folder.work(), job.spec.budget
+    for path in resume_files(work / RESUME_FILE):
         try:
             with safe_open(path, framework="np") as file:
                 state = file.metadata() or {}
@@ -120,16 +103,14 @@ def kept_of(job: Job) -> Kept | None:
             costliest = float(json.loads(state["progress"])["costliest"])
         except (OSError, SafetensorError, KeyError, ValueError, ValidationError):
             continue
-        budget = job.spec.budget
-        share = spent.of(budget) / budget.amount
-        evaluated = _evaluated(job.spec, job.part / CACHE_FILE)
+        share, evaluated = spent.of(budget) / budget.amount, _evaluated(job.spec, work / CACHE_FILE)
         over = share + costliest / budget.amount > 1 or evaluated > 0
         return Kept(spent, 1.0 if over else min(share, 0.994), evaluated)  # never shown as 100%
     return None
 
 
 def _evaluated(spec: RunSpec, path: Path) -> float:
-    """Share of the values of all attacks that an unfinished evaluation has kept."""
+    """The share of all attacks' values that an unfinished evaluation has stored."""
     evaluation, counted = spec.evaluation, dict[str, int]()
     try:
         with safe_open(path, framework="np") as file:

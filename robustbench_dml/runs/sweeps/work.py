@@ -1,19 +1,16 @@
-"""The unit of work of every engine: one run as a process of its own, which can be stopped and done again."""
+"""The unit of work of every engine: one run in a process of its own, which can be stopped and done again."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 
 from robustbench_dml.runs.sweeps import logs
 from robustbench_dml.runs.sweeps.plan import Job
-from robustbench_dml.runs.sweeps.state import held
 
-PROGRAM = (sys.executable, "-P", "-c", "from robustbench_dml.cli.main import main; main()")
-LOOK = 0.5  # seconds between two looks at a process: a signal to this one must not wait for the other's end
+POLL = 0.5  # seconds between two looks at a process: a signal to this one must not wait for the other's end
 
 
 class Work:
@@ -31,20 +28,21 @@ class Work:
         self._stopped = False
 
     def __call__(self) -> None:
-        """Do it, unless it is done or another process is doing it; whatever comes of it is on disk.
+        """Do the run, unless it is recorded or another process does it. The outcome is on disk.
 
         Raises:
             OSError: the log cannot be written.
         """
-        if self._stopped or self.job.record.is_file() or held(self.job.lock):
+        folder = self.job.folder
+        if self._stopped or folder.record_file.is_file() or folder.is_locked():
             return
-        self.job.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.job.log.open("ab") as log:
+        folder.process_log.parent.mkdir(parents=True, exist_ok=True)
+        with folder.process_log.open("ab") as log:
             logs.begin(log, self.job.command)
             begun, code = time.monotonic(), None
             # In a session of its own, so that Ctrl-C reaches this process alone, which stops it in its own way.
-            self._process = subprocess.Popen(  # noqa: S603 - `rbdml` with checked settings, and no shell
-                [*PROGRAM, *self.job.words],
+            self._process = subprocess.Popen(  # noqa: S603 - our own program with a checked task, and no shell
+                self.job.task.words,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -64,16 +62,16 @@ class Work:
                     logs.end(log, code, time.monotonic() - begun)
 
     def stop(self) -> None:
-        """Have the process keep its state and end; a second time, end at once."""
+        """Have the process keep its state and end. A second call ends it at once."""
         self._stopped = True
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
     def wait(self) -> int | None:
-        """Until the process has ended, if there is one; returns its exit code."""
+        """Wait for the end of the process, if there is one, and return its exit code."""
         while self._process is not None:
             try:
-                return self._process.wait(timeout=LOOK)
+                return self._process.wait(timeout=POLL)
             except subprocess.TimeoutExpired:
                 continue
         return None

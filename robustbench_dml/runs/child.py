@@ -1,0 +1,70 @@
+"""The program of a process that does a run for a sweep, or a share of a run on several devices.
+
+    python -m robustbench_dml.runs.child TASK
+
+TASK is a `Task` as JSON. The exit code is an `ExitCode`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from robustbench_dml.runs import run as runs
+from robustbench_dml.runs.exits import ExitCode, exit_code, message_of
+from robustbench_dml.runs.task import Share, Task
+from robustbench_dml.utils import distributed
+from robustbench_dml.utils.interrupts import ENDING, interrupted_by
+from robustbench_dml.utils.terminal import one_line
+
+
+def main() -> None:
+    """Do the task on the command line and exit."""
+    sys.exit(do(Task.model_validate_json(sys.argv[1])))
+
+
+def do(task: Task) -> ExitCode:
+    """Do a task.
+
+    The message for the user goes to standard error. A process with a share leaves it for the launcher instead, which
+    prints one message, however many processes noticed.
+    """
+    try:
+        with interrupted_by(*ENDING):
+            task.load_files()
+            if task.share is None:
+                outcome = runs.run(task.spec, task.context(), force=task.force)
+                print(f"record: {outcome.folder}")
+            else:
+                _take_part(task, task.share)
+    except (Exception, KeyboardInterrupt) as error:
+        if task.share is not None and isinstance(error, RuntimeError) and distributed.is_lost_peer(error):
+            return ExitCode.LEFT_ALONE
+        message = message_of(error)
+        if message is None:
+            raise
+        _leave(message, task.share, interrupted=isinstance(error, KeyboardInterrupt))
+        return exit_code(error)
+    return ExitCode.DONE
+
+
+def _take_part(task: Task, share: Share) -> None:
+    context = task.context()
+    with distributed.process_group(share.rendezvous, number=share.rank, processes=share.processes, device=context.device):
+        if not distributed.is_leader():
+            work: Path | None = distributed.broadcast()
+            if work is not None:
+                runs.assist(task.spec, context, work)
+        elif not runs.run(task.spec, context, force=task.force).fresh:
+            distributed.broadcast(None)  # the others wait for a work folder, and there is nothing to do
+
+
+def _leave(message: str, share: Share | None, *, interrupted: bool) -> None:
+    if share is None:
+        print(f"rbdml: {one_line(message)}", file=sys.stderr)
+    elif not interrupted:
+        share.message.write_text(message)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+"""The pipeline of every record: resolve, load, train, evaluate, write."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from robustbench_dml.datasets.base import Dataset
+from robustbench_dml.datasets.status import load_dataset
+from robustbench_dml.evaluation.attack_cache import CACHE_FILE, AttackCache
+from robustbench_dml.evaluation.attack_log import LoggedCache
+from robustbench_dml.evaluation.evaluate import Evaluated, attacked_values, choose_queries, context_for, evaluate_model
+from robustbench_dml.runs.context import RunContext
+from robustbench_dml.runs.folder import EVALUATED
+from robustbench_dml.runs.record import (
+    CHECKPOINT_FILE,
+    QUERIES_FILE,
+    Cost,
+    Diagnostics,
+    Provenance,
+    Record,
+    write_queries,
+    write_record,
+)
+from robustbench_dml.spec.schema import ExternalSpec, RunSpec, TrainingEnd
+from robustbench_dml.spec.source import attack_source
+from robustbench_dml.utils import distributed, provenance
+from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.files import sha256
+from robustbench_dml.utils.runlog import RunLog
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The record of a run.
+
+    Attributes:
+        record: the record.
+        folder: the folder with the record.
+        fresh: the record was made by this call.
+        outdated: the record was there, and the source of its defense has changed since.
+    """
+
+    record: Record
+    folder: Path
+    fresh: bool
+    outdated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A model that is ready for its evaluation.
+
+    Attributes:
+        model: the model as deployed, in eval mode.
+        weights: the hash of its weights.
+        save: writes the weights to a file.
+        cost: the cost of its training, if known.
+        training_end: the end of its training, if known.
+    """
+
+    model: nn.Module
+    weights: str
+    save: Callable[[Path], None]
+    cost: Cost | None = None
+    training_end: TrainingEnd | None = None
+
+
+class ModelSource(ABC):
+    """A way to obtain the model of a record: training, a checkpoint, or somebody else's code.
+
+    Attributes:
+        spec: the spec of the record.
+        code: SHA-256 of the Python files behind the model.
+        weights: the hash of the weights, or None before a training.
+        purposes: ends of the work folder's name, for a first record and for a repetition.
+        keeps_log: the log of a record that is replaced is continued.
+    """
+
+    spec: RunSpec | ExternalSpec
+    code: str
+    weights: str | None = None
+    purposes: ClassVar[tuple[str, str]] = (EVALUATED, EVALUATED)
+    keeps_log: ClassVar[bool] = False
+
+    @abstractmethod
+    def prepare(self, dataset: Dataset, context: RunContext) -> None:
+        """Load what the model needs; called before the lock is taken.
+
+        Raises:
+            RbdmlError: the model cannot be had, or does not take these images.
+        """
+
+    @abstractmethod
+    def obtain(self, dataset: Dataset, context: RunContext, work: Path) -> Subject:
+        """Train or return the model, after `prepare`.
+
+        Args:
+            dataset: the data set of the spec.
+            context: where the run happens.
+            work: the folder for states and the log.
+        """
+
+
+class Pipeline:
+    """One run. Data, surrogate and provenance are loaded once, when they are first needed."""
+
+    def __init__(self, source: ModelSource, context: RunContext) -> None:
+        """
+        Args:
+            source: provides the model.
+            context: where the run happens.
+        """
+        self._source, self._context = source, context
+        self._folder = context.folder(source.spec)
+
+    def run(self, *, force: bool = False) -> Outcome:
+        """Make the record, or return it if it is there.
+
+        Args:
+            force: make the record again. The old one stays until the new one is complete.
+
+        Raises:
+            RbdmlError: bad input, no room to write, or a training that diverged; nothing half-written is left.
+        """
+        if not force and (recorded := self._recorded()):
+            return recorded
+        self._load()
+        with self._folder.working(self._source.purposes[force]) as work:
+            if not force and (recorded := self._recorded()):  # by another process, in the meantime
+                return recorded
+            distributed.broadcast(work)
+            if self._source.keeps_log:
+                self._folder.copy_log(work)
+            self._begin_log(work)
+            subject = self._source.obtain(self._dataset, self._context, work)
+            return self._write(subject, self._evaluate(subject, work), work)
+
+    def assist(self, work: Path) -> None:
+        """Do a share of a run that another process leads.
+
+        Args:
+            work: the leader's work folder.
+        """
+        self._load()
+        subject = self._source.obtain(self._dataset, self._context, work)
+        evaluation, context = self._source.spec.evaluation, self._context
+        attacked_values(
+            context_for(subject.model, self._dataset, evaluation, device=context.device, surrogate=self._surrogate),
+            choose_queries(self._dataset.test.labels, evaluation, self._dataset.name),
+            batch_size=context.batch_size,
+            cache=self._attack_cache(subject, work),
+        )
+
+    def _recorded(self) -> Outcome | None:
+        """Return the record, if there is one. It must be of this model and of these images."""
+        record = self._folder.read()
+        if record is None:
+            return None
+        self._folder.forget()
+        made, spec, path = record.provenance, self._source.spec, self._folder.path
+        if self._source.weights not in (None, made.weights):
+            raise RbdmlError(
+                f"{path} holds the record of other weights of the same run: evaluate into another --out, or replace it "
+                "with --force"
+            )
+        # A user's folder may change between two runs. The images of published sets are counted when they are loaded.
+        if spec.dataset.startswith("folder:") and dict(self._dataset.hashes) != made.dataset_files:
+            raise RbdmlError(
+                f"{path} holds the record of other images: {spec.dataset.partition(':')[2]} has changed since; use "
+                "another --out, or replace the record with --force"
+            )
+        return Outcome(record, path, fresh=False, outdated=self._source.code != made.defense_source)
+
+    @cached_property
+    def _dataset(self) -> Dataset:
+        return load_dataset(self._source.spec.dataset, self._context.paths)
+
+    @cached_property
+    def _surrogate(self) -> nn.Module | None:
+        return self._context.surrogate_model(self._source.spec.evaluation, self._dataset)
+
+    @cached_property
+    def _environment(self) -> dict[str, Any]:
+        """The part of the provenance that the log begins with."""
+        commit, dirty = provenance.source_commit()
+        return {
+            "versions": provenance.versions(),
+            "device": provenance.device_name(self._context.device),
+            "threads": torch.get_num_threads(),
+            "commit": commit,
+            "dirty": dirty,
+        }
+
+    def _load(self) -> None:
+        """Load everything, so that nothing is trained that could not be evaluated."""
+        self._source.prepare(self._dataset, self._context)
+        choose_queries(self._dataset.test.labels, self._source.spec.evaluation, self._dataset.name)
+        _ = self._surrogate
+
+    def _begin_log(self, work: Path) -> None:
+        spec = self._source.spec
+        RunLog(work).write("start", digest=spec.digest, label=spec.label, dataset=spec.dataset, **self._environment)
+
+    def _evaluate(self, subject: Subject, work: Path) -> Evaluated:
+        return evaluate_model(
+            subject.model,
+            self._dataset,
+            self._source.spec.evaluation,
+            device=self._context.device,
+            batch_size=self._context.batch_size,
+            surrogate=self._surrogate,
+            progress=self._context.progress,
+            cache=self._attack_cache(subject, work),
+        )
+
+    def _attack_cache(self, subject: Subject, work: Path) -> AttackCache:
+        """Stored values of attacks, for whoever repeats exactly this evaluation."""
+        evaluation, context = self._source.spec.evaluation, self._context
+        decisive = (
+            evaluation.model_dump_json(),
+            subject.weights,
+            self._source.code,
+            attack_source(evaluation),
+            *(f"{name} {digest}" for name, digest in sorted(self._dataset.hashes.items())),
+            *(f"{name} {version}" for name, version in self._environment["versions"].items()),
+            context.device.type,
+            str(context.batch_size),
+        )
+        path, key, every = work / CACHE_FILE, "\n".join(decisive), context.checkpoint_every
+        if not distributed.is_leader():  # the leading process alone writes the log
+            return AttackCache(path, of=key, every=every)
+        return LoggedCache(RunLog(work), path, of=key, every=every)
+
+    def _write(self, subject: Subject, evaluated: Evaluated, work: Path) -> Outcome:
+        """Write everything into the work folder, the record last, and put the folder in its place."""
+        spec, findings = self._source.spec, evaluated.findings
+        subject.save(work / CHECKPOINT_FILE)
+        write_queries(work, evaluated.per_query)
+        record = Record(
+            digest=spec.digest,
+            spec=spec,
+            cost=subject.cost,
+            benign=evaluated.benign,
+            attacked=evaluated.attacked,
+            scores=evaluated.scores,
+            intervals=evaluated.intervals,
+            diagnostics=Diagnostics(
+                flags=findings.flags, disqualifying=findings.disqualifying, measured=findings.measured
+            ),
+            training_end=subject.training_end,
+            provenance=Provenance(
+                created=provenance.now(),
+                cpu=provenance.cpu_name(),
+                evaluation_batch_size=self._context.batch_size,
+                defense_source=self._source.code,
+                dataset_files=dict(self._dataset.hashes),
+                weights=subject.weights,
+                queries=sha256(work / QUERIES_FILE),
+                **self._environment,
+            ),
+        )
+        write_record(work, record)
+        RunLog(work).write(
+            "record", digest=spec.digest, scores=record.scores, benign=record.benign, flags=findings.flags
+        )
+        self._folder.publish(work)
+        return Outcome(record, self._folder.path, fresh=True)
