@@ -1,4 +1,4 @@
-"""A stand-in for `rbdml run` that keeps its promises (a lock, the record last, states kept on SIGTERM) at once."""
+"""A stand-in for the child program that keeps its promises at once: a lock, the record last, a state on SIGTERM."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from pathlib import Path
 import pytest
 from board_support import made_record, made_values
 
-from robustbench_dml.runs.folder import REFUSAL
-from robustbench_dml.runs.sweeps import work
+from robustbench_dml.runs import task
+from robustbench_dml.runs.exits import ExitCode
 from robustbench_dml.runs.sweeps.logs import Attempt
 from robustbench_dml.runs.sweeps.plan import Job, Sweep, plan_tree
-from robustbench_dml.runs.sweeps.state import Look
+from robustbench_dml.runs.sweeps.state import Status
 
 PROGRAM = f"""
 import fcntl, json, os, signal, sys, time
 from pathlib import Path
 
 plan = json.loads(Path(os.environ["RBDML_STAND_IN"]).read_text())
-mine = plan["jobs"][" ".join(sys.argv[1:])]
+mine = plan["jobs"][sys.argv[1]]
 lock, record = Path(mine["lock"]), Path(mine["record"])
 lock.parent.mkdir(parents=True, exist_ok=True)
 with lock.open("a") as held:
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        sys.exit("rbdml: {REFUSAL} (somewhere)")
+        sys.exit({ExitCode.BUSY:d})
     signal.signal(signal.SIGTERM, lambda *_: (Path(mine["kept"]).touch(), os._exit(130)))
     starts = Path(plan["starts"])
     before = starts.read_text().split().count(mine["digest"]) if starts.exists() else 0
@@ -43,8 +43,9 @@ with lock.open("a") as held:
     if does == "wait":
         time.sleep(60)
     if does not in ("record", "slowly"):
-        print("rbdml: " + does)
-        sys.exit(2)
+        code, _, why = does.rpartition(":")
+        print("rbdml: " + why)
+        sys.exit(int(code or {ExitCode.REFUSED:d}))
     time.sleep(0.3 if does == "slowly" else 0)
     record.parent.mkdir(parents=True, exist_ok=True)
     part = record.with_suffix(".part")
@@ -91,7 +92,7 @@ def stand_in(tmp_path: Path, patch: pytest.MonkeyPatch, does: Sequence[Sequence[
     """A sweep over as many seeds as there are lists, and a program that does its n-th job as the n-th list says.
 
     Each list says what its processes do, one after the other: "record", "slowly" (record after a while), "die", "wait"
-    (to be stopped), or a message to fail with.
+    (to be stopped), or a message to fail with, maybe after its exit code ("3:diverged").
     """
     tree = {
         "defense": "regular",
@@ -101,10 +102,10 @@ def stand_in(tmp_path: Path, patch: pytest.MonkeyPatch, does: Sequence[Sequence[
     }
     sweep = plan_tree(tree, source="test")
     jobs = {
-        " ".join(job.words): {
+        job.task.model_dump_json(): {
             "digest": job.spec.digest,
-            "lock": str(job.lock),
-            "record": str(job.record),
+            "lock": str(job.folder.lock),
+            "record": str(job.folder.record_file),
             "kept": str(tmp_path / f"kept-{number}"),
             "content": made_record(job.spec, made_values(job.spec)).model_dump_json(),
             "does": list(does[number]),
@@ -114,7 +115,7 @@ def stand_in(tmp_path: Path, patch: pytest.MonkeyPatch, does: Sequence[Sequence[
     (tmp_path / "plan.json").write_text(json.dumps({"jobs": jobs, "starts": str(tmp_path / "starts")}))
     (tmp_path / "program.py").write_text(PROGRAM)
     patch.setenv("RBDML_STAND_IN", str(tmp_path / "plan.json"))
-    patch.setattr(work, "PROGRAM", (sys.executable, "-S", str(tmp_path / "program.py")))
+    patch.setattr(task, "PROGRAM", (sys.executable, "-S", str(tmp_path / "program.py")))
     return StandIn(sweep, tmp_path)
 
 
@@ -128,10 +129,10 @@ class Told:
         self.set_aside: list[int] = []
         self.stopped = 0
 
-    def finished(self, found: Look) -> None:
-        assert found.job.spec.seed not in self.states  # each is told once
-        self.states[found.job.spec.seed] = str(found.state)
-        self.why[found.job.spec.seed] = found.why
+    def finished(self, status: Status) -> None:
+        assert status.job.spec.seed not in self.states  # each is told once
+        self.states[status.job.spec.seed] = str(status.state)
+        self.why[status.job.spec.seed] = status.why
 
     def again(self, job: Job, attempt: Attempt | None) -> None:
         self.tried_again.append(job.spec.seed)

@@ -50,7 +50,9 @@ def do(task: Task) -> ExitCode:
 
 def _take_part(task: Task, share: Share) -> None:
     context = task.context()
-    with distributed.process_group(share.rendezvous, number=share.rank, processes=share.processes, device=context.device):
+    with distributed.process_group(
+        share.rendezvous, number=share.rank, processes=share.processes, device=context.device
+    ):
         if not distributed.is_leader():
             work: Path | None = distributed.broadcast()
             if work is not None:

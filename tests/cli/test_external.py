@@ -12,7 +12,7 @@ from cli_support import PLOTS, Made, files_below, nothing_below, rbdml, refusal
 from foreign_support import SOURCE, write_source
 from safetensors.torch import load_file
 
-from robustbench_dml.runs import evaluate as evaluating
+from robustbench_dml.runs import pipeline
 from robustbench_dml.runs.record import CHECKPOINT_FILE, RECORD_FILE, Record, find_records, read_record
 from robustbench_dml.spec.schema import ExternalSpec
 from robustbench_dml.utils.runlog import LOG_FILE, read_log
@@ -90,7 +90,7 @@ def test_it_is_evaluated_once_unless_forced(model: str, tmp_path: Path, monkeypa
     again = rbdml(*foreign(model), "--quiet", "--out", out, "--force")
     assert again.out == first.out
     assert read_record(Path(again.out.strip())).values == record.values
-    monkeypatch.setattr(evaluating, "evaluate_model", None)
+    monkeypatch.setattr(pipeline, "evaluate_model", None)
     assert rbdml(*foreign(model), "--out", out).out.startswith("already recorded")
 
 

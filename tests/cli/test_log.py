@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 import pytest
 from cli_support import HM, RUN, Made, cost_of, files_below, nothing_below, rbdml, refusal
 
-from robustbench_dml.runs import evaluate as evaluating
-from robustbench_dml.runs.folder import part_of
+from robustbench_dml.runs import pipeline
+from robustbench_dml.runs.folder import RunFolder
 from robustbench_dml.runs.record import Record, find_records
 from robustbench_dml.spec.published import PROTOCOLS
 from robustbench_dml.training.batches import Batch
@@ -60,7 +60,7 @@ def test_every_attack_is_told_with_its_value(made: Made) -> None:
 def test_a_log_that_cannot_be_written_changes_no_record(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    part = part_of(tmp_path / "fashion-mini" / made.record.digest)
+    part = RunFolder(tmp_path, made.record.spec).work()
     (part / LOG_FILE).mkdir(parents=True)
     record = Record.model_validate_json(rbdml(*RUN, "--out", tmp_path, "--json").out)
     assert (record.values, record.provenance.weights) == (made.record.values, made.record.provenance.weights)
@@ -80,7 +80,7 @@ def test_a_run_in_parts_is_one_log(made: Made, tmp_path: Path, monkeypatch: pyte
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "batch", interrupted)
         assert rbdml(*RUN, "--out", tmp_path).code == 130
-    assert kinds(part_of(folder))[-2:] == ["checkpoint", "interrupted"]
+    assert kinds(RunFolder(tmp_path, made.record.spec).work())[-2:] == ["checkpoint", "interrupted"]
     assert rbdml(*RUN, "--out", tmp_path, "--quiet").code == 0
     found = kinds(folder)
     again = found.index("interrupted") + 1
@@ -93,10 +93,10 @@ def test_a_failure_is_told_with_its_error(made: Made, tmp_path: Path, monkeypatc
     def fail(*_: Any, **__: Any) -> NoReturn:
         raise ZeroDivisionError("of our own")
 
-    monkeypatch.setattr(evaluating, "evaluate_model", fail)
+    monkeypatch.setattr(pipeline, "evaluate_model", fail)
     with pytest.raises(ZeroDivisionError):
         rbdml(*RUN, "--out", tmp_path)
-    part = part_of(tmp_path / "fashion-mini" / made.record.digest)
+    part = RunFolder(tmp_path, made.record.spec).work()
     assert [path.name for path in files_below(part)] == [LOG_FILE, RESUME_FILE]
     last = read_log(part)[-1]
     assert (last["event"], last["error"], last["message"]) == ("failed", "ZeroDivisionError", "of our own")

@@ -20,9 +20,8 @@ from robustbench_dml.evaluation.attack import Attack
 from robustbench_dml.evaluation.attack_cache import CACHE_FILE
 from robustbench_dml.evaluation.context import AttackContext
 from robustbench_dml.retrieval.gallery import Items
-from robustbench_dml.runs import evaluate as evaluating
-from robustbench_dml.runs import folder as recording
-from robustbench_dml.runs import run as runs
+from robustbench_dml.runs import pipeline
+from robustbench_dml.runs.folder import LOCKS, RunFolder
 from robustbench_dml.runs.record import CHECKPOINT_FILE, RECORD_FILE, Record, find_records, read_queries, read_record
 from robustbench_dml.spec.source import source_hash
 from robustbench_dml.training.batches import Batch
@@ -54,7 +53,7 @@ def test_a_run_leaves_its_record_its_weights_and_its_queries(made: Made) -> None
         "queries.npz",
         RECORD_FILE,
     ]
-    assert sorted(path.name for path in made.out.iterdir()) == [recording.LOCKS, "fashion-mini"]
+    assert sorted(path.name for path in made.out.iterdir()) == [LOCKS, "fashion-mini"]
     assert sorted(path.name for path in (made.out / "fashion-mini").iterdir()) == sorted([made.record.digest, *PLOTS])
 
 
@@ -114,7 +113,7 @@ def test_a_repetition_that_fails_keeps_the_old_record(
 
     out = made.copy(tmp_path / "runs")
     before = {path: path.read_bytes() for path in files_below(out)}
-    monkeypatch.setattr(recording, step, fail)
+    monkeypatch.setattr(pipeline, step, fail)
     assert "not this time" in refusal(rbdml(*RUN, "--out", out, "--force"))
     after = {path: path.read_bytes() for path in files_below(out) if path.parent in {one.parent for one in before}}
     assert after == before
@@ -140,7 +139,7 @@ def test_an_interrupted_run_ends_with_130_and_the_same_command_goes_on(
     answer = rbdml(*RUN, "--out", tmp_path, "--json")
     assert iterations == list(range(cost_of(made.record).spent.iterations))
     assert Record.model_validate_json(answer.out).values == made.record.values
-    assert [path.name for path in tmp_path.rglob(".*")] == [recording.LOCKS]  # what it went on from is gone
+    assert [path.name for path in tmp_path.rglob(".*")] == [LOCKS]  # what it went on from is gone
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_was(
@@ -161,7 +160,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(
     record = Record.model_validate_json(rbdml(*RUN, "--out", tmp_path, "--json").out)
     assert attacked == list(dict.fromkeys(attacked)) and len(attacked) == 9  # none twice
     assert record.values == made.record.values and record.intervals == made.record.intervals
-    assert not [path for path in tmp_path.rglob(".*") if path.name != recording.LOCKS]
+    assert not [path for path in tmp_path.rglob(".*") if path.name != LOCKS]
 
 
 HOLDER = "import sys, time; from pathlib import Path; from robustbench_dml.utils.locks import exclusive_or_fail\n" + (
@@ -170,7 +169,7 @@ HOLDER = "import sys, time; from pathlib import Path; from robustbench_dml.utils
 
 
 def test_two_processes_never_do_the_same_run(made: Made, tmp_path: Path) -> None:
-    lock = tmp_path / recording.LOCKS / f"fashion-mini-{made.record.digest}.lock"
+    lock = tmp_path / LOCKS / f"fashion-mini-{made.record.digest}.lock"
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(lock)], stdout=subprocess.PIPE)
     assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
     try:
@@ -186,13 +185,18 @@ def test_two_processes_never_do_the_same_run(made: Made, tmp_path: Path) -> None
 def test_a_run_that_another_process_has_just_done_is_found(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made_meanwhile = evaluating.Outcome(made.record, made.folder, fresh=False)
-    found = [None, made_meanwhile]
-    monkeypatch.setattr(runs, "find_outcome", lambda *_: found.pop(0))
+    out, read = tmp_path / "runs", RunFolder.read
+
+    def just_too_early(folder: RunFolder) -> Record | None:
+        if out.exists():
+            return read(folder)
+        made.copy(out)
+        return None
+
+    monkeypatch.setattr(RunFolder, "read", just_too_early)
     monkeypatch.setattr(Trainer, "batch", None)
-    record = Record.model_validate_json(rbdml(*RUN, "--out", tmp_path, "--json").out)
+    record = Record.model_validate_json(rbdml(*RUN, "--out", out, "--json").out)
     assert record == made.record
-    assert not found
 
 
 def test_a_run_that_diverges_after_an_interrupt_leaves_its_log_alone(
@@ -202,7 +206,7 @@ def test_a_run_that_diverges_after_an_interrupt_leaves_its_log_alone(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluating, "evaluate_model", interrupt)
+        patch.setattr(pipeline, "evaluate_model", interrupt)
         assert rbdml(*RUN, "--out", tmp_path).code == 130
     assert [path.name for path in files_below(tmp_path)] == [LOG_FILE, RESUME_FILE]
 
@@ -235,7 +239,7 @@ def test_an_attack_that_was_edited_is_run_again(tmp_path: Path, monkeypatch: pyt
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluating, "write_record", full)
+        patch.setattr(pipeline, "write_record", full)
         rbdml(*RUN, "--out", tmp_path)
     ran: list[str] = []
     attack = AttackContext.attack
@@ -246,7 +250,7 @@ def test_an_attack_that_was_edited_is_run_again(tmp_path: Path, monkeypatch: pyt
 
     with monkeypatch.context() as patch:
         patch.setattr(AttackContext, "attack", watched)
-        patch.setattr(evaluating, "attack_source", lambda evaluation: decided(evaluation) + " edited")
+        patch.setattr(pipeline, "attack_source", lambda evaluation: decided(evaluation) + " edited")
         assert rbdml(*RUN, "--out", tmp_path, "--quiet").code == 0
     assert ran
 
@@ -258,7 +262,7 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluating, "write_record", full)  # the last thing that is written
+        patch.setattr(pipeline, "write_record", full)  # the last thing that is written
         assert "free some space" in refusal(rbdml(*RUN, "--out", tmp_path))
     assert {path.name for path in files_below(tmp_path)} == KEPT
     monkeypatch.setattr(Trainer, "batch", None)  # there is nothing left to train
@@ -331,7 +335,7 @@ def test_other_weights_of_the_same_run_do_not_pass_for_its_record(
 
 @pytest.mark.usefixtures("no_training")
 def test_an_evaluation_that_has_a_record_is_not_repeated(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluating, "evaluate_model", None)
+    monkeypatch.setattr(pipeline, "evaluate_model", None)
     answer = rbdml("evaluate", made.checkpoint, "--out", made.out, "--device", "cpu")
     assert answer.out.startswith("already recorded")
 

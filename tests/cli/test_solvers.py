@@ -15,7 +15,6 @@ from robustbench_dml.datasets.base import DataPaths, Dataset, Split
 from robustbench_dml.models.checkpoints import load_checkpoint, weights_hash
 from robustbench_dml.runs import api
 from robustbench_dml.runs.context import RunContext
-from robustbench_dml.runs.evaluate import load_surrogate
 from robustbench_dml.runs.record import Record, find_records, read_queries
 from robustbench_dml.spec.make import changed_evaluation
 from robustbench_dml.spec.published import PROTOCOLS
@@ -127,12 +126,12 @@ def test_only_the_surrogate_that_is_named_will_do_and_only_for_images_that_it_ta
     shapes = (1, 28, 28), (3, 8, 8)
     splits = [Split(torch.zeros(2, *shape, dtype=torch.uint8), torch.arange(2)) for shape in shapes]
     ours, other = (Dataset("few", split, split, {}) for split in splits)
-    assert load_surrogate(evaluation, ours, place) is not None
-    assert load_surrogate(made.record.spec.evaluation, ours, place) is None
+    assert place.surrogate_model(evaluation, ours) is not None
+    assert place.surrogate_model(made.record.spec.evaluation, ours) is None
     with pytest.raises(RbdmlError, match=r"takes 1x28x28 images and 'few' has 3x8x8"):
-        load_surrogate(evaluation, other, place)
+        place.surrogate_model(evaluation, other)
     with pytest.raises(RbdmlError, match=f"is not the surrogate {digits[::-1]}"):
-        load_surrogate(evaluation.model_copy(update={"surrogate": digits[::-1]}), ours, place)
+        place.surrogate_model(evaluation.model_copy(update={"surrogate": digits[::-1]}), ours)
 
 
 BAD = {

@@ -33,17 +33,17 @@ class Raising(Regular):
 """
 
 
-def kill_once_it_has_kept_a_state(part: Path, out: Path) -> None:
+def kill_once_it_has_kept_a_state(work: Path, out: Path) -> None:
     """SIGKILL to the process of the run whose state is kept in this folder."""
     until = time.monotonic() + 120
-    while not (part / RESUME_FILE).exists() and time.monotonic() < until:
+    while not (work / RESUME_FILE).exists() and time.monotonic() < until:
         time.sleep(0.02)
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().decode().split("\0")
         except OSError:
             continue
-        if str(out) in words and "regular" in words and int(process.name) != os.getpid():
+        if str(out) in words[-2:][0] and '"defense":"regular"' in words[-2:][0] and int(process.name) != os.getpid():
             os.kill(int(process.name), signal.SIGKILL)
 
 
@@ -64,7 +64,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Answer, Path, Path]
         budget = 200
         defense = ["regular", "{folder / "raising.py"}:raising"]
     """)
-    killer = threading.Thread(target=kill_once_it_has_kept_a_state, args=(plan(file).jobs[0].part, out))
+    killer = threading.Thread(target=kill_once_it_has_kept_a_state, args=(plan(file).jobs[0].folder.work(), out))
     killer.start()
     answer = rbdml("sweep", file, "--jobs", "2", "--retries", "1")
     killer.join()
@@ -78,13 +78,15 @@ def test_a_sweep_goes_on_with_what_was_killed_and_tells_what_failed(swept: tuple
     first, *lines = answer.out.splitlines()
     assert first == f"2 runs: 2 waiting; records below {out}"
     for name, why, log in (
-        ("regular", "killed by signal 9", killed.log),
-        ("raising", "ValueError: not today", raising.log),
+        ("regular", "killed by signal 9", killed.folder.process_log),
+        ("raising", "ValueError: not today", raising.folder.process_log),
     ):
         assert f"{name}, fashion-mini, seed 0: {why}: trying again; log: {log}" in lines
-    assert any(f"failed: ValueError: not today; log: {raising.log}" in line for line in lines)
-    assert "Traceback" in raising.log.read_text()
-    assert killed.log.read_text().count("###") == raising.log.read_text().count("###") == 4
+    assert any(f"failed: ValueError: not today; log: {raising.folder.process_log}" in line for line in lines)
+    assert "Traceback" in raising.folder.process_log.read_text()
+    assert (
+        killed.folder.process_log.read_text().count("###") == raising.folder.process_log.read_text().count("###") == 4
+    )
     assert lines[-1] == "2 runs: 1 done, 1 failed"
 
 
@@ -123,7 +125,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def options(world: Any) -> list[str]:
     seeds = [word for job in world.jobs for word in ("--seed", str(job.spec.seed))]
-    return ["--defense", "regular", "--dataset", "fashion-mini", *seeds, "--out", str(world.jobs[0].out)]
+    return ["--defense", "regular", "--dataset", "fashion-mini", *seeds, "--out", str(world.jobs[0].task.out)]
 
 
 @pytest.mark.usefixtures("soon")

@@ -26,8 +26,7 @@ from robustbench_dml.evaluation.context import AttackContext
 from robustbench_dml.evaluation.evaluate import evaluate_model
 from robustbench_dml.report import run_report as board
 from robustbench_dml.retrieval.gallery import Items
-from robustbench_dml.runs import folder as recording
-from robustbench_dml.runs import run as runs
+from robustbench_dml.runs import pipeline
 from robustbench_dml.training.batches import Batch
 from robustbench_dml.training.testing import small_dataset
 from robustbench_dml.training.trainer import Trainer
@@ -80,7 +79,7 @@ def suffer(orders: Orders) -> None:
     _mark_phases(journal, orders)
     _mark_work(journal)
     if orders.small:
-        patch.object(runs, "load_dataset", lambda *_: small_dataset()).start()
+        patch.object(pipeline, "load_dataset", lambda *_: small_dataset()).start()
     sys.addaudithook(journal.hear)
     patch.object(os, "fsync", journal.around_sync(os.fsync)).start()
     sys.argv = ["rbdml", *orders.words]
@@ -180,7 +179,7 @@ def _mark_phases(journal: Journal, orders: Orders) -> None:
         return draw(*arguments, **named) if orders.draws else []
 
     patch.object(Trainer, "run", trained).start()
-    patch.object(recording, "evaluate_model", evaluated).start()
+    patch.object(pipeline, "evaluate_model", evaluated).start()
     patch.object(board, "draw", drawn).start()
 
 

@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 from board_support import made_record, made_values
 
-from robustbench_dml.report.sweeps import SweepReporter, measured_speeds, short_names, sweep_rows, sweep_table
+from robustbench_dml.report.sweeps import SweepReporter, short_names, sweep_rows, sweep_table
 from robustbench_dml.runs.sweeps.plan import Job, plan_tree
-from robustbench_dml.runs.sweeps.state import Kept, Look, State
-from robustbench_dml.runs.sweeps.trial import Trials
+from robustbench_dml.runs.sweeps.state import Kept, State, Status
 from robustbench_dml.spec.schema import ComputeUsed
 
 TREE = {
@@ -26,12 +25,12 @@ def jobs(tmp_path: Path) -> list[Job]:
     return plan_tree({**TREE, "out": str(tmp_path)}, source="test").jobs
 
 
-def looked_at(jobs: list[Job]) -> list[Look]:
+def looked_at(jobs: list[Job]) -> list[Status]:
     record = made_record(jobs[0].spec, made_values(jobs[0].spec), flags=["random"])
     return [
-        Look(jobs[0], State.DONE, record),
-        Look(jobs[1], State.FAILED, kept=Kept(ComputeUsed(), 0.25, 0.0), why="no room"),
-        Look(jobs[2], State.WAITING),
+        Status(jobs[0], State.DONE, record),
+        Status(jobs[1], State.FAILED, kept=Kept(ComputeUsed(), 0.25, 0.0), why="no room"),
+        Status(jobs[2], State.WAITING),
     ]
 
 
@@ -49,9 +48,9 @@ def test_the_table_and_the_rows_agree(jobs: list[Job]) -> None:
     assert table.endswith("3 runs: 1 done, 1 failed, 1 waiting")
     for line, row, one in zip(table.splitlines()[2:5], rows, looks, strict=True):
         assert line.startswith(f"{row['defense']} ") and f" {row['state']}" in line and row["settings"] in line
-        assert row["folder"] == str(one.job.folder) and row["command"] == one.job.command
+        assert row["folder"] == str(one.job.folder.path) and row["command"] == one.job.command
     assert "random" in table.splitlines()[2] and rows[0]["flags"] == ["random"]
-    assert f"25% trained; no room; log: {jobs[1].log}" in table.splitlines()[3]
+    assert f"25% trained; no room; log: {jobs[1].folder.process_log}" in table.splitlines()[3]
     assert [row["trained"] for row in rows] == [1.0, 0.25, 0.0]
     record = looks[0].record
     assert record is not None and rows[0]["scores"] == record.scores
@@ -67,13 +66,3 @@ def test_a_run_of_another_process_is_reported_once(jobs: list[Job]) -> None:
     teller.elsewhere(jobs[1])
     teller.stopping(0)
     assert [line.partition(":")[0] for line in said] == list(short_names(jobs).values())[:2]
-
-
-def test_speeds_are_told_from_slowest_to_fastest() -> None:
-    trials = Trials(lambda _: pytest.fail("nothing is loaded"), device=None)  # type: ignore[arg-type]
-    trials.training = {("cub", "resnet18", "act"): 1200.4, ("cub", "resnet18", "est"): 300.0, ("sop", "swin_t", 1): 5.0}
-    trials.evaluation = {("cub", "resnet18", "fp32"): 200.0, ("sop", "swin_t", "fp32"): 7.0}
-    assert measured_speeds(trials) == [
-        "cub, resnet18: 300 to 1,200 passes/s in training, 200 in attacks",
-        "sop, swin_t: 5 passes/s in training, 7 in attacks",
-    ]

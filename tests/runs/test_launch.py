@@ -13,8 +13,9 @@ from torch.distributed.elastic.multiprocessing import ProcessFailure, RunProcsRe
 from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.runs import launch
 from robustbench_dml.runs.context import RunContext
+from robustbench_dml.runs.exits import ExitCode
 from robustbench_dml.runs.launch import _judge, check_devices
-from robustbench_dml.runs.worker import INTERRUPTED, LEFT_ALONE, message_file
+from robustbench_dml.runs.task import Share
 from robustbench_dml.utils.errors import RbdmlError
 
 
@@ -47,6 +48,11 @@ def test_others_are_taken(device: str, devices: int, cores: int, monkeypatch: py
     check_devices(Job("regular").spec(), place(device), devices)
 
 
+def shares(folder: Path) -> list[Share]:
+    """The places of two processes."""
+    return [Share(rank=rank, processes=2, rendezvous=folder / "rendezvous") for rank in range(2)]
+
+
 def ended(folder: Path, **codes: int) -> RunProcsResult:
     """Processes that ended so: p0=2 and so on; the second one has left a log."""
     log = folder / "stderr.log"
@@ -61,27 +67,27 @@ def ended(folder: Path, **codes: int) -> RunProcsResult:
 @pytest.mark.parametrize(
     ("codes", "said"),
     [
-        ({"p0": LEFT_ALONE, "p1": -signal.SIGKILL}, "process 1 of the run was ended by SIGKILL"),
+        ({"p0": ExitCode.LEFT_ALONE, "p1": -signal.SIGKILL}, "process 1 of the run was ended by SIGKILL"),
         ({"p0": -signal.SIGTERM, "p1": 1}, r"process 1 of the run ended with code 1 \(ValueError: in the log\)"),
-        ({"p0": 1, "p1": LEFT_ALONE}, "process 0 of the run ended with code 1: "),
-        ({"p1": LEFT_ALONE}, "process 1 of the run ended with code 3"),
+        ({"p0": 1, "p1": ExitCode.LEFT_ALONE}, "process 0 of the run ended with code 1: "),
+        ({"p1": ExitCode.LEFT_ALONE}, "process 1 of the run ended with code 5"),
     ],
 )
 def test_the_process_that_failed_first_is_named(codes: dict[str, int], said: str, tmp_path: Path) -> None:
     with pytest.raises(RbdmlError, match=said):
-        _judge(ended(tmp_path, **codes), tmp_path / "rendezvous")
+        _judge(ended(tmp_path, **codes), shares(tmp_path))
 
 
 def test_a_message_for_the_user_goes_before_all(tmp_path: Path) -> None:
-    message_file(tmp_path / "rendezvous", 1).write_text("the data is damaged: get it again")
+    shares(tmp_path)[1].message.write_text("the data is damaged: get it again")
     with pytest.raises(RbdmlError, match=r"^the data is damaged: get it again$"):
-        _judge(ended(tmp_path, p0=-signal.SIGTERM, p1=2), tmp_path / "rendezvous")
+        _judge(ended(tmp_path, p0=-signal.SIGTERM, p1=2), shares(tmp_path))
 
 
 def test_an_interrupt_of_any_process_is_one_of_the_run(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        _judge(ended(tmp_path, p0=LEFT_ALONE, p1=INTERRUPTED), tmp_path / "rendezvous")
+        _judge(ended(tmp_path, p0=ExitCode.LEFT_ALONE, p1=ExitCode.INTERRUPTED), shares(tmp_path))
 
 
 def test_what_ended_well_is_no_failure(tmp_path: Path) -> None:
-    _judge(ended(tmp_path), tmp_path / "rendezvous")
+    _judge(ended(tmp_path), shares(tmp_path))

@@ -110,6 +110,10 @@ def test_the_cost_is_as_expected_and_no_weight_changes(case: Case, norm: Norm) -
     count = len(benign)
     assert (meter.forward_only, meter.to_input) == (count * case.forwards, count * case.passes)
     assert meter.to_weights == 0
+    if not case.solver.needs_surrogate:
+        transferred = isinstance(case.solver, Ensemble)  # its last value is of what transferred
+        stated = case.solver.passes(benign.threat)
+        assert stated == pytest.approx(case.passes + (case.forwards - transferred) / 3)
     assert all(parameter.grad is None for parameter in benign.model.parameters())
     assert not (case.solver.black_box and meter.to_input)
     rows = torch.cat([benign.rows[:0], *(rows for _, rows in seen)])

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_dml.runs.worker import is_worker
 from robustbench_dml.spec.schema import ComputeUsed
 from robustbench_dml.training.sync import average_gradients, spent_together
 from robustbench_dml.utils import distributed
@@ -30,7 +29,7 @@ def test_one_process_is_a_team_of_its_own() -> None:
     average_gradients(model)
     assert torch.equal(model.weight.grad, before)
     assert spent_together(own, loss=0.5, chosen=triplets) is own
-    assert (distributed.world_size(), distributed.rank(), distributed.is_leader(), is_worker()) == (1, 0, True, False)
+    assert (distributed.world_size(), distributed.rank(), distributed.is_leader()) == (1, 0, True)
     assert distributed.broadcast(Path("x")) == Path("x")
     assert distributed.merge({"a": 1}) == {"a": 1}
     distributed.check_on_all(lambda: None)

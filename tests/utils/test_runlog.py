@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_dml.runs.folder import keep_log
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.runlog import LOG_FILE, LoggedProgress, RunLog, read_log
 
@@ -106,17 +105,3 @@ def test_messages_are_warnings_in_the_log(tmp_path: Path, capsys: pytest.Capture
     LoggedProgress(quiet=True, log=RunLog(tmp_path)).say("and again")
     assert [event["message"] for event in read_log(tmp_path)] == ["look out", "and again"]
     assert capsys.readouterr().err == "rbdml: look out\n"
-
-
-def test_a_log_is_kept_for_the_folder_that_replaces_its_own(tmp_path: Path) -> None:
-    old, new = tmp_path / "old", tmp_path / "new"
-    old.mkdir()
-    new.mkdir()
-    keep_log(old, new)  # there is none
-    RunLog(old).write("old")
-    (old / "events.out.tfevents.1").write_bytes(b"scalars")
-    keep_log(old, new)
-    assert told(new) == [("old", None)] and (new / "events.out.tfevents.1").read_bytes() == b"scalars"
-    RunLog(new).write("new")
-    keep_log(old, new)  # a second process that goes on
-    assert told(new) == [("old", None), ("new", None)]

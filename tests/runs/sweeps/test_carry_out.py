@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sweep_support import StandIn, Told, stand_in
 
-from robustbench_dml.runs.folder import REFUSAL
+from robustbench_dml.runs.exits import ExitCode
 from robustbench_dml.runs.sweeps import carry_out, logs
 from robustbench_dml.runs.sweeps.carry_out import Sweeping
 from robustbench_dml.runs.sweeps.local import Local
@@ -44,7 +44,7 @@ def test_a_run_that_fails_is_told_with_its_reason_and_stops_no_other(
     told = swept(world)
     assert told.states == {0: "done", 1: "failed", 2: "done"}
     assert told.why[1] == "no room"
-    assert "rbdml: no room" in world.jobs[1].log.read_text()
+    assert "rbdml: no room" in world.jobs[1].folder.process_log.read_text()
     assert world.starts == [0, 1, 2] and told.tried_again == []
 
 
@@ -59,12 +59,12 @@ def test_failures_are_tried_again_as_often_as_asked(tmp_path: Path, monkeypatch:
 def test_a_run_that_is_killed_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = stand_in(tmp_path, monkeypatch, [["die"]])
     assert swept(world).why == {0: "killed by signal 9"}
-    attempt = last_attempt(world.jobs[0].log)
+    attempt = last_attempt(world.jobs[0].folder.process_log)
     assert attempt is not None and attempt.code == -signal.SIGKILL
 
 
 def test_a_training_that_diverged_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = stand_in(tmp_path, monkeypatch, [["training diverged: the loss is nan"]])
+    world = stand_in(tmp_path, monkeypatch, [[f"{ExitCode.DIVERGED:d}:training diverged"]])
     assert swept(world, retries=5).states == {0: "failed"}
     assert world.starts == [0]
 
@@ -98,7 +98,7 @@ def test_jobs_run_at_once_each_on_its_device(tmp_path: Path, monkeypatch: pytest
     engine.start(world.jobs[2])  # a device is free again
     assert engine.ended(60) == [world.jobs[2]]
     engine.close()
-    devices = [job.log.read_text().split("doing ")[1].split("\n")[0] for job in world.jobs]
+    devices = [job.folder.process_log.read_text().split("doing ")[1].split("\n")[0] for job in world.jobs]
     assert set(devices[:2]) == {"wait 3", "wait GPU-7"}
     assert devices[2] in ("record 3", "record GPU-7")
 
@@ -123,9 +123,9 @@ def test_an_interrupt_has_the_runs_keep_their_states_and_the_same_sweep_goes_on(
     assert told.stopped == 2 and told.states == {}
     assert [world.kept(job).exists() for job in range(3)] == [True, True, False]
     for job in world.jobs[:2]:
-        attempt = last_attempt(job.log)
+        attempt = last_attempt(job.folder.process_log)
         assert attempt is not None and attempt.code == 130 and not attempt.failed
-    assert not world.jobs[2].log.exists()
+    assert not world.jobs[2].folder.process_log.exists()
     assert swept(world).states == dict.fromkeys(range(3), "done")
     assert sorted(world.starts) == [0, 0, 1, 1, 2]
 
@@ -150,15 +150,15 @@ def test_a_log_that_cannot_be_written_ends_the_sweep_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = stand_in(tmp_path, monkeypatch, [["record"]])
-    world.jobs[0].log.mkdir(parents=True)
+    world.jobs[0].folder.process_log.mkdir(parents=True)
     with pytest.raises(RbdmlError, match="cannot write"):
         swept(world)
 
 
 def test_a_damaged_record_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = stand_in(tmp_path, monkeypatch, [["record"]])
-    world.jobs[0].record.parent.mkdir(parents=True)
-    world.jobs[0].record.write_text("{}")
+    world.jobs[0].folder.path.mkdir(parents=True)
+    world.jobs[0].folder.record_file.write_text("{}")
     told = swept(world)
     assert told.states == {0: "failed"}
     assert "not a valid record" in told.why[0]
@@ -169,12 +169,11 @@ def test_a_damaged_record_with_a_refusal_in_its_log_does_not_go_round_for_ever(
 ) -> None:
     world = stand_in(tmp_path, monkeypatch, [["record"]])
     [job] = world.jobs
-    job.record.parent.mkdir(parents=True)
-    job.record.write_text("{}")
-    with job.log.open("ab") as log:
+    job.folder.path.mkdir(parents=True)
+    job.folder.record_file.write_text("{}")
+    with job.folder.process_log.open("ab") as log:
         logs.begin(log, job.command)
-        log.write(f"rbdml: {REFUSAL} (elsewhere): wait for it, or stop it\n".encode())
-        logs.end(log, 2, 1.0)
-    attempt = last_attempt(job.log)
-    assert attempt is not None and attempt.refused
+        logs.end(log, ExitCode.BUSY, 1.0)
+    attempt = last_attempt(job.folder.process_log)
+    assert attempt is not None and attempt.code == ExitCode.BUSY
     assert swept(world).states == {0: "failed"}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sweep_support import Told, stand_in
 
+from robustbench_dml.runs import task
 from robustbench_dml.runs.sweeps import carry_out, on_ray, on_slurm, work
 from robustbench_dml.runs.sweeps.carry_out import Sweeping
 from robustbench_dml.runs.sweeps.engine import Engine
@@ -33,7 +34,7 @@ def submitit_here(out: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
 
 def _with_the_stand_in(cloudpickle: Any) -> None:
     """Send other processes what does the work as it is here, where the program is another one."""
-    for module in (work, on_ray, on_slurm):
+    for module in (task, work, on_ray, on_slurm):
         cloudpickle.register_pickle_by_value(module)
 
 
@@ -44,7 +45,7 @@ def test_an_engine_does_every_run_and_the_records_say_so(
     monkeypatch.setattr(carry_out, "POLL", 0.2)
     world = stand_in(tmp_path, monkeypatch, DOES)
     told = Told()
-    Sweeping(world.jobs, make(world.jobs[0].out, monkeypatch), told, retries=1).carry_out()
+    Sweeping(world.jobs, make(world.jobs[0].task.out, monkeypatch), told, retries=1).carry_out()
     assert told.states == {0: "done", 1: "done", 2: "failed"}
     assert told.why[2] == "no room"
     assert sorted(told.tried_again) == [1, 2]

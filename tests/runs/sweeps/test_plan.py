@@ -11,9 +11,8 @@ from cli_support import rbdml
 from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.models.checkpoints import Checkpoint, save_checkpoint, weights_hash
 from robustbench_dml.models.embedder import build_embedder
-from robustbench_dml.runs import folder as recording
 from robustbench_dml.runs.context import RunContext
-from robustbench_dml.runs.folder import workplace
+from robustbench_dml.runs.folder import FIRST
 from robustbench_dml.runs.sweeps.plan import Job, plan, plan_tree
 from robustbench_dml.spec.registry import BACKBONES
 from robustbench_dml.spec.schema import ComputeUsed, RunSpec, TrainingEnd
@@ -28,7 +27,10 @@ def checked(job: Job, parsed: list[tuple[RunSpec, RunContext]]) -> None:
     assert answer.err == "rbdml: reached\n"
     spec, place = parsed[-1]
     assert spec.digest == job.spec.digest
-    assert place.folder(spec) == job.folder
+    assert place.folder(spec).path == job.folder.path
+    assert spec == job.task.spec
+    for name in ("weights", "surrogate", "batch_size", "checkpoint_every", "tensorboard"):
+        assert getattr(place, name) == getattr(job.task, name)
 
 
 def test_every_command_comes_to_its_run(parsed: list[tuple[RunSpec, RunContext]], tmp_path: Path) -> None:
@@ -92,7 +94,7 @@ def test_options_replace_what_the_file_says(tmp_path: Path) -> None:
     (tmp_path / "f.toml").write_text('dataset = "fashion-mini"\ndefense = ["regular", "act"]\nout = "x"\n')
     sweep = plan(tmp_path / "f.toml", instead={"defense": ["est"], "seed": [3, 4]}, where={"out": str(tmp_path)})
     assert [(job.spec.defense, job.spec.seed) for job in sweep.jobs] == [("est", 3), ("est", 4)]
-    assert {job.out for job in sweep.jobs} == {tmp_path}
+    assert {job.task.out for job in sweep.jobs} == {tmp_path}
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,8 @@ def test_what_every_run_needs_is_asked_for(missing: str) -> None:
 def test_a_job_looks_where_a_run_writes(tmp_path: Path) -> None:
     [job] = plan_tree({**TREE, "out": str(tmp_path)}, source="test").jobs
     place = RunContext(tmp_path, DataPaths(), torch.device("cpu"))
-    with workplace(job.spec, place, recording.PART) as work:
-        assert work == job.part
-        assert job.lock.is_file()
-    assert job.log.parent == job.folder.parent and job.record.parent == job.folder == place.folder(job.spec)
+    with place.folder(job.spec).working(FIRST) as work:
+        assert work == job.folder.work()
+        assert job.folder.lock.is_file() and job.folder.is_locked()
+    assert not job.folder.is_locked()
+    assert job.folder.process_log.parent == job.folder.path.parent

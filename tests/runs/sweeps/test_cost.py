@@ -10,9 +10,10 @@ from board_support import made_spec
 from robustbench_dml.datasets.base import DataPaths, Dataset, Split
 from robustbench_dml.evaluation.evaluate import evaluate_model
 from robustbench_dml.models.embedder import Embedder, build_embedder
-from robustbench_dml.runs.sweeps.counting import evaluation_passes, search_passes
+from robustbench_dml.runs.sweeps.cost import evaluation_passes
 from robustbench_dml.solvers.base import Problem, Solver
-from robustbench_dml.spec.registry import BACKBONES, DATASETS
+from robustbench_dml.spec.published import PROTOCOLS
+from robustbench_dml.spec.registry import BACKBONES, DATASETS, SOLVERS, SolverInfo
 from robustbench_dml.spec.schema import Threat
 from robustbench_dml.training.meter import PropagationMeter
 
@@ -80,15 +81,22 @@ def test_all_queries_are_all_test_images() -> None:
     )
 
 
-def test_an_solver_of_somebody_else_is_counted_too() -> None:
+def test_a_solver_of_somebody_else_states_its_cost_or_is_taken_for_one_pass_a_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     @dataclass(kw_only=True)
-    class Own(Solver):
-        times: int = 3
-
+    class Plain(Solver):
         def run(self, problem: Problem) -> torch.Tensor:
-            for _ in range(self.times):
-                problem.values(problem.images.repeat(2, 1, 1, 1), problem.rows.repeat(2))
-            problem.gradient(problem.images, problem.rows)
             return problem.images
 
-    assert search_passes(Own(times=6), Threat(eps=0.1, alpha=0.1, steps=9)) == pytest.approx(6 * 2 / 3 + 1)
+    class Stated(Plain):
+        def passes(self, threat: Threat) -> float:
+            return 5.0
+
+    pgd = evaluation_passes(made_spec(evaluation={"queries": 8, "steps": 3}))
+    for cls, each in ((Plain, 3), (Stated, 5)):
+        with monkeypatch.context() as patch:
+            patch.setitem(SOLVERS._entries, "test-own", SolverInfo(name="test-own", summary="", paper="", cls=cls))
+            evaluation = {"queries": 8, "steps": 3, "solver": "test-own"}
+            attacks = len(PROTOCOLS["ers"].attacks)
+            assert evaluation_passes(made_spec(evaluation=evaluation)) == pytest.approx(pgd + 8 * attacks * (each - 3))
