@@ -15,7 +15,6 @@ from robustbench_dml.report.rows import Row
 from robustbench_dml.report.tables import decimals, half_width, short_passes
 from robustbench_dml.runs.record import RECORD_FILE
 from robustbench_dml.spec.budgets import name_of
-from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.spec.scores import CHANCE
 
 LEGEND = """\
@@ -149,7 +148,7 @@ def _reported_cells(one: Reported) -> Cells:
 def settings_of(row: Row) -> str:
     """List the budget, and the training settings that differ from the published ones."""
     spec = row.records[0].spec
-    if not isinstance(spec, RunSpec):
+    if spec.budget is None:
         return "-"
     return ", ".join([name_of(spec.budget, spec.dataset), *changed_training(spec, column=row.eta)])
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from robustbench_dml.spec.published import FAMILIES
 from robustbench_dml.spec.registry import DATASETS
-from robustbench_dml.spec.schema import RunSpec
+from robustbench_dml.spec.schema import ExternalSpec, RunSpec
 
 
-def changed_training(spec: RunSpec, *, column: int | None = None) -> list[str]:
-    """Return the changed training settings as `name=value`, lengths in 255ths.
+def changed_training(spec: RunSpec | ExternalSpec, *, column: int | None = None) -> list[str]:
+    """Return the changed training settings as `name=value`, lengths in 255ths; none for a model from elsewhere.
 
     Args:
         spec: of the run.
         column: eta in a column of the table; a different eta of the run is listed.
     """
+    if spec.training is None:
+        return []
     family = FAMILIES[DATASETS.get(spec.dataset).family]
     usual, training = family.training, spec.training
     pretrained = spec.pretrained is not None

@@ -13,7 +13,6 @@ from robustbench_dml.report.ranking import Contestant, rank_order
 from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import Record
 from robustbench_dml.spec.protocols import evaluated_columns, median_columns
-from robustbench_dml.spec.schema import Frozen, RunSpec
 from robustbench_dml.utils.randomness import seed_of
 from robustbench_dml.utils.statistics import Summary, bootstrap_interval
 
@@ -101,7 +100,7 @@ def rows_of(records: Sequence[Record], values: Mapping[str, Values] | None = Non
     """
     groups: dict[str, list[Record]] = {}
     for record in records:
-        groups.setdefault(configuration(record.spec), []).append(record)
+        groups.setdefault(record.spec.configuration, []).append(record)
     return _ranked(groups, values or {})
 
 
@@ -124,12 +123,6 @@ def _ranked(groups: Mapping[str, Sequence[Record]], values: Mapping[str, Values]
         ]
     )
     return [replace(rows[i], rank=ranks[i], tested=tested) for i in order]
-
-
-def configuration(spec: Frozen) -> str:
-    """Return a digest of the spec without its seed."""
-    same = spec.model_copy(update={"seed": 0}) if isinstance(spec, RunSpec) else spec
-    return same.digest  # type: ignore[attr-defined]
 
 
 def _row(key: str, group: Sequence[Record], values: Mapping[str, Values]) -> Row:

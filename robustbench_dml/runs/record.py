@@ -85,7 +85,7 @@ class Record(Frozen):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         """Of our own runs it is known what training cost and how it ended."""
-        if isinstance(self.spec, RunSpec) and (self.cost is None or self.training_end is None):
+        if self.spec.trained_here and (self.cost is None or self.training_end is None):
             raise PydanticCustomError("incomplete", "Input should have a cost and a training_end")
         return self
 

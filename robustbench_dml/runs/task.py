@@ -10,7 +10,7 @@ import torch
 
 from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.runs.context import RunContext
-from robustbench_dml.spec.lookup import FILE_MODULE, load_file
+from robustbench_dml.spec.lookup import FILE_MODULE, load_module
 from robustbench_dml.spec.schema import Frozen, RunSpec
 from robustbench_dml.utils.device import pick_device
 from robustbench_dml.utils.progress import Progress
@@ -83,7 +83,7 @@ class Task(Frozen):
             RbdmlError: a file is missing or fails.
         """
         for file in self.files:
-            load_file(file)
+            load_module(file)
 
     def context(self) -> RunContext:
         """Return where the run happens. Of processes that share a run, the first alone shows progress."""

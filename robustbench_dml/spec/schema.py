@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -124,12 +124,19 @@ class _Spec(Frozen):
         """16 hexadecimal digits of the SHA-256 of the JSON."""
         return hashlib.sha256(self._canonical().model_dump_json().encode()).hexdigest()[:16]
 
+    @property
+    def configuration(self) -> str:
+        """The digest without the seed: runs that share it differ by their seed alone."""
+        return self.digest
+
     def _canonical(self) -> _Spec:
         return self
 
 
 class RunSpec(_Spec):
     """Everything that decides a run's result."""
+
+    trained_here: ClassVar[bool] = True
 
     backbone: str
     pretrained: Annotated[str, Field(pattern="^[0-9a-f]{8}$")] | None = None  # start of the initial weights' SHA-256
@@ -150,6 +157,11 @@ class RunSpec(_Spec):
         """The backbone."""
         return self.backbone
 
+    @property
+    def configuration(self) -> str:
+        """See `_Spec`."""
+        return self.model_copy(update={"seed": 0}).digest
+
     def _canonical(self) -> _Spec:
         """Sort the parameters: their order does not count."""
         return self.model_copy(update={"params": dict(sorted(self.params.items()))})
@@ -157,6 +169,12 @@ class RunSpec(_Spec):
 
 class ExternalSpec(_Spec):
     """A model from outside the project under one evaluation. Its training is unknown."""
+
+    trained_here: ClassVar[bool] = False
+    defense: ClassVar[None] = None
+    training: ClassVar[None] = None
+    pretrained: ClassVar[None] = None
+    budget: ClassVar[None] = None
 
     model: str  # file.py:factory, without the folder of the file
     source: Sha256  # of the file

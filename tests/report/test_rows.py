@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from report_support import COLUMNS, SHARES, random_values, with_values
 
-from robustbench_dml.report.rows import configuration, rows_of
+from robustbench_dml.report.rows import rows_of
 from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import Record
 from robustbench_dml.utils.statistics import RESAMPLES
@@ -91,7 +91,7 @@ def test_rows_differ_by_anything_but_the_seed(make_record: Make) -> None:
     rows = rows_of(records)
     assert sorted(len(row.records) for row in rows) == [1, 1, 1, 1, 2]
     assert len({row.key for row in rows}) == 5
-    assert configuration(records[0].spec) == configuration(records[1].spec) == records[0].digest
+    assert records[0].spec.configuration == records[1].spec.configuration == records[0].digest
 
 
 def test_a_flag_of_one_seed_disqualifies_the_row(make_record: Make) -> None:

@@ -107,7 +107,7 @@ def _row(board: Board, row: Row, names: Sequence[str], styles: StylesByBoard, sh
         "nominal": None if first.cost is None else first.cost.nominal_per_iteration,
         "metered": None if row.metered is None else brief(row.metered),
         "budget": _budget(first.spec),
-        "settings": changed_training(first.spec, column=row.eta) if isinstance(first.spec, RunSpec) else [],
+        "settings": changed_training(first.spec, column=row.eta),
         "status": board.status(row),
         "flags": row.flags,
         "disqualifying": row.disqualifying,
@@ -124,7 +124,7 @@ def _row(board: Board, row: Row, names: Sequence[str], styles: StylesByBoard, sh
 
 def _budget(spec: RunSpec | ExternalSpec) -> str | None:
     """Write the budget as in tables; None for an external model."""
-    if not isinstance(spec, RunSpec):
+    if spec.budget is None:
         return None
     name = budget_name(spec.budget, spec.dataset)
     return f"{name} passes" if spec.budget.kind == "passes" and name not in BUDGETS else name

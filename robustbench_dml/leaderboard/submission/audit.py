@@ -19,7 +19,6 @@ from robustbench_dml.leaderboard.submission.recompute import value_problems
 from robustbench_dml.runs.queries import MAX_BYTES, Values, load_values
 from robustbench_dml.runs.record import QUERIES_FILE, RECORD_FILE, Record
 from robustbench_dml.spec.registry import BACKBONES, DATASETS, DEFENSES
-from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.spec.source import defense_source
 from robustbench_dml.utils.errors import MissingDataError, RbdmlError
 from robustbench_dml.utils.files import sha256
@@ -81,7 +80,7 @@ def audit_entry(listed: Listed, paths: DataPaths) -> Audit:
         problems.append("verification: disqualifying flags that are not among its flags: submit it again")
     if entry.ended is not None:
         problems.append("it has ended and is on the board: move it to the history")
-    if entry.declared_passes is not None and isinstance(record.spec, RunSpec):
+    if entry.declared_passes is not None and record.spec.trained_here:
         problems.append("declares a cost that was metered: submit it again")
     result = Audit(tuple(problems)) + audit(record, folder, paths)
     for rerun in listed.reruns:
@@ -133,15 +132,15 @@ def _data_problems(record: Record, dataset: Dataset | None) -> list[str]:
     spec, problems = record.spec, []
     if dict(dataset.hashes) != record.provenance.dataset_files:
         problems.append(f"made from other files than those of '{spec.dataset}' here: `rbdml data status` shows them")
-    if isinstance(spec, RunSpec) and not BACKBONES.get(spec.backbone).takes(dataset.image_shape):
-        problems.append(f"backbone '{spec.backbone}' does not take the images of '{spec.dataset}': run again")
+    if spec.network is not None and not BACKBONES.get(spec.network).takes(dataset.image_shape):
+        problems.append(f"backbone '{spec.network}' does not take the images of '{spec.dataset}': run again")
     return problems
 
 
 def _source_problems(record: Record) -> list[str]:
     """Compare the source of the defense with the registered one."""
     spec, claimed = record.spec, record.provenance.defense_source
-    if not isinstance(spec, RunSpec) or defense_source(DEFENSES.get(spec.defense)) == claimed:
+    if spec.defense is None or defense_source(DEFENSES.get(spec.defense)) == claimed:
         return []
     return [
         f"the source of '{spec.defense}' is not the one that the record was made with ({claimed[:SHORT]}): run again "

@@ -156,7 +156,7 @@ def flag_problems(record: Record) -> Iterator[str]:
 
 def _evaluated_as_trained(spec: RunSpec | ExternalSpec) -> bool:
     """Return whether the attacked weights are the trained ones, in float32."""
-    if not isinstance(spec, RunSpec) or spec.defense not in DEFENSES:
+    if spec.defense is None or spec.defense not in DEFENSES:
         return False
     return DEFENSES.get(spec.defense).cls.deploy is Defense.deploy
 

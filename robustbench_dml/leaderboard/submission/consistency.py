@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from robustbench_dml.leaderboard.entries import Listed, described
-from robustbench_dml.report.rows import configuration
 from robustbench_dml.runs.record import Record
 from robustbench_dml.spec.schema import RunSpec
 
@@ -21,8 +20,8 @@ def missing_seeds(records: Sequence[Record]) -> list[str]:
     seeds_of: dict[str, set[int]] = {}
     specs: dict[str, RunSpec] = {}
     for record in records:
-        if isinstance(record.spec, RunSpec):
-            key = configuration(record.spec)
+        if record.spec.trained_here:
+            key = record.spec.configuration
             seeds_of.setdefault(key, set()).add(record.spec.seed)
             specs.setdefault(key, record.spec)
     problems = []

@@ -25,7 +25,6 @@ from robustbench_dml.leaderboard.submission.intake import Candidate
 from robustbench_dml.leaderboard.submission.recheck import QUERIES
 from robustbench_dml.leaderboard.submission.transaction import Change
 from robustbench_dml.report.comparison import compare, comparison_text
-from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.utils.errors import RbdmlError, first_invalid
 from robustbench_dml.utils.provenance import now
 
@@ -138,7 +137,7 @@ def plan(
             raise RbdmlError(
                 f"{candidate.source}: {record.digest} is submitted twice: submit one of them, then the other"
             )
-        if terms.declared_passes is not None and isinstance(record.spec, RunSpec):
+        if terms.declared_passes is not None and record.spec.trained_here:
             raise RbdmlError(f"{candidate.source}: its cost was metered: leave --declared-passes out")
         effect = _effect(candidate, existing, verify=not terms.self_reported)
         if effect is None:

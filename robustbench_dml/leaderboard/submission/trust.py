@@ -18,7 +18,7 @@ from robustbench_dml.runs.external import ExternalModel, load_external
 from robustbench_dml.runs.record import Record
 from robustbench_dml.spec.lookup import IN_A_FILE, load_module
 from robustbench_dml.spec.registry import DEFENSES
-from robustbench_dml.spec.schema import ExternalSpec, RunSpec
+from robustbench_dml.spec.schema import ExternalSpec
 from robustbench_dml.spec.source import defense_source, source_hash
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import sha256
@@ -39,11 +39,7 @@ def trusted_defense(text: str, records: Sequence[Record], *, trust: bool) -> Pat
         RbdmlError: no such file, not that of the records, not trusted, or it does not register NAME.
     """
     path, name = _plain_file(text, "--defense")
-    claimed = {
-        record.provenance.defense_source
-        for record in records
-        if isinstance(record.spec, RunSpec) and record.spec.defense == name
-    }
+    claimed = {record.provenance.defense_source for record in records if record.spec.defense == name}
     if not claimed:
         raise RbdmlError(f"--defense: no record here is of '{name}': name the defense as the records do")
     source = source_hash([path])
@@ -98,7 +94,7 @@ def claimed_model(record: Record, checkpoint: Path, device: torch.device) -> nn.
             f"{checkpoint}: weights {weights[:SHORT]}, and the record is of {record.provenance.weights[:SHORT]}: give "
             "the checkpoint that was written with it"
         )
-    if not isinstance(record.spec, RunSpec):
+    if not record.spec.trained_here:
         raise RbdmlError(f"{checkpoint}: of a run, and the record is of a model from elsewhere: give its own weights")
     if loaded.spec.model_copy(update={"evaluation": record.spec.evaluation}) != record.spec:
         raise RbdmlError(f"{checkpoint}: of another run ({loaded.spec.digest}): give the checkpoint of this record")

@@ -7,7 +7,6 @@ from pathlib import Path
 from robustbench_dml.leaderboard.entries import Listed, read_all
 from robustbench_dml.leaderboard.submission.consistency import missing_seeds
 from robustbench_dml.leaderboard.submission.transaction import apply, history_note, move_to_history
-from robustbench_dml.report.rows import configuration
 from robustbench_dml.utils.errors import RbdmlError, did_you_mean
 
 
@@ -25,8 +24,9 @@ def withdraw(leaderboards: Path, digest: str, why: str) -> Path:
     listed = find_entry(entries, digest)
     changes = move_to_history(listed, leaderboards, history_note("withdrawn", why))
     spec = listed.record.spec
-    key = configuration(spec)
-    others = [one.record for one in entries if one is not listed and configuration(one.record.spec) == key]
+    others = [
+        one.record for one in entries if one is not listed and one.record.spec.configuration == spec.configuration
+    ]
     if missing_seeds(others):
         later = sorted((one.spec.seed or 0, one.digest) for one in others if (one.spec.seed or 0) > (spec.seed or 0))
         raise RbdmlError(

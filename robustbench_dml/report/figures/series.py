@@ -196,7 +196,7 @@ def _names(rows: Sequence[Row]) -> list[str]:
 
 def _full_name(spec: RunSpec | ExternalSpec, name: str) -> str:
     """A name that several series share, with the settings of this one."""
-    return ", ".join([name, *changed_training(spec)]) if isinstance(spec, RunSpec) else spec.label
+    return ", ".join([name, *changed_training(spec)]) if spec.trained_here else spec.label
 
 
 def _kind(spec: RunSpec | ExternalSpec) -> str:
@@ -221,6 +221,6 @@ def _point(row: Row, passes: float | None, declared: bool) -> Point:
         passes=passes,
         declared=declared,
         metered=row.metered,
-        budget=f"{spec.budget.kind} {spec.budget.amount}" if isinstance(spec, RunSpec) else "",
+        budget="" if spec.budget is None else f"{spec.budget.kind} {spec.budget.amount}",
         flag=printable(", ".join(row.disqualifying)),
     )

@@ -11,16 +11,18 @@ from pathlib import Path
 import torch
 
 from robustbench_dml.models.embedder import build_embedder
-from robustbench_dml.runs.record import Record, read_record, record_folders
+from robustbench_dml.runs.record import Cost, Record, read_record, record_folders
 from robustbench_dml.runs.sweeps.cost import evaluation_passes
 from robustbench_dml.spec.registry import BACKBONES
-from robustbench_dml.spec.schema import RunSpec
+from robustbench_dml.spec.schema import ExternalSpec, RunSpec
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.provenance import device_name
 from robustbench_dml.utils.runlog import read_log
 
 SECONDS = 3.0  # of a measurement, or one batch if that takes longer
 SIDE = 224  # pixels of the images of a backbone that takes any size
+
+Spec = RunSpec | ExternalSpec
 
 
 @dataclass(frozen=True)
@@ -38,15 +40,6 @@ class Rate:
     iteration: float | None = None
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """A record with the seconds of its evaluation, None if its log does not have them."""
-
-    record: Record
-    spec: RunSpec
-    seconds: float | None
-
-
 class Rates:
     """The rates of runs, from records on this device where there are some."""
 
@@ -56,37 +49,39 @@ class Rates:
             out: the folder of records.
             device: the device of the runs.
         """
-        self._device, self._name = device, device_name(device)
-        self._records = list(_measured(out))
+        self._device, name = device, device_name(device)
+        self._costs: list[tuple[Spec, Cost]] = []  # of training on this device
+        self._evaluations: list[tuple[Spec, float, float]] = []  # passes and seconds on this device
         self._plain: dict[tuple[object, ...], float] = {}
         self.notes: dict[str, None] = {}  # the origin of the rates, a line each, in the order of their use
+        for folder in record_folders(out):
+            with suppress(RbdmlError):  # a damaged record has no rate
+                self._add(folder, read_record(folder), name)
+
+    def _add(self, folder: Path, record: Record, device: str) -> None:
+        if record.cost is not None and record.training_end is not None and record.training_end.device == device:
+            self._costs.append((record.spec, record.cost))
+        seconds = _evaluation_seconds(folder)
+        if seconds and record.provenance.device == device:
+            self._evaluations.append((record.spec, evaluation_passes(record.spec), seconds))
 
     def rate_of(self, spec: RunSpec) -> Rate:
         """Return the rate of a run: the mean of the records on the same data set, backbone, precision and device."""
-        kind, where = _training_kind(spec), f"{spec.dataset}, {spec.backbone}"
-        trained = [
-            one.record.cost
-            for one in self._records
-            if one.record.training_end is not None and one.record.training_end.device == self._name
-            if one.record.cost is not None and _training_kind(one.spec) == kind
-        ]
-        if not trained:
+        where = f"{spec.dataset}, {spec.backbone}"
+        costs = [cost for other, cost in self._costs if _training_kind(other) == _training_kind(spec)]
+        if not costs:
             rate = self._plain_rate(spec)
             self.notes[f"Measured here, {where}: {rate:,.0f} plain passes/s; mining and attacks take more time"] = None
             return Rate(rate, rate)
-        rate = sum(cost.passes for cost in trained) / sum(cost.spent.seconds for cost in trained)
-        evaluated = [
-            (evaluation_passes(one.spec), one.seconds)
-            for one in self._records
-            if one.seconds and one.record.provenance.device == self._name
-            if _evaluation_kind(one.spec) == _evaluation_kind(spec)
-        ]
-        attacks = sum(passes for passes, _ in evaluated) / sum(took for _, took in evaluated) if evaluated else rate
-        same = [one for one in self._records if _same_training(one.spec, spec) and one.record.cost is not None]
-        iterations = [one.record.cost.passes / one.record.cost.spent.iterations for one in same if one.record.cost]
-        many = f"{len(trained)} record{'' if len(trained) == 1 else 's'}"
-        self.notes[f"From {many}, {where}: {rate:,.0f} passes/s in training, {attacks:,.0f} in evaluation"] = None
-        return Rate(rate, attacks, sum(iterations) / len(iterations) if iterations else None)
+        rate = sum(cost.passes for cost in costs) / sum(cost.spent.seconds for cost in costs)
+        evaluated = [each for each in self._evaluations if _evaluation_kind(each[0]) == _evaluation_kind(spec)]
+        seconds = sum(seconds for _, _, seconds in evaluated)
+        evaluation = sum(passes for _, passes, _ in evaluated) / seconds if evaluated else rate
+        count = f"{len(costs)} record{'' if len(costs) == 1 else 's'}"
+        self.notes[f"From {count}, {where}: {rate:,.0f} passes/s in training, {evaluation:,.0f} in evaluation"] = None
+        same = [cost for other, cost in self._costs if _training(other) == _training(spec)]
+        iterations = sum(cost.spent.iterations for cost in same)
+        return Rate(rate, evaluation, sum(cost.passes for cost in same) / iterations if same else None)
 
     def _plain_rate(self, spec: RunSpec) -> float:
         kind = spec.backbone, spec.training.precision, spec.training.pairs
@@ -111,16 +106,6 @@ def plain_rate(spec: RunSpec, device: torch.device) -> float:
     return done / elapsed
 
 
-def _measured(out: Path) -> list[_Measured]:
-    found = []
-    for folder in record_folders(out):
-        with suppress(RbdmlError):  # a damaged record has no rate
-            record = read_record(folder)
-            if isinstance(record.spec, RunSpec):
-                found.append(_Measured(record, record.spec, _evaluation_seconds(folder)))
-    return found
-
-
 def _evaluation_seconds(folder: Path) -> float | None:
     """The seconds between training and record in a log, if no value of an attack was known before."""
     events = read_log(folder)
@@ -134,13 +119,14 @@ def _evaluation_seconds(folder: Path) -> float | None:
     return (last - first).total_seconds()
 
 
-def _training_kind(spec: RunSpec) -> tuple[object, ...]:
-    return spec.dataset, spec.backbone, spec.training.precision, spec.training.weight_precision
+def _training_kind(spec: Spec) -> tuple[object, ...]:
+    training = spec.training
+    return spec.dataset, spec.network, training and (training.precision, training.weight_precision)
 
 
-def _evaluation_kind(spec: RunSpec) -> tuple[object, ...]:
-    return spec.dataset, spec.backbone, spec.evaluation.precision, spec.evaluation.protocol
+def _evaluation_kind(spec: Spec) -> tuple[object, ...]:
+    return spec.dataset, spec.network, spec.evaluation.precision, spec.evaluation.protocol
 
 
-def _same_training(one: RunSpec, other: RunSpec) -> bool:
-    return (one.defense, one.params, one.training) == (other.defense, other.params, other.training)
+def _training(spec: Spec) -> tuple[object, ...]:
+    return spec.defense, spec.params, spec.training

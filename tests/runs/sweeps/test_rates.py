@@ -32,7 +32,7 @@ def recorded(out: Path, spec: RunSpec, *, seconds: float, evaluation: float | No
             "provenance": record.provenance.model_copy(update={"device": here}),
         }
     )
-    folder = out / spec.place / spec.digest
+    folder = out / spec.dataset_folder / spec.digest
     write_run(folder, record, values)
     if evaluation is not None:
         events = [("start", 0.0), ("trained", 5.0), ("attack", 6.0), ("record", 5.0 + evaluation)]
