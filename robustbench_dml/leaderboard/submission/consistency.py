@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from robustbench_dml.leaderboard.entries import Listed, described
 from robustbench_dml.runs.record import Record
-from robustbench_dml.spec.schema import RunSpec
+from robustbench_dml.spec.schema import ExternalSpec, RunSpec
 
 
 def consistency_problems(listed: Sequence[Listed]) -> list[str]:
@@ -18,9 +18,9 @@ def consistency_problems(listed: Sequence[Listed]) -> list[str]:
 def missing_seeds(records: Sequence[Record]) -> list[str]:
     """Require seeds 0 to n - 1 of every configuration, so that nobody can pick the best."""
     seeds_of: dict[str, set[int]] = {}
-    specs: dict[str, RunSpec] = {}
+    specs: dict[str, RunSpec | ExternalSpec] = {}
     for record in records:
-        if record.spec.trained_here:
+        if record.spec.seed is not None:
             key = record.spec.configuration
             seeds_of.setdefault(key, set()).add(record.spec.seed)
             specs.setdefault(key, record.spec)
