@@ -266,7 +266,7 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(
         assert "free some space" in refusal(rbdml(*RUN, "--out", tmp_path))
     assert {path.name for path in files_below(tmp_path)} == KEPT
     monkeypatch.setattr(Trainer, "batch", None)  # there is nothing left to train
-    monkeypatch.setattr(Attack, "run", None)  # or to attack
+    monkeypatch.setattr(AttackContext, "attack", None)  # or to attack
     record = Record.model_validate_json(rbdml(*RUN, "--out", tmp_path, "--json").out)
     assert record.values == made.record.values
     assert cost_of(record).spent.iterations == cost_of(made.record).spent.iterations

@@ -95,7 +95,7 @@ def test_one_process_goes_on_with_an_evaluation_of_two(
 ) -> None:
     """Each keeps what it has found in its own file."""
     assert len(list(folder.glob(f"{Path(CACHE_FILE).stem}*"))) == PROCESSES
-    monkeypatch.setattr("robustbench_dml.evaluation.attack.Attack.run", None)
+    monkeypatch.setattr("robustbench_dml.evaluation.context.AttackContext.attack", None)
     again = evaluate(folder)
     assert all(torch.equal(again[name], values) for name, values in found["0"]["evaluated"].items())
 
