@@ -48,7 +48,7 @@ def main() -> None:
         sweep = plan_tree({**TREE, "out": f"{folder}/runs"}, source="benchmark")
         trial(sweep)
         records = find_records(Path(folder))
-        logs = [job.log.read_text() for job in sweep.jobs]
+        logs = [job.folder.process_log.read_text() for job in sweep.jobs]
     trained = sum(log.count("exit code 0") for log in logs)
     begun = sum(log.count(": rbdml run ") for log in logs)
     print(f"{len(sweep.jobs)} runs, {len(records)} records, {begun} processes begun, {trained} of them recorded")
@@ -78,7 +78,7 @@ def with_slurm(sweep: Sweep) -> None:
     from robustbench_dml.runs.sweeps.on_slurm import OnSlurm
 
     begun = time.monotonic()
-    engine = OnSlurm(sweep.jobs[0].out, {"timeout_min": 30}, cluster="local")
+    engine = OnSlurm(sweep.jobs[0].task.out, {"timeout_min": 30}, cluster="local")
     print(f"started in {time.monotonic() - begun:.1f} s")
     carry_out(sweep, engine, lambda: kill_a_job(sweep), states=1)
 
@@ -87,7 +87,7 @@ def carry_out(sweep: Sweep, engine: Engine, fail: Callable[[], object], *, state
     """Run a sweep with a failure as soon as enough runs have saved a state."""
 
     def watch() -> None:
-        while sum((job.part / RESUME_FILE).exists() for job in sweep.jobs) < states:
+        while sum((job.folder.work() / RESUME_FILE).exists() for job in sweep.jobs) < states:
             time.sleep(0.02)
         print("killing", flush=True)
         fail()
@@ -100,14 +100,14 @@ def carry_out(sweep: Sweep, engine: Engine, fail: Callable[[], object], *, state
 
 def kill_a_job(sweep: Sweep) -> None:
     """Send SIGKILL to the process of a run that has saved a state, and to its parent."""
-    job = next(job for job in sweep.jobs if (job.part / RESUME_FILE).exists())
+    job = next(job for job in sweep.jobs if (job.folder.work() / RESUME_FILE).exists())
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
             words = (status.parent / "cmdline").read_bytes().decode().split("\0")
             parent = int(next(line for line in status.read_text().splitlines() if line.startswith("PPid")).split()[1])
         except (OSError, StopIteration):
             continue
-        if words[-len(job.words) - 1 : -1] == list(job.words):
+        if words[:-1] == list(job.task.words):
             for process in (parent, int(status.parent.name)):
                 os.kill(process, signal.SIGKILL)
 

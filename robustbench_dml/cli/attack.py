@@ -53,7 +53,7 @@ def attack(
         dataset=dataset,
         changes=arguments_of(with_precisions(words))[EVALUATE],
     )
-    write_picture(words["out"], result.close, result.split, caption=result.caption)
+    write_picture(words["out"], result.trace, result.split, caption=result.caption)
     if as_json:
         echo(json.dumps(values_of(result), indent=1))
     elif not quiet:

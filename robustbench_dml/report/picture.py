@@ -195,7 +195,7 @@ class _Page:
 
 def values_of(attacked: AttackedImage) -> dict[str, Any]:
     """Return the result of an attack as plain data for JSON."""
-    trace = attacked.close
+    trace = attacked.trace
     return {
         "attack": trace.info.name,
         "dataset": attacked.dataset,
@@ -223,7 +223,7 @@ def values_of(attacked: AttackedImage) -> dict[str, Any]:
 
 def values_text(attacked: AttackedImage) -> str:
     """Return the result of an attack as text: a title, a table and the settings."""
-    trace = attacked.close
+    trace = attacked.trace
     rows = [{"value": name, "before": f"{old:.3f}", "after": f"{new:.3f}"} for name, (old, new) in trace.values.items()]
     rows += [
         {

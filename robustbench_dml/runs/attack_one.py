@@ -1,4 +1,4 @@
-"""One attack on one image, from what a user names to numbers and a picture."""
+"""One attack on one image."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import nn
 
-from robustbench_dml.datasets.base import Dataset, Split
+from robustbench_dml.datasets.base import Split
 from robustbench_dml.datasets.status import load_dataset
-from robustbench_dml.evaluation.context import make_context
+from robustbench_dml.evaluation.evaluate import context_for
 from robustbench_dml.evaluation.trace import AttackTrace, trace_attack
 from robustbench_dml.models.checkpoints import load_checkpoint, weights_hash
 from robustbench_dml.models.embedder import check_fit
@@ -28,19 +28,19 @@ from robustbench_dml.utils.errors import RbdmlError
 
 @dataclass(frozen=True, kw_only=True)
 class AttackedImage:
-    """One attack on one image, and with what it was made.
+    """One attack on one image, and the settings behind it.
 
     Attributes:
-        close: what happened.
+        trace: the attack.
         split: the test images.
-        dataset: their name.
-        label: of the model.
-        weights: hash of its weights.
-        evaluation: threat, search and seed.
-        commit: of the project, where it is a checkout; with a `+` where that has uncommitted changes.
+        dataset: name of the data set.
+        label: name of the model.
+        weights: hash of the model's weights.
+        evaluation: threat, solver and seed.
+        commit: start of the project's commit in a checkout, with a `+` for uncommitted changes.
     """
 
-    close: AttackTrace
+    trace: AttackTrace
     split: Split
     dataset: str
     label: str
@@ -50,7 +50,7 @@ class AttackedImage:
 
     @property
     def caption(self) -> str:
-        """One line with all that the picture was made with."""
+        """All settings in one line."""
         parts = [
             self.dataset,
             f"{self.label}, weights {self.weights[:8]}",
@@ -63,7 +63,7 @@ class AttackedImage:
 
 def attack_one(
     checkpoint: Path | None,
-    place: RunContext,
+    context: RunContext,
     *,
     row: int,
     attack: str,
@@ -71,74 +71,55 @@ def attack_one(
     dataset: str | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> AttackedImage:
-    """Attack one test image of a data set, by default as the checkpoint was evaluated.
+    """Attack one test image of a data set, by default under the checkpoint's evaluation.
 
     Args:
         checkpoint: weights written by `rbdml run`; with `model`, a state dict for it.
-        place: data, device, surrogate.
-        row: of the image in the test split.
+        context: data, device, surrogate.
+        row: row of the image in the test split.
         attack: a name, or file.py:NAME.
-        model: file.py:factory, for a model from outside of the project.
-        dataset: a name; by default what the checkpoint was trained on.
-        changes: of the evaluation, as in `specs.changed_evaluation`.
+        model: file.py:factory, for a model from outside the project.
+        dataset: a name; by default the data set of the checkpoint.
+        changes: changes of the evaluation, as in `spec.make.changed_evaluation`.
 
     Raises:
         RbdmlError: bad input, in one line.
     """
     name = find_attack(attack)
-    if model is None and checkpoint is None:
-        raise RbdmlError("no model to attack: give a CHECKPOINT that `rbdml run` wrote, or --model file.py:factory")
-    if model is not None and dataset is None:
-        raise RbdmlError("--model needs --dataset: give the name of a data set")
     network: nn.Module
-    if model is not None and dataset is not None:
-        foreign = load_external(model, checkpoint)
+    if model is not None:
+        if dataset is None:
+            raise RbdmlError("--model needs --dataset: give the name of a data set")
+        external = load_external(model, checkpoint)
         evaluation = changed_evaluation(published_evaluation(dataset), changes or {})
-        data = load_dataset(dataset, place.paths)
-        network, label, weights = foreign.on_sphere(data, place), foreign.name, foreign.weights
-    else:
-        assert checkpoint is not None
-        loaded = load_checkpoint(checkpoint, device=place.device)
-        evaluation = _alone(loaded.spec.evaluation, changes or {})
-        data = load_dataset(dataset or loaded.spec.dataset, place.paths)
+        data = load_dataset(dataset, context.paths)
+        network, label, weights = external.on_sphere(data, context), external.name, external.weights
+    elif checkpoint is not None:
+        loaded = load_checkpoint(checkpoint, device=context.device)
+        evaluation = _outside_an_ensemble(loaded.spec.evaluation, changes or {})
+        data = load_dataset(dataset or loaded.spec.dataset, context.paths)
         check_fit(loaded.spec.backbone, data.image_shape, data.name)
         network, label, weights = loaded.model, loaded.spec.label, weights_hash(loaded.embedder)
-    return _attacked(network, data, evaluation, place, name=name, row=row, label=label, weights=weights)
-
-
-def _alone(evaluation: Evaluation, changes: Mapping[str, Any]) -> Evaluation:
-    """Outside of an ensemble, attacks are searched as published."""
-    if protocol_named(evaluation.protocol).surrogate:
-        changes = {"protocol": "ers", **changes}
-    return changed_evaluation(evaluation, changes)
-
-
-def _attacked(
-    model: nn.Module,
-    data: Dataset,
-    evaluation: Evaluation,
-    place: RunContext,
-    *,
-    name: str,
-    row: int,
-    label: str,
-    weights: str,
-) -> AttackedImage:
-    split = data.test.to(place.device)
-    if not 0 <= row < len(split):
-        raise RbdmlError(f"query {row} is none of '{data.name}': its test images are 0 to {len(split) - 1}")
-    other = place.surrogate_model(evaluation, data)
-    common: dict[str, Any] = {"evaluation": evaluation, "dataset": data.name, "device": place.device}
-    arena = make_context(
-        model, split, **common, surrogate=None if other is None else make_context(other, split, **common)
-    )
+    else:
+        raise RbdmlError("no model to attack: give a CHECKPOINT that `rbdml run` wrote, or --model file.py:factory")
+    if not 0 <= row < len(data.test):
+        raise RbdmlError(f"query {row} is none of '{data.name}': its test images are 0 to {len(data.test) - 1}")
+    surrogate = context.surrogate_model(evaluation, data)
+    attacked = context_for(network, data, evaluation, device=context.device, surrogate=surrogate)
     commit, dirty = provenance.source_commit()
     return AttackedImage(
-        close=trace_attack(arena, name, row),
-        split=split,
+        trace=trace_attack(attacked, name, row),
+        split=attacked.split,
         dataset=data.name,
         label=label,
         weights=weights,
         evaluation=evaluation,
         commit=None if commit is None else commit[:8] + ("+" if dirty else ""),
     )
+
+
+def _outside_an_ensemble(evaluation: Evaluation, changes: Mapping[str, Any]) -> Evaluation:
+    """Give an attack of an ensemble the published solver."""
+    if protocol_named(evaluation.protocol).surrogate:
+        changes = {"protocol": "ers", **changes}
+    return changed_evaluation(evaluation, changes)

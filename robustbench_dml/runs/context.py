@@ -1,4 +1,4 @@
-"""Where a run happens: folders, device, bars, and the files that its spec names by their hashes."""
+"""The surroundings of a run: folders, device, bars, and the files that its spec names by their hashes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from robustbench_dml.utils.progress import Progress
 
 @dataclass(frozen=True)
 class RunContext:
-    """Where and on what a run happens. Nothing here changes its result beyond rounding.
+    """The surroundings of a run. Nothing here changes its result beyond rounding.
 
     Attributes:
         out: the folder of records.

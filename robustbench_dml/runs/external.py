@@ -1,4 +1,4 @@
-"""Models that are not ours: a Python file with a factory, and weights that are never unpickled freely."""
+"""Models from outside the project: a factory in a Python file, and weights that are never unpickled freely."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from robustbench_dml.utils.files import sha256
 from robustbench_dml.utils.randomness import seed_of
 from robustbench_dml.utils.tensors import read_state_dict, write_tensors
 
-TRIED = 4  # images with which a model is tried
-UNIT = 1e-3  # how far from 1 a length may be
+TRIED = 4  # images of the trial of a model
+UNIT = 1e-3  # largest deviation of an embedding's length from 1
 
 
 @dataclass(frozen=True)
 class ExternalModel:
-    """A model from outside of the project.
+    """A model from outside the project.
 
     Attributes:
-        model: as its factory made it, in eval mode, with the weights of its checkpoint.
-        path: of the Python file.
+        model: the factory's model in eval mode, with the weights of its checkpoint.
+        path: the Python file.
         name: file.py:factory, without the folder.
         source: SHA-256 of the file.
-        weights: hash of its weights.
+        weights: hash of the weights.
     """
 
     model: nn.Module
@@ -48,10 +48,10 @@ class ExternalModel:
     weights: str
 
     def on_sphere(self, dataset: Dataset, context: RunContext) -> nn.Module:
-        """The model on the device, tried on a few test images; a wrapper scales embeddings that are not unit vectors.
+        """Return the model on the device after a trial on test images. Embeddings of other lengths are scaled to 1.
 
         Raises:
-            RbdmlError: it fails on these images, or returns something else than (B, D) finite embeddings.
+            RbdmlError: the model fails on these images, or returns something else than (B, D) finite embeddings.
         """
         model = self.model.to(context.device)
         images = dataset.test.to(context.device).batch(
@@ -59,21 +59,22 @@ class ExternalModel:
         )
         try:
             with torch.no_grad():
-                found = model(images.to(InOwnPrecision(model).dtype))
-        except Exception as error:  # whatever a stranger's code raises
+                embeddings = model(images.to(InOwnPrecision(model).dtype))
+        except Exception as error:  # a stranger's code may raise anything
             shape, reason = "x".join(map(str, dataset.image_shape)), failure(error, self.path)
             raise RbdmlError(
                 f"{self.name} fails on {shape} images of '{dataset.name}' ({reason}): let its forward take "
                 "(B, C, H, W) float images in [0, 1], or choose another data set"
             ) from None
-        if not isinstance(found, Tensor) or found.dim() != 2 or len(found) != len(images) or found.shape[1] < 2:
-            shown = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        fits = isinstance(embeddings, Tensor) and embeddings.dim() == 2 and embeddings.shape[1] > 1
+        if not fits or len(embeddings) != len(images):
+            shown = tuple(embeddings.shape) if isinstance(embeddings, Tensor) else type(embeddings).__name__
             raise RbdmlError(
                 f"{self.name} gives {shown} for {len(images)} images: let its forward return a (B, D) tensor"
             )
-        if not bool(found.isfinite().all()):
+        if not bool(embeddings.isfinite().all()):
             raise RbdmlError(f"{self.name} gives embeddings that are not finite: mend the model or its weights")
-        lengths = torch.linalg.vector_norm(found, dim=1)
+        lengths = torch.linalg.vector_norm(embeddings, dim=1)
         if bool(((lengths - 1).abs() < UNIT).all()):
             return model
         context.progress.say(f"{self.name}: embeddings of length {float(lengths.mean()):.3g} are scaled to 1")
@@ -81,14 +82,14 @@ class ExternalModel:
 
 
 def load_external(text: str, checkpoint: Path | None = None) -> ExternalModel:
-    """The model that a factory makes. Its random weights, if any are left, are the same each time.
+    """Make a model by its factory. Random weights, if any are left, are the same each time.
 
     Args:
         text: path/to/file.py:factory; `factory()` returns a torch module.
-        checkpoint: a state dict for it: safetensors, or what torch.save wrote, alone or under `state_dict` or `model`.
+        checkpoint: a state dict: safetensors or a torch file, alone or under `state_dict` or `model`.
 
     Raises:
-        RbdmlError: no such file or factory, it fails, or weights that are unreadable or do not fit.
+        RbdmlError: no such file or factory, a factory that fails, or weights that are unreadable or do not fit.
     """
     in_file = IN_A_FILE.fullmatch(text)
     if in_file is None:
@@ -109,14 +110,14 @@ def evaluate_external(
     changes: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> Outcome:
-    """Evaluate a model from outside of the project and record it, or find its record.
+    """Evaluate a model from outside the project and record it, or return its record.
 
     Args:
         text: as in `load_external`.
-        checkpoint: likewise.
+        checkpoint: as in `load_external`.
         context: where the evaluation happens.
         dataset: name of a data set; its test split is the gallery.
-        changes: of the published evaluation, as in `specs.changed_evaluation`.
+        changes: changes of the published evaluation, as in `spec.make.changed_evaluation`.
         force: repeat an evaluation that has a record.
 
     Raises:
@@ -128,7 +129,7 @@ def evaluate_external(
 
 
 class FromOutside(ModelSource):
-    """A model from outside of the project."""
+    """A model from outside the project."""
 
     def __init__(self, external: ExternalModel, dataset: str, evaluation: Evaluation) -> None:
         self.code, self.weights = external.source, external.weights
@@ -180,12 +181,12 @@ def _fill(model: nn.Module, checkpoint: Path, name: str) -> None:
         "of another shape": [key for key in own if key in state and own[key].shape != state[key].shape],
     }
     if any(wrong.values()):
-        told = ", ".join(f"{len(keys)} {how} (the first is '{keys[0]}')" for how, keys in wrong.items() if keys)
-        raise RbdmlError(f"{checkpoint}: does not fit {name}: tensors {told}: give its own weights")
+        listed = ", ".join(f"{len(keys)} {how} (the first is '{keys[0]}')" for how, keys in wrong.items() if keys)
+        raise RbdmlError(f"{checkpoint}: does not fit {name}: tensors {listed}: give its own weights")
     model.load_state_dict(state, strict=True)
 
 
 def _save(path: Path, *, model: nn.Module, name: str) -> None:
-    """The weights as they were evaluated, for `--model` to be filled from. Tied tensors become copies."""
+    """Write the evaluated weights for `--model`. Tied tensors become copies."""
     tensors = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
     write_tensors(path, tensors, {"model": name})

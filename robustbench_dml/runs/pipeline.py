@@ -92,7 +92,7 @@ class ModelSource(ABC):
 
     @abstractmethod
     def prepare(self, dataset: Dataset, context: RunContext) -> None:
-        """Load what the model needs; called before the lock is taken.
+        """Load the inputs of the model; called before the lock is taken.
 
         Raises:
             RbdmlError: the model cannot be had, or does not take these images.

@@ -1,4 +1,4 @@
-"""Files of per-query values: what one holds is known before any of it is unpacked."""
+"""Files of per-query values, checked by their directory before any array is unpacked."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MEMBERS = 100
 HEADER = 1000  # bytes before an array's data, at most
 DTYPES = {"<f8", "<i8", "<f4", "|b1"}
 NAME = re.compile(r"[\w@+:=. -]{1,40}\.npy")
-DAMAGE = (  # what zipfile and numpy make of bytes that are no archive of arrays
+DAMAGE = (  # exceptions of zipfile and numpy on damaged files
     BadZipFile,
     OSError,
     ValueError,
@@ -42,15 +42,15 @@ DAMAGE = (  # what zipfile and numpy make of bytes that are no archive of arrays
 
 
 def load_values(path: Path, *, most: int = MOST, largest: int = UNPACKED) -> Values:
-    """The arrays of a `queries.npz`; nothing is unpickled, and no size is believed that the queries do not explain.
+    """Load the arrays of a `queries.npz`. Nothing is unpickled, and the number of queries bounds every size.
 
     Args:
-        path: of the file.
-        most: how many queries there can be.
-        largest: how many bytes the file may have.
+        path: the file.
+        most: the largest number of queries.
+        largest: the largest size of the file in bytes.
 
     Raises:
-        RbdmlError: no such file, or not (Q,) arrays of plain numbers, all of one length.
+        RbdmlError: no such file, or something else than (Q,) arrays of plain numbers, all of one length.
     """
     try:
         if plain_size(path) > largest:
@@ -75,7 +75,7 @@ def load_values(path: Path, *, most: int = MOST, largest: int = UNPACKED) -> Val
 
 
 def _check_directory(path: Path, members: list[ZipInfo], most: int) -> None:
-    """Refuse by the directory alone what no evaluation writes."""
+    """Refuse a directory that no evaluation writes."""
     names = [member.filename for member in members]
     if len(members) > MEMBERS or len(set(names)) < len(names):
         raise RbdmlError(f"{path}: {len(members)} arrays, or two of one name, which no evaluation writes: run again")

@@ -1,4 +1,4 @@
-"""The record of a run: what was run, what it cost, what came out, and all that is needed to believe it."""
+"""The record of a run: spec, cost, results, and the provenance of every number."""
 
 from __future__ import annotations
 
@@ -24,81 +24,81 @@ MAX_BYTES = 1_000_000  # a record is a few kB; anything larger is not one
 
 
 class Cost(Frozen):
-    """What training cost."""
+    """The cost of training."""
 
     spent: ComputeUsed
-    passes: float  # image passes, from `spent`
+    passes: float  # image passes in `spent`
     nominal_per_iteration: int  # the papers' eta + 1, in passes of the batch
     metered_per_iteration: float  # the same, as measured
-    peak_memory_bytes: int  # of the process since it began, or of the GPU during the run where there is one
+    peak_memory_bytes: int  # of the GPU during the run, or else of the process since it began
 
 
 class Diagnostics(Frozen):
-    """What the checks of the evaluation found (see `robustbench_dml.evaluation.diagnostics`)."""
+    """Results of the checks of an evaluation (see `robustbench_dml.evaluation.diagnostics`)."""
 
     flags: list[str]  # reasons to doubt the scores
-    disqualifying: list[str]  # those of them with which a model cannot be ranked
-    measured: dict[str, float]  # all that was measured, raised or not
+    disqualifying: list[str]  # flags that exclude a model from the ranking
+    measured: dict[str, float]  # all measurements, with and without a flag
 
 
 class Provenance(Frozen):
-    """Where and with what the numbers were made."""
+    """Origin of the numbers."""
 
     created: str  # UTC, ISO 8601
     versions: dict[str, str]
-    device: str  # of the evaluation, as a person would name it
+    device: str  # of the evaluation, by its product name
     cpu: str
     threads: int
     evaluation_batch_size: int
-    commit: str | None  # of the project's source, where it is a git checkout
-    dirty: bool | None  # whether that checkout had uncommitted changes
-    defense_source: str  # SHA-256 of the modules that the defense is made of, or of a foreign model's file
+    commit: str | None  # of the project's source in a git checkout
+    dirty: bool | None  # the checkout had uncommitted changes
+    defense_source: str  # SHA-256 of the defense's modules, or of an external model's file
     dataset_files: dict[str, str]  # SHA-256 by file
     weights: str  # SHA-256 of the weights beside the record (`checkpoints.weights_hash`)
     queries: str  # SHA-256 of the file of per-query values beside the record
 
 
 def _kind(spec: Any) -> str:
-    """Which of the two specs this is, or is written as."""
-    foreign = isinstance(spec, ExternalSpec) or (isinstance(spec, dict) and "model" in spec)
-    return "model" if foreign else "run"
+    """The kind of a spec, or of its JSON."""
+    external = isinstance(spec, ExternalSpec) or (isinstance(spec, dict) and "model" in spec)
+    return "model" if external else "run"
 
 
 Spec = Annotated[Annotated[RunSpec, Tag("run")] | Annotated[ExternalSpec, Tag("model")], Discriminator(_kind)]
 
 
 class Record(Frozen):
-    """One run, or a model from elsewhere. Values are in the units of the papers."""
+    """One run, or one evaluation of a model from elsewhere. Values have the units of the papers."""
 
     version: Literal[2] = 2
     digest: str  # of the spec; also the name of the folder
     spec: Spec
-    cost: Cost | None  # None where training was not ours
+    cost: Cost | None  # None for a model from elsewhere
     benign: dict[str, float]
     attacked: dict[str, float]
     scores: dict[str, float]  # the one that ranks first
     intervals: dict[str, tuple[float, float]]  # 95%, bootstrap over queries
     diagnostics: Diagnostics
-    training_end: TrainingEnd | None  # likewise
+    training_end: TrainingEnd | None  # None for a model from elsewhere
     provenance: Provenance
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        """Of our own runs it is known what training cost and how it ended."""
+        """Require cost and end of training of our own runs."""
         if self.spec.trained_here and (self.cost is None or self.training_end is None):
             raise PydanticCustomError("incomplete", "Input should have a cost and a training_end")
         return self
 
     @property
     def flags(self) -> list[str]:
-        """Reasons not to believe the score: of the evaluation, and a training that ended collapsed."""
+        """Reasons to doubt the scores: the flags of the evaluation, and a training that ended collapsed."""
         end = self.training_end
         in_training = end is not None and end.collapsed_at is not None and "collapsed" not in self.diagnostics.flags
         return [*self.diagnostics.flags, *(["collapsed in training"] if in_training else [])]
 
     @property
     def disqualifying(self) -> list[str]:
-        """Those flags with which it has no rank; the others say that the attacks could have been stronger."""
+        """Flags that exclude the record from the ranking. The others mean that attacks could have been stronger."""
         mild = set(self.diagnostics.flags) - set(self.diagnostics.disqualifying)
         return [flag for flag in self.flags if flag not in mild]
 
@@ -114,7 +114,7 @@ class Record(Frozen):
 
     @property
     def values(self) -> dict[str, float]:
-        """Every score by its column, benign first."""
+        """Every value by its column, benign first."""
         return {**self.benign, **self.attacked, **self.scores}
 
 
@@ -125,10 +125,10 @@ def write_record(folder: Path, record: Record) -> None:
 
 
 def read_record(folder: Path) -> Record:
-    """The record in this folder.
+    """Read the record in a folder.
 
     Raises:
-        RbdmlError: missing, not of this schema, or not the record of its own spec.
+        RbdmlError: missing, not of this schema, or with the digest of another spec.
     """
     path = folder / RECORD_FILE
     try:
@@ -150,32 +150,32 @@ def read_record(folder: Path) -> Record:
             f"{path}: not a valid record: {name}: {found.message}: remove its folder, or update this package"
         ) from None
     if record.digest != record.spec.digest:
-        raise RbdmlError(f"{path}: its digest is not that of its spec: it was altered; remove its folder and run again")
+        raise RbdmlError(f"{path}: its digest is not that of its spec: it was altered: remove its folder and run again")
     return record
 
 
 def record_folders(folder: Path) -> list[Path]:
-    """The folders below this one that hold a finished record, in the order of their paths."""
+    """List the folders of finished records below a folder, sorted by path."""
     folders = sorted(path.parent for path in folder.rglob(RECORD_FILE))
     return [path for path in folders if not path.name.startswith(".")]
 
 
 def find_records(folder: Path) -> list[Record]:
-    """All records below a folder, in the order of their paths."""
+    """Read all records below a folder, sorted by path."""
     return [read_record(path) for path in record_folders(folder)]
 
 
 def write_queries(folder: Path, per_query: Mapping[str, np.ndarray]) -> None:
-    """Write the per-query values, atomically: one array per column and `query`, their rows in the test split."""
+    """Write per-query values atomically: an array for each column, and `query`, the rows in the test split."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **dict(per_query))  # type: ignore[arg-type]
     write_atomically(folder / QUERIES_FILE, buffer.getvalue())
 
 
 def read_queries(folder: Path) -> Values:
-    """What `write_queries` wrote.
+    """Read the file of `write_queries`.
 
     Raises:
-        RbdmlError: as `load_values`.
+        RbdmlError: see `load_values`.
     """
     return load_values(folder / QUERIES_FILE)

@@ -1,1 +1,1 @@
-"""Sweeps: many runs, worked out from a matrix and done by an engine; the records say what is done."""
+"""Sweeps: many runs, planned from a matrix and done by an engine; a run with a record is done."""

@@ -88,7 +88,7 @@ class Sweeping:
             self._engine.start(job)
 
     def _judge(self, job: Job) -> None:
-        """Decide what follows the end of a job's process."""
+        """Report a job whose process ended, or set it aside, or try it again."""
         attempt = last_attempt(job.folder.process_log)
         if record_of(job)[0] is not None:
             self._observer.finished(status_of(job))

@@ -1,4 +1,4 @@
-"""The contract of an engine: what starts jobs somewhere and notices that they have ended, whatever came of them."""
+"""The contract of an engine: starts jobs somewhere and reports their ends."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from robustbench_dml.runs.sweeps.plan import Job
 
 
 class Engine(ABC):
-    """Does jobs. Whether a job is done is read from its record, never from what an engine believes of it."""
+    """Does jobs. The record of a job decides if it is done; an engine only reports the end of its process."""
 
-    at_once: int | None = None  # jobs that it wants to have at once; None: all, it keeps a queue of its own
+    at_once: int | None = None  # largest number of jobs at once; None for an engine with its own queue
 
     @abstractmethod
     def start(self, job: Job) -> None:
-        """Do a job, now or later."""
+        """Start a job, now or later."""
 
     @abstractmethod
     def ended(self, wait: float) -> Sequence[Job]:
-        """The jobs that have ended since the last call; where there is none yet, after up to `wait` seconds."""
+        """Return the jobs that ended since the last call. Wait up to `wait` seconds for the first."""
 
     @abstractmethod
     def stop(self) -> None:
-        """Have every job keep its state and end, and wait for that; a second interrupt is passed on to them."""
+        """Stop all jobs with their states kept, and wait for their ends. A second interrupt is passed on."""
 
     def close(self) -> None:  # noqa: B027 - most have nothing to give back
-        """Give back what the engine holds. Called once, at the end."""
+        """Release the resources of the engine. Called once, at the end."""
 
 
 def inherited() -> dict[str, str]:
-    """The variables of this process that runs elsewhere need, too."""
+    """Return the environment variables that runs on other machines need, too."""
     return {name: value for name, value in os.environ.items() if name.startswith("RBDML_")}

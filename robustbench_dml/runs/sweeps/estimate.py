@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from operator import add
 
 from robustbench_dml.runs.sweeps.cost import evaluation_passes
 from robustbench_dml.runs.sweeps.rates import Rate
@@ -15,64 +16,25 @@ Kind = tuple[str, str]  # data set and backbone: runs of one kind stand in one r
 
 
 @dataclass(frozen=True)
-class Remaining:
-    """The remaining cost of a run.
-
-    Attributes:
-        spec: the run.
-        training: the rest of its budget, in passes, iterations or seconds.
-        evaluation: passes.
-    """
-
-    spec: RunSpec
-    training: float
-    evaluation: float
-
-    def passes(self, rate: Rate) -> float:
-        """Training passes. Iterations cost as measured, or else eta + 1 for each image of their batches."""
-        if self.spec.budget.kind == "seconds":
-            return self.training * rate.training
-        if self.spec.budget.kind == "iterations":
-            return self.training * (rate.iteration or self._nominal)
-        return self.training
-
-    def seconds(self, rate: Rate) -> float:
-        """Seconds of training and evaluation, without starting and loading."""
-        in_time = self.spec.budget.kind == "seconds"
-        training = self.training if in_time else self.passes(rate) / rate.training
-        return training + self.evaluation / rate.evaluation
-
-    @property
-    def _nominal(self) -> float:
-        training = self.spec.training
-        defense = build_defense(self.spec.defense, self.spec.params, training.threat)
-        return 2.0 * training.pairs * defense.nominal_cost
-
-
-@dataclass(frozen=True)
 class Estimate:
-    """The remaining cost of a part of a sweep.
+    """The remaining cost of some runs.
 
     Attributes:
         runs: the number of runs.
         recorded: the runs that cost nothing any more.
         training: passes.
         evaluation: passes.
-        hours: of one run after another.
+        hours: of one run after another, without starting and loading.
     """
 
-    runs: int
-    recorded: int
-    training: float
-    evaluation: float
-    hours: float
+    runs: int = 0
+    recorded: int = 0
+    training: float = 0
+    evaluation: float = 0
+    hours: float = 0
 
-
-def remaining(status: Status) -> Remaining:
-    """Return the remaining cost of a run that is not recorded, as of its last checkpoint."""
-    spec, kept = status.job.spec, status.kept
-    trained, evaluated = (kept.trained, kept.evaluated) if kept else (0.0, 0.0)
-    return Remaining(spec, spec.budget.amount * (1 - trained), evaluation_passes(spec) * (1 - evaluated))
+    def __add__(self, other: Estimate) -> Estimate:
+        return Estimate(*map(add, astuple(self), astuple(other)))
 
 
 def estimate(statuses: Sequence[Status], rate_of: Callable[[RunSpec], Rate]) -> dict[Kind, Estimate]:
@@ -82,30 +44,34 @@ def estimate(statuses: Sequence[Status], rate_of: Callable[[RunSpec], Rate]) -> 
         statuses: every run.
         rate_of: the rate of a run; called for runs that are not recorded.
     """
-    parts: dict[Kind, list[Status]] = {}
-    for one in statuses:
-        parts.setdefault((one.job.spec.dataset, one.job.spec.backbone), []).append(one)
-    return {kind: _estimate(part, rate_of) for kind, part in parts.items()}
-
-
-def _estimate(statuses: Sequence[Status], rate_of: Callable[[RunSpec], Rate]) -> Estimate:
-    left = [remaining(one) for one in statuses if one.state is not State.DONE]
-    rates = [rate_of(one.spec) for one in left]
-    return Estimate(
-        runs=len(statuses),
-        recorded=len(statuses) - len(left),
-        training=sum(one.passes(rate) for one, rate in zip(left, rates, strict=True)),
-        evaluation=sum(one.evaluation for one in left),
-        hours=sum(one.seconds(rate) for one, rate in zip(left, rates, strict=True)) / 3600,
-    )
+    parts: dict[Kind, Estimate] = {}
+    for status in statuses:
+        kind = status.job.spec.dataset, status.job.spec.backbone
+        parts[kind] = parts.get(kind, Estimate()) + _remaining(status, rate_of)
+    return parts
 
 
 def total(parts: Sequence[Estimate]) -> Estimate:
     """Return the remaining cost of a whole sweep."""
-    return Estimate(
-        runs=sum(one.runs for one in parts),
-        recorded=sum(one.recorded for one in parts),
-        training=sum(one.training for one in parts),
-        evaluation=sum(one.evaluation for one in parts),
-        hours=sum(one.hours for one in parts),
-    )
+    return sum(parts, Estimate())
+
+
+def _remaining(status: Status, rate_of: Callable[[RunSpec], Rate]) -> Estimate:
+    """The remaining cost of a run, as of its last checkpoint."""
+    if status.state is State.DONE:
+        return Estimate(runs=1, recorded=1)
+    spec, kept = status.job.spec, status.kept
+    rate, trained, evaluated = rate_of(spec), kept.trained if kept else 0.0, kept.evaluated if kept else 0.0
+    training, evaluation = spec.budget.amount * (1 - trained), evaluation_passes(spec) * (1 - evaluated)
+    if spec.budget.kind == "seconds":
+        training *= rate.training
+    elif spec.budget.kind == "iterations":
+        training *= rate.iteration or _nominal_passes(spec)
+    hours = (training / rate.training + evaluation / rate.evaluation) / 3600
+    return Estimate(runs=1, training=training, evaluation=evaluation, hours=hours)
+
+
+def _nominal_passes(spec: RunSpec) -> float:
+    """The passes of a training iteration if none was measured: eta + 1 for each image of the batch."""
+    defense = build_defense(spec.defense, spec.params, spec.training.threat)
+    return 2.0 * spec.training.pairs * float(defense.nominal_cost)

@@ -1,4 +1,4 @@
-"""Jobs on this machine: threads, each of which waits for a process."""
+"""Jobs on this machine: one thread for each process."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from robustbench_dml.utils.locks import usable_cores
 
 
 class Local(Engine):
-    """Up to `jobs` runs at once, each on a device of its own where there are devices."""
+    """Several runs at once, each on its own device if there are enough."""
 
     def __init__(self, jobs: int = 1, *, devices: Sequence[str] = ()) -> None:
         """
         Args:
-            jobs: runs at once.
-            devices: by the names that CUDA_VISIBLE_DEVICES has for them; runs share them where jobs are more.
+            jobs: the number of runs at once.
+            devices: names for CUDA_VISIBLE_DEVICES; more jobs than devices share them.
         """
         self.at_once = jobs
         self._pool = ThreadPoolExecutor(jobs)
@@ -32,7 +32,7 @@ class Local(Engine):
             self._slots.put(_environment(jobs, devices[number % len(devices)] if devices else None))
 
     def start(self, job: Job) -> None:
-        environment = self._slots.get()  # there is one: no more jobs are started than there are slots
+        environment = self._slots.get()  # never waits: no more jobs are started than there are slots
         work = Work(job, environment)
         future = self._pool.submit(work)
         future.add_done_callback(lambda _: self._slots.put(environment))
@@ -68,7 +68,7 @@ class Local(Engine):
 
 
 def visible_devices(device: str) -> list[str]:
-    """The CUDA devices that this process may use, as CUDA_VISIBLE_DEVICES names them; none for `cpu`."""
+    """List the usable CUDA devices by their names for CUDA_VISIBLE_DEVICES; none for `cpu`."""
     import torch
 
     if device == "cpu" or not torch.cuda.is_available():
@@ -78,7 +78,7 @@ def visible_devices(device: str) -> list[str]:
 
 
 def _environment(jobs: int, device: str | None) -> dict[str, str]:
-    """Of one of several processes on this machine: its share of the cores, and its device."""
+    """Variables of one of several processes: its share of the cores, and its device."""
     shared = {"OMP_NUM_THREADS": str(max(1, usable_cores() // jobs))} if jobs > 1 else {}
     threads = {} if "OMP_NUM_THREADS" in os.environ else shared
     return {**threads, **({} if device is None else {"CUDA_VISIBLE_DEVICES": device})}

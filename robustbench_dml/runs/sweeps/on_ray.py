@@ -1,4 +1,4 @@
-"""Jobs on a Ray cluster, whose machines share the folder of records; the extra `ray`."""
+"""Jobs on a Ray cluster; its machines share the folder of records. Needs the extra `ray`."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from robustbench_dml.runs.sweeps.plan import Job
 from robustbench_dml.runs.sweeps.work import Work
 from robustbench_dml.utils.errors import RbdmlError, reason
 
-PATIENCE = 120  # seconds that stopped runs have to keep their states
+PATIENCE = 120  # seconds for stopped runs to store their states
 
 
 class OnRay(Engine):
-    """One task per run. Ray starts it again elsewhere when its node is lost, and it goes on from its checkpoint."""
+    """One Ray task for each run. After the loss of a node Ray starts the task elsewhere, from the last checkpoint."""
 
     def __init__(self, address: str = "auto", *, cpus: float = 1, gpus: float = 0, lost: int = 3) -> None:
         """
         Args:
-            address: of a cluster that is there: host:port, or `auto` for the one of this machine.
-            cpus: of each run; PyTorch has as many threads.
-            gpus: of each run; parts let runs share one.
-            lost: how often a run is started again because its worker or node was lost.
+            address: host:port of a running cluster, or `auto` for the cluster of this machine.
+            cpus: cores of each run; PyTorch has as many threads.
+            gpus: GPUs of each run; with a fraction, runs share one.
+            lost: restarts of a run whose worker or node was lost.
 
         Raises:
             RbdmlError: Ray is not installed, or there is no cluster.
@@ -64,7 +64,7 @@ class OnRay(Engine):
 
 
 def _reach(address: str) -> None:
-    """Raise at once where nobody answers: Ray would try for minutes."""
+    """Raise at once if nobody answers: Ray would try for minutes."""
     host, colon, port = address.rpartition(":")
     if colon and port.isdigit() and "/" not in host:
         socket.create_connection((host, int(port)), timeout=10).close()

@@ -1,4 +1,4 @@
-"""Jobs on a Slurm cluster, through submitit; the extra `slurm`."""
+"""Jobs on a Slurm cluster through submitit. Needs the extra `slurm`."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from robustbench_dml.runs.sweeps.plan import Job
 from robustbench_dml.runs.sweeps.work import Work
 from robustbench_dml.utils.errors import RbdmlError, reason
 
-FOLDER = ".slurm"  # below the folder of records: what submitit writes
-LOOK = 2.0  # seconds between two looks at the jobs that are there
-PATIENCE = 120  # seconds that stopped runs have to keep their states
+FOLDER = ".slurm"  # below the folder of records, for the files of submitit
+POLL = 2.0  # seconds between two looks at the jobs
+PATIENCE = 120  # seconds for stopped runs to store their states
 
 
 class OnSlurm(Engine):
-    """One Slurm job per run. One that is preempted or out of time keeps its state and is queued again."""
+    """One Slurm job for each run. A job that is preempted or out of time keeps its state and is queued again."""
 
     def __init__(self, out: Path, parameters: Mapping[str, str | int], *, cluster: str = "slurm") -> None:
         """
         Args:
-            out: the folder of records, which all machines share.
-            parameters: as `submitit.AutoExecutor.update_parameters` takes them: timeout_min, mem_gb, cpus_per_task,
+            out: the folder of records, shared by all machines.
+            parameters: arguments of `submitit.AutoExecutor.update_parameters`: timeout_min, mem_gb, cpus_per_task,
                 gpus_per_node, slurm_partition and so on.
-            cluster: `local` starts every job at once on this machine.
+            cluster: `local` starts all jobs at once on this machine.
 
         Raises:
-            RbdmlError: submitit is not installed, there is no Slurm, or it has no such parameter.
+            RbdmlError: submitit is not installed, there is no Slurm, or a parameter is unknown.
         """
         try:
             import submitit
@@ -55,7 +55,7 @@ class OnSlurm(Engine):
             self._submitted = [one for one in self._submitted if one not in done]
             if done or time.monotonic() >= until:
                 return [job for _, job in done]
-            time.sleep(min(LOOK, wait))
+            time.sleep(min(POLL, wait))
 
     def stop(self) -> None:
         for there, _ in self._submitted:
@@ -63,11 +63,11 @@ class OnSlurm(Engine):
                 there.cancel(check=False)
         until = time.monotonic() + PATIENCE
         while not all(there.done() for there, _ in self._submitted) and time.monotonic() < until:
-            time.sleep(LOOK)
+            time.sleep(POLL)
 
 
 class _Resuming:
-    """What is submitted. Slurm's warning before the end of a job's time has it queued again."""
+    """The submitted call. On Slurm's warning before the end of a job's time it is queued again."""
 
     def __init__(self, job: Job, environment: dict[str, str]) -> None:
         self._job, self._environment = job, environment

@@ -1,4 +1,4 @@
-"""From a matrix to jobs: every run is worked out, checked and given its command before anything starts."""
+"""From a matrix to jobs: every run is planned and checked before any starts."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Jobs, each of which makes a record of its own, in the order of the matrix.
+    """The runs of a sweep, in the order of the matrix.
 
     Attributes:
-        jobs: of the sweep.
-        where: what they share.
-        duplicates: how many combinations came to a run that another one had come to.
+        jobs: the runs, each with its own record.
+        where: the shared context.
+        duplicates: the number of combinations that led to a run again.
     """
 
     jobs: list[Job]
@@ -69,7 +69,7 @@ class Sweep:
 def plan(
     file: Path | None, *, instead: Mapping[str, Any] | None = None, where: Mapping[str, Any] | None = None
 ) -> Sweep:
-    """The sweep of a file, of options, or of a file with options in the place of some of its settings.
+    """Plan the sweep of a file, of options, or of a file with options that replace some of its settings.
 
     Args:
         file: TOML.
@@ -77,7 +77,7 @@ def plan(
         where: settings of `Where` that replace those of the file.
 
     Raises:
-        RbdmlError: anything that would make a run fail as far as that can be known without its data.
+        RbdmlError: a run that cannot succeed, as far as known without its data.
     """
     tree = {} if file is None else read_file(file)
     return plan_tree(tree, source="the command line" if file is None else str(file), instead=instead, where=where)
@@ -90,7 +90,7 @@ def plan_tree(
     instead: Mapping[str, Any] | None = None,
     where: Mapping[str, Any] | None = None,
 ) -> Sweep:
-    """The sweep of a TOML tree; arguments as of `plan`."""
+    """Plan the sweep of a TOML tree; arguments as in `plan`."""
     matrix = multiply_out(tree, source=source, instead=instead)
     shared = _checked(Where, {**matrix.where, **(where or {})}, source)
     specs, found = _Specs(), dict[str, Job]()
@@ -105,13 +105,13 @@ def plan_tree(
 
 
 class _Specs:
-    """Makes specs; those that differ in their seeds alone are worked out once."""
+    """Makes specs. Specs that differ by their seeds alone are made once."""
 
     def __init__(self) -> None:
         self._known: dict[str, RunSpec] = {}
 
     def of(self, settings: Settings, place: str) -> RunSpec:
-        """The spec of these settings."""
+        """Return the spec of these settings."""
         key = settings.model_copy(update={"seed": 0}).model_dump_json()
         if key not in self._known:
             try:
@@ -146,7 +146,7 @@ def _job(spec: RunSpec, settings: Settings, where: Where) -> Job:
     return Job(task, (*words, *where.words()))
 
 
-_NAMED = ("--defense", "--extra-attack")  # by the name in a file, whatever stands before it
+_NAMED = ("--defense", "--extra-attack")  # compared by the name behind the file
 
 O = TypeVar("O", bound=Options)  # noqa: E741
 
