@@ -7,9 +7,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from robustbench_dml.solvers.base import BestImages, Problem, Solver
+from robustbench_dml.solvers.base import FORWARD, BestImages, Problem, Solver
 from robustbench_dml.solvers.guides import MOST
 from robustbench_dml.spec.registry import register_solver
+from robustbench_dml.spec.schema import Threat
 from robustbench_dml.utils.errors import RbdmlError
 
 
@@ -35,6 +36,10 @@ class Blend(Solver):
     def __post_init__(self) -> None:
         if not 1 <= self.guides <= MOST:
             raise RbdmlError(f"guides = {self.guides}: give 1 to {MOST}")
+
+    def passes(self, threat: Threat) -> float:
+        """Return the passes of the benign image and one image for each guide, forward alone."""
+        return (self.guides + 1) * FORWARD
 
     def run(self, problem: Problem) -> Tensor:
         if problem.guides is None:

@@ -15,6 +15,7 @@ from robustbench_dml.solvers.blend import Blend
 from robustbench_dml.solvers.least_radii import LeastRadii
 from robustbench_dml.solvers.square import Square
 from robustbench_dml.spec.registry import register_solver
+from robustbench_dml.spec.schema import Threat
 from robustbench_dml.utils.errors import RbdmlError
 
 Search = Callable[[Problem], Tensor]  # -> (B, C, H, W) images in the problem's ball
@@ -85,6 +86,10 @@ class MinimalRadius(Solver):
     def blend_passes(self, cap: float) -> float:
         """Passes of `blend` on one image, at most; the benign image and the judged one are forwarded as well."""
         return math.ceil(math.log2(len(self.grid(cap)) + 1)) * (Blend.guides + 2) / 3
+
+    def passes(self, threat: Threat) -> float:
+        """Return the passes of `run`; an attack on radii states its own."""
+        return AutoPGD().passes(threat.model_copy(update={"steps": self.steps}))
 
     def run(self, problem: Problem) -> Tensor:
         """Run APGD at the full radius: an objective alone has no value at which an image counts as broken."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from robustbench_dml.evaluation.attack import Attack
 from robustbench_dml.evaluation.diagnostics.strength import ENOUGH, OBJECTIVES, TRIALS
 from robustbench_dml.evaluation.diagnostics.suite import ATTACKED, SAMPLE
 from robustbench_dml.evaluation.ensemble import WorstCase
+from robustbench_dml.evaluation.radius import RadiusAttack
 from robustbench_dml.solvers.apgd import AutoPGD
 from robustbench_dml.solvers.base import FORWARD, Solver
 from robustbench_dml.solvers.ensemble import Ensemble
+from robustbench_dml.solvers.minimal_radius import MinimalRadius
 from robustbench_dml.solvers.pgd import PGD
 from robustbench_dml.solvers.square import Square
 from robustbench_dml.solvers.transfer import Transfer
@@ -29,24 +32,30 @@ def evaluation_passes(spec: RunSpec | ExternalSpec) -> float:
     """
     evaluation, images = spec.evaluation, DATASETS.get(spec.dataset).test_images
     queries, galleries = evaluation.queries or images, 1 if evaluation.surrogate is None else 2
-    attacks = sum(solver.passes(threat) + FORWARD for solver, threat in _searches(evaluation))
+    attacks = sum(_attack_passes(ATTACKS.get(name).build(), evaluation) for name in attacks_of(evaluation))
     return galleries * images * FORWARD + queries * attacks + _check_passes(evaluation, queries)
 
 
-def _searches(evaluation: Evaluation) -> Iterator[tuple[Solver, Threat]]:
-    """The searches of all attacks on one query; the embedding of each end is counted beside them."""
+def _attack_passes(attack: Attack, evaluation: Evaluation) -> float:
+    """The passes of one attack on one query."""
     solver = SOLVERS.get(evaluation.solver.name).cls(**evaluation.solver.params)
-    threat = evaluation.threat
-    for name in attacks_of(evaluation):
-        attack = ATTACKS.get(name).build()
-        if isinstance(attack, WorstCase) and isinstance(solver, Ensemble):
-            longer = threat.model_copy(update={"steps": solver.steps})
-            for stage in attack.stages(solver):
-                yield stage.solver, longer if stage.longer else threat
-            continue
-        yield solver, threat
-        if isinstance(solver, Ensemble) and evaluation.surrogate is not None:
-            yield Transfer(), threat
+    threat, transfers = evaluation.threat, evaluation.surrogate is not None
+    if isinstance(attack, RadiusAttack) and isinstance(solver, MinimalRadius):
+        return attack.passes(solver, threat.eps, transfers=transfers)
+    searches = _searches(attack, solver, threat, transfers=transfers)
+    return sum(search.passes(within) + FORWARD for search, within in searches)  # the end of each is embedded
+
+
+def _searches(attack: Attack, solver: Solver, threat: Threat, *, transfers: bool) -> Iterator[tuple[Solver, Threat]]:
+    """The searches of one attack."""
+    if isinstance(attack, WorstCase) and isinstance(solver, Ensemble):
+        longer = threat.model_copy(update={"steps": solver.steps})
+        for stage in attack.stages(solver):
+            yield stage.solver, longer if stage.longer else threat
+        return
+    yield solver, threat
+    if isinstance(solver, Ensemble) and transfers:
+        yield Transfer(), threat
 
 
 def _check_passes(evaluation: Evaluation, queries: int) -> float:

@@ -58,6 +58,7 @@ def metered(dataset: Dataset, evaluation: dict[str, Any]) -> tuple[float, float]
         {"queries": 4, "steps": 1, "solver": "square", "solver_params": {"queries": 7}},
         {"queries": 4, "steps": 2, "solver": "nes", "solver_params": {"population": 6}},
         {"queries": 5, "steps": 2, "solver": "transfer", "surrogate": "0" * 16},
+        {"queries": 4, "steps": 1, "solver": "blend", "solver_params": {"guides": 3}},
     ],
     ids=str,
 )
@@ -69,6 +70,13 @@ def test_an_evaluation_costs_what_it_was_estimated_to(dataset: Dataset, evaluati
 def test_autorank_costs_no_more_than_estimated(dataset: Dataset) -> None:
     search = {"restarts": 2, "steps": 3, "square_queries": 4, "classes": 2}
     evaluation = {"protocol": "autorank", "queries": 10, "steps": 2, "solver_params": search, "surrogate": "0" * 16}
+    real, estimated = metered(dataset, evaluation)
+    assert 0.2 * estimated < real <= estimated
+
+
+def test_radii_cost_no_more_than_estimated(dataset: Dataset) -> None:
+    search = {"steps": 4, "square_queries": 6}
+    evaluation = {"protocol": "radius", "queries": 6, "steps": 2, "solver_params": search}
     real, estimated = metered(dataset, evaluation)
     assert 0.2 * estimated < real <= estimated
 
