@@ -30,10 +30,11 @@ types: $(STAMP)
 	$(VENV)/bin/mypy -p robustbench_dml
 	$(VENV)/bin/mypy tests
 
-# In WORKERS processes, a file of tests in one of them, since a file's tests share what they make: make tests WORKERS=4
+# In WORKERS processes: make tests WORKERS=4. The tests of a file share fixtures, so a file stays in one process. Files
+# run in their order: xdist would put files of few tests last, and some of these are the longest.
 WORKERS ?= 2
 tests: $(STAMP)
-	$(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+	$(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 boards: $(STAMP)
 	$(RBDML) leaderboard check

@@ -18,12 +18,12 @@ FLAGS = {  # of those that name a trick; what attacks it then survives raises ot
     "fake-saturated": ["no gradient"],
 }
 TRICKS = {flag for flags in FLAGS.values() for flag in flags}
-SMALL: Any = {"device": "cpu", "quiet": True, "budget": "1k", "training": {"pairs": 16}}
+SMALL: Any = {"device": "cpu", "quiet": True, "budget": "500", "training": {"pairs": 16}}
 
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
-    evaluation = {"queries": 24, "steps": 8, "alpha": 12 / 255}
+    evaluation = {"queries": 12, "steps": 8, "alpha": 12 / 255}
     out = tmp_path_factory.mktemp("fakes")
     return {name: rb.run(name, "fashion-mini", out=out, evaluation=evaluation, **SMALL) for name in ("regular", *FLAGS)}
 
