@@ -34,7 +34,7 @@ class QueryAttack(Attack):
     Attributes:
         width: M, the number of candidates.
         sign: 1 raises the candidates, -1 lowers them.
-        near: draw them from the query's nearest 1% instead of the whole gallery.
+        near: draw the candidates from the query's nearest 1% instead of the whole gallery.
     """
 
     width: int = 1
@@ -52,13 +52,13 @@ class QueryAttack(Attack):
 
 
 def rank_hinge(embeddings: Tensor, block: Block, targets: Tensor, *, sign: int) -> Tensor:
-    """(B,) mean hinge loss of (B, M) candidates against every other item in the attacked queries' lists."""
+    """Return the (B,) mean hinge loss of M candidates against the other items in each query's list."""
     item = block.distance_to(embeddings, targets)
     return mean_rank_hinge(embeddings, item, block.gallery.embeddings, own=block.items, targets=targets, sign=sign)
 
 
 def named(attack: str, sign: int, width: int) -> tuple[str, str]:
-    """Names of an entry with this many targets and of its column: ("ca+w2", "CA+ W=2"), ("qa-", "QA-")."""
+    """Entry name and column title for `width` targets: ("ca+w2", "CA+ W=2"), ("qa-", "QA-")."""
     plain, letter = attack + ("+" if sign > 0 else "-"), "W" if attack == "CA" else "M"
     return (plain.lower(), plain) if width == 1 else (f"{plain}{letter}{width}".lower(), f"{plain} {letter}={width}")
 
@@ -72,14 +72,14 @@ def register_widths(
     lowering: str,
     further: Column | None = None,
 ) -> None:
-    """Register an attack that raises, and one that lowers, for every published number of targets.
+    """Register a raising and a lowering attack for every published number of targets.
 
     Args:
         cls: the attack, with parameters `width`, `sign` and `near`.
-        attack: its letters in the papers.
-        targets: name of one target with its article, and of several.
-        raising: summary of the attack that raises, with {} for the targets.
-        lowering: the same of the one that lowers.
+        attack: its acronym in the papers.
+        targets: the noun with its article, and its plural.
+        raising: the raising attack's summary; {} stands for the targets.
+        lowering: the lowering attack's summary.
         further: a second column.
     """
     for width in WIDTHS:

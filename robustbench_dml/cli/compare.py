@@ -16,17 +16,17 @@ from robustbench_dml.utils.terminal import echo
 @click.command()
 @click.argument("first", metavar="A", type=click.Path(path_type=Path))
 @click.argument("second", metavar="[B]", type=click.Path(path_type=Path), required=False)
-@click.option("--published", is_flag=True, help="All records below A beside the published rows that they repeat.")
+@click.option("--published", is_flag=True, help="Compare the records below A with their published rows.")
 @JSON
 def compare(first: Path, second: Path | None, published: bool, as_json: bool) -> None:
     """Compare two records, or records with published rows.
 
-    A and B, folders or files of records, are compared value by value on the same queries. Differences have 95%
-    paired bootstrap intervals and p values of a permutation test over the queries, corrected for the number of
-    rows. They are between two trained models: seeds of one defense differ, too.
+    Compare the record files or folders A and B value by value on the same queries. Differences have 95% paired
+    bootstrap intervals and p values of a permutation test over the queries, corrected for the number of rows. They
+    compare two trained models; seeds of one defense differ as well.
 
-    With --published, A is a folder of records. Each defense, over its seeds, stands beside the row that its authors
-    report for the same data set, backbone and eta.
+    With --published, A is a folder of records. The mean of each defense over its seeds is compared with the row its
+    authors report for the same data set, backbone and eta.
     """
     from robustbench_dml.report import comparison, vs_published
 

@@ -34,9 +34,9 @@ def status(names: tuple[str, ...], data_root: Path | None, verify: bool, as_json
 @click.argument("name")
 @take("data-root")
 @click.option("--from", "source", type=click.Path(path_type=Path), help="Archive or folder on this machine.")
-@click.option("--url", "urls", multiple=True, help="Address of a mirror's file, or of its folder; repeatable.")
-@click.option("--no-cache", is_flag=True, help="Check the images, store none decoded.")
-@click.option("--quiet", is_flag=True, help="Print the folder of the data set alone.")
+@click.option("--url", "urls", multiple=True, help="URL of a mirror's file or folder; repeatable.")
+@click.option("--no-cache", is_flag=True, help="Check the images without storing them decoded.")
+@click.option("--quiet", is_flag=True, help="Print only the data set's folder.")
 def prepare(
     name: str,
     data_root: Path | None,
@@ -45,7 +45,7 @@ def prepare(
     no_cache: bool,
     quiet: bool,
 ) -> None:
-    """Download a data set, or take it from an archive or a folder; check it; decode its images once.
+    """Get a data set by download or from an archive or folder. Check it and decode its images.
 
     After an interruption, the same command resumes.
     """

@@ -65,13 +65,13 @@ def info_of(text: str) -> DatasetInfo:
     Raises:
         RbdmlError: as `read`.
     """
-    folder = expanded(text).resolve()  # a folder has the same name from everywhere
+    folder = expanded(text).resolve()  # same name from any working folder
     name = f"folder:{folder}"
     listing = read(folder)
     return DatasetInfo(
         name=name,
         summary=f"{listing.train.classes} / {listing.test.classes} classes of {folder}",
-        paper="the user's own",
+        paper="user data",
         family="rgb224",
         backbone="resnet18",
         train_images=len(listing.train),
@@ -87,7 +87,7 @@ DATASETS.add_scheme(
     Scheme(
         name="folder:PATH",
         summary="any folder of class folders; the first half of the classes by name is for training",
-        paper="the user's own",
+        paper="user data",
         make=info_of,
     )
 )

@@ -1,4 +1,4 @@
-"""A sweep for a person: one line per finished run, and tables."""
+"""Text reports of a sweep: progress lines and tables."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from robustbench_dml.runs.sweeps.plan import Job
 from robustbench_dml.runs.sweeps.state import State, Status
 from robustbench_dml.utils.terminal import text_table
 
-COLUMNS = ("--defense", "--dataset", "--seed")  # what has a column of its own
+COLUMNS = ("--defense", "--dataset", "--seed")  # options shown as columns
 
 
 class SweepReporter:
-    """Says how a sweep goes, a line at a time, and remembers it."""
+    """Print a sweep's progress and store its results."""
 
     def __init__(self, jobs: Sequence[Job], *, say: Callable[[str], object]) -> None:
         """
         Args:
-            jobs: of the sweep.
-            say: is given every line.
+            jobs: the jobs of the sweep.
+            say: prints a line.
         """
         self.found: dict[str, Status] = {}
         self._names, self._say = short_names(jobs), say
@@ -34,7 +34,7 @@ class SweepReporter:
         self._begun = time.time()
 
     def finished(self, found: Status) -> None:
-        """A run is done, or has failed for good."""
+        """Report a finished or failed run."""
         digest = found.job.spec.digest
         self.found[digest] = found
         place = f"[{len(self.found)}/{len(self._names)}] {self._names[digest]}: "
@@ -48,25 +48,25 @@ class SweepReporter:
             self._say(f"{place}{score_with_interval(found.record)}{minutes}")
 
     def stopping(self, running: int) -> None:
-        """An interrupt has come."""
+        """Report an interrupt."""
         if running:
             runs = f"{running} run{'' if running == 1 else 's'}"
-            self._say(f"stopping {runs}, which keep what they have done (again: at once)")
+            self._say(f"stopping {runs}; progress is kept (Ctrl-C again: stop now)")
 
     def again(self, job: Job, attempt: Attempt | None) -> None:
-        """A run has failed and is tried again."""
+        """Report a run that will be retried."""
         why = attempt.why if attempt else "its process was lost"
         self._say(f"{self._names[job.spec.digest]}: {why}: trying again; log: {job.folder.process_log}")
 
     def elsewhere(self, job: Job) -> None:
-        """A run is being done by a process that is not of this sweep."""
+        """Report a run that another process is working on."""
         if job.spec.digest not in self._told:
             self._told.add(job.spec.digest)
-            self._say(f"{self._names[job.spec.digest]}: another process is doing it; it is looked at again")
+            self._say(f"{self._names[job.spec.digest]}: running in another process; will be checked again")
 
 
 def short_names(jobs: Sequence[Job]) -> dict[str, str]:
-    """Every run by its digest, in a few words: what is not the same in all of them."""
+    """Map each digest to its defense, data set, varying options and seed."""
     settings = varying_options(jobs)
     return {
         job.spec.digest: ", ".join(
@@ -77,7 +77,7 @@ def short_names(jobs: Sequence[Job]) -> dict[str, str]:
 
 
 def varying_options(jobs: Sequence[Job]) -> dict[str, str]:
-    """By digest, the options of every run that not all have and that have no column of their own."""
+    """Map each digest to the options that vary between runs and have no column."""
     given = {job.spec.digest: _options(job) for job in jobs}
     many = Counter(option for options in given.values() for option in options)
     return {
@@ -87,7 +87,7 @@ def varying_options(jobs: Sequence[Job]) -> dict[str, str]:
 
 
 def _options(job: Job) -> list[str]:
-    """The options of a command, `--eta=8`, but for those with a column."""
+    """Return a command's options, such as `eta=8`, except those with a column."""
     found: list[str] = []
     for word in job.words[1:]:
         if word.startswith("--"):
@@ -95,17 +95,17 @@ def _options(job: Job) -> list[str]:
         else:
             found[-1] += f"={word}"
     own = [option for option in found if option.partition("=")[0] not in COLUMNS]
-    return [option.removeprefix("--").removeprefix("set=").removeprefix("solver-param=") for option in own]
+    return [option.removeprefix("--").removeprefix("param=").removeprefix("solver-param=") for option in own]
 
 
 def score_with_interval(record: Record) -> str:
-    """The score that ranks, with its interval."""
+    """Return the ranking score with its interval."""
     low, high = record.intervals[record.score]
     return f"{record.score} {record.primary_score:.1f} +- {(high - low) / 2:.1f}"
 
 
 def sweep_rows(looks: Sequence[Status]) -> list[dict[str, Any]]:
-    """A row per run, for a program."""
+    """Return the rows for JSON, one per run."""
     settings = varying_options([one.job for one in looks])
     return [
         {
@@ -129,7 +129,7 @@ def sweep_rows(looks: Sequence[Status]) -> list[dict[str, Any]]:
 
 
 def sweep_table(looks: Sequence[Status]) -> str:
-    """The runs as a table, and how many are in which state."""
+    """Return a table of the runs, with the number in each state."""
     settings = varying_options([one.job for one in looks])
     rows = [
         {
@@ -163,10 +163,10 @@ def _notes(one: Status) -> str:
 
 
 def estimate_table(parts: Mapping[Kind, Estimate]) -> str:
-    """What is left, a row for every kind of run, and in all."""
+    """Return the remaining cost per kind of run, and its total."""
     rows = [{"data set": dataset, "backbone": backbone, **_costs(one)} for (dataset, backbone), one in parts.items()]
     if len(rows) > 1:
-        rows.append({"data set": "in all", "backbone": "", **_costs(total(list(parts.values())))})
+        rows.append({"data set": "total", "backbone": "", **_costs(total(list(parts.values())))})
     return text_table(rows)
 
 

@@ -169,7 +169,7 @@ def test_an_interrupted_sweep_ends_with_130(tmp_path: Path, monkeypatch: pytest.
     threading.Thread(target=interrupt).start()
     answer = rbdml("sweep", *options(world))
     assert answer.code == 130
-    assert "stopping 1 run, which keep what they have done (again: at once)" in answer.out
+    assert "stopping 1 run; progress is kept (Ctrl-C again: stop now)" in answer.out
     assert answer.err.strip() == "rbdml: interrupted; the same command goes on from here"
     assert world.kept(0).exists()
 

@@ -2,9 +2,8 @@
 
     python -m robustbench_dml.datasets.glyphs.render [--out FOLDER]
 
-It writes four gzipped IDX files and prints their hashes, which `__init__.py` holds. `fonts.csv` names the packages to
-install. An image depends on its character and its font alone, so the same fonts and the same FreeType give the same
-bytes.
+It writes four gzipped IDX files and prints their hashes for `__init__.py`. `fonts.csv` names the packages to
+install. Each image depends only on its character and font. The same fonts and FreeType give the same bytes.
 """
 
 from __future__ import annotations
