@@ -24,8 +24,8 @@ from robustbench_dml import (
 )
 
 PAPER = "of this project, after Carlini and Wagner, S&P 2017, arXiv:1608.04644"
-TEMPERATURE = 0.05  # of the smooth recall, in units of distance
-CONSIDERED = 32  # nearest right rows, and as many wrong ones, in the smooth recall
+TEMPERATURE = 0.05  # temperature of the smooth recall, in units of distance
+CONSIDERED = 32  # nearest right rows, and as many wrong rows, in the smooth recall
 
 
 class FirstPlace(Attack):
@@ -96,7 +96,7 @@ class WrongClass(FirstPlace):
     """Minimise d(q~, nearest of the chosen class) - d(q~, nearest right).
 
     Attributes:
-        place: number of the wrong class, counted from the nearest one, 0.
+        place: number of the wrong class; the nearest class is 0.
     """
 
     column = "WC"

@@ -20,9 +20,9 @@ from robustbench_dml.utils.errors import RbdmlError
 
 PAPER = "of this project; minimum-norm attacks as in Pintor et al., NeurIPS 2021, arXiv:2102.12827"
 TOP = 0.01  # share of a list that a planted candidate has to enter
-ROUNDING = 1e-6  # by which the pixels of an image may pass a radius
+ROUNDING = 1e-6  # the pixels of an image may pass a radius by this much
 CLASSES = 3  # nearest wrong classes that a query is sent to
-NEAR, FAR = 2, 4  # first radii of descents, in the least known ones
+NEAR, FAR = 2, 4  # first radii of descents, as multiples of the least known radius
 
 
 @register_attack(
@@ -55,7 +55,7 @@ class RadiusQuery(RadiusAttack):
         for guide in (2 * turn, 2 * turn + 1):
             yield Descent(name, self, "guide", FAR, guide)
         yield Descent(name, self, "random" if turn % 2 else "benign")
-        for place in range(1, CLASSES):  # the ranking margin goes to the nearest one
+        for place in range(1, CLASSES):  # the ranking margin goes to the nearest wrong class
             yield Descent(f"wrong-class {place}", WrongClass(place=place), "benign")
         yield Descent("smooth-recall", ATTACKS.get("smooth-recall").build(), "benign", NEAR)
         yield Descent("es", ATTACKS.get("es").build(), "random", NEAR)
@@ -75,14 +75,14 @@ class RadiusQuery(RadiusAttack):
     columns=(radius_column("MR:C", "mean radius that plants a candidate in the first 1%, in 1/255"),),
 )
 class RadiusCandidate(RadiusAttack):
-    """The candidates of `ca+`. In a list that stays as it is, nearer is always higher."""
+    """The candidates of `ca+`. The list itself stays fixed, so a nearer candidate always ranks higher."""
 
     of_candidate = True
     value_column = "MR:C"
     drawn_as = "ca+"
 
     def choose_targets(self, items: Items, draws: Draws) -> Tensor:
-        """(B, 2) a random query, and the row of its list that a candidate in the first 1% comes before."""
+        """(B, 2) a random query, and the row of its list that a candidate must pass to enter the first 1%."""
         gallery, queries = items.gallery, random_others(items, draws)
         place = int(TOP * (len(gallery) - 2))  # neither the query nor the candidate competes
 
@@ -93,7 +93,7 @@ class RadiusCandidate(RadiusAttack):
         return torch.cat([queries, in_chunks(limit, items.rows, queries.squeeze(1), width=len(gallery))], dim=1)
 
     def objective(self, embeddings: Tensor, block: Block) -> Tensor:
-        """d(q, c~) - d(q, the row that it has to pass)."""
+        """d(q, c~) - d(q, row to pass)."""
         query, limit = block.target_embeddings.unbind(1)
         return rowwise_distance(embeddings, query) - rowwise_distance(limit, query)
 
@@ -112,7 +112,7 @@ def recall_at(radius: float) -> str:
 
 
 def named_radii(evaluation: Evaluation) -> tuple[float, ...]:
-    """Radii in 1/255 at which an evaluation reports recall: the named ones up to its largest.
+    """Radii in 1/255 at which an evaluation reports recall: the named radii up to its largest.
 
     Raises:
         RbdmlError: there are none, or another solver is asked for.

@@ -13,7 +13,7 @@ from torch import Tensor
 from robustbench_dml import Block, Column, Draws, Items
 from robustbench_dml.attacks.query import QueryAttack, named, rank_hinge, register_widths
 
-KEPT = 5  # the query's own first candidates
+KEPT = 5  # first candidates of the query's list
 STRICTNESS, MOST = 4e4, 1e9  # the published weight of a kept candidate: min(exp(STRICTNESS * its hinge loss), MOST)
 TOP = Column(name="kept", meaning="mean rank percentile of the first five", scale=100, ers_slope=-1, ers_offset=100)
 

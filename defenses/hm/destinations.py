@@ -21,7 +21,7 @@ POWERS = {"lga": 1.0, "g_2": 2.0, "g_1/2": 0.5}  # power of the level, by name o
 class Destination(ABC):
     """Computes the destination hardness of each triplet."""
 
-    needs_embeddings = False  # of the benign batch
+    needs_embeddings = False  # needs embeddings of the benign batch
     perturbs = True
 
     @abstractmethod

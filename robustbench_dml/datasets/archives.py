@@ -1,4 +1,4 @@
-"""Safe unpacking of archives: only plain files and folders, only below the target, all of them or none."""
+"""Safe unpacking of archives: only plain files and folders, only below the target, the whole archive or nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DAMAGE = (
     gzip.BadGzipFile,
     zlib.error,
     EOFError,
-    ValueError,  # from here on: senseless numbers, names and flags in headers
+    ValueError,  # this error and those below: invalid numbers, names and flags in headers
     OverflowError,
     IndexError,
     struct.error,
@@ -39,7 +39,7 @@ DAMAGE = (
     RuntimeError,
 )
 HEADERS = 2 << 20  # bytes of the headers of a tar member; sparse files and long names have several headers
-MEMBERS = 500_000  # members of an archive; the largest set has a quarter of it
+MEMBERS = 500_000  # members of an archive, four times as many as in the largest set
 
 
 class _Stream:
@@ -74,7 +74,7 @@ class _Member:
     name: str
     size: int
     folder: bool
-    fault: str | None  # a reason not to unpack it, apart from its name
+    fault: str | None  # a reason not to unpack the member, apart from its name
     open: Callable[[], IO[bytes]]
 
     @property
@@ -85,11 +85,11 @@ class _Member:
 def extract(archive: Path, target: Path, *, progress: Progress) -> None:
     """Unpack a .zip, .tar or .tar.gz, recognised by its content, into a new or empty folder.
 
-    The content appears in the target when it is complete.
+    The target stays empty or absent until the content is complete.
 
     Raises:
-        RbdmlError: a damaged archive, a member that is not a plain file or folder below the target, or no room. Nothing
-            is left behind.
+        RbdmlError: a damaged archive, a member that is not a plain file or folder below the target, or no room. No
+            partial files remain.
     """
     target = target.resolve()
     part = target.with_name(f".{target.name}.part")
@@ -146,7 +146,7 @@ def is_archive(path: Path) -> bool:
 
 @contextmanager
 def _members(archive: Path) -> Iterator[Sequence[_Member]]:
-    """Open an archive and list its members, to be read in their order."""
+    """Open an archive and list its members. Read them in this order."""
     if not is_archive(archive):
         raise RbdmlError(f"{archive} is neither a .zip nor a .tar or .tar.gz: get the right file and give it by --from")
     magic = _magic(archive)
@@ -177,7 +177,7 @@ def _tar(stream: _Stream) -> tarfile.TarFile:
 
 
 def _zip_member(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
-    kind = stat.S_IFMT(info.external_attr >> 16)  # of Unix; 0 from other systems
+    kind = stat.S_IFMT(info.external_attr >> 16)  # Unix mode; 0 from other systems
     fault = None
     if info.flag_bits & 0x1:
         fault = "is encrypted"
@@ -202,7 +202,7 @@ def _tar_member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
 
 
 def _tar_infos(tar: tarfile.TarFile, stream: _Stream) -> Iterator[tarfile.TarInfo]:
-    """Yield the members. A damaged header raises ReadError; tarfile alone would take it for the end."""
+    """Yield the members. A damaged header raises ReadError; tarfile alone would mistake the damage for the end."""
     for number, info in enumerate(tar):
         if info.size < 0:
             raise tarfile.ReadError(f"a size of {info.size}")
@@ -214,7 +214,7 @@ def _tar_infos(tar: tarfile.TarFile, stream: _Stream) -> Iterator[tarfile.TarInf
     stream.seek(tar.offset)
     if stream.read(BLOCK) != bytes(BLOCK):
         raise tarfile.ReadError("no end mark after its last member")
-    while stream.read(CHUNK):  # to the end: gzip stores its check sum there
+    while stream.read(CHUNK):  # until the end, where gzip stores its checksum
         pass
 
 

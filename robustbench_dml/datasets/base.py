@@ -93,7 +93,7 @@ class Dataset:
     """Training and test images, with hashes of their source.
 
     Attributes:
-        name: as the user gave it.
+        name: name of the data set, as the user wrote it.
         train: images of the training classes.
         test: images of the test classes: the gallery and the queries.
         hashes: SHA-256 of each file, or of each split's images and classes.

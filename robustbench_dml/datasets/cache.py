@@ -26,7 +26,7 @@ from robustbench_dml.utils.progress import Bar, Progress
 
 CHUNK = 256  # images decoded together
 SAVE_EVERY = 5.0  # seconds between two writes of the index
-VERSION = 1  # of the files and of the decoding
+VERSION = 1  # version of the files and of the decoding
 
 # An entry of the index: size and time of the source (to notice changes), SHA-256 of the source and of the pixels.
 Row = tuple[int, int, str, str]
@@ -47,13 +47,13 @@ class MappedImages:
 class PixelCache:
     """The decoded images of one list at one size.
 
-    With `keep_pixels=False` there is only an index: every file is decoded once, to check it, and hashed.
+    With `keep_pixels=False` only the index is written: every image file is decoded once as a check, and hashed.
     """
 
     def __init__(self, folder: Path, images: ImageList, side: int, *, keep_pixels: bool = True) -> None:
         """
         Args:
-            folder: of all caches.
+            folder: the folder that holds all caches.
             images: the list to decode.
             side: S of the stored squares.
             keep_pixels: store the pixels beside the index.

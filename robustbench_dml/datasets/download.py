@@ -22,7 +22,7 @@ from robustbench_dml.utils.errors import RbdmlError, reason
 from robustbench_dml.utils.files import free_bytes, write_atomically
 from robustbench_dml.utils.progress import Progress
 
-ATTEMPTS = 3  # for each address
+ATTEMPTS = 3  # attempts per address
 PAUSE = 1.0  # seconds between two attempts
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 1 << 16
@@ -41,7 +41,7 @@ class _FailedError(Exception):
 def download(
     urls: Sequence[str], target: Path, *, digest: str | None, progress: Progress, or_else: str = OTHER_WAYS
 ) -> Path:
-    """Fetch a file from the first server that delivers it, unless it is there already.
+    """Fetch a file from the first server that delivers the file, unless `target` exists.
 
     Partial content stays in `<name>.part`, and the next call resumes there.
 
@@ -53,7 +53,7 @@ def download(
         or_else: another way to get the file, for the message.
 
     Raises:
-        RbdmlError: no server delivers it; `target` does not exist then.
+        RbdmlError: no server delivers the file; `target` does not exist then.
     """
     if digest is not None and not re.fullmatch("sha256:[0-9a-f]{8,64}|md5:[0-9a-f]{32}", digest := digest.lower()):
         raise RbdmlError(f"{digest!r} is no digest: write sha256:HEX (at least 8 digits of it) or md5:HEX")
@@ -96,7 +96,7 @@ class _Fetching:
                 if not self.digest or (found := _digest(self.part, self.digest)) == self.digest:
                     break
                 self._remove()
-                # A file of several pieces may be right when it comes in one.
+                # A file joined from several pieces may have the right hash when fetched whole.
                 raise _FailedError(f"gave a file with {found} and not {self.digest}, which was deleted", again=pieced)
             except _FailedError as error:
                 if not (error.again and left):
@@ -144,7 +144,7 @@ class _Fetching:
                 self._remove()
                 raise _FailedError("has another file than the one begun", again=True)
             if start and not validator:
-                self.note.unlink(missing_ok=True)  # from now on the bytes have more than one origin
+                self.note.unlink(missing_ok=True)  # the bytes now have more than one origin
             self._receive(answer, url, start, total)
         return start > 0
 
@@ -162,7 +162,7 @@ class _Fetching:
                 f"{self.target.parent}: make room or choose another folder"
             )
         if start == 0:
-            self.part.write_bytes(b"")  # before the note: it must never describe older bytes
+            self.part.write_bytes(b"")  # before the note, which must never describe older bytes
             origin = json.dumps([url, _validator(answer)]).encode()
             write_atomically(self.note, origin)
         bar = self.progress.bar(math.inf if total is None else total, self.target.name, "B")
@@ -193,7 +193,7 @@ def _open(url: str, headers: dict[str, str]) -> HTTPResponse:
 
 
 def _body(answer: HTTPResponse, start: int, total: int | None) -> Iterator[bytes]:
-    """Yield the content; raise _FailedError if it ends too early."""
+    """Yield the content; raise _FailedError if the content ends too early."""
     arrived, cause = start, "broke off"
     try:
         while chunk := answer.read(CHUNK):
@@ -211,7 +211,7 @@ def _body(answer: HTTPResponse, start: int, total: int | None) -> Iterator[bytes
 
 
 def _reason(error: Exception) -> str:
-    cause = getattr(error, "reason", error)  # of a URLError
+    cause = getattr(error, "reason", error)  # cause inside a URLError
     if isinstance(cause, TimeoutError):
         return f"no answer within {TIMEOUT:g} s"
     return reason(cause) if isinstance(cause, Exception) else " ".join(str(cause).split())

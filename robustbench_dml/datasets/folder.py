@@ -18,7 +18,7 @@ def read(folder: Path, _: DataPaths | None = None) -> Listing:
     """List the images of a folder of class folders.
 
     The first half of the classes, by name, is for training, the rest for testing. A folder that holds only `train/` and
-    `test/`, each with class folders, is split by them.
+    `test/`, each with class folders, is split by these two folders.
 
     Raises:
         RbdmlError: no such folder, or fewer than two classes in a part.
@@ -63,7 +63,7 @@ def info_of(text: str) -> DatasetInfo:
     """Return the entry of `folder:PATH`.
 
     Raises:
-        RbdmlError: as `read`.
+        RbdmlError: the errors of `read`.
     """
     folder = expanded(text).resolve()  # same name from any working folder
     name = f"folder:{folder}"

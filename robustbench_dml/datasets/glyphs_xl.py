@@ -26,7 +26,7 @@ from robustbench_dml.utils.files import read_at_most, sha256, write_atomically
 
 NAME = "glyphs-xl"
 INDEX = "index.json"
-MOST_INDEX = 10_000_000  # bytes; it has about 30,000
+MOST_INDEX = 10_000_000  # bytes; the index has about 30,000
 SIDE, PER_CLASS = 64, 16
 HAN, HANGUL = 2_000, 500  # classes of each split
 CLASSES = HAN + HANGUL
@@ -54,8 +54,8 @@ def choose_classes(support: dict[str, Counter[str]], wanted: dict[str, int]) -> 
     """Characters of each split, in the order of their SHA-256.
 
     Args:
-        support: by split, the number of fonts that draw each character.
-        wanted: of each candidate, how many classes of its script a split takes.
+        support: number of fonts that draw each character, by split.
+        wanted: number of classes that a split takes from the script of each candidate character.
 
     Raises:
         RbdmlError: the fonts draw too few characters.
@@ -76,7 +76,7 @@ def choose_classes(support: dict[str, Counter[str]], wanted: dict[str, int]) -> 
 
 
 def drawn_characters(file: str, characters: Iterable[str]) -> set[str]:
-    """Characters that a font draws. Some fonts map those they lack to one placeholder: equal glyphs do not count."""
+    """Characters that a font draws. Some fonts map missing characters to a placeholder: equal glyphs do not count."""
     from robustbench_dml.datasets.glyphs.drawing import Face
 
     face = Face(file)
@@ -188,7 +188,7 @@ def status(paths: DataPaths, *, verify: bool = False) -> DatasetStatus:
     """Report the rendered files, which are always checked.
 
     Raises:
-        RbdmlError: as `load`.
+        RbdmlError: the errors of `load`.
     """
     del verify
     hashes = load(paths).hashes

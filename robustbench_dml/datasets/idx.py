@@ -32,8 +32,8 @@ class IdxSet:
     """A data set of four IDX files.
 
     Attributes:
-        name: of the data set.
-        title: name of its folder in torchvision.
+        name: name of the data set.
+        title: name of the data set's folder in torchvision.
         hashes: SHA-256 of the uncompressed content of each file.
         servers: addresses of folders with the compressed files.
         archives: hash of each compressed file on the servers.
@@ -50,7 +50,7 @@ class IdxSet:
     system: tuple[Path, str] | None = None
 
     def locate(self, paths: DataPaths) -> Path | None:
-        """Return the folder with the four files: a data folder, a folder of the set in it, or the system's."""
+        """Return the folder with the four files: a data folder, the set's folder below it, or the system's."""
         inside = (".", *self.folders, self.name, f"{self.title}/raw")
         candidates = [root / part for root in paths.folders for part in inside]
         if self.system is not None:
@@ -82,7 +82,7 @@ class IdxSet:
         return idx_status(self.find(paths), self.load(paths))
 
     def prepare(self, paths: DataPaths, request: DownloadRequest) -> Path:
-        """Download the four files, or take them from a folder."""
+        """Download the four files, or take the files of a folder."""
         files = [
             RemoteFile(f"{file}.gz", tuple(f"{server}{file}.gz" for server in self.servers), self.archives[file])
             for file in FILES
@@ -105,8 +105,8 @@ def load_idx(name: str, folder: Path, hashes: Mapping[str, str], *, remedy: str)
     """Read a data set of four IDX files.
 
     Args:
-        name: of the data set.
-        folder: of the files, each plain or with .gz.
+        name: name of the data set.
+        folder: the folder with the files, each plain or with .gz.
         hashes: SHA-256 of the uncompressed content of each file.
         remedy: advice on a bad file, for the error message.
 

@@ -37,7 +37,7 @@ def load_listed(
     """Read the lists, check their counts, make or open the cache.
 
     Args:
-        name: of a registered data set, whose numbers of classes and images the lists must have.
+        name: a registered data set. The lists must match its numbers of classes and images.
         read: finds and reads the lists.
         paths: folders of data.
         stored: side of the stored images.
@@ -105,7 +105,7 @@ def check_counts(listing: Listing, info: DatasetInfo) -> None:
 
 
 def singleton_classes(listing: Listing) -> tuple[str, ...]:
-    """Return a note for each split with classes of one image: they give no pairs and no queries."""
+    """Return a note for each split with classes of one image: such classes give no pairs and no queries."""
     notes = []
     for part, images, use in (
         ("training", listing.train, "are left out of training"),

@@ -10,7 +10,7 @@ from robustbench_dml.utils.errors import MissingDataError, RbdmlError
 from robustbench_dml.utils.files import read_at_most
 
 DIGITS = 18  # numbers with more digits may not fit 64 bits
-MOST = 100_000_000  # bytes of a list; the longest, of Stanford Online Products, has a thirtieth of it
+MOST = 100_000_000  # bytes of a list, 30 times the longest list, of Stanford Online Products
 
 
 def read_table(path: Path, columns: int, *, header: bool = False) -> list[list[str]]:

@@ -19,7 +19,7 @@ def read_pairs(path: Path, variable: str, *, text: str, number: str, what: str) 
     """Read two fields of every element of a struct array.
 
     Args:
-        path: of the file.
+        path: path of the file.
         variable: name of the struct array.
         text: name of the first field.
         number: name of the second field, a whole number.

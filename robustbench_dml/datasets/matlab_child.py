@@ -1,6 +1,6 @@
 """Program that prints a struct array of a MATLAB file as JSON, started by `matlab.py`.
 
-It imports nothing of this package: that would take seconds, and all of its limited memory.
+It imports nothing of this package: the import would take seconds and exhaust the limited memory.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ class PrefetchedImages:
     def __init__(self, images: Images, *, pinned: bool) -> None:
         """
         Args:
-            images: on disk.
+            images: images on disk.
             pinned: read into pinned memory, for a GPU.
         """
         self._images, self._pinned = images, pinned

@@ -19,7 +19,7 @@ class RemoteFile:
     """A published file of a data set.
 
     Attributes:
-        name: on disk.
+        name: file name on disk.
         urls: addresses of the file.
         digest: `md5:...` or `sha256:...`.
     """
@@ -49,9 +49,9 @@ def prepare_files(
     """Put a data set below the first data folder, as `<folder>/<name>/`.
 
     Args:
-        name: of the set.
+        name: name of the data set.
         files: published files; archives are unpacked, other files are copied beside their content.
-        paths: the first of its folders is the target.
+        paths: folders of data; the first folder is the target.
         request: options of the user. A source folder with the unpacked set is linked, not copied; published files or a
             single archive are unpacked.
         locate: finds the unpacked set.
@@ -60,7 +60,7 @@ def prepare_files(
         The folder of the set.
 
     Raises:
-        RbdmlError: the set cannot be obtained, or is not the right one. Only downloads to resume are left.
+        RbdmlError: the set cannot be obtained, or is not the published set. Only downloads to resume remain.
     """
     target = paths.folders[0] / name
     there = _below(paths.folders[0], locate)
@@ -97,7 +97,7 @@ _DOWNLOADS = ".downloads"
 
 
 def _below(folder: Path, locate: Callable[[DataPaths], Path | None]) -> Path | None:
-    """Folder of the set below this folder, None if it is elsewhere."""
+    """Folder of the set below this folder, None if the set is elsewhere."""
     there = locate(DataPaths(folder))
     return there if there is not None and there.is_relative_to(folder) else None
 

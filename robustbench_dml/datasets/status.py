@@ -57,7 +57,7 @@ def fetch_dataset(info: DatasetInfo, paths: DataPaths, request: DownloadRequest)
     """Prepare a data set in this process alone. A process that waited finds the set ready.
 
     Raises:
-        RbdmlError: as `DatasetInfo.prepare`, or the data folder cannot be written.
+        RbdmlError: the errors of `DatasetInfo.prepare`, or the data folder cannot be written.
     """
     if info.prepare is None:
         raise RbdmlError(f"'{info.name}' is not to be had from elsewhere: leave --download out")

@@ -26,7 +26,7 @@ class AttackCache:
         """
         Args:
             path: the file. Its values are used if they belong to the same evaluation, else overwritten. Each of
-                several processes has a file beside it. None stores nothing.
+                several processes has a file beside this file. None stores nothing.
             of: text of everything that decides the values.
             every: seconds between two writes.
         """
@@ -43,7 +43,7 @@ class AttackCache:
         self.write()
 
     def get(self, attack: str, rows: Tensor) -> Values | None:
-        """Return the (B,) values of each column for an attack on these rows, None if they are unknown."""
+        """Return the (B,) values of each column for an attack on these rows, None if the values are unknown."""
         prefix = _prefix(attack, rows)
         values = {name.removeprefix(prefix): one for name, one in self._tensors.items() if name.startswith(prefix)}
         return values or None

@@ -25,7 +25,7 @@ class LoggedCache(AttackCache):
         """Arguments as in `AttackCache`; `log` is the run's log."""
         super().__init__(path, of=of, every=every)
         self._log = log
-        self._values: dict[str, dict[str, list[Tensor]]] = {}  # by attack and column, in blocks of queries
+        self._values: dict[str, dict[str, list[Tensor]]] = {}  # values by attack and column, in blocks of queries
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._known = Counter[str]()
         self._requested = self._logged = monotonic()

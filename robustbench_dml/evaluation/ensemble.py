@@ -25,9 +25,9 @@ class Stage:
     """One attack of an ensemble.
 
     Attributes:
-        name: of a registered attack. The stage draws the same targets and random numbers as that attack run alone.
+        name: a registered attack. The stage draws the same targets and random numbers as this attack run alone.
         solver: minimises the objective.
-        attack: gives the objective; by default the attack of that name.
+        attack: gives the objective; by default the attack called `name`.
         longer: run the ensemble's number of steps instead of the evaluation's.
     """
 
@@ -43,7 +43,7 @@ class WorstCase(Attack):
     requires_solver = "ensemble"
 
     value_column: ClassVar[str]
-    drawn_as: ClassVar[str]  # name of the attack whose targets it shares
+    drawn_as: ClassVar[str]  # name of the attack whose targets this ensemble shares
 
     @abstractmethod
     def stages(self, ensemble: Ensemble) -> Iterator[Stage]:
@@ -70,7 +70,7 @@ class WorstCase(Attack):
         judged = context.block(self, self.drawn_as, items)
         lowest = self.value(judged.benign, judged)
         broken_by = torch.full_like(lowest, -1)
-        blocks: dict[str, Block] = {}  # stages of one name share targets and sorted lists
+        blocks: dict[str, Block] = {}  # stages with the same name share targets and sorted lists
         for number, stage in enumerate(self.stages(ensemble)):
             alive = lowest.nonzero().squeeze(1)
             if len(alive) == 0:

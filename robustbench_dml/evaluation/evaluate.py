@@ -74,9 +74,9 @@ def evaluate_model(
         evaluation: protocol, threat, solver, number of queries and seed.
         device: the device to compute on.
         batch_size: images attacked at once. It bounds the memory and changes no choice of targets or queries.
-        surrogate: the undefended model that attacks transfer from, if the evaluation names one.
+        surrogate: the undefended model that attacks transfer from, if the evaluation names a surrogate.
         progress: shows a bar.
-        cache: values that this evaluation has computed before; new ones are added.
+        cache: values computed earlier for this evaluation; new values are added.
 
     Raises:
         RbdmlError: more queries than test images, or embeddings that are not finite unit vectors.
@@ -159,7 +159,7 @@ def attacked_values(
         queries: (Q,) rows of the gallery. The value of a query depends on the others by rounding only.
         batch_size: images attacked at once.
         progress: shows a bar.
-        cache: as in `evaluate_model`.
+        cache: values computed earlier for this evaluation; new values are added.
 
     Returns:
         (Q,) fractions of every column, and further values per query that attacks report, on the CPU.

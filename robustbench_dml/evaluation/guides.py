@@ -1,4 +1,4 @@
-"""The images that an attacked image is blended with: near in pixels, and where the attack wants it to be."""
+"""Images to blend an attacked image with: near the attacked image in pixels, and at the goal of the attack."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from robustbench_dml.retrieval.gallery import Block, Gallery, in_chunks
 from robustbench_dml.retrieval.geometry import nearest
 from robustbench_dml.solvers.guides import MOST, Guides
 
-SIDE = 32  # of the reduced images whose pixels are compared
+SIDE = 32  # side in pixels of the reduced images that are compared
 READ = 256  # images reduced at once
 TILE = 4096  # images compared at once
 
@@ -29,10 +29,10 @@ def guides_of(attack: Attack, block: Block, split: Split, small: Tensor) -> Guid
     A query is guided to images of other classes, a candidate to the first 1% of its first target's list.
 
     Args:
-        attack: that is to be helped.
+        attack: the attack to guide.
         block: the attacked images.
         split: the gallery's images.
-        small: its `thumbnails`.
+        small: the `thumbnails` of the gallery.
     """
     labels = block.gallery.labels
 
@@ -48,15 +48,15 @@ def guides_of(attack: Attack, block: Block, split: Split, small: Tensor) -> Guid
 
 
 def _first_percent(gallery: Gallery, queries: Tensor) -> Tensor:
-    """(B,) rows -> (B, N) which rows are a query or in the first 1% of its list."""
+    """(B,) rows -> (B, N) bool, true for the query itself and for the first 1% of its list."""
     keys = gallery.keys(gallery.embeddings[queries])
     first = nearest(keys, 1 + max(1, round(0.01 * (len(gallery) - 1))))
     return torch.zeros_like(keys, dtype=torch.bool).scatter_(1, first, value=True).scatter_(1, queries[:, None], True)
 
 
 def _nearest_rows(small: Tensor, rows: Tensor, allowed: Tensor) -> Tensor:
-    """(B, 16) the allowed rows nearest to some in pixels; where there are fewer, the last of them again."""
-    own = small[rows].double()  # in float64 the order hardly depends on the batch
+    """(B, 16) allowed gallery rows nearest in pixels to each of `rows`; if there are fewer, the last row repeats."""
+    own = small[rows].double()  # float64, so that the order hardly depends on the batch
     distance = torch.cat([torch.cdist(own, tile.double()) for tile in small.split(TILE)], dim=1)
     distance.masked_fill_(~allowed, torch.inf)
     distance.scatter_(1, rows[:, None], torch.inf)

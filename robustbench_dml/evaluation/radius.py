@@ -20,8 +20,8 @@ from robustbench_dml.solvers.shrinking_ball import shrink
 from robustbench_dml.solvers.transfer import Transfer
 from robustbench_dml.spec.schema import Evaluation
 
-BELOW = 1 / 32  # share of the least radius by which searches at a fixed radius go below it
-GAINED = 0.01  # share by which a round has to lower a radius, or its image is left alone
+BELOW = 1 / 32  # searches at a fixed radius go below the least radius by this share
+GAINED = 0.01  # a round must lower a radius by this share, or the next rounds skip the image
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Descent:
     """One descent of a round.
 
     Attributes:
-        name: by which its targets are drawn: those of the attack of that name run by itself.
-        attack: its objective.
-        start: where it begins: at the nearest broken image, the benign one, a random one, or towards a guide.
-        factor: its first radius, in the least ones that are known.
+        name: name of an attack. The descent draws the same targets as this attack run alone.
+        attack: the attack that gives the objective.
+        start: first image: the nearest broken image, the benign image, a random image, or an image towards a guide.
+        factor: first radius, as a multiple of the least known radius.
         guide: number of the guide.
     """
 
@@ -44,7 +44,9 @@ class Descent:
 
 
 class RadiusAttack(Attack):
-    """The value of an item is the least radius at which it is broken: 0 untouched, the threat's radius where none is.
+    """The value of an item is the least radius that breaks the item.
+
+    It is 0 for an item that is broken without an attack, and the threat's radius for an item that stays unbroken.
 
     The objective is the margin: below 0 where the item is broken.
     """
@@ -52,7 +54,7 @@ class RadiusAttack(Attack):
     requires_solver = "minimal-radius"
 
     value_column: ClassVar[str]
-    drawn_as: ClassVar[str]  # its targets are those of the attack of this name
+    drawn_as: ClassVar[str]  # name of the attack whose targets this attack shares
 
     @abstractmethod
     def broken(self, embeddings: Tensor, block: Block) -> Tensor:
@@ -67,18 +69,18 @@ class RadiusAttack(Attack):
         return {self.value_column: radii}
 
     def score(self, embeddings: Tensor, block: Block) -> dict[str, Tensor]:
-        """No radius is known of an embedding alone: 0 where it is broken, else infinite."""
+        """Score embeddings of unknown radius: 0 where the item is broken, else infinite."""
         return {self.value_column: torch.where(self.broken(embeddings, block), 0.0, torch.inf).double()}
 
     def passes(self, solver: MinimalRadius, cap: float, *, transfers: bool) -> float:
-        """Passes on one item, at most."""
+        """Upper bound on the passes for one item."""
         below = (solver.square_queries + 1) / 3 + (solver.steps + 1 if transfers else 0)
         descents = sum(len(list(self.descents(turn))) for turn in range(solver.rounds))
         return solver.blend_passes(cap) + descents * (solver.steps + 1 / 3) + solver.rounds * below
 
     @torch.no_grad()
     def run(self, context: AttackContext, name: str, items: Items) -> dict[str, Tensor]:
-        """The columns, and for each item the number of the stage that found its radius (-1: none did)."""
+        """The columns, and for each item the number of the stage that found its radius (-1: no stage)."""
         solver = context.solver
         assert isinstance(solver, MinimalRadius)
         block = context.block(self, self.drawn_as, items)
@@ -102,7 +104,7 @@ class _Search:
         self._problem = context.problem(attack, attack.drawn_as, block).take(intact)
         threat = context.evaluation.threat
         self._least = LeastRadii(self._problem.images, threat.norm, threat.eps, self._judge)
-        self._problems: dict[str, Problem] = {}  # descents of one name have one choice of targets
+        self._problems: dict[str, Problem] = {}  # descents with the same name share targets
 
     def run(self, solver: MinimalRadius) -> LeastRadii:
         """Search in all stages."""

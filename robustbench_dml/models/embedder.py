@@ -92,7 +92,7 @@ def build_embedder(info: BackboneInfo, *, seed: int, device: torch.device, weigh
 
 
 def check_fit(backbone: str, image_shape: tuple[int, int, int], dataset: str) -> BackboneInfo:
-    """Return the backbone of that name after a check that it accepts images of this (C, H, W).
+    """Return the backbone called `backbone`. Check first that its network accepts images of this (C, H, W).
 
     Raises:
         RbdmlError: unknown backbone, or another image shape.

@@ -79,8 +79,8 @@ def gradient_to_images(
         (B, C, H, W), in the gradient's dtype.
     """
     channels, kernel = weight.shape[1:3]
-    step = max(1, math.isqrt(VECTOR // channels) // stride)  # from block to block, in outputs
-    side = step * stride  # of a block, in pixels
+    step = max(1, math.isqrt(VECTOR // channels) // stride)  # distance between blocks, in outputs
+    side = step * stride  # side of a block, in pixels
     # Pixel p of a block meets output q, counted from the block's first, in tap i: p + padding = stride * q + i.
     first, last = -((kernel - 1 - padding) // stride), (side - 1 + padding) // stride
     pixel, tap, output = torch.arange(side), torch.arange(kernel), torch.arange(first, last + 1)

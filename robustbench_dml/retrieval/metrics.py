@@ -20,7 +20,7 @@ from robustbench_dml.retrieval.ranks import exact_ranks
 
 BLOCK = 512  # queries ranked at once: memory is a few times BLOCK x N x 8 bytes
 FEW = 64  # largest class for which ranking its items one by one is faster than sorting whole lists
-KMEANS_ITERATIONS = 50  # at most
+KMEANS_ITERATIONS = 50  # upper limit
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ def _columns(
 
     Args:
         first: (B,) true if the nearest item is a positive.
-        second: (B,) true if one of the two nearest items is.
-        precision: (B, ...) at the rank of each positive, 0 elsewhere.
-        within_r: of the same shape, true if that rank is among the first R.
-        positives: (B,) R.
+        second: (B,) true if one of the two nearest items is a positive.
+        precision: (B, ...) precision at the rank of each positive, 0 elsewhere.
+        within_r: (B, ...) true if the rank of the positive is among the first R.
+        positives: (B,) number of positives, R.
     """
     count, lonely = positives.double().where(positives > 0, torch.nan), torch.where(positives > 0, 0.0, torch.nan)
     return (

@@ -17,7 +17,7 @@ QUERIES = 512  # queries at once
 TILE = 1024  # gallery rows at once: a tile of products stays in the processor's cache
 PAIRS = 512  # exact comparisons at once, for the same reason
 CROWDED = 1 / 64  # share of a tile above which comparing the whole tile is cheaper than comparing pairs
-ROUNDING = 2.0**-24  # of float32, relative
+ROUNDING = 2.0**-24  # relative rounding of float32
 LANES = 0x0101010101010101  # the lowest bit of each byte of a word
 
 

@@ -11,7 +11,7 @@ from robustbench_dml.solvers.base import FORWARD, BestImages, Problem, Restartin
 from robustbench_dml.spec.registry import register_solver
 from robustbench_dml.spec.schema import Threat
 
-MOMENTUM = 0.75  # of the new step; the rest is the previous one's
+MOMENTUM = 0.75  # weight of the new step; the previous step has the rest
 ENOUGH = 0.75  # share of a window's steps that must improve, or the step is halved
 
 

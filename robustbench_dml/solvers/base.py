@@ -35,7 +35,7 @@ class Problem:
         items: (B,) identity of each image, so that random numbers do not depend on the batch.
         key: purpose of the random numbers.
         rows: (B,) all rows, 0 to B - 1.
-        surrogate: the same attack on the model to transfer from, if there is one.
+        surrogate: the same attack on the surrogate model, if the evaluation has a surrogate.
         guides: images that each image can be moved towards, if there are any.
         radii: (B,) a radius for each image instead of the threat's.
         watch: called with the (n,) values and (n,) rows of every evaluation of the objective.
@@ -145,7 +145,7 @@ class BestImages:
         self.images, self.values = images, values
 
     def update(self, images: Tensor, values: Tensor) -> Tensor:
-        """Keep the images whose value is lower; returns (B,) which of them were."""
+        """Keep the images whose value is lower. Return (B,) true if kept."""
         lower = values < self.values
         self.images = torch.where(per_image(lower), images, self.images)
         self.values = torch.where(lower, values, self.values)

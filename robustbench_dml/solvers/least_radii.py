@@ -15,16 +15,16 @@ Judge = Callable[[Tensor, Tensor], Tensor]  # (n, C, H, W) images of the (n,) ro
 
 @dataclass
 class LeastRadii:
-    """The least radius at which each image is known to break, with the image that shows it.
+    """The least known radius that breaks each image, with a broken image at this radius.
 
     Attributes:
-        benign: (B, C, H, W).
-        norm: of the radii.
+        benign: (B, C, H, W) benign images.
+        norm: norm of the radii.
         cap: the largest radius that counts.
         judge: decides which images are broken.
         radii: (B,) float64 distances of `images` from `benign`; infinite where nothing broke an image.
-        images: (B, C, H, W) broken images, or benign ones.
-        stage: (B,) the stage that found each, -1 for none.
+        images: (B, C, H, W) broken images; the benign image where nothing broke it.
+        stage: (B,) number of the stage that found the broken image, -1 if no stage did.
     """
 
     benign: Tensor
@@ -42,16 +42,16 @@ class LeastRadii:
 
     @property
     def reach(self) -> Tensor:
-        """(B,) float64 radii to go below: the least known, or the cap."""
+        """(B,) float64 radii to go below: the least known radius, or the cap."""
         return self.radii.clamp_max(self.cap)
 
     def distance(self, images: Tensor, rows: Tensor) -> Tensor:
-        """(n,) float64 distances of images from the benign ones of the (n,) rows."""
+        """(n,) float64 distances of images from the benign images of the (n,) rows."""
         away = images.double() - self.benign[rows].double()
         return away.flatten(1).abs().amax(1) if self.norm == "linf" else norms(away).flatten()
 
     def offer(self, images: Tensor, rows: Tensor, stage: int) -> Tensor:
-        """Keep those images of the (n,) different rows that are nearer than any before and broken: (n,) which.
+        """Keep the images, of (n,) different rows, that are broken and nearer than before. Return (n,) true if kept.
 
         An image may pass the cap by the rounding of its own pixels.
         """

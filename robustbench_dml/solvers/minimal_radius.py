@@ -20,7 +20,7 @@ from robustbench_dml.utils.errors import RbdmlError
 
 Search = Callable[[Problem], Tensor]  # -> (B, C, H, W) images in the problem's ball
 
-UNIT = 1 / 255  # of radii that users give
+UNIT = 1 / 255  # unit of radii that users give
 
 
 @register_solver(
@@ -36,9 +36,9 @@ class MinimalRadius(Solver):
         named: radii in 1/255 at which the protocol `radius` reports recall, divided by commas.
         finest: least radius of the bisection, in 1/255.
         per_octave: radii of the bisection between a radius and its double.
-        steps: of each descent.
-        rounds: of descents, Square and transfer; each is for the images that the round before improved.
-        square_queries: of Square, in each round.
+        steps: steps of each descent.
+        rounds: rounds of descents, Square and transfer. A round takes the images that the previous round improved.
+        square_queries: queries of Square in each round.
     """
 
     named: str = "4,8,16"
@@ -84,7 +84,7 @@ class MinimalRadius(Solver):
         bisect(problem, least, Blend().run, self.grid(least.cap), stage=0)
 
     def blend_passes(self, cap: float) -> float:
-        """Passes of `blend` on one image, at most; the benign image and the judged one are forwarded as well."""
+        """Passes of `blend` on one image, at most; the benign image and the judged image are forwarded as well."""
         return math.ceil(math.log2(len(self.grid(cap)) + 1)) * (Blend.guides + 2) / 3
 
     def passes(self, threat: Threat) -> float:
@@ -98,23 +98,23 @@ class MinimalRadius(Solver):
 
 
 def radius_grid(finest: float, cap: float, *, per_octave: int) -> list[float]:
-    """Radii from the finest to the cap, each the same factor larger than the one before; the last step is shorter."""
+    """Radii from the finest to the cap, in steps of a constant factor; the last step is shorter."""
     steps = math.ceil(round(per_octave * math.log2(cap / finest), 9)) if cap > finest else 0
     return [*(finest * 2 ** (step / per_octave) for step in range(steps)), cap]
 
 
 def bisect(problem: Problem, least: LeastRadii, search: Search, grid: list[float], *, stage: int) -> None:
-    """Find for each image the place in a grid of radii where a search begins to break it.
+    """Find for each image the first radius of a grid at which a search breaks the image.
 
     Args:
         problem: B images.
-        least: the radii of the images; lower ones are kept here.
-        search: at a radius of each image's own.
+        least: the radii of the images; lower radii are kept here.
+        search: the search, at a separate radius for each image.
         grid: rising radii.
-        stage: the number to keep.
+        stage: the stage number stored with lower radii.
     """
     radii = torch.tensor(grid, dtype=torch.float64, device=least.radii.device)
-    high = torch.searchsorted(radii, least.radii * (1 - 1e-6))  # already broken there; beyond the grid where nowhere
+    high = torch.searchsorted(radii, least.radii * (1 - 1e-6))  # broken at this radius; beyond the grid if at none
     low = torch.full_like(high, -1)
     while len(rows := (high - low > 1).nonzero().squeeze(1)):
         middle = (low[rows] + high[rows]) // 2

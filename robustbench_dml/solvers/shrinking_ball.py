@@ -39,13 +39,13 @@ def shrink(
 
     Args:
         problem: n images and any objective.
-        least: the radii known so far; lower ones are kept here.
+        least: the radii known so far; lower radii are kept here.
         rows: (n,) the images, as rows of `least`.
         margin: below 0 where an embedding breaks an image of the problem.
         start: (n, C, H, W) first images, drawn into the ball.
-        factor: first radius, in least radii; a larger ball reaches other places where the image is broken.
-        steps: as many passes.
-        stage: the number to keep.
+        factor: first radius, in least radii; a larger ball reaches other broken images.
+        steps: number of steps; each costs one pass.
+        stage: the stage number stored with lower radii.
     """
     seen: list[Tensor] = []
 

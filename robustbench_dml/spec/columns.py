@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-RADIUS_SCALE = 255  # of columns of radii: kept as parts of the pixel range, shown in 1/255
+RADIUS_SCALE = 255  # scale of radius columns: stored as parts of the pixel range, shown in 1/255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,8 +12,8 @@ class Column:
     """One column of the score table.
 
     Attributes:
-        name: as printed in the papers.
-        meaning: of the value, for a reader of the table.
+        name: column name as printed in the papers.
+        meaning: description of the value, for a reader of the table.
         scale: published value per stored value, for example 100 for a stored fraction printed in per cent.
         ers_slope: with `ers_offset`, the linear map from the published value to the 0..100 of the Empirical Robustness
             Score, where more is more robust.

@@ -49,13 +49,13 @@ def make_spec(
         budget: a name, passes, iterations or a time (see `budgets.parse_budget`).
         backbone: name; by default the data set's.
         pretrained: start from the backbone's ImageNet weights; by default as the family does.
-        weights: a file of initial weights instead of the published ones.
-        seed: of the weights, the batches and the triplets.
-        params: of the defense, by name.
+        weights: a file of initial weights instead of the published weights.
+        seed: random seed for weights, batches and triplets.
+        params: parameters of the defense, by name.
         training: any of norm, eps, alpha, eta, pairs, lr, weight_decay, on_collapse, transform, batchnorm, precision,
             weight_precision; None values are left out. `batchnorm` is `frozen` by default, but `train` for networks
             that start from random weights: they have running statistics to learn.
-        evaluation: as in `changed_evaluation`.
+        evaluation: settings of the evaluation, the `changes` of `changed_evaluation`.
 
     Raises:
         RbdmlError: an unknown name or a value out of range.
@@ -95,7 +95,7 @@ def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any], *, da
     """Return the evaluation with other settings.
 
     Args:
-        evaluation: to start from.
+        evaluation: the evaluation to start from.
         changes: any of protocol, norm, eps, alpha, steps, queries, seed, precision, solver; `solver_params`, its
             parameters by name; `extra_attacks`, names of attacks beside the protocol's; `surrogate`, a checkpoint or
             the first 16 digits of its weights' hash. None values are left out. Another protocol brings its solver, and
@@ -178,11 +178,11 @@ def with_evaluation(spec: RunSpec, changes: Mapping[str, Any]) -> RunSpec:
 
 
 def _solver(name: str, before: SolverSpec, overrides: Mapping[str, Any]) -> SolverSpec:
-    """Return a solver with all its parameters, starting from those it had before."""
+    """Return a solver with all its parameters, starting from its former parameters."""
     cls = SOLVERS.get(name).cls
     kept = before.params if before.name == name else {}
     params = resolve(cls, {**kept, **overrides}, owner=f"solver '{name}'")
-    cls(**params)  # it refuses values of the right type, too
+    cls(**params)  # the solver refuses values out of range, too
     return SolverSpec(name=name, params=params)
 
 

@@ -44,12 +44,12 @@ class Option:
     """One option of a run.
 
     Attributes:
-        name: on the command line, without dashes; also the key in a sweep.
+        name: name on the command line, without dashes; also the key in a sweep.
         help: a noun phrase with unit, without the default.
-        kind: of its value.
-        group: its heading in the help.
-        part: the part of a run that it sets.
-        key: its name within that part, by default the keyword.
+        kind: type of the value.
+        group: heading in the help.
+        part: the part of a run that the option sets.
+        key: name within this part; the keyword by default.
         choices: the values to choose from.
         auto: takes `auto` where the device is known: the precision that the device does best.
         default: None leaves the value to the published settings.
@@ -211,7 +211,7 @@ def words_named(words: Mapping[str, Any], *parts: str) -> dict[str, Any]:
 
 
 def arguments_of(words: Mapping[str, Any]) -> dict[str, Any]:
-    """Sort the words of a run into the arguments of `make_spec`; unset words and those of no spec are left out.
+    """Sort the words of a run into the arguments of `make_spec`; unset words and words outside the spec are left out.
 
     Raises:
         RbdmlError: text that is no quotient.

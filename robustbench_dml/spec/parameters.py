@@ -1,5 +1,5 @@
-"""Parameters by name: the fields of a dataclass. Those of defenses come from three places, the last one wins: the
-entry, the values published for the data set, the user."""
+"""Parameters by name: the fields of a dataclass. Parameters of defenses come from three
+places, and the last one wins: the entry, the values published for the data set, the user."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def resolve(
 
     Args:
         cls: the dataclass.
-        overrides: by name; text is read as the parameter's type.
+        overrides: the user's values by name; text is read as the parameter's type.
         owner: the subject of messages, for instance "defense 'act'".
-        defaults: of the entry.
-        given: fields that are no parameters.
+        defaults: the entry's values by name.
+        given: names of fields that are not parameters.
 
     Raises:
         RbdmlError: unknown name, or a value of the wrong type.
@@ -58,7 +58,7 @@ def resolve_params(info: DefenseInfo, overrides: Mapping[str, Any]) -> dict[str,
         RbdmlError: unknown name, or a value that the defense refuses.
     """
     params = resolve(info.cls, overrides, owner=f"defense '{info.name}'", given=("threat",), defaults=info.defaults)
-    # The class has the last word: it refuses values and brings them into one form.
+    # The class decides last: it refuses values and normalises the others.
     built = build_defense(info.name, params, Threat(eps=0, alpha=0, steps=0))
     return {name: getattr(built, name) for name in params}
 
@@ -85,7 +85,7 @@ def usual_params(info: DefenseInfo, dataset: str) -> dict[str, ParamValue]:
 
 
 def named_entry(info: DefenseInfo, params: Mapping[str, Any], dataset: str) -> DefenseInfo:
-    """Return the entry with these parameters if there is one, so that a run has one name however it was requested."""
+    """Return the registered entry with these parameters, if any. So equal runs have equal names."""
     same = [other for other in DEFENSES if other.cls is info.cls and usual_params(other, dataset) == params]
     return max(same, key=lambda other: len(other.name), default=info)  # the longest name is the most precise
 

@@ -17,7 +17,7 @@ class Radii(Frozen):
     named: tuple[float, ...]
 
     def changes(self, norm: Norm) -> dict[str, Any]:
-        """The changes that give an evaluation these radii; in L2 with a step that crosses the ball in 13 steps."""
+        """The changes that give an evaluation these radii. In L2, 13 steps cross the ball."""
         step = {"alpha": self.largest / 255 / 13} if norm == "l2" else {}
         named = ",".join(f"{radius:g}" for radius in self.named)
         return {"eps": self.largest / 255, **step, "solver_params": {"named": named}}
@@ -34,7 +34,7 @@ class Family(Frozen):
 
     training: Training
     attack: Threat
-    epochs: int  # of the published schedule, counted in single images
+    epochs: int  # length of the published schedule, counted in single images
     pretrained: bool = False  # training starts from ImageNet weights
     radii: dict[Norm, Radii] = COLOUR_RADII
 

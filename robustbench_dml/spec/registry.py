@@ -35,7 +35,7 @@ class Info:
 
 @dataclass(frozen=True, kw_only=True)
 class DefenseInfo(Info):
-    """A defense: a class and the parameters that make it this entry."""
+    """A defense: a class and the parameter values of this entry."""
 
     cls: type[Any]  # a Defense
     defaults: Mapping[str, ParamValue] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class SolverInfo(Info):
 
 @dataclass(frozen=True, kw_only=True)
 class AttackInfo(Info):
-    """An attack: a class, the parameters that make it this entry, and the columns of its scores."""
+    """An attack: a class, the parameter values of this entry, and the columns of its scores."""
 
     cls: type[Any]  # an Attack
     columns: tuple[Column, ...]
@@ -65,7 +65,7 @@ class AttackInfo(Info):
 class DatasetInfo(Info):
     """A data set: its loader, and its size, from which budgets are computed before it is loaded."""
 
-    family: str  # of `published.FAMILIES`: its settings of training and evaluation
+    family: str  # name in `published.FAMILIES`, which sets training and evaluation
     backbone: str  # the default
     train_images: int
     test_images: int
@@ -74,7 +74,7 @@ class DatasetInfo(Info):
     load: Callable[[Any], Any]  # (DataPaths) -> Dataset
     status: Callable[..., Any]  # (DataPaths, *, verify=False) -> DatasetStatus; does not check every image
     prepare: Callable[[Any, Any], Path] | None = None  # (DataPaths, DownloadRequest); None: nothing to download
-    # Parameters published with other values for this data set, by the name of a defense; for all of its class.
+    # Parameters published with other values for this data set, by the name of a defense; valid for its class.
     params: Mapping[str, Mapping[str, ParamValue]] = field(default_factory=dict)
 
 
@@ -84,11 +84,11 @@ class BackboneInfo(Info):
 
     build: Callable[[], nn.Module]
     channels: int
-    side: int | None  # of the images; None: any of at least `least_side`
+    side: int | None  # image side in pixels; None: any side of at least `least_side`
     mean: tuple[float, ...]
     std: tuple[float, ...]
     least_side: int = 1
-    weights: Weights | None = None  # of `--pretrained`
+    weights: Weights | None = None  # the weights of `--pretrained`
 
     def takes(self, shape: tuple[int, int, int]) -> bool:
         """Check that images of a shape (C, H, W) fit."""

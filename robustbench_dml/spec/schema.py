@@ -30,11 +30,11 @@ class Frozen(BaseModel):
     )
 
 
-Length = Annotated[float, Field(ge=0, le=1000)]  # of a perturbation; no two images are farther apart
+Length = Annotated[float, Field(ge=0, le=1000)]  # length of a perturbation; no two images are farther apart
 Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Norm = Literal["linf", "l2"]
-Value = bool | int | float | str  # of a parameter
+Value = bool | int | float | str  # parameter value
 Precision = Literal["fp32", "bf16"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -47,7 +47,7 @@ def _stored_as(alias: str, default: Any) -> Any:
 class Threat(Frozen):
     """The perturbations allowed on pixels in [0, 1]."""
 
-    norm: Norm = "linf"  # of radius and step; an L2 norm is that of a whole image
+    norm: Norm = "linf"  # norm of radius and step; L2 norms are over a whole image
     eps: Length  # radius
     alpha: Length  # step size
     steps: Natural  # eta
@@ -65,13 +65,13 @@ class Training(Frozen):
 
     threat: Threat
     pairs: Positive  # anchors per batch; the batch has twice as many images
-    lr: Annotated[float, Field(gt=0, le=1e30)]  # of Adam; larger values overflow before training can diverge
+    lr: Annotated[float, Field(gt=0, le=1e30)]  # Adam's; larger values overflow before training can diverge
     weight_decay: Annotated[float, Field(ge=0)]
     on_collapse: Literal["stop", "continue"] = "continue"
-    transform: Literal["none", "crop and flip"] = "none"  # of training images: a random crop, mirrored half the time
+    transform: Literal["none", "crop and flip"] = "none"  # training images: a random crop, mirrored half the time
     batchnorm: Literal["frozen", "train"] = "frozen"  # train: the weight step updates the running statistics
-    precision: Precision = "fp32"  # of the network in training
-    weight_precision: Precision | None = None  # of the step that trains the weights, if it differs
+    precision: Precision = "fp32"  # precision of the network in training
+    weight_precision: Precision | None = None  # precision of the step that trains the weights, if it differs
 
     @model_serializer(mode="wrap")
     def _omit_unset(self, inner: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class Evaluation(Frozen):
     threat: Threat
     queries: Positive | None  # None: every test image
     seed: Natural
-    precision: Precision = "fp32"  # of the attack steps; scores are always computed in fp32
+    precision: Precision = "fp32"  # precision of the attack steps; scores are always computed in fp32
     solver: SolverSpec = _stored_as("search", SolverSpec())
     extra_attacks: tuple[str, ...] = _stored_as("also", ())  # not counted for the protocol's score
     surrogate: Annotated[str, Field(pattern="^[0-9a-f]{16}$")] | None = None  # start of the weights' hash
@@ -116,7 +116,7 @@ class _Spec(Frozen):
 
     @property
     def dataset_folder(self) -> str:
-        """The data set's name as a folder name: its last 64 characters, `-` for those with a meaning in paths."""
+        """The data set's name as a folder name: its last 64 characters, `-` for characters with a meaning in paths."""
         return re.sub(r"[^\w.+-]+", "-", self.dataset)[-64:].strip("-.")
 
     @property
@@ -177,7 +177,7 @@ class ExternalSpec(_Spec):
     budget: ClassVar[None] = None
 
     model: str  # file.py:factory, without the folder of the file
-    source: Sha256  # of the file
+    source: Sha256  # hash of the file
     weights: Sha256  # `models.checkpoints.weights_hash` of the factory's model
     evaluation: Evaluation
 
@@ -208,7 +208,7 @@ class ComputeUsed(Frozen):
     forward_only: int = 0  # images through the network without a gradient
     to_input: int = 0  # images forward and backward to the input
     to_weights: int = 0  # images forward and backward to the weights
-    seconds: float = 0.0  # of training, on the device of the record
+    seconds: float = 0.0  # training time, on the device of the record
     iterations: int = 0
 
     @property
@@ -227,5 +227,5 @@ class TrainingEnd(Frozen):
     last_loss: float
     collapsed_at: int | None  # first iteration of the final collapse of the embeddings
     collapse_cause: str | None
-    stopped: bool  # at the collapse, before the budget was used up
+    stopped: bool  # training stopped at the collapse, before the budget was used up
     device: str  # on which the seconds of the cost were measured

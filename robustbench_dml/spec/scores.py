@@ -10,7 +10,7 @@ import numpy as np
 
 from robustbench_dml.spec.columns import Column
 
-V = TypeVar("V", float, np.ndarray)  # a mean, or many resampled ones
+V = TypeVar("V", float, np.ndarray)  # a mean, or many resampled means
 
 CHANCE = "chance"  # the benign value of `fixed_list_recall`
 
@@ -20,9 +20,9 @@ class Score:
     """One number for a whole protocol, 0..100 unless it is a radius. More is more robust.
 
     Attributes:
-        name: of its column.
-        label: for an axis.
-        meaning: for a reader of the table.
+        name: name of the score's column.
+        label: axis label.
+        meaning: description for a reader of the table.
         of: computes the score from benign and attacked values in the units of the papers.
         linear: equals the mean of its per-query values, so that tests on queries apply.
     """
@@ -35,11 +35,11 @@ class Score:
 
 
 def scores_of(protocol: str, columns: Mapping[str, Column]) -> tuple[Score, ...]:
-    """Return the scores of a protocol, the ranking one first.
+    """Return the scores of a protocol, the score that ranks first.
 
     Args:
         protocol: name.
-        columns: those that count, by name.
+        columns: the columns that count, by name.
     """
     if protocol == "autorank":
         return (
@@ -84,8 +84,8 @@ def summary_of(
     It takes arrays of many means, and for linear scores the values of single queries.
 
     Args:
-        columns: the attacked ones among the values; the others are fractions, shown in per cent.
-        scores: to compute.
+        columns: columns of the attacked values; other values are fractions, shown in per cent.
+        scores: the scores to compute.
         known: further inputs of the scores that have no per-query values, in the units of the papers.
     """
 
@@ -111,7 +111,7 @@ def skill_weighted_score(published: Mapping[str, V], columns: Iterable[Column]) 
 
     Args:
         published: the columns, `R@1` and `chance`, in the units of the papers; numbers, or arrays of one shape.
-        columns: of the protocol.
+        columns: columns of the protocol.
 
     Returns:
         0..100; 0 for a model that retrieves no better than chance.
@@ -125,7 +125,7 @@ def skill(recall: V, chance: V) -> V:
 
     Args:
         recall: R@1 in per cent, a number or an array.
-        chance: in per cent; at 100 the skill is 0.
+        chance: chance level of R@1 in per cent; at 100 the skill is 0.
 
     Returns:
         0..1.

@@ -30,7 +30,7 @@ NO_CODE = hashlib.sha256().hexdigest()
 def defense_source(info: DefenseInfo) -> str:
     """Hash the file that defines a defense, or all files of its folder if it has a folder."""
     path, module = Path(inspect.getfile(info.cls)), info.cls.__module__
-    if module.startswith(FILE_MODULE):  # the dots of such a name are those of a path
+    if module.startswith(FILE_MODULE):  # the dots of such a name belong to a path
         return source_hash([path])
     depth = module.count(".") - 2 + (path.name == "__init__.py")  # folders between `<package>.defenses` and the file
     if depth > 0 and (folder := path.parents[depth - 1]).joinpath("__init__.py").is_file():

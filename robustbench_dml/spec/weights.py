@@ -16,8 +16,8 @@ from robustbench_dml.utils.files import sha256
 if TYPE_CHECKING:
     from torch import Tensor
 
-DIGITS = 8  # of a weight file's SHA-256, as in the file names of torchvision
-SURROGATE_DIGITS = 16  # of the hash of a surrogate's weights
+DIGITS = 8  # digits of a weight file's SHA-256, as in the file names of torchvision
+SURROGATE_DIGITS = 16  # digits of the hash of a surrogate's weights
 
 
 class StoredRun(NamedTuple):
@@ -72,9 +72,9 @@ def initial_digits(
 
     Args:
         info: the backbone.
-        pretrained: use published weights; None if the user left it open.
-        weights: a file instead of the published ones.
-        default: of `pretrained`.
+        pretrained: use published weights; None for the default.
+        weights: a file instead of the published weights.
+        default: default of `pretrained`.
 
     Raises:
         RbdmlError: the backbone has no published weights, or the file is missing or does not match its name.

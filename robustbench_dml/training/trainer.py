@@ -78,7 +78,7 @@ class Trainer:
         self.loss = math.nan  # loss of the last iteration
         self._costliest = 0.0
         self.collapse = CollapseMonitor(self.model)
-        self.logged: Logged = {}  # by `perturb` and `loss` of the last iteration
+        self.logged: Logged = {}  # values logged by `perturb` and `loss` in the last iteration
         self.observer = Observer()
 
     def run(

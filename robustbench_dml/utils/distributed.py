@@ -41,10 +41,10 @@ def process_group(rendezvous: Path, *, number: int, processes: int, device: torc
     """Join the other processes, and leave them at the end.
 
     Args:
-        rendezvous: the same path in all processes; no file is there yet.
+        rendezvous: path of a new file, the same in all processes.
         number: rank of this process.
         processes: size of the group.
-        device: of this process.
+        device: the device of this process.
     """
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
@@ -113,7 +113,7 @@ def gather_rows(rows: torch.Tensor, bounds: list[int]) -> torch.Tensor:
 
     Args:
         rows: the share of this process.
-        bounds: as `share_bounds` returns them.
+        bounds: the bounds that `share_bounds` returns.
     """
     counts = [end - start for start, end in itertools.pairwise(bounds)]
     padded = rows.new_zeros(max(counts), *rows.shape[1:])  # all_gather takes tensors of one size

@@ -47,7 +47,7 @@ class InvalidValue(NamedTuple):
 
     Attributes:
         name: dotted path to the value, empty for the whole model.
-        value: as it was given.
+        value: the refused value.
         message: the refusal, in the words of pydantic.
         missing: the value is required and was not given.
     """

@@ -17,11 +17,11 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) 
     """Write a temporary file beside `path`, then move it into place. The file survives a power cut.
 
     Args:
-        path: of the file.
+        path: path of the file.
         content: its bytes, or a function that writes them to an open file.
 
     Raises:
-        OSError: the old file is unchanged and no temporary file is left.
+        OSError: writing failed; the old file is unchanged and the temporary file is removed.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -93,12 +93,12 @@ def read_at_most(path: Path, limit: int) -> bytes | None:
     """Return the content of a plain file, None if it is longer than `limit` bytes.
 
     Raises:
-        OSError: as `plain_size`, or the file cannot be read.
+        OSError: the errors of `plain_size`, or the file cannot be read.
     """
     if plain_size(path) > limit:
         return None
     with path.open("rb") as file:
-        content = file.read(limit + 1)  # it may have grown since
+        content = file.read(limit + 1)  # the file may have grown since
     return content if len(content) <= limit else None
 
 
@@ -106,7 +106,7 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a plain file, in hexadecimal.
 
     Raises:
-        OSError: as `plain_size`, or the file cannot be read.
+        OSError: the errors of `plain_size`, or the file cannot be read.
     """
     plain_size(path)
     with path.open("rb") as file:

@@ -6,7 +6,7 @@ import ctypes
 import functools
 import sys
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # constants of glibc's malloc.h
 LARGEST = 2**31 - 1  # bytes; both thresholds are C integers
 ONCE_LARGEST = 2**25  # largest block that an older glibc takes from its heap
 

@@ -25,7 +25,7 @@ class RunLog:
     def __init__(self, folder: Path) -> None:
         """
         Args:
-            folder: of the run. The file is opened for each event, so the folder may move in between.
+            folder: folder of the run. Each event opens the file anew, so the folder may move between events.
         """
         self.path = folder / LOG_FILE
 

@@ -41,7 +41,7 @@ def bootstrap_interval(
     Args:
         values: (Q,) arrays, one number per query.
         summary: maps the (RESAMPLES,) means of the values to the quantities of interest.
-        seed: of the resampling.
+        seed: random seed for the resampling.
         medians: names of values whose `median_above_zero` is taken instead of the mean.
 
     Returns:
@@ -56,7 +56,7 @@ def median_above_zero(values: np.ndarray, counts: np.ndarray | None = None) -> n
 
     Args:
         values: (Q,).
-        counts: (R, Q) how often each of them is there, in each of R samples; by default once, in a single sample.
+        counts: (R, Q) number of copies of each value in each of R samples; by default one sample with each value once.
 
     Returns:
         (R,).
@@ -85,7 +85,7 @@ def paired_differences(
         first: (Q,) arrays, one number per query.
         second: the same names and queries.
         summary: maps the (R,) means of the values to the compared quantities, elementwise.
-        seed: of the resampling and of the swaps.
+        seed: random seed for the resampling and the swaps.
     """
     ours, theirs = (summary(means) for means in _resampled(first, second, seed=seed))
     tables = [np.stack([values[name] for name in first], axis=1) for values in (first, second)]
@@ -106,7 +106,7 @@ def paired_p_values(values: np.ndarray, *, seed: int) -> np.ndarray:
 
     Args:
         values: (Q, M), one column per model.
-        seed: of the swaps, shared by all pairs.
+        seed: random seed for the swaps, shared by all pairs.
 
     Returns:
         (M, M) two-sided p, symmetric, 1 on the diagonal.

@@ -61,7 +61,7 @@ def read_state_dict(path: Path, *, nested: bool = False) -> dict[str, Tensor]:
     """Read a state dict from outside: safetensors, or a torch file of tensors and plain containers.
 
     Args:
-        path: of the file.
+        path: path of the file.
         nested: also accept a state dict under one of the keys in `NESTED`.
 
     Raises:

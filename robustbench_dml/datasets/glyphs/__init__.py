@@ -17,7 +17,7 @@ from robustbench_dml.datasets.idx import (
 from robustbench_dml.spec.registry import DatasetInfo, register_dataset
 
 EMBEDDED = Path(__file__).parent
-CLASSES, PER_CLASS = 148, 60  # of each split
+CLASSES, PER_CLASS = 148, 60  # counts of each split
 
 # Printed by render.py. Both splits number their classes from 0 in files; `load` makes the classes distinct.
 GLYPHS = {

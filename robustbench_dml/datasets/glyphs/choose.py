@@ -1,4 +1,4 @@
-"""Choose the classes: characters that enough fonts have and that do not look alike.
+"""Choose the classes: characters in enough fonts, without look-alikes.
 
     python -m robustbench_dml.datasets.glyphs.choose
 
@@ -38,7 +38,7 @@ CORRELATION = 0.93
 CONFUSION = 0.4  # both directions together
 NEIGHBOURS = 5
 PROBES = 12  # fonts of each split
-LEAST_FONTS = 100  # of both splits together
+LEAST_FONTS = 100  # fonts of both splits together
 SIDE, BLUR = 32, 1.0
 SCRIPTS = ("LATIN", "GREEK", "CYRILLIC")
 
@@ -105,10 +105,10 @@ def confusions(seen: np.ndarray) -> np.ndarray:
 
 
 def drop_alike(characters: Sequence[str], alike: np.ndarray, most: float) -> tuple[list[int], dict[int, int]]:
-    """Keep each character that is like no character kept before it.
+    """Keep each character that resembles no character kept earlier.
 
     Returns:
-        The rows kept, and for each row dropped the kept row that it is most like.
+        The kept rows, and for each dropped row the most similar kept row.
     """
     kept: list[int] = []
     dropped: dict[int, int] = {}
@@ -124,7 +124,8 @@ def drop_alike(characters: Sequence[str], alike: np.ndarray, most: float) -> tup
 def split_classes(support: dict[str, dict[str, int]]) -> dict[str, str]:
     """Halves of equal size: in the order of the characters' SHA-256, where the fonts of both splits have a character.
 
-    A character that too few fonts of one split have goes to the other split. Of an odd number, the last is left out.
+    A character with too few fonts in one split goes to the other split. If the number of characters is odd, the last
+    character is left out.
     """
     order = sorted(support, key=lambda character: hashlib.sha256(character.encode()).digest())
     order = order[: len(order) // 2 * 2]

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-FINE = 112  # pixels of a side at which glyphs are drawn, at least twice the image's; averaging reduces them
-LEVELS = 16  # of a pixel's coverage; fewer distinct bytes make the files a third smaller
+FINE = 112  # pixels of a side at which glyphs are drawn, at least twice the image's; averaging reduces the drawing
+LEVELS = 16  # levels of a pixel's coverage; fewer distinct bytes make the files a third smaller
 EM = 128  # pixels of the em square at which a glyph is measured
 MOST_EM = 2_048  # the largest size a dot or dash is enlarged to
-MOST_SIZES = 64  # of a font that stay open
+MOST_SIZES = 64  # sizes of a font that stay open
 Box = tuple[int, int, int, int]
 
 
@@ -43,7 +43,7 @@ RANGES = Ranges()
 
 @dataclass(frozen=True)
 class Jitter:
-    """Draws of one image; units as in `Ranges`, shifts as shares of the free margin."""
+    """Random draws of one image. Units as in `Ranges`; shifts are shares of the free margin."""
 
     rotation: float
     shear: float
@@ -121,8 +121,8 @@ def draw(face: Face, character: str, jitter: Jitter, side: int) -> np.ndarray | 
     Args:
         face: font.
         character: a character that the font has.
-        jitter: of this image.
-        side: of the image in pixels.
+        jitter: the image's jitter.
+        side: image side in pixels.
 
     Returns:
         (side, side) uint8, or None for an empty glyph.
@@ -145,7 +145,7 @@ def placement(size: tuple[int, int], jitter: Jitter, fine: int) -> tuple[float, 
     turn = math.radians(jitter.rotation)
     cos, sin = math.cos(turn), math.sin(turn)
     forward = np.array([[cos, -sin], [sin, cos]]) @ np.array([[1, jitter.shear], [0, 1]])
-    extent = np.abs(forward) @ np.array(size, float)  # of the box after turning and shearing
+    extent = np.abs(forward) @ np.array(size, float)  # extent of the box after turning and shearing
     forward *= jitter.scale * fine / extent.max()
     margin = (1 - jitter.scale) * fine / 2
     shift = np.clip(np.array(jitter.shift) * fine, -margin, margin)

@@ -35,7 +35,7 @@ FILES = {"train": (TRAIN_IMAGES, TRAIN_LABELS), "test": (TEST_IMAGES, TEST_LABEL
 
 
 def fonts_for(character: str, fonts: Iterable[Font], count: int = PER_CLASS) -> list[Font]:
-    """Fonts that draw a class: those that have the character, in the order of the SHA-256 of both names."""
+    """Fonts that have the character of a class, in the order of the SHA-256 of both names."""
 
     def digest(font: Font) -> bytes:
         return hashlib.sha256(f"{character}\0{font.font}\0chosen".encode()).digest()
@@ -55,12 +55,12 @@ def render_class(
     """(count, side, side) uint8 images of one class.
 
     Args:
-        character: to draw.
-        fonts: to choose from.
+        character: the character drawn.
+        fonts: the fonts to choose from.
         faces: open fonts by file; filled here.
-        count: of images, each in another font.
-        side: of an image in pixels.
-        ranges: of the jitter.
+        count: number of images, each in another font.
+        side: image side in pixels.
+        ranges: ranges of the jitter.
 
     Raises:
         RbdmlError: too few fonts can draw the character.
@@ -77,12 +77,12 @@ def render_class(
 
 
 def classes_of(split: str) -> list[str]:
-    """Characters of a split; their positions are the labels of its files."""
+    """Characters of a split; their positions are the labels in the split's files."""
     return [row["character"] for row in read_table(CHARACTERS) if row["split"] == split]
 
 
 def render_split(split: str, fonts: Sequence[Font]) -> tuple[np.ndarray, np.ndarray]:
-    """(N, SIDE, SIDE) images and (N,) labels from 0, class after class."""
+    """(N, SIDE, SIDE) images and (N,) labels from 0, sorted by class."""
     own = [font for font in fonts if font.split == split]
     faces: dict[str, Face] = {}
     images = [render_class(character, own, faces) for character in classes_of(split)]

@@ -24,14 +24,14 @@ class Font:
     """A row of a table of fonts.
 
     Attributes:
-        only: the characters to draw with it; None for all that it maps to glyphs.
+        only: the characters to draw with this font; None for all that the font maps to glyphs.
     """
 
     font: str
     split: str
     package: str
     file: str
-    sha256: str = ""  # of the file that the images were drawn with
+    sha256: str = ""  # hash of the font file used to draw the images
     only: frozenset[str] | None = None
 
     @cached_property
@@ -78,7 +78,7 @@ def check_installed(fonts: Iterable[Font]) -> None:
 
 
 def check_fonts(fonts: Iterable[Font]) -> None:
-    """Check that the fonts are installed in the versions that the images were drawn with.
+    """Check that the fonts are installed in the versions used to draw the images.
 
     Raises:
         RbdmlError: fonts are missing, or another version is installed.
@@ -93,7 +93,7 @@ def check_fonts(fonts: Iterable[Font]) -> None:
 
 
 def supporting(fonts: Sequence[Font], characters: Iterable[str]) -> dict[str, dict[str, int]]:
-    """For each character, the number of fonts of each split that have it."""
+    """For each character, the number of fonts of each split that have the character."""
     return {
         character: {name: sum(f.split == name and character in f.characters for f in fonts) for name in SPLITS}
         for character in characters

@@ -13,8 +13,8 @@ class Finding:
         flag: name of the flag.
         measured: measurements by name.
         raised: True if a measurement is beyond its limit.
-        disqualifies: True if a model with this flag is not ranked. A flag that only shows that the protocol's attacks
-            are too weak for the model does not disqualify.
+        disqualifies: True if a model with this flag is not ranked. Flags that only show attacks too weak for the model
+            do not disqualify.
     """
 
     flag: str

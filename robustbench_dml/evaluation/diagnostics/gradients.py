@@ -13,7 +13,7 @@ DEAD = 0.1  # share of images without input gradient above which gradients count
 HUGE = 1e30  # replaces infinity, so that a direction remains
 TINY = 1e-20  # an attack that averages smaller gradients over a gallery underflows in float32
 ALIKE = 0.99  # mean cosine between the gradients of two images above which they do not depend on the image
-REPEATED = 1e-4  # distance between two embeddings of one image above which they differ by more than rounding
+REPEATED = 1e-4  # distance of two embeddings of the same image; above it, the difference is more than rounding
 REPEATED_HALF = 2e-2  # the same for networks in half precision
 
 

@@ -15,7 +15,7 @@ from robustbench_dml.training.collapse import collapse_cause
 from robustbench_dml.utils.randomness import uniform_per_item
 
 SAMPLE = 64  # queries whose gradients are checked
-ATTACKED = 32  # of these, queries that are attacked
+ATTACKED = 32  # queries of the sample that are attacked
 
 
 @torch.no_grad()

@@ -14,13 +14,13 @@ from robustbench_dml.spec.registry import BACKBONES, BackboneInfo, Scheme, Weigh
 from robustbench_dml.utils.errors import RbdmlError, did_you_mean
 
 EMBEDDING = 512  # dimensions
-CLASSES = 1000  # of ImageNet; identifies the last layer
+CLASSES = 1000  # classes of ImageNet; identifies the last layer
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SERVER = "https://download.pytorch.org/models/"
 
 
 def with_embedding(network: nn.Module) -> nn.Module:
-    """Replace the last layer of a classifier by one of 512 outputs.
+    """Replace the last layer of a classifier by a layer with 512 outputs.
 
     Raises:
         RbdmlError: no linear layer or convolution has 1000 outputs.
@@ -62,7 +62,7 @@ def small_resnet18() -> nn.Module:
     """
     network = classifier("resnet18")
     network.conv1 = StemConv2d(3, 64, kernel_size=3, stride=2, padding=1, bias=False)
-    nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")  # as in its other layers
+    nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")  # like the other layers
     network.maxpool = nn.Identity()
     return network
 
