@@ -1,4 +1,4 @@
-"""`rbdml leaderboard`: generate files from the entries, check the entries, withdraw one."""
+"""`rbdml leaderboard`: generate files from the entries, check the entries, withdraw an entry."""
 
 from __future__ import annotations
 

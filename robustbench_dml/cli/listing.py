@@ -46,7 +46,7 @@ def light_rows(kind: str) -> Rows:
 
 
 def _rows_of_child(kind: str) -> Rows | None:
-    """The rows that a forked child finds, None if it fails."""
+    """Return the rows from a forked child; None if the child fails."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

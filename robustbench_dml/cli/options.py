@@ -73,7 +73,7 @@ def take(*options: Option | str, sweep: bool = False, published: bool = True) ->
     """Give a command these options, in this order in its help.
 
     Args:
-        options: of the table, or their names.
+        options: options of the table, or their names.
         sweep: nothing is required and nothing has a default; options of the spec can be given several times.
         published: the help names published values as defaults.
     """
@@ -107,7 +107,7 @@ def _declared(option: Option, sweep: bool, published: bool) -> Callable[[F], F]:
 
 
 def _type(option: Option, sweep: bool) -> Any:
-    """The type of a value. A sweep takes paths as text, and no `auto`: it is done on other machines, too."""
+    """The type of a value. A sweep takes paths as text, and no `auto`: its runs may be on other machines."""
     if option.choices:
         return click.Choice((*option.choices, "auto") if option.auto and not sweep else option.choices)
     if option.kind is Kind.WHOLE:

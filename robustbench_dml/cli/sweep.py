@@ -146,7 +146,7 @@ def _draw(found: list[Status]) -> None:
 
 
 def _planned(file: Path | None, given: dict[str, Any]) -> Sweep:
-    """The sweep of a file, with options in the place of its settings."""
+    """Return the sweep of a file, with options that replace its settings."""
     from robustbench_dml.runs.sweeps.plan import plan
 
     instead = {option.name: _values(option, given[option.word]) for option in SPEC_OPTIONS}
@@ -160,7 +160,7 @@ def _planned(file: Path | None, given: dict[str, Any]) -> Sweep:
 
 
 def _values(option: Option, given: Any) -> Any:
-    """The values of an option in the form of a matrix."""
+    """Return the values of an option in the form of a matrix."""
     if option.kind is not Kind.TABLE:
         return list(given) if isinstance(given, tuple) else given
     table: dict[str, list[str]] = {}

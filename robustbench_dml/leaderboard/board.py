@@ -28,9 +28,9 @@ class Board:
     network: str | None  # the backbone; None if all models are external
     evaluation: Evaluation
     main: bool  # the published backbone and evaluation of the data set
-    folder: Path  # of its table and plots; inside that of the data set unless `main`
+    folder: Path  # folder of its table and plots; inside the data set's folder unless `main`
     rows: tuple[Row, ...]  # the best first
-    listed: dict[str, Listed]  # by the digest of the record
+    listed: dict[str, Listed]  # its entries, by the digest of the record
 
     @property
     def columns(self) -> dict[str, Column]:
@@ -59,7 +59,7 @@ class Board:
 
 
 def read_boards(leaderboards: Path) -> list[Board]:
-    """Read all boards; those of a data set follow its main board, the longest first.
+    """Read all boards. The other boards of a data set follow its main board, the longest first.
 
     Raises:
         RbdmlError: there is no such folder, or an entry is not valid.

@@ -53,7 +53,7 @@ def redraw_boards(leaderboards: Path | None, out: Path | None, style: StyleName)
     """Write the figures of all boards, into their folders or into a folder for each board in `out`.
 
     Raises:
-        RbdmlError: no boards, an entry that is not valid, or a folder that cannot be written to.
+        RbdmlError: no boards, an invalid entry, or a folder without write permission.
     """
     folder = find_leaderboards(leaderboards)
     boards = read_boards(folder)

@@ -20,7 +20,7 @@ from robustbench_dml.utils.files import holds
 class Checked:
     """Results of a check."""
 
-    entries: int  # on the boards; those in the history are only read
+    entries: int  # number on the boards; entries in the history are only read
     boards: int
     problems: tuple[str, ...]  # each with its cause and remedy
     notes: tuple[str, ...]  # no reason for doubt
@@ -30,7 +30,7 @@ def check_all(leaderboards: Path, paths: DataPaths) -> Checked:
     """Check every entry, the entries against each other, and the generated files against the entries.
 
     Args:
-        paths: of the data; missing data sets are not compared.
+        paths: the folders of the data; missing data sets are not compared.
 
     Raises:
         RbdmlError: there is no such folder.
@@ -42,7 +42,7 @@ def check_all(leaderboards: Path, paths: DataPaths) -> Checked:
     audits = [audit_entry(one, paths) for one in listed]
     problems += [*(problem for one in audits for problem in one.problems), *consistency_problems(listed)]
     boards: list[Board] = []
-    if not problems:  # wrong entries would make other tables
+    if not problems:  # wrong entries would make wrong tables
         boards = boards_of(listed, leaderboards)
         problems += _outdated(boards, leaderboards)
     notes = dict.fromkeys(note for one in audits for note in one.notes)

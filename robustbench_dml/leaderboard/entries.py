@@ -25,7 +25,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 ENTRY_FILE = "entry.json"
 RECORDS, HISTORY, RERUNS = "records", "history", "reruns"
 SHORT = 16  # digits of a hash in messages and in names of folders
-MAX_BYTES = 100_000  # of an entry file
+MAX_BYTES = 100_000  # size limit of an entry file
 
 Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]  # free text, one short line
 Address = Annotated[str, Field(max_length=500, pattern=r"^https?://[^\s\x00-\x1f\"'<>\\]+$")]
@@ -35,8 +35,8 @@ class Verification(Frozen):
     """A second evaluation of the checkpoint on a part of the queries, by `rbdml submit`."""
 
     created: str  # UTC, ISO 8601
-    queries: int  # attacked again
-    differences: dict[str, float]  # by column: mean of claimed minus measured, in the units of the papers
+    queries: int  # number of queries attacked again
+    differences: dict[str, float]  # mean of claimed minus measured by column, in the units of the papers
     unequal: float  # share of the attacked values that differ by more than rounding
     flags: list[str]  # raised by the second evaluation
     disqualifying: list[str]
@@ -68,7 +68,7 @@ class Entry(Frozen):
 
     @property
     def status(self) -> Literal["verified", "self-reported"]:
-        """`verified` after a second evaluation that agreed."""
+        """`verified` if the second evaluation agreed."""
         return "self-reported" if self.verification is None else "verified"
 
 
@@ -79,7 +79,7 @@ class Listed:
     record: Record
     entry: Entry
     folder: Path
-    reruns: tuple[Record, ...] = ()  # of the same spec, by others
+    reruns: tuple[Record, ...] = ()  # reruns of the same spec by others
 
     @property
     def judged(self) -> Record:
@@ -95,10 +95,10 @@ class Listed:
 
 
 def find_leaderboards(given: Path | None = None) -> Path:
-    """Return the given folder, else `leaderboards` in the current folder, else that of the checkout.
+    """Return the given folder, else `leaderboards` in the current folder, else `leaderboards` in the checkout.
 
     Raises:
-        RbdmlError: the given folder does not exist, or none is given and there is no other.
+        RbdmlError: the given folder does not exist, or no folder is given and none of the others exists.
     """
     if given is not None:
         return _existing(given)
@@ -155,7 +155,7 @@ def read_listed(folder: Path) -> Listed:
 
 
 def entry_folders(leaderboards: Path, kind: Literal["records", "history"] = "records") -> list[Path]:
-    """List the folders of all entries in the order of their paths, without hidden ones, which are incomplete.
+    """List the folders of all entries in the order of their paths, without hidden folders, which are incomplete.
 
     Raises:
         RbdmlError: there is no folder of leaderboards.

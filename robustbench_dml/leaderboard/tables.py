@@ -39,7 +39,7 @@ def board_markdown(board: Board, *, to_records: str | None = None, top: int | No
     """Write a board: cost and retrieval of each row, then its values under attack.
 
     Args:
-        to_records: address of the folder of records, relative to the text; that of the board's table by default.
+        to_records: address of the folder of records, relative to the text; by default the address in the board's table.
         top: number of rows, with the few columns that fit on a page; all by default.
     """
     address = to_records if to_records is not None else ("" if board.main else "../") + "records"
@@ -146,7 +146,7 @@ def _reported_cells(one: Reported) -> Cells:
 
 
 def settings_of(row: Row) -> str:
-    """List the budget, and the training settings that differ from the published ones."""
+    """List the budget, and the training settings that differ from the published settings."""
     spec = row.records[0].spec
     if spec.budget is None:
         return "-"
@@ -161,7 +161,7 @@ def _seed_links(row: Row, address: str) -> str:
 
 
 def _by_seed(row: Row) -> str:
-    """List the scores of the seeds, whose spread the interval over the queries leaves out."""
+    """List the scores of the seeds; the interval over the queries does not include their spread."""
     return ", ".join(f"{record.primary_score:.1f}" for record in row.records) if len(row.records) > 1 else "-"
 
 
@@ -174,7 +174,7 @@ def _markdown(cells: Sequence[Cells]) -> str:
 
 
 def _csv(cells: Sequence[Cells]) -> str:
-    """Round numbers to six digits, because the last ones can differ between processors."""
+    """Round numbers to six digits, because later digits can differ between processors."""
     rounded = [
         {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in line.items()} for line in cells
     ]

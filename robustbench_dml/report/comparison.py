@@ -34,14 +34,14 @@ class Row:
     """One value of both models, in the units of the papers.
 
     Attributes:
-        column: its name.
+        column: the value's name.
         first: mean of model A over the queries.
         second: mean of model B.
         difference: first minus second.
         low: lower end of the 95% paired bootstrap interval of the difference.
         high: upper end.
-        p: of the two-sided permutation test.
-        p_holm: corrected for all rows.
+        p: the p value of the two-sided permutation test.
+        p_holm: the p value, corrected for all rows (Holm).
         better: the better model if p_holm < 0.05, else None.
     """
 

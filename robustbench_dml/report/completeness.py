@@ -15,10 +15,10 @@ def require_complete(record: Record, folder: Path | None = None) -> None:
 
     Args:
         record: read by `read_record`.
-        folder: of the record, for the message.
+        folder: the record's folder, named in the message.
 
     Raises:
-        RbdmlError: a value is missing, or an attack or the protocol is unknown here.
+        RbdmlError: a value is missing, or an attack or the protocol is not registered.
     """
     columns = evaluated_columns(record.spec.evaluation)
     missing = [name for name in columns if name not in record.attacked]

@@ -1,4 +1,4 @@
-"""Training settings of a run that differ from the published ones, for a cell of a table."""
+"""Training settings of a run that differ from the published settings, for a cell of a table."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from robustbench_dml.spec.schema import ExternalSpec, RunSpec
 
 
 def changed_training(spec: RunSpec | ExternalSpec, *, column: int | None = None) -> list[str]:
-    """Return the changed training settings as `name=value`, lengths in 255ths; none for a model from elsewhere.
+    """Return the changed training settings as `name=value`, lengths in 255ths; empty for an external model.
 
     Args:
-        spec: of the run.
+        spec: the run's spec.
         column: eta in a column of the table; a different eta of the run is listed.
     """
     if spec.training is None:

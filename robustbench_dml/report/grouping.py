@@ -13,7 +13,7 @@ from robustbench_dml.utils.errors import RbdmlError
 
 
 def comparable_records(record: Record, folder: Path) -> tuple[list[Record], list[str]]:
-    """Return the records below a folder with the data files, backbone and evaluation of this one, itself included.
+    """Return the records below a folder that share this record's data files, backbone and evaluation, itself included.
 
     External models have no backbone and are comparable with any.
 
@@ -75,7 +75,7 @@ def _read_all(folder: Path, wanted: Callable[[Record], bool] = lambda _: True) -
 
 
 def _is_fake(record: Record) -> bool:
-    """True for defenses made to be caught; they stand only in tables of their own."""
+    """Return whether a defense is made to be caught; such defenses stand in separate tables."""
     return record.spec.label in DEFENSES and DEFENSES.get(record.spec.label).cls.fake
 
 

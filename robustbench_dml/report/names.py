@@ -18,7 +18,7 @@ SUBSCRIPTS = {"g_LGA": r"$g_{\mathrm{LGA}}$", "g_B": r"$g_{\mathrm{B}}$", "g_1/2
 
 
 def registered_name(spec: RunSpec | ExternalSpec) -> str:
-    """Return the registered name of a defense with the parameters that differ from its registered ones."""
+    """Return the registered name of a defense with the parameters that differ from the registered values."""
     usual = usual_params(DEFENSES.get(spec.label), spec.dataset) if spec.label in DEFENSES else spec.params
     changed = ", ".join(f"{name}={value}" for name, value in sorted(spec.params.items()) if usual.get(name) != value)
     return f"{spec.label} ({changed})" if changed else spec.label

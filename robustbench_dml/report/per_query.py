@@ -38,8 +38,8 @@ def readable_values(records: Iterable[Record], folders: Mapping[str, Path]) -> d
     """Read the per-query values of records, by digest; records without readable values are left out.
 
     Args:
-        records: any.
-        folders: of the records, by digest.
+        records: any records.
+        folders: the folder of each record, by digest.
     """
     known = {}
     for record in records:

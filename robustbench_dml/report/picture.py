@@ -49,7 +49,7 @@ def write_picture(path: Path, trace: AttackTrace, split: Split, *, caption: str)
     """Draw one attack as PNG or SVG. The same values give the same bytes.
 
     Args:
-        path: of the file; its suffix sets the format.
+        path: the file to write; its suffix sets the format.
         trace: the attack.
         split: test images of the ranked list.
         caption: settings, in one line.

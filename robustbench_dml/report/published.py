@@ -41,10 +41,10 @@ class Reported:
     Attributes:
         dataset: name of the data set.
         backbone: name of the backbone.
-        defense: as written in the source.
+        defense: the defense's name as the source writes it.
         eta: PGD steps in training; None for training without attacks.
         collapsed: whether the authors report a collapsed training, without values.
-        values: by the names of `NAMES`, in the units of the papers; empty if collapsed.
+        values: the reported values by the names of `NAMES`, in the units of the papers; empty if collapsed.
         source: publication and table.
     """
 
@@ -61,7 +61,7 @@ def read_published(path: Path | None = None) -> list[Reported]:
     """Read all reported rows, in the order of the file.
 
     Args:
-        path: of the file; by default the one in the package.
+        path: the file to read; by default the file in the package.
 
     Raises:
         RbdmlError: the file is missing or malformed.

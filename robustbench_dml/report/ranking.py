@@ -10,7 +10,7 @@ import numpy as np
 from robustbench_dml.utils.statistics import paired_p_values
 
 ALPHA = 0.05
-SEED = 0  # of the permutation test: the same records always get the same ranks
+SEED = 0  # seed of the permutation test: the same records always get the same ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Contestant:
         score: mean of the ranking score; higher is better.
         interval: 95% interval of the score over the queries.
         values: (Q,) values of the score; None if unknown.
-        disqualified: puts it after all others, without a rank.
+        disqualified: whether the model stands after all others, without a rank.
     """
 
     score: float
@@ -38,7 +38,7 @@ def rank_order(contestants: Sequence[Contestant]) -> tuple[list[int], list[int |
 
     Returns:
         Indices with the best score first and the disqualified last. The rank of each contestant: 1 + the number of
-        significantly better ones, None for the disqualified. Whether all comparisons were paired tests.
+        significantly better models, None for the disqualified. Whether all comparisons were paired tests.
     """
     order = sorted(range(len(contestants)), key=lambda i: (contestants[i].disqualified, -contestants[i].score))
     honest = [i for i in order if not contestants[i].disqualified]

@@ -25,7 +25,7 @@ class Row:
 
     Attributes:
         key: digest of the shared settings; the row's address on the page.
-        records: of the runs, by rising seed; at least one.
+        records: the records of the runs, by rising seed; at least one.
         values: means over the seeds of all shown values, in the units of the papers.
         intervals: 95% bootstrap intervals of these means over the queries; seeds are not resampled.
         spread: lowest and highest seed of each value.
@@ -43,7 +43,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The defense with the parameters that differ from its registered ones."""
+        """The defense with the parameters that differ from the registered values."""
         return registered_name(self.records[0].spec)
 
     @property
@@ -86,7 +86,7 @@ class Row:
 
     @property
     def disqualifying(self) -> list[str]:
-        """The flags that take the rank away."""
+        """The flags that exclude the row from the ranking."""
         return _union(record.disqualifying for record in self.records)
 
 
@@ -94,7 +94,7 @@ def rows_of(records: Sequence[Record], values: Mapping[str, Values] | None = Non
     """Merge comparable records over their seeds and rank them, the best first and the disqualified last.
 
     Args:
-        records: of one data set, backbone and evaluation.
+        records: the records of one data set, backbone and evaluation.
         values: per-query values by digest (`per_query.read_values`), where available. Without them, intervals of
             several seeds are the means of their intervals, and ranks compare intervals.
     """

@@ -39,8 +39,8 @@ def draw(
 
     Args:
         records: at least one.
-        folder: for the figures, created if missing.
-        above: folder above those of the records; their per-query values give intervals over seeds.
+        folder: the folder for the figures, created if missing.
+        above: folder that contains the records' folders; their per-query values give intervals over seeds.
         style: size and file formats.
 
     Raises:
@@ -55,7 +55,7 @@ def show(records: list[Record], *, marked: str | None = None, folder: Path | Non
     Args:
         records: at least one.
         marked: digest of the run to mark.
-        folder: above those of the records; their per-query values give ranks by paired tests.
+        folder: folder that contains the records' folders; their per-query values give ranks by paired tests.
     """
     rows = runs_of(records, _values(records, folder))
     return record_tables(rows, evaluated_columns(records[0].spec.evaluation), marked=marked)

@@ -20,8 +20,8 @@ def record_tables(runs: Sequence[Row], columns: Mapping[str, Column], *, marked:
     """Return a table of cost and retrieval and a table of attacks.
 
     Args:
-        runs: rows of one run each, see `rows.runs_of`; at least one.
-        columns: of the protocol.
+        runs: rows of one run each, see `rows.runs_of`; at least one row.
+        columns: the protocol's columns, by name.
         marked: digest of the run to mark.
     """
     records = [run.records[0] for run in runs]

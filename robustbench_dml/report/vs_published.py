@@ -19,7 +19,7 @@ from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.terminal import text_table
 
 NOTABLE = {"R@1": 2.0, "ERS": 5.0}  # differences above these limits need an explanation
-WEIGHT = re.compile(r"&ICS ?\(\u03bb=([\d.]+)\)")  # a weight of ICS other than the usual one, as the source prints it
+WEIGHT = re.compile(r"&ICS ?\(\u03bb=([\d.]+)\)")  # an unusual weight of ICS, as the source prints it
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class PublishedMatch:
 
 
 def match_published(folder: Path) -> tuple[list[PublishedMatch], list[str]]:
-    """Match all rows below a folder with published ones.
+    """Match all rows below a folder with published rows.
 
     Args:
-        folder: of records, on boards or as runs write them.
+        folder: the folder of records, on boards or as runs write them.
 
     Returns:
         The matches, and a message for each record left out.

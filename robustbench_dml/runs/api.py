@@ -51,7 +51,7 @@ def run(defense: str, dataset: str, *, force: bool = False, quiet: bool = False,
         words: the options of `rbdml run`, with underscores: `eta=8`, `queries=500`, `attack_steps=32`, `out="runs"`,
             `param={"ics": 0.3}`, `extra_attack=["ca+w2"]`, `solver="apgd"`, `solver_param={"restarts": 5}`. Options
             left out use the published values for the data set. The tables `params`, `training` and `evaluation` of
-            `spec.make.make_spec` are taken, too.
+            `spec.make.make_spec` are accepted, too.
 
     Raises:
         RbdmlError: bad input or a bad environment, in one line.
@@ -119,11 +119,11 @@ def run_context(words: Mapping[str, Any], *, quiet: bool) -> RunContext:
     """Make the context of a run from its words.
 
     Args:
-        words: options with underscores; those left out have the defaults of the table.
+        words: options with underscores; options left out have the defaults of the table.
         quiet: no progress bars.
 
     Raises:
-        RbdmlError: an unknown device, a device that is not here, a batch size below 1 or text that is no time.
+        RbdmlError: an unknown or missing device, a batch size below 1, or an invalid time.
     """
     values = {option.word: option.default for option in OPTIONS if option.part == CONTEXT}
     values |= {name: value for name, value in words.items() if value is not None}

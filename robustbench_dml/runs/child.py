@@ -26,8 +26,8 @@ def main() -> None:
 def do(task: Task) -> ExitCode:
     """Do a task.
 
-    The message for the user goes to standard error. A process with a share leaves it for the launcher instead, which
-    prints one message, however many processes noticed.
+    The message for the user goes to standard error. A process with a share leaves the message for the launcher instead,
+    which prints one message, however many processes failed.
     """
     try:
         with interrupted_by(*ENDING):
@@ -58,7 +58,7 @@ def _take_part(task: Task, share: Share) -> None:
             if work is not None:
                 runs.assist(task.spec, context, work)
         elif not runs.run(task.spec, context, force=task.force).fresh:
-            distributed.broadcast(None)  # the others wait for a work folder, and there is nothing to do
+            distributed.broadcast(None)  # the other processes wait for a work folder; None ends their wait
 
 
 def _leave(message: str, share: Share | None, *, interrupted: bool) -> None:

@@ -1,4 +1,4 @@
-"""Commands that repeat a run: the settings of its spec that differ from the defaults, as options of `rbdml`."""
+"""Commands that repeat a run: options of `rbdml` for the settings that differ from the defaults."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def command_for(spec: RunSpec | ExternalSpec) -> str:
 
 
 def settings_of(spec: RunSpec) -> dict[str, Any]:
-    """Return the arguments of `spec.make.make_spec` that make a spec, without those that are the default."""
+    """Return the arguments with which `spec.make.make_spec` makes a spec, without arguments at their defaults."""
     data = DATASETS.get(spec.dataset)
     known = spec.defense in DEFENSES
     usual = usual_params(DEFENSES.get(spec.defense), spec.dataset) if known else {}
@@ -78,10 +78,10 @@ def _training_changes(spec: RunSpec) -> dict[str, Any]:
 
 
 def _evaluation_changes(evaluation: Evaluation, usual: Evaluation) -> dict[str, Any]:
-    """The arguments of `spec.make.changed_evaluation` that lead from the usual evaluation to this one."""
+    """Return the arguments with which `spec.make.changed_evaluation` makes this evaluation from the usual one."""
     protocol = protocol_named(evaluation.protocol)
     threat = _changed(dict(evaluation.threat), dict(usual.threat))
-    if "norm" in threat:  # another norm needs its own radius and step
+    if "norm" in threat:  # a different norm needs a different radius and step
         threat |= {name: getattr(evaluation.threat, name) for name in ("eps", "alpha")}
     others = {
         name: value for name, value in evaluation if name not in ("threat", "solver") and value != getattr(usual, name)
@@ -126,6 +126,6 @@ def _options(arguments: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _quotient(value: float) -> str:
-    """A length in 255ths where it is a whole number of them."""
+    """Write a length in 255ths if it is a whole number of 255ths."""
     quotient = round(value * 255)
     return f"{quotient}/255" if quotient / 255 == value else repr(value)

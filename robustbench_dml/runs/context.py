@@ -29,7 +29,7 @@ class RunContext:
         device: the device that computes.
         batch_size: images attacked at once in the evaluation.
         progress: bars and messages.
-        weights: the file that training starts from, if the spec names a file that is not published.
+        weights: the file of initial weights, if the spec names an unpublished file.
         surrogate: the checkpoint that attacks transfer from, if the evaluation names one.
         checkpoint_every: seconds between two stored states of a training.
         tensorboard: write scalars of a training for TensorBoard.

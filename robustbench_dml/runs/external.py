@@ -1,4 +1,4 @@
-"""Models from outside the project: a factory in a Python file, and weights that are never unpickled freely."""
+"""Models from outside the project: a factory in a Python file, and weights, which are never unpickled freely."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from robustbench_dml.utils.files import sha256
 from robustbench_dml.utils.randomness import seed_of
 from robustbench_dml.utils.tensors import read_state_dict, write_tensors
 
-TRIED = 4  # images of the trial of a model
+TRIED = 4  # images on which a model is tried
 UNIT = 1e-3  # largest deviation of an embedding's length from 1
 
 
@@ -51,7 +51,7 @@ class ExternalModel:
         """Return the model on the device after a trial on test images. Embeddings of other lengths are scaled to 1.
 
         Raises:
-            RbdmlError: the model fails on these images, or returns something else than (B, D) finite embeddings.
+            RbdmlError: the model fails on these images, or returns anything but finite (B, D) embeddings.
         """
         model = self.model.to(context.device)
         images = dataset.test.to(context.device).batch(
@@ -82,14 +82,14 @@ class ExternalModel:
 
 
 def load_external(text: str, checkpoint: Path | None = None) -> ExternalModel:
-    """Make a model by its factory. Random weights, if any are left, are the same each time.
+    """Make a model by its factory. Weights that stay random are the same each time.
 
     Args:
         text: path/to/file.py:factory; `factory()` returns a torch module.
         checkpoint: a state dict: safetensors or a torch file, alone or under `state_dict` or `model`.
 
     Raises:
-        RbdmlError: no such file or factory, a factory that fails, or weights that are unreadable or do not fit.
+        RbdmlError: no such file or factory, a factory that fails, or unreadable or unsuitable weights.
     """
     in_file = IN_A_FILE.fullmatch(text)
     if in_file is None:
@@ -113,9 +113,9 @@ def evaluate_external(
     """Evaluate a model from outside the project and record it, or return its record.
 
     Args:
-        text: as in `load_external`.
-        checkpoint: as in `load_external`.
-        context: where the evaluation happens.
+        text: path/to/file.py:factory, as in `load_external`.
+        checkpoint: a state dict, as in `load_external`.
+        context: the surroundings of the evaluation.
         dataset: name of a data set; its test split is the gallery.
         changes: changes of the published evaluation, as in `spec.make.changed_evaluation`.
         force: repeat an evaluation that has a record.

@@ -48,12 +48,12 @@ class RunFolder:
 
     @property
     def record_file(self) -> Path:
-        """The file that is there once the run is done."""
+        """The file of the record; it exists once the run is done."""
         return self.path / RECORD_FILE
 
     @property
     def lock(self) -> Path:
-        """The file that a process locks while it does the run."""
+        """The file that a process locks during the run."""
         return self.out / LOCKS / f"{self.spec.dataset_folder}-{self.path.name}.lock"
 
     @property
@@ -74,7 +74,7 @@ class RunFolder:
         return read_record(self.path) if self.record_file.is_file() else None
 
     def is_locked(self) -> bool:
-        """Report whether a process does the run. The lock is taken for an instant to find out."""
+        """Return whether a process is doing the run. The check takes the lock for an instant."""
         if not self.lock.exists():
             return False
         probe = FileLock(self.lock)
@@ -82,7 +82,7 @@ class RunFolder:
             probe.acquire(timeout=0)
         except Timeout:
             return True
-        except OSError:  # on a read-only disk nobody can tell
+        except OSError:  # no process can hold a lock on a read-only disk
             return False
         probe.release()
         return False
@@ -91,8 +91,8 @@ class RunFolder:
     def working(self, purpose: str) -> Iterator[Path]:
         """Hold the lock and yield the work folder; pass it to `publish` when the record is complete.
 
-        An exception leaves the state to go on from and the log, and nothing else that is unfinished. After a training
-        that diverged only the log stays.
+        After an exception only the stored states and the log stay; the run resumes from them. After a training that
+        diverged only the log stays.
 
         Raises:
             BusyError: another process is doing this run.
@@ -109,7 +109,7 @@ class RunFolder:
                 _forget(work)
                 raise
             except OSError as error:
-                if not is_write_failure(error, self.out):  # a defense or an attack may open files of its own
+                if not is_write_failure(error, self.out):  # a defense or an attack may open other files
                     raise
                 raise RbdmlError(
                     f"could not write below {self.out} ({error.strerror}): free some space, then give the same command "
@@ -119,7 +119,7 @@ class RunFolder:
                 _clear(work)
 
     def publish(self, work: Path) -> None:
-        """Replace the record's folder by the work folder. The state to go on from is removed last."""
+        """Replace the record's folder by the work folder. The stored states are removed last."""
         with deferred_interrupts() as pending:
             try:
                 if self.path.exists():
@@ -134,18 +134,18 @@ class RunFolder:
         pending.check()
 
     def forget(self) -> None:
-        """Remove the state to go on from, which a process that was killed may have left beside the record."""
+        """Remove the stored states that a killed process may have left beside the record."""
         _forget(self.path)
 
     def copy_log(self, work: Path) -> None:
-        """Copy the record's log to the work folder that will replace it, unless a log was begun there."""
+        """Copy the record's log to the work folder, unless the work folder has a log."""
         with suppress(OSError):
             for path in () if _logs(work) else _logs(self.path):
                 shutil.copy2(path, work / path.name)
 
     @property
     def _replaced(self) -> Path:
-        """The name of the old folder while a new one takes its place."""
+        """The name of the old folder while a new folder replaces it."""
         return self.path.with_name(f".{self.path.name}.old")
 
     def _restore(self) -> None:
@@ -165,7 +165,7 @@ class RunFolder:
             yield
 
     def _prepare(self, work: Path) -> None:
-        """Make the work folder, without the torn files of a killed process, and check that it can be written."""
+        """Make the work folder, remove incomplete files of a killed process, and check write permission."""
         try:
             work.mkdir(parents=True, exist_ok=True)
             _sweep(work)
@@ -183,7 +183,7 @@ class RunFolder:
 
 
 def _states(folder: Path) -> tuple[Path, ...]:
-    """The files that an interrupted run goes on from."""
+    """The files from which an interrupted run resumes."""
     return (*resume_files(folder / RESUME_FILE), *cache_files(folder / CACHE_FILE))
 
 
@@ -209,6 +209,6 @@ def _sweep(work: Path) -> None:
 
 
 def _forget(folder: Path) -> None:
-    with suppress(OSError):  # nobody goes on from a state on a read-only disk
+    with suppress(OSError):  # no run resumes on a read-only disk
         for path in _states(folder):
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A run on several devices of this machine: one process for each, and one message however they end."""
+"""A run on several devices of this machine: one process for each device, and one message however the processes end."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.locks import usable_cores
 
 POLL = 0.1  # seconds
-FEW = 2  # processes that any machine bears; more than its cores only take its memory
-GRACE = 24 * 3600  # seconds for an iteration and for writing after processes are asked to end
+FEW = 2  # processes that any machine bears; processes beyond the number of cores only take memory
+GRACE = 24 * 3600  # seconds for the last iteration and for writing, once the processes are asked to end
 LOOPBACK = Path("/sys/class/net/lo")
-SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")  # those that torch's launcher handles
+SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")  # signals that torch's launcher handles
 
 
 def run_on_devices(spec: RunSpec, context: RunContext, devices: int, *, force: bool = False) -> Outcome:
-    """Do a run on several devices of this machine, or as `run` on one.
+    """Do a run on several devices of this machine; on one device, as `run` does.
 
     Args:
         spec: the run.
-        context: where the run happens. On a CPU the processes share its cores.
+        context: the surroundings of the run. On a CPU the processes share its cores.
         devices: the number of devices.
-        force: as in `run`.
+        force: repeat a run that has a record, as in `run`.
 
     Raises:
         RbdmlError: more devices than there are, or than pairs in a batch; or a process failed.
@@ -65,7 +65,7 @@ def check_devices(spec: RunSpec, context: RunContext, devices: int) -> None:
     """Refuse a number of devices that makes no sense.
 
     Raises:
-        RbdmlError: fewer than one, or more than devices, pairs or cores.
+        RbdmlError: fewer than one device, or more than there are devices, pairs or cores.
     """
     if devices < 1:
         raise RbdmlError(f"--devices {devices}: a run needs at least one")
@@ -100,15 +100,15 @@ def _launch(task: Task, devices: int, temporary: Path) -> None:
 
 
 def _environment(devices: int) -> dict[str, str]:
-    """Variables that PyTorch would otherwise have to guess; the user's own settings win."""
+    """Variables that PyTorch would otherwise have to guess; the user's settings win."""
     guessed = {"OMP_NUM_THREADS": str(max(1, usable_cores() // devices))}
-    if LOOPBACK.exists():  # all are on this machine, whatever its name resolves to
+    if LOOPBACK.exists():  # all processes are on this machine, whatever its name resolves to
         guessed["GLOO_SOCKET_IFNAME"] = LOOPBACK.name
     return {**guessed, **os.environ}
 
 
 def _wait(processes: PContext) -> RunProcsResult:
-    """Wait until all have ended. Where one fails, the launcher ends the others."""
+    """Wait until all processes have ended. If a process fails, the launcher ends the others."""
     try:
         result = processes.wait(period=POLL)
     except SignalException:
@@ -119,7 +119,7 @@ def _wait(processes: PContext) -> RunProcsResult:
 
 
 def _end(processes: PContext) -> None:
-    """Ask each process once to end: a second request ends it at once. On another signal, kill them."""
+    """Ask each process once to end; a second request would end it at once. On another signal, kill the processes."""
     try:
         processes.close(signal.SIGTERM, timeout=GRACE)
     except SignalException:
@@ -135,7 +135,7 @@ def _judge(result: RunProcsResult, shares: list[Share]) -> None:
             raise RbdmlError(message.read_text())
     if any(failure.exitcode == ExitCode.INTERRUPTED for failure in failures):
         raise KeyboardInterrupt
-    # Processes that were left alone, or ended by the launcher because of another one, are no cause.
+    # Ignore processes that ended only because another process had failed.
     causes = [one for one in failures if one.exitcode not in (ExitCode.LEFT_ALONE, -signal.SIGTERM)] or failures
     if not causes:
         return

@@ -44,8 +44,8 @@ class Outcome:
     Attributes:
         record: the record.
         folder: the folder with the record.
-        fresh: the record was made by this call.
-        outdated: the record was there, and the source of its defense has changed since.
+        fresh: whether this call made the record.
+        outdated: whether an earlier record was returned although the source of its defense has changed since.
     """
 
     record: Record
@@ -56,7 +56,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A model that is ready for its evaluation.
+    """A model, ready to evaluate.
 
     Attributes:
         model: the model as deployed, in eval mode.
@@ -74,14 +74,14 @@ class Subject:
 
 
 class ModelSource(ABC):
-    """A way to obtain the model of a record: training, a checkpoint, or somebody else's code.
+    """A way to obtain the model of a record: training, a checkpoint, or an external file.
 
     Attributes:
         spec: the spec of the record.
         code: SHA-256 of the Python files behind the model.
         weights: the hash of the weights, or None before a training.
         purposes: ends of the work folder's name, for a first record and for a repetition.
-        keeps_log: the log of a record that is replaced is continued.
+        keeps_log: whether the log of a replaced record is continued.
     """
 
     spec: RunSpec | ExternalSpec
@@ -95,7 +95,7 @@ class ModelSource(ABC):
         """Load the inputs of the model; called before the lock is taken.
 
         Raises:
-            RbdmlError: the model cannot be had, or does not take these images.
+            RbdmlError: the model is unavailable, or does not accept these images.
         """
 
     @abstractmethod
@@ -104,7 +104,7 @@ class ModelSource(ABC):
 
         Args:
             dataset: the data set of the spec.
-            context: where the run happens.
+            context: the surroundings of the run.
             work: the folder for states and the log.
         """
 
@@ -116,25 +116,25 @@ class Pipeline:
         """
         Args:
             source: provides the model.
-            context: where the run happens.
+            context: the surroundings of the run.
         """
         self._source, self._context = source, context
         self._folder = context.folder(source.spec)
 
     def run(self, *, force: bool = False) -> Outcome:
-        """Make the record, or return it if it is there.
+        """Make the record, or return the stored record.
 
         Args:
-            force: make the record again. The old one stays until the new one is complete.
+            force: make the record again. The old record stays until the new record is complete.
 
         Raises:
-            RbdmlError: bad input, no room to write, or a training that diverged; nothing half-written is left.
+            RbdmlError: bad input, no room to write, or a training that diverged. No partial record remains.
         """
         if not force and (recorded := self._recorded()):
             return recorded
         self._load()
         with self._folder.working(self._source.purposes[force]) as work:
-            if not force and (recorded := self._recorded()):  # by another process, in the meantime
+            if not force and (recorded := self._recorded()):  # another process made the record in the meantime
                 return recorded
             distributed.broadcast(work)
             if self._source.keeps_log:
@@ -160,7 +160,7 @@ class Pipeline:
         )
 
     def _recorded(self) -> Outcome | None:
-        """Return the record, if there is one. It must be of this model and of these images."""
+        """Return the record, if there is one. The record must be of this model and of these images."""
         record = self._folder.read()
         if record is None:
             return None
@@ -189,7 +189,7 @@ class Pipeline:
 
     @cached_property
     def _environment(self) -> dict[str, Any]:
-        """The part of the provenance that the log begins with."""
+        """Return the part of the provenance with which the log begins."""
         commit, dirty = provenance.source_commit()
         return {
             "versions": provenance.versions(),
@@ -200,7 +200,7 @@ class Pipeline:
         }
 
     def _load(self) -> None:
-        """Load everything, so that nothing is trained that could not be evaluated."""
+        """Load everything first: a missing input must be noticed before the training."""
         self._source.prepare(self._dataset, self._context)
         choose_queries(self._dataset.test.labels, self._source.spec.evaluation, self._dataset.name)
         _ = self._surrogate
@@ -222,7 +222,7 @@ class Pipeline:
         )
 
     def _attack_cache(self, subject: Subject, work: Path) -> AttackCache:
-        """Stored values of attacks, for whoever repeats exactly this evaluation."""
+        """Return the stored values of attacks, for repetitions of exactly this evaluation."""
         evaluation, context = self._source.spec.evaluation, self._context
         decisive = (
             evaluation.model_dump_json(),
@@ -240,7 +240,7 @@ class Pipeline:
         return LoggedCache(RunLog(work), path, of=key, every=every)
 
     def _write(self, subject: Subject, evaluated: Evaluated, work: Path) -> Outcome:
-        """Write everything into the work folder, the record last, and put the folder in its place."""
+        """Write everything into the work folder, the record last, and publish the folder."""
         spec, findings = self._source.spec, evaluated.findings
         subject.save(work / CHECKPOINT_FILE)
         write_queries(work, evaluated.per_query)

@@ -17,8 +17,8 @@ from robustbench_dml.utils.files import plain_size
 
 Values = dict[str, np.ndarray]
 
-MAX_BYTES = 20_000_000  # of a submitted file; 60,000 queries under all published attacks take half of it
-MOST = 5_000_000  # queries of any evaluation
+MAX_BYTES = 20_000_000  # size limit of a submitted file; 60,000 queries under all published attacks take half of it
+MOST = 5_000_000  # largest number of queries of any evaluation
 UNPACKED = 400_000_000  # bytes of all arrays together
 MEMBERS = 100
 HEADER = 1000  # bytes before an array's data, at most
@@ -50,7 +50,7 @@ def load_values(path: Path, *, most: int = MOST, largest: int = UNPACKED) -> Val
         largest: the largest size of the file in bytes.
 
     Raises:
-        RbdmlError: no such file, or something else than (Q,) arrays of plain numbers, all of one length.
+        RbdmlError: no such file, or anything but (Q,) arrays of plain numbers with the same Q.
     """
     try:
         if plain_size(path) > largest:

@@ -20,7 +20,7 @@ from robustbench_dml.utils.files import read_at_most, write_atomically
 RECORD_FILE = "record.json"
 QUERIES_FILE = "queries.npz"
 CHECKPOINT_FILE = "checkpoint.safetensors"
-MAX_BYTES = 1_000_000  # a record is a few kB; anything larger is not one
+MAX_BYTES = 1_000_000  # a record is a few kB; a larger file is not a record
 
 
 class Cost(Frozen):
@@ -30,7 +30,7 @@ class Cost(Frozen):
     passes: float  # image passes in `spent`
     nominal_per_iteration: int  # the papers' eta + 1, in passes of the batch
     metered_per_iteration: float  # the same, as measured
-    peak_memory_bytes: int  # of the GPU during the run, or else of the process since it began
+    peak_memory_bytes: int  # peak of the GPU during the run, or else of the process since it began
 
 
 class Diagnostics(Frozen):
@@ -46,11 +46,11 @@ class Provenance(Frozen):
 
     created: str  # UTC, ISO 8601
     versions: dict[str, str]
-    device: str  # of the evaluation, by its product name
+    device: str  # product name of the evaluation's device
     cpu: str
     threads: int
     evaluation_batch_size: int
-    commit: str | None  # of the project's source in a git checkout
+    commit: str | None  # commit of the project's source in a git checkout
     dirty: bool | None  # the checkout had uncommitted changes
     defense_source: str  # SHA-256 of the defense's modules, or of an external model's file
     dataset_files: dict[str, str]  # SHA-256 by file
@@ -68,23 +68,23 @@ Spec = Annotated[Annotated[RunSpec, Tag("run")] | Annotated[ExternalSpec, Tag("m
 
 
 class Record(Frozen):
-    """One run, or one evaluation of a model from elsewhere. Values have the units of the papers."""
+    """One run, or one evaluation of an external model. Values have the units of the papers."""
 
     version: Literal[2] = 2
-    digest: str  # of the spec; also the name of the folder
+    digest: str  # digest of the spec; also the name of the folder
     spec: Spec
-    cost: Cost | None  # None for a model from elsewhere
+    cost: Cost | None  # None for an external model
     benign: dict[str, float]
     attacked: dict[str, float]
-    scores: dict[str, float]  # the one that ranks first
+    scores: dict[str, float]  # the ranking score first
     intervals: dict[str, tuple[float, float]]  # 95%, bootstrap over queries
     diagnostics: Diagnostics
-    training_end: TrainingEnd | None  # None for a model from elsewhere
+    training_end: TrainingEnd | None  # None for an external model
     provenance: Provenance
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        """Require cost and end of training of our own runs."""
+        """Require the cost and the end of training, except for external models."""
         if self.spec.trained_here and (self.cost is None or self.training_end is None):
             raise PydanticCustomError("incomplete", "Input should have a cost and a training_end")
         return self
@@ -104,12 +104,12 @@ class Record(Frozen):
 
     @property
     def score(self) -> str:
-        """The name of the score that ranks."""
+        """The name of the ranking score."""
         return next(iter(self.scores))
 
     @property
     def primary_score(self) -> float:
-        """The score that ranks; for the protocols that are named after it, the Empirical Robustness Score."""
+        """The ranking score; the Empirical Robustness Score in the protocols named after it."""
         return self.scores[self.score]
 
     @property
@@ -140,7 +140,7 @@ def read_record(folder: Path) -> Record:
         raise RbdmlError(f"{path}: cannot be read ({error.strerror})") from None
     except ValidationError as error:
         found = first_invalid(error)
-        name = re.sub(r"^spec\.\w+", "spec", found.name)  # without the union's tag
+        name = re.sub(r"^spec\.\w+", "spec", found.name)  # without the tag of the union type
         if name == "version":
             raise RbdmlError(
                 f"{path}: version {found.value!r} of records, and this package reads 2: remove its folder and run "

@@ -1,4 +1,4 @@
-"""Records of our own runs: by training, or by another evaluation of a checkpoint."""
+"""Records of runs: by training, or by another evaluation of a checkpoint."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from robustbench_dml.utils.runlog import LoggedProgress, RunLog
 
 
 def run(spec: RunSpec, context: RunContext, *, force: bool = False) -> Outcome:
-    """Do a run, go on with an interrupted one, or return its record.
+    """Do a run, resume an interrupted run, or return the record of a finished run.
 
     Args:
         spec: the run.
-        context: where the run happens.
+        context: the surroundings of the run.
         force: repeat a run that has a record. The old record stays until the new one is complete.
 
     Raises:
-        RbdmlError: bad data, no room to write, or a training that diverged; nothing half-written is left.
+        RbdmlError: bad data, no room to write, or a training that diverged. No partial record remains.
     """
     return Pipeline(TrainedHere(spec), context).run(force=force)
 
@@ -57,13 +57,13 @@ def reevaluate(
     changes: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> Outcome:
-    """Evaluate a checkpoint, by default under its own evaluation. The record keeps the cost of training.
+    """Evaluate a checkpoint, by default under the evaluation in its spec. The record keeps the cost of training.
 
     Args:
         checkpoint: weights written by `run`.
-        context: where the evaluation happens.
+        context: the surroundings of the evaluation.
         backbone: refuse a checkpoint of another backbone.
-        dataset: `folder:PATH`, the present place of the folder that the model was trained on.
+        dataset: `folder:PATH`, the current path of the folder of training images.
         changes: changes of the evaluation, as in `make_spec`.
         force: repeat an evaluation that has a record.
 
@@ -76,7 +76,7 @@ def reevaluate(
 
 
 class TrainedHere(ModelSource):
-    """A model that is trained now."""
+    """Train the model of a record."""
 
     purposes: ClassVar[tuple[str, str]] = (FIRST, REPEATED)
 
@@ -102,7 +102,7 @@ class TrainedHere(ModelSource):
 
 
 class FromCheckpoint(ModelSource):
-    """A model that was trained before."""
+    """Take the model of a record from a checkpoint."""
 
     keeps_log: ClassVar[bool] = True
 
@@ -132,7 +132,7 @@ def _moved(spec: RunSpec, dataset: str | None) -> RunSpec:
 
 
 def _subject(trained: Checkpoint, weights: str, context: RunContext) -> Subject:
-    """A model that was trained here, with the cost of its training."""
+    """Return a model trained by this project, with the cost of its training."""
     spec, spent = trained.spec, trained.spent
     defense = build_defense(spec.defense, spec.params, spec.training.threat)
     return Subject(

@@ -19,7 +19,7 @@ PROGRAM = (sys.executable, "-P", "-m", "robustbench_dml.runs.child")
 
 
 class Share(Frozen):
-    """A process's place among those that do a run together."""
+    """A process's position among the processes that do a run together."""
 
     rank: int
     processes: int
@@ -52,7 +52,7 @@ class Task(Frozen):
 
     @classmethod
     def of(cls, spec: RunSpec, context: RunContext, *, force: bool = False) -> Task:
-        """Return the task of a run in this process's context, with the user's files that are loaded here."""
+        """Return the task of a run in this process's context, with the user's files that this process loaded."""
         paths = context.paths
         return cls(
             spec=spec,
@@ -86,7 +86,7 @@ class Task(Frozen):
             load_module(file)
 
     def context(self) -> RunContext:
-        """Return where the run happens. Of processes that share a run, the first alone shows progress."""
+        """Return where the run happens. If several processes share a run, only the first shows progress."""
         device, rank = pick_device(self.device), 0 if self.share is None else self.share.rank
         if self.share is not None and device.type == "cuda":
             device = torch.device("cuda", rank)
@@ -106,5 +106,5 @@ class Task(Frozen):
 
 
 def absolute(path: str | Path | None) -> Path | None:
-    """Return a path that holds in any folder."""
+    """Return a path that is valid in any folder."""
     return None if path is None else Path(path).expanduser().absolute()

@@ -18,10 +18,10 @@ def write_defense(name: str, folder: Path | None = None) -> list[Path]:
 
     Args:
         name: lower-case words joined by hyphens.
-        folder: of both files; by default defenses/ and tests/defenses/ of a checkout, else the current folder.
+        folder: folder of both files; by default defenses/ and tests/defenses/ of a checkout, else the current folder.
 
     Raises:
-        RbdmlError: a name that is taken or not of that form, or a file that exists.
+        RbdmlError: a name in use or of another form, or an existing file.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(name):
         raise RbdmlError(f"'{name}' is no name for a defense: use lower-case words joined by hyphens, like my-defense")

@@ -1,4 +1,4 @@
-"""Colours, symbols and dashes of defenses on the page: those of the figures, in the terms of Plotly."""
+"""Colours, symbols and dashes of defenses on the page: as in the figures, in the terms of Plotly."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ SYMBOLS: dict[Any, str] = {
     (4, 1, 0): "star-diamond",
     (6, 1, 0): "hexagram",
 }
-WIDTH = 1.5  # of lines in pixels; matplotlib measures dashes in widths
+WIDTH = 1.5  # width of lines in pixels; matplotlib measures dashes in widths
 
 StylesByBoard = dict[tuple[str, str | None], dict[str, SeriesStyle]]
 
 
 def family_colours() -> dict[str, list[str]]:
-    """Return the two colours of every family of defenses: on a light page and on a dark one."""
+    """Return the two colours of every family of defenses: for a light page and for a dark page."""
     return {family: [colour, DARK[family]] for family, colour in COLOURS.items()}
 
 

@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any
 
-DIGITS = 5  # of a measured number; later digits can differ between processors
+DIGITS = 5  # digits of a measured number; later digits can differ between processors
 PLAIN = 1e15  # larger whole numbers are written with an exponent
 
 
@@ -26,7 +26,7 @@ class Shared:
         self._indices: dict[str, int] = {}
 
     def index(self, value: Any) -> int:
-        """Return the index of an equal value, after adding it if there is none."""
+        """Return the index of an equal value, after adding the value if no equal value is stored."""
         key = json.dumps(value)
         if key not in self._indices:
             self._indices[key] = len(self.values)

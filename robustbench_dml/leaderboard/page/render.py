@@ -1,4 +1,4 @@
-"""The page: one HTML file that contains everything and loads nothing."""
+"""The page: one HTML file, which contains everything and loads nothing."""
 
 from __future__ import annotations
 

@@ -41,9 +41,9 @@ def audit(record: Record, folder: Path, paths: DataPaths, *, submitting: bool = 
     """Check a record by itself.
 
     Args:
-        folder: with its per-query values.
-        paths: of the data; a data set that is missing or not decoded is not compared.
-        submitting: require the registered source of the defense; on a board, that may have changed since.
+        folder: the folder with the record's per-query values.
+        paths: the folders of the data; missing or undecoded data sets are not compared.
+        submitting: require the registered source of the defense; on a board, the source may have changed since.
     """
     claims = [*text_problems(record), *spec_problems(record)]
     if claims:  # the checks below need known names
@@ -96,7 +96,7 @@ def claimed_values(record: Record, folder: Path) -> Values:
     """Read the per-query values in a folder, of bounded size.
 
     Raises:
-        RbdmlError: no such file, too large, or not of its form.
+        RbdmlError: a missing, too large or malformed file.
     """
     images = DATASETS.get(record.spec.dataset).test_images
     return load_values(folder / QUERIES_FILE, most=images, largest=MAX_BYTES)
@@ -107,7 +107,7 @@ def _loaded(name: str, paths: DataPaths) -> Dataset:
     """Load a data set that is decoded already.
 
     Raises:
-        MissingDataError: it is missing or not decoded.
+        MissingDataError: the data set is missing or not decoded.
     """
     info = DATASETS.get(name)
     status = info.status(paths)

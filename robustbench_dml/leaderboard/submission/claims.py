@@ -20,10 +20,10 @@ from robustbench_dml.utils.errors import RbdmlError
 
 MODEL = re.compile(r"[\w.+-]{1,80}\.py:[A-Za-z_]\w{0,79}")
 MARKUP = re.compile(r"<[A-Za-z/!?]")
-LONGEST = 200  # characters of a text in a record
+LONGEST = 200  # largest number of characters of a text in a record
 HASH, COMMIT = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 COUNT = 10**15  # no honest count is larger
-STEPS = 10_000  # of an attack
+STEPS = 10_000  # largest number of steps of an attack
 ROUNDING = 1e-9
 HICCUP = 60.0  # seconds that other programs may have added to the last iteration
 COSTLIEST = 3  # cost of the most expensive iteration, relative to the mean
@@ -191,7 +191,7 @@ def _evaluation_problems(dataset: str, evaluation: Evaluation) -> Iterator[str]:
     if evaluation.queries is not None and evaluation.queries > images:
         yield f"evaluation: {evaluation.queries} queries, and '{dataset}' has {images} images"
     unknown = [name for name in evaluation.extra_attacks if name not in ATTACKS]
-    if unknown:  # resolving it below would import a file
+    if unknown:  # resolving an unknown name below would import a file
         yield f"evaluation: attack {unknown[0][:60]!r} is not one of this project: leaderboards take registered ones"
         return
     given = {
@@ -232,7 +232,7 @@ def _run_problems(spec: RunSpec) -> Iterator[str]:
 
 
 def _count_problems(spec: RunSpec, cost: Cost) -> Iterator[str]:
-    """Work out the derived costs from the counts."""
+    """Compute the derived costs from the counts."""
     spent, images = cost.spent, spec.training.pairs * cost.spent.iterations
     nominal = build_defense(spec.defense, spec.params, spec.training.threat).nominal_cost
     claimed = {

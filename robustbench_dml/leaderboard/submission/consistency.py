@@ -53,7 +53,7 @@ def _duplicates(records: Sequence[Record]) -> Iterator[str]:
 
 
 def _other_data(records: Sequence[Record]) -> Iterator[str]:
-    """Find records of other data files than those of the first record."""
+    """Find records whose data files differ from those of the first record."""
     firsts: dict[str, Record] = {}
     for record in records:
         first = firsts.setdefault(record.spec.dataset, record)

@@ -12,8 +12,8 @@ from robustbench_dml.runs import queries as npz
 from robustbench_dml.runs.record import CHECKPOINT_FILE, MAX_BYTES, QUERIES_FILE, RECORD_FILE, Record, read_record
 from robustbench_dml.utils.errors import RbdmlError
 
-RECORDS = 1000  # in one submission
-VISITED = 100_000  # files and folders below the submitted one
+RECORDS = 1000  # largest number of records in one submission
+VISITED = 100_000  # largest number of files and folders below the submitted folder
 CHECKPOINT_BYTES = 4_000_000_000
 
 
@@ -35,8 +35,8 @@ def take_in(given: Path, private: Path, checkpoint: Path | None = None) -> list[
     """Copy the submitted records to a private folder, so that nobody changes them during the checks.
 
     Args:
-        given: a record's folder or file, or a folder of several; hidden folders are left out.
-        checkpoint: of a single record, unless it lies beside it.
+        given: a record's folder or file, or a folder of several records; hidden folders are left out.
+        checkpoint: the checkpoint of a single record, unless it lies beside the record.
 
     Raises:
         RbdmlError: no record, too many files, files that are not plain, or an invalid record.
@@ -101,7 +101,7 @@ def _copy(source: Path, target: Path, limit: int, kind: str) -> None:
             data = file.read(limit + 1)
     except OSError as error:
         raise RbdmlError(f"{source}: cannot be read ({error.strerror}): change its permissions") from None
-    if len(data) > limit:  # it has grown since the check
+    if len(data) > limit:  # the file has grown since the check
         raise RbdmlError(f"{source}: larger than {limit} bytes, which no {kind} is: remove it")
     target.write_bytes(data)
 

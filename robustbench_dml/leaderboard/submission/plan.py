@@ -30,7 +30,7 @@ from robustbench_dml.utils.provenance import now
 
 Effect = Literal["new", "verified", "rerun"]
 EFFECTS = {"new": "a new entry", "verified": "an entry that is verified now", "rerun": "an entry that was run again"}
-ROUNDING = 1e-4  # of a mean, in the units of the papers
+ROUNDING = 1e-4  # rounding of a mean, in the units of the papers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +42,8 @@ class Terms:
     checkpoint_url: str | None = None  # public address of the weights
     declared_passes: float | None = None  # training cost of an external model
     self_reported: bool = False  # skip the second evaluation
-    queries: int = QUERIES  # to evaluate again
-    checkpoint: Path | None = None  # of a single record, unless it lies beside it
+    queries: int = QUERIES  # number of queries to evaluate again
+    checkpoint: Path | None = None  # checkpoint of a single record, unless it lies beside the record
     defense: str | None = None  # file.py:NAME of a defense that is not registered
     model: str | None = None  # file.py:factory of an external model
     trust_code: bool = False  # run these files
@@ -87,8 +87,8 @@ class Step:
 
     candidate: Candidate
     effect: Effect  # see `EFFECTS`
-    existing: Listed | None  # the entry to verify, or the one that was run again
-    entry: Entry  # to write
+    existing: Listed | None  # the entry to verify, or the entry that was run again
+    entry: Entry  # the entry to write
 
     def change(self, leaderboards: Path) -> Change:
         """Write the folder of the entry, or of a rerun inside it."""
@@ -122,11 +122,11 @@ def plan(
     """Decide the effect of each candidate.
 
     Returns:
-        The steps, and a line for each candidate that is left out because the boards have it.
+        The steps, and a line for each candidate that the boards already have.
 
     Raises:
         RbdmlError: a spec is submitted twice, a metered cost is declared again, an entry has the same weights and
-            other values, or no candidate is left.
+            other values, or the boards already have all candidates.
     """
     entered = {listed.record.digest: listed for listed in entries}
     steps: dict[str, Step] = {}
@@ -152,7 +152,7 @@ def plan(
 
 
 def entries_after(steps: Sequence[Step], entries: Sequence[Listed]) -> list[Listed]:
-    """Return all entries after these steps; new ones lie in the folders of the candidates."""
+    """Return all entries after these steps; new entries lie in the folders of the candidates."""
     after = {listed.record.digest: listed for listed in entries}
     for step in steps:
         record, old = step.candidate.record, step.existing
@@ -166,7 +166,7 @@ def entries_after(steps: Sequence[Step], entries: Sequence[Listed]) -> list[List
 
 
 def _effect(candidate: Candidate, existing: Listed | None, *, verify: bool) -> Effect | None:
-    """Return None for a record that is entered already."""
+    """Return the effect of a candidate; None if the boards already have its record."""
     if existing is None:
         return "new"
     record = candidate.record

@@ -1,4 +1,4 @@
-"""The changes that a submission would make to the boards, to read before they are written."""
+"""The changes of the boards by a submission, shown before they are written."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _board_text(name: str, old: Board | None, new: Board | None) -> str:
 
 
 def _change(before: Cells | None, after: Cells | None) -> Cells | None:
-    """A line of the preview; None for a row that stays as it is."""
+    """Return a line of the preview; None for an unchanged row."""
     if before == after:
         return None
     if before is None or after is None:

@@ -22,28 +22,28 @@ from robustbench_dml.spec.protocols import evaluated_columns
 from robustbench_dml.utils import provenance
 from robustbench_dml.utils.errors import RbdmlError
 
-QUERIES = 128  # attacked again by default
-MORE = 2048  # if values differ by more than rounding
+QUERIES = 128  # queries attacked again by default
+MORE = 2048  # queries attacked again if values differ by more than rounding
 EQUAL = 1e-6  # fractions that differ by less are equal up to rounding
 REPRODUCED = 0.02  # share of unequal values on a machine that reproduces the record
 # Tolerated mean differences in points of 0 to 100; docs/submitting.md has the measurements behind them.
 BASE, ERRORS, MOST = 0.5, 2.5, 4.0
 NMI = 2.0
-GEOMETRY = 0.01  # of the mean cosine, and relative of the effective rank
+GEOMETRY = 0.01  # tolerance: absolute for the mean cosine, relative for the effective rank
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Claimed values compared with measured ones."""
+    """Claimed values compared with measured values."""
 
-    differences: dict[str, float]  # by name: mean of claimed minus measured, in the units of the papers
+    differences: dict[str, float]  # mean of claimed minus measured by name, in the units of the papers
     points: dict[str, float]  # the same on a scale of 0 to 100
     tolerated: dict[str, float]  # largest accepted absolute value of `points`
     unequal: float  # share of the attacked values that differ by more than rounding
 
     @property
     def problems(self) -> list[str]:
-        """Differences beyond those of every honest evaluation that was measured."""
+        """Differences beyond the tolerances, which all measured honest evaluations kept."""
         return [
             f"{name} differs by {self.differences[name]:+.3g}, {abs(points):.2g} of 100 points where "
             f"{self.tolerated[name]:.2g} are tolerated"
@@ -53,7 +53,7 @@ class Compared:
 
 
 def part_of(record: Record, queries: int, count: int) -> np.ndarray:
-    """Choose the queries to evaluate again; a smaller choice is the start of a larger one.
+    """Choose the queries to evaluate again; a smaller choice is the start of a larger choice.
 
     The choice follows from the hash of the per-query values: to change a value is to change the choice.
 
@@ -70,11 +70,11 @@ def part_of(record: Record, queries: int, count: int) -> np.ndarray:
 def recheck(
     record: Record, values: Values, model: nn.Module, dataset: Dataset, context: RunContext, *, queries: int = QUERIES
 ) -> Verification:
-    """Evaluate a model on a part of the claimed queries and compare; on more of them if values are not the same.
+    """Evaluate a model on a part of the claimed queries and compare; on more queries if values differ.
 
     Args:
-        model: from its checkpoint, as deployed.
-        dataset: with the record's files.
+        model: the model from its checkpoint, as deployed.
+        dataset: the data set with the record's files.
         context: device, batch size and surrogate.
         queries: number to attack; retrieval is compared on all.
 
@@ -123,17 +123,17 @@ def recheck(
 def compare(
     record: Record, values: Values, part: np.ndarray, *, benign: Values, attacked: Values, nmi: float
 ) -> Compared:
-    """Compare claimed values with measured ones.
+    """Compare claimed values with measured values.
 
     A machine that computes in another order changes single queries up and down, and their mean by its standard
     error. A larger difference is a false claim. A machine that reproduces nearly all values has no such error.
 
     Args:
-        values: its per-query values, (Q,) each.
+        values: the record's per-query values, (Q,) each.
         part: (P,) rows of the queries that were attacked again.
-        benign: (Q,) measured, as fractions.
-        attacked: (P,) measured, as fractions.
-        nmi: measured, in [0, 1].
+        benign: (Q,) measured benign values, as fractions.
+        attacked: (P,) measured values under attack, as fractions.
+        nmi: measured NMI, in [0, 1].
     """
     columns = evaluated_columns(record.spec.evaluation)
     gaps = {name: values[name][part] - attacked[name] for name in columns}
@@ -163,7 +163,7 @@ def _tolerated(gap: np.ndarray, *, reproduced: bool) -> float:
 
 
 def _score_gap(record: Record, values: Values, part: np.ndarray, benign: Values, attacked: Values) -> Values:
-    """(P,) claimed minus measured values of the score that ranks; empty if it is not a mean over queries."""
+    """Return (P,) claimed minus measured values of the ranking score; empty if the score is no mean over queries."""
     claimed = {name: values[name][part] for name in (*benign, *attacked)}
     measured = {**{name: benign[name][part] for name in benign}, **attacked}
     one, other = (ranking_values(record, {name: both[name] for name in both}) for both in (claimed, measured))

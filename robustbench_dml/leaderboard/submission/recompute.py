@@ -28,7 +28,7 @@ ALTERED = "it was altered; evaluate again"
 
 
 def value_problems(record: Record, values: Values, dataset: Dataset | None) -> Iterator[str]:
-    """Find values that differ from those of the per-query values, and impossible per-query values, as fractions.
+    """Find values that do not follow from the per-query values, and impossible per-query values, as fractions.
 
     Args:
         dataset: None if it is missing; the claimed chance is accepted then.
@@ -39,7 +39,7 @@ def value_problems(record: Record, values: Values, dataset: Dataset | None) -> I
 
 
 def _shape_problems(record: Record, values: Values) -> Iterator[str]:
-    """Find missing and unknown columns. The order of scores counts, because the first one ranks."""
+    """Find missing and unknown columns. The order of scores counts, because the first score ranks."""
     evaluation = record.spec.evaluation
     columns = list(evaluated_columns(evaluation))
     scores = [score.name for score in scores_of(evaluation.protocol, protocol_columns(evaluation.protocol))]
@@ -60,9 +60,9 @@ def _shape_problems(record: Record, values: Values) -> Iterator[str]:
 
 
 def _query_problems(record: Record, rows: np.ndarray, dataset: Dataset | None) -> Iterator[str]:
-    """Compare the queries with those that the evaluation chooses."""
+    """Compare the queries with the queries that the evaluation chooses."""
     evaluation, info = record.spec.evaluation, DATASETS.get(record.spec.dataset)
-    # Without the data, equal labels will do: in every registered set, each test image has another of its class.
+    # Without the data, equal labels suffice: in every registered set, each test image has another of its class.
     labels = torch.zeros(info.test_images) if dataset is None else dataset.test.labels
     try:
         chosen = choose_queries(labels, evaluation, info.name).numpy()

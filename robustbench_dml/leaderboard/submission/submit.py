@@ -71,7 +71,7 @@ def prepared(given: Path, leaderboards: Path, context: RunContext, terms: Terms)
     """Check a submission and evaluate it again; only `Prepared.write` writes.
 
     Args:
-        given: a record's folder or file, or a folder of several, which are accepted together or not at all.
+        given: a record's folder or file, or a folder of several records, accepted together or not at all.
         context: device, batch size, data and surrogate of the second evaluation.
 
     Raises:

@@ -28,7 +28,7 @@ class Change:
 
 
 def lock_file(leaderboards: Path) -> Path:
-    """Return the file that one writer at a time locks. It lies elsewhere: the leaderboards hold entries alone."""
+    """Return the file that one writer at a time locks. It lies outside the leaderboards, which hold only entries."""
     name = hashlib.sha256(str(leaderboards.resolve()).encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"rbdml-{name}.lock"
 
@@ -69,7 +69,7 @@ def _swap(changes: Sequence[Change], work: Path) -> None:
                     folder.mkdir()
                     undo.append(folder.rmdir)
             if target.exists():
-                undo.append(partial(_restore, old, target))  # first: an interrupt can follow the rename at once
+                undo.append(partial(_restore, old, target))  # before an interrupt can follow the rename
                 target.rename(old)
             if change.fill is not None:
                 undo.append(partial(_restore, target, new))

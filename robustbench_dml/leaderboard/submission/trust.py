@@ -24,19 +24,19 @@ from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import sha256
 
 MODULE = re.compile(r"[a-z][a-z0-9_]{0,60}\.py")
-MAX_BYTES = 1_000_000  # of a Python file
+MAX_BYTES = 1_000_000  # size limit of a Python file
 
 
 def trusted_defense(text: str, records: Sequence[Record], *, trust: bool) -> Path:
-    """Register the defense of a user's file, if it is that of the records and trusted.
+    """Register the defense of a user's file, if the records used this defense and the user trusts the file.
 
-    The source hash leaves imports out, so it finds mistakes, not malice. Against that there is `trust`.
+    The source hash leaves imports out, so it finds mistakes, not malice. `trust` guards against malice.
 
     Args:
         text: path/to/file.py:NAME.
 
     Raises:
-        RbdmlError: no such file, not that of the records, not trusted, or it does not register NAME.
+        RbdmlError: no such file, another defense than the records', no trust, or the file does not register NAME.
     """
     path, name = _plain_file(text, "--defense")
     claimed = {record.provenance.defense_source for record in records if record.spec.defense == name}
@@ -56,14 +56,14 @@ def trusted_defense(text: str, records: Sequence[Record], *, trust: bool) -> Pat
 
 
 def trusted_model(text: str, spec: ExternalSpec, checkpoint: Path, *, trust: bool) -> ExternalModel:
-    """Load an external model, if file and weights are those of the record and the file is trusted.
+    """Load an external model, if its file and weights match the record and the user trusts the file.
 
     Args:
         text: path/to/file.py:factory.
         checkpoint: state dict of the model.
 
     Raises:
-        RbdmlError: no such file, not that of the record, not trusted, or other weights.
+        RbdmlError: no such file, another file than the record's, no trust, or other weights.
     """
     path, factory = _plain_file(text, "--model")
     if f"{path.name}:{factory}" != spec.model:
@@ -85,7 +85,7 @@ def claimed_model(record: Record, checkpoint: Path, device: torch.device) -> nn.
     """Load the model of a run as its defense deploys it, if the checkpoint is the record's.
 
     Raises:
-        RbdmlError: unreadable, or of other weights, another run or another cost.
+        RbdmlError: an unreadable checkpoint, or a checkpoint with other weights, another run or another cost.
     """
     loaded = load_checkpoint(checkpoint, device=device)
     weights = weights_hash(loaded.embedder)
@@ -104,7 +104,7 @@ def claimed_model(record: Record, checkpoint: Path, device: torch.device) -> nn.
 
 
 def check_discoverable(path: Path) -> None:
-    """Refuse a file name that is not found among the defenses.
+    """Refuse a file name under which the defenses' folder would not find the file.
 
     Raises:
         RbdmlError: the name is not like my_defense.py.
@@ -126,7 +126,7 @@ def _plain_file(text: str, option: str) -> tuple[Path, str]:
 
 
 def _require_trust(path: Path, *, trust: bool) -> None:
-    """Ask for `--trust-code`, with the hash of the bytes, since the user vouches for those."""
+    """Ask for `--trust-code`, with the hash of the bytes, since the user vouches for these bytes."""
     if not trust:
         raise RbdmlError(
             f"{path} (SHA-256 {sha256(path)}) is Python that this project does not know, and it would run with your "

@@ -17,8 +17,8 @@ def withdraw(leaderboards: Path, digest: str, why: str) -> Path:
         The folder in the history.
 
     Raises:
-        RbdmlError: no such entry, no reason, a seed whose absence makes later seeds picked ones, or no space to write;
-            nothing was changed.
+        RbdmlError: no such entry, no reason, a seed other than the last of its configuration, or no space to write.
+            Nothing was changed.
     """
     entries = read_all(leaderboards)
     listed = find_entry(entries, digest)

@@ -20,8 +20,8 @@ from robustbench_dml.report.figures.style import FigureStyle, series_styles
 HEADING = "Robustness against training cost"
 WIDE = 5  # ratio of the passes from which their axis is logarithmic
 NARROW = 0.42  # relative width of the passes panel for one budget
-FEW = 10  # most strokes, and most lines to the legend
-APART = 0.12  # between panels, in inches
+FEW = 10  # largest number of strokes, and of lines to the legend
+APART = 0.12  # distance between panels, in inches
 USUAL = (1, 2, 3, 5, 9, 17, 33)  # eta + 1 of the papers
 
 
@@ -30,8 +30,8 @@ class Panel:
     """One of the two panels.
 
     Attributes:
-        x_axis: its quantity.
-        label: of the x axis.
+        x_axis: the quantity on the x axis.
+        label: the label of the x axis.
         finish: sets limits and ticks, given the values on the axis.
         width: relative to the other panel.
     """

@@ -12,8 +12,8 @@ def notes(layer: Layer, shown: Sequence[Point], *further: str) -> str:
     """Return the footnotes: marks and bars, open marks, then the `further` sentences.
 
     Args:
-        layer: that the figure shows.
-        shown: its points in the figure.
+        layer: the data that the figure shows.
+        shown: the points of the layer that the figure shows.
         further: sentences without full stop; empty ones are skipped.
     """
     if layer.reported:

@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 
 DIRECTIONS = tuple((np.cos(turn), np.sin(turn)) for turn in np.arange(16) * np.pi / 8)
-DISTANCES = (6.0, 11.0, 18.0, 28.0, 40.0)  # from the point to the label, in points
+DISTANCES = (6.0, 11.0, 18.0, 28.0, 40.0)  # tried distances from the point to the label, in points
 ROUNDS = 4
 FAR = 0.6  # cost of a point of distance, in square points of hidden ink
 CLEAR = 14.0  # distance in points below which a label may be read for another label's point
@@ -22,7 +22,7 @@ class Placed:
     """The position of a label.
 
     Attributes:
-        box: of the text, in points.
+        box: the box around the text, in points.
         point: (x, y) of the labelled point.
         hidden: square points of labels and obstacles that the label covers.
     """
@@ -44,7 +44,7 @@ def place(
     (adjustText) and greedy placement (textalloc) put names over lines or beside another defense's marker.
 
     Args:
-        points: of each label, at least one; the label may go to any of them.
+        points: the points of each label, at least one; the label may stand at any of its points.
         sizes: width and height of each label.
         obstacles: (N, 4) boxes to keep free: left, bottom, right, top.
         bounds: labels stay inside; a label that does not fit goes to the lower left corner.

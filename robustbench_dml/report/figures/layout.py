@@ -17,7 +17,7 @@ from matplotlib.textpath import text_to_path
 from robustbench_dml.report.figures.style import QUIET, FigureStyle
 from robustbench_dml.report.names import printable, typeset
 
-POINT = 1 / 72  # of an inch
+POINT = 1 / 72  # inches in a point
 EDGE = 0.07  # margin of the figure, in inches
 LEADING = 1.25  # line height, in font sizes
 
@@ -27,8 +27,8 @@ class Sheet:
     """A figure with a heading and footnotes. All lengths are in inches from the lower left corner.
 
     Attributes:
-        figure: with its heading and footnotes drawn.
-        style: of the figure.
+        figure: the figure, with its heading and footnotes drawn.
+        style: the figure's style.
         right: right edge of the panels.
         foot: upper edge of the footnotes.
         low: lower edge of the lowest panel.
@@ -79,14 +79,14 @@ def new_sheet(
     """Return a sheet without panels.
 
     Args:
-        style: of the figure.
-        width: of the figure, in inches.
-        height: of all panels, in inches.
+        style: the figure's style.
+        width: the figure's width, in inches.
+        height: the height of all panels together, in inches.
         heading: title of the figure.
         where: subtitle; without a heading it begins the footnotes.
         notes: footnotes.
         axis: height of the x axis below the panels, in inches.
-        below: room for a legend below them, in inches.
+        below: room for a legend below the panels, in inches.
         beside: room at the right of the panels, in inches.
     """
     room = 0.985 * (width - 2 * EDGE) / POINT  # pixels make letters a little wider or narrower
@@ -139,7 +139,7 @@ def text_size(text: str, size: float, *, typeset: bool = False) -> tuple[float, 
 
     Args:
         text: one line.
-        size: of the font, in points.
+        size: the font size, in points.
         typeset: whether dollar signs enclose subscripts.
     """
     return _width(text, size, typeset, tuple(mpl.rcParams["font.family"])), 1.2 * size
@@ -153,7 +153,7 @@ def _width(text: str, size: float, typeset: bool, family: tuple[str, ...]) -> fl
 
 
 def wrap(text: str, width: float, size: float) -> list[str]:
-    """Break a text at spaces into lines of at most `width` points. A longer word gets its own line."""
+    """Break a text at spaces into lines of at most `width` points. A longer word gets a separate line."""
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}".strip()

@@ -13,7 +13,7 @@ from robustbench_dml.report.figures.markers import point_markers
 from robustbench_dml.report.figures.style import INK, OUT, FigureStyle, SeriesStyle
 
 HANDLE, GAP = 0.27, 0.06  # length of the line before a name and the gap after it, in inches
-INDENT = 0.2  # from the panels to a legend beside them, in inches
+INDENT = 0.2  # distance from the panels to a legend beside them, in inches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,8 @@ class Entry:
     """A line of a legend.
 
     Attributes:
-        name: of the defense.
-        style: of its marks.
+        name: the defense's name.
+        style: the colour, marker and line of its marks.
         hollow: whether all its marks are hollow.
         lined: whether a line joins its marks.
         out: whether all its points are disqualified.

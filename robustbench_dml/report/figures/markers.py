@@ -34,7 +34,7 @@ class XAxis:
 
     Attributes:
         of: value of a point; None if unknown, which leaves the point out.
-        of_seed: value of one of its seeds.
+        of_seed: value of one seed of the point.
         interval: name of the interval drawn across, empty for none.
         by: order of the points on a line, see `series.curves`.
     """
@@ -50,10 +50,10 @@ class Plot:
     """A panel and the series to draw in it.
 
     Attributes:
-        sheet: with the panel.
+        sheet: the sheet that contains the panel.
         axes: the panel.
-        layer: of the series.
-        styles: of the series, by name.
+        layer: the data of the figure, with the series.
+        styles: the style of each series, by name.
         x_axis: quantity on the x axis; the score is on the y axis.
     """
 

@@ -23,7 +23,7 @@ def write_labels(plot: Plot, *, named: bool) -> bool:
     """Write the flag of each disqualified point and, if `named`, the name of each series at an end of its line.
 
     Args:
-        plot: with everything drawn and its limits set.
+        plot: the panel, with its series drawn and its limits set.
         named: whether to write names.
 
     Returns:
@@ -51,7 +51,7 @@ def write_labels(plot: Plot, *, named: bool) -> bool:
 
 
 def _ends(series: Series) -> list[Point]:
-    """First and last point of a series along eta, ranked ones if any."""
+    """Return the first and last point of a series along eta; only ranked points count if there are any."""
     known = sorted(series.ranked or series.points, key=lambda point: point.eta or 0)
     return [known[0], known[-1]] if len(known) > 1 else known
 

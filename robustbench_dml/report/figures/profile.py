@@ -18,9 +18,9 @@ from robustbench_dml.report.names import shortened
 from robustbench_dml.spec.columns import Column
 
 HEADING = "Attack by attack"
-MOST = 12  # defenses shown
+MOST = 12  # largest number of defenses shown
 ACROSS = 5  # panels side by side
-GAP = 0.13  # between panels, in inches
+GAP = 0.13  # distance between panels, in inches
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Line:
     """A defense at its best setting.
 
     Attributes:
-        series: of the defense.
+        series: the defense's series.
         point: its best point.
     """
 

@@ -30,7 +30,7 @@ class Point:
         values: means over the seeds, in the units of the papers.
         intervals: 95% bootstrap intervals over the queries; empty for reported results.
         seeds: values of each seed, with its `passes` if known.
-        seed_numbers: of the seeds; empty if this project did not train.
+        seed_numbers: the random seeds; empty if this project did not train.
         eta: PGD steps in training; None if unknown.
         passes: image passes of a training; None if unknown.
         declared: whether the submitter declares these passes.
@@ -91,7 +91,7 @@ class Layer:
     """The data of one figure: records of this project, or reported results, never both.
 
     Attributes:
-        series: the one with the best point first.
+        series: the defenses, the one with the best point first.
         where: data set, backbone and evaluation in a line.
         score: name of the score.
         score_label: long name of the score.
@@ -118,7 +118,7 @@ def layer_of_rows(rows: Sequence[Row], passes: Passes | None = None) -> Layer:
     """Return the series of comparable rows.
 
     Args:
-        rows: at least one, the best first.
+        rows: comparable rows, at least one, the best first.
         passes: training passes of a row, and whether its submitter declares them; by default the metered passes.
     """
     evaluation = rows[0].records[0].spec.evaluation
@@ -195,7 +195,7 @@ def _names(rows: Sequence[Row]) -> list[str]:
 
 
 def _full_name(spec: RunSpec | ExternalSpec, name: str) -> str:
-    """A name that several series share, with the settings of this one."""
+    """Return a name that several series share, with the settings of this series."""
     return ", ".join([name, *changed_training(spec)]) if spec.trained_here else spec.label
 
 

@@ -55,8 +55,8 @@ class SeriesStyle:
     """Colour, marker and line of a defense.
 
     Attributes:
-        colour: of its family.
-        marker: in matplotlib's notation.
+        colour: the colour of the defense's family.
+        marker: marker, in matplotlib's notation.
         dash: line style, in matplotlib's notation.
     """
 
@@ -80,14 +80,14 @@ def series_styles(names: Iterable[str]) -> dict[str, SeriesStyle]:
 
 
 def _rarest_marker(taken: Sequence[SeriesStyle], colour: str) -> Any:
-    """Return the least used marker, at a tie the least used in this colour, at a tie a spare one."""
+    """Return the least used marker. Ties go to the marker least used in this colour, then to a spare marker."""
     used = [style.marker for style in taken]
     in_family = [style.marker for style in taken if style.colour == colour]
     return min((*SPARE, *MARKERS.values()), key=lambda marker: (used.count(marker), in_family.count(marker)))
 
 
 def _rarest_dash(taken: Sequence[SeriesStyle], colour: str, marker: Any) -> Any:
-    """Return the line least used with this marker, at a tie the least used in this colour."""
+    """Return the line least used with this marker. Ties go to the line least used in this colour."""
     used = [style.dash for style in taken if style.marker == marker]
     in_family = [style.dash for style in taken if style.colour == colour]
     return min(DASHES, key=lambda dash: (used.count(dash), in_family.count(dash)))
@@ -101,10 +101,10 @@ class FigureStyle:
     """Size and file formats of figures.
 
     Attributes:
-        name: on the command line.
-        suffix: of file names.
+        name: the name on the command line.
+        suffix: the suffix of file names.
         formats: file formats.
-        width: of most figures, in inches.
+        width: width of most figures, in inches.
         wide: width of figures with many panels, in inches.
         size: font size of text, in points.
         small: font size of ticks and legends, in points.

@@ -19,7 +19,7 @@ HEADING = "Robustness against benign retrieval"
 RECALL = "R@1"
 BENIGN = XAxis(of=lambda point: point.values[RECALL], of_seed=lambda _, seed: seed[RECALL], interval=RECALL, by="eta")
 FRONT, BELOW = "#C6C6C6", "#F6F6F6"  # the line of the front, and the area below it
-FEW = 10  # most defenses named beside their marks
+FEW = 10  # largest number of defenses named beside their marks
 
 
 def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -46,7 +46,7 @@ def draw_tradeoff(layer: Layer, style: FigureStyle) -> Figure:
 
 
 def _draw(layer: Layer, style: FigureStyle, *, legend: bool) -> Figure | None:
-    """None without a legend if the names do not fit beside the marks."""
+    """Return the figure, or None if `legend` is false and the names do not fit beside the marks."""
     beside, below = legend_room([series.shown for series in layer.series], style) if legend else (EDGE, 0.0)
     front = pareto_front(
         (point.values[RECALL], point.values[layer.score]) for series in layer.series for point in series.ranked

@@ -38,8 +38,8 @@ def write_figures(
     """Write `efficiency`, `tradeoff` and `profile` of comparable rows.
 
     Args:
-        rows: at least one, the best first.
-        folder: created if missing.
+        rows: comparable rows, at least one, the best first.
+        folder: the folder to write to, created if missing.
         style: size and file formats.
         passes: training cost of a row, see `layer_of_rows`.
 

@@ -1,4 +1,4 @@
-"""Carrying a sweep out: jobs go to an engine until each has a record or has failed for good."""
+"""Do a sweep: hand jobs to an engine until each has a record or can no longer be retried."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ from robustbench_dml.runs.sweeps.plan import Job
 from robustbench_dml.runs.sweeps.state import State, Status, record_of, status_of
 from robustbench_dml.utils.interrupts import ENDING, interrupted_by
 
-POLL = 2.0  # seconds between two looks at runs that other processes do
+POLL = 2.0  # seconds between two checks of runs that other processes do
 
 
 class SweepObserver(Protocol):
     """Follows a sweep."""
 
     def finished(self, status: Status) -> None:
-        """A run is done, or has failed for good."""
+        """Report a finished run, or a failed run that will not be retried."""
 
     def again(self, job: Job, attempt: Attempt | None) -> None:
-        """A run has failed and is tried again."""
+        """Report a run that will be retried."""
 
     def stopping(self, running: int) -> None:
-        """An interrupt stops this number of runs."""
+        """Report an interrupt that stops `running` runs."""
 
     def elsewhere(self, job: Job) -> None:
-        """A process outside of this sweep does a run; the sweep comes back to it."""
+        """Report a run that a process outside of this sweep is working on; the sweep checks it again later."""
 
 
 class Sweeping:
-    """One sweep under way. Several can share a folder: none does a run that another one is doing."""
+    """One sweep. Several sweeps can share a folder: no sweep does a run that another sweep is doing."""
 
     def __init__(self, jobs: Sequence[Job], engine: Engine, observer: SweepObserver, *, retries: int = 0) -> None:
         """
         Args:
-            jobs: the runs. Those with a record are reported and not done.
+            jobs: the runs. Runs with a record are reported and not repeated.
             engine: does the runs.
             observer: follows the sweep.
             retries: repetitions of a run that fails. A training that diverged is not repeated.
         """
         self._waiting = deque(jobs)
         self._engine, self._observer, self._retries = engine, observer, retries
-        self._aside: list[Job] = []  # done by others at the moment
+        self._aside: list[Job] = []  # jobs that other processes are working on
         self._running = 0
         self._failures: Counter[str] = Counter()
 
     def carry_out(self) -> None:
-        """Do all runs. On Ctrl-C or SIGTERM let the runs keep their states, then raise KeyboardInterrupt."""
+        """Do all runs. On Ctrl-C or SIGTERM let the runs store their states, then raise KeyboardInterrupt."""
         try:
             with interrupted_by(*ENDING):
                 try:
@@ -79,7 +79,7 @@ class Sweeping:
 
     def _take(self, job: Job) -> None:
         record, damaged = record_of(job)
-        if record is not None or damaged:  # a damaged record is for the user to look at, and to repeat with --force
+        if record is not None or damaged:  # the user should inspect a damaged record and repeat it with --force
             self._observer.finished(status_of(job))
         elif job.folder.is_locked():
             self._set_aside(job)
@@ -88,7 +88,7 @@ class Sweeping:
             self._engine.start(job)
 
     def _judge(self, job: Job) -> None:
-        """Report a job whose process ended, or set it aside, or try it again."""
+        """Report a job whose process ended, or set the job aside, or retry it."""
         attempt = last_attempt(job.folder.process_log)
         if record_of(job)[0] is not None:
             self._observer.finished(status_of(job))
@@ -107,7 +107,7 @@ class Sweeping:
         status = status_of(job)
         why = attempt.why if attempt else "its process was lost"
         failed = Status(job, State.FAILED, kept=status.kept, why=status.why or why)
-        self._observer.finished(status if status.state is State.DONE else failed)  # it may be recorded by now
+        self._observer.finished(status if status.state is State.DONE else failed)  # a record may exist by now
 
     def _set_aside(self, job: Job) -> None:
         self._observer.elsewhere(job)

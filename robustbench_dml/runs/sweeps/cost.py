@@ -22,9 +22,9 @@ from robustbench_dml.spec.schema import Evaluation, ExternalSpec, RunSpec, Threa
 
 
 def evaluation_passes(spec: RunSpec | ExternalSpec) -> float:
-    """Return the image passes of an evaluation, those of a surrogate included.
+    """Return the image passes of an evaluation, including the passes of a surrogate.
 
-    AutoRank takes fewer, since it attacks no query that is lost already. An evaluation of all queries is counted with
+    AutoRank takes fewer, since it skips queries that are already lost. An evaluation of all queries is counted with
     all test images.
 
     Raises:
@@ -43,7 +43,7 @@ def _attack_passes(attack: Attack, evaluation: Evaluation) -> float:
     if isinstance(attack, RadiusAttack) and isinstance(solver, MinimalRadius):
         return attack.passes(solver, threat.eps, transfers=transfers)
     searches = _searches(attack, solver, threat, transfers=transfers)
-    return sum(search.passes(within) + FORWARD for search, within in searches)  # the end of each is embedded
+    return sum(search.passes(within) + FORWARD for search, within in searches)  # the result of each search is embedded
 
 
 def _searches(attack: Attack, solver: Solver, threat: Threat, *, transfers: bool) -> Iterator[tuple[Solver, Threat]]:

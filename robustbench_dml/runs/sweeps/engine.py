@@ -26,7 +26,7 @@ class Engine(ABC):
     def stop(self) -> None:
         """Stop all jobs with their states kept, and wait for their ends. A second interrupt is passed on."""
 
-    def close(self) -> None:  # noqa: B027 - most have nothing to give back
+    def close(self) -> None:  # noqa: B027 - most engines hold no resources
         """Release the resources of the engine. Called once, at the end."""
 
 

@@ -21,10 +21,10 @@ class Estimate:
 
     Attributes:
         runs: the number of runs.
-        recorded: the runs that cost nothing any more.
-        training: passes.
-        evaluation: passes.
-        hours: of one run after another, without starting and loading.
+        recorded: the number of recorded runs; they cost nothing.
+        training: passes of training.
+        evaluation: passes of evaluation.
+        hours: hours of one run after another, without starting and loading.
     """
 
     runs: int = 0

@@ -16,13 +16,13 @@ from robustbench_dml.utils.locks import usable_cores
 
 
 class Local(Engine):
-    """Several runs at once, each on its own device if there are enough."""
+    """Several runs at once, each on a separate device if there are enough."""
 
     def __init__(self, jobs: int = 1, *, devices: Sequence[str] = ()) -> None:
         """
         Args:
             jobs: the number of runs at once.
-            devices: names for CUDA_VISIBLE_DEVICES; more jobs than devices share them.
+            devices: names for CUDA_VISIBLE_DEVICES; if there are more jobs than devices, jobs share devices.
         """
         self.at_once = jobs
         self._pool = ThreadPoolExecutor(jobs)
@@ -78,7 +78,7 @@ def visible_devices(device: str) -> list[str]:
 
 
 def _environment(jobs: int, device: str | None) -> dict[str, str]:
-    """Variables of one of several processes: its share of the cores, and its device."""
+    """Return a process's environment variables: its share of the cores, and its device."""
     shared = {"OMP_NUM_THREADS": str(max(1, usable_cores() // jobs))} if jobs > 1 else {}
     threads = {} if "OMP_NUM_THREADS" in os.environ else shared
     return {**threads, **({} if device is None else {"CUDA_VISIBLE_DEVICES": device})}

@@ -22,7 +22,7 @@ class Attempt:
     """The last process of a run.
 
     Attributes:
-        code: the exit code, minus the signal that killed it; None if nobody saw its end.
+        code: the exit code, minus the signal that killed it; None if its end was not logged.
         seconds: the time it took, as far as known.
         reason: the last line of its output.
     """
@@ -33,12 +33,12 @@ class Attempt:
 
     @property
     def failed(self) -> bool:
-        """Whether the process came to an end that nobody asked for."""
+        """True unless the process was done, busy, stopped on request, or has no logged end."""
         return self.code not in (ExitCode.DONE, ExitCode.BUSY, None, *STOPPED)
 
     @property
     def why(self) -> str:
-        """The failure in a few words for a person."""
+        """The failure in a few words."""
         if self.code is None:
             return "its process was lost"
         killed = f"killed by signal {-self.code}" if self.code < 0 else ""

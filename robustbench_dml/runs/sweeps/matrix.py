@@ -19,18 +19,18 @@ MAX_BYTES = 1_000_000
 MAX_RUNS = 10_000
 BLOCKS, EXCLUDE = "runs", "exclude"
 
-Key = tuple[str, ...]  # of a setting: its name, and within a table the name there
+Key = tuple[str, ...]  # key of a setting: its name, then in an inner table the name there
 Combination = dict[Key, Any]
 Choices = dict[Key, list[Any]]
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """The settings of a sweep as given: no name in them is checked yet.
+    """The settings of a sweep as given; their names are not checked yet.
 
     Attributes:
         where: the context that all runs share.
-        runs: for each run its position in the file and its settings.
+        runs: each run's position in the file and its settings.
     """
 
     where: dict[str, Any] = field(default_factory=dict)
@@ -62,7 +62,7 @@ def parse(content: bytes, source: str) -> dict[str, Any]:
         return tomllib.loads(content.decode())
     except RecursionError:
         raise RbdmlError(f"{source}: nested too deeply: a matrix has tables and lists of values, no more") from None
-    except ValueError as error:  # of TOML, of UTF-8, or a number too long for Python
+    except ValueError as error:  # an error of TOML or UTF-8, or a number too long for Python
         raise RbdmlError(f"{source}: not TOML: {reason(error)}") from None
 
 
@@ -70,9 +70,10 @@ def multiply_out(tree: Mapping[str, Any], *, source: str, instead: Mapping[str, 
     """List every combination of the values of every block.
 
     Args:
-        tree: settings that all blocks share, and the blocks under `runs`; without blocks, the shared settings are one.
+        tree: settings that all blocks share, and the blocks under `runs`. Without `runs`, the shared settings are
+            a single block.
         source: name of the tree in messages.
-        instead: settings that replace those of every block.
+        instead: settings that replace the settings of every block.
 
     Raises:
         RbdmlError: an unknown key, an impossible value, or too many runs.
@@ -102,11 +103,11 @@ def multiply_out(tree: Mapping[str, Any], *, source: str, instead: Mapping[str, 
 
 
 def choices_of(table: Mapping[str, Any], position: str, *, above: bool = False) -> Choices:
-    """List the values of every setting of a table; a single value is a list of one. Inner tables are flattened.
+    """List the values of every setting of a table; a single value becomes a list. Inner tables are flattened.
 
     Args:
         table: settings by name.
-        position: of the table in the file, for messages.
+        position: the position of the table in the file, for messages.
         above: the table stands above the blocks, where settings of the whole sweep are allowed.
     """
     choices: Choices = {}
@@ -180,7 +181,7 @@ def _values(value: Any, position: str) -> list[Any]:
 
 
 def _lists(value: Any, position: str) -> list[Any]:
-    """The values of a setting that is a list itself: one list, or several to multiply out."""
+    """Return the values of a setting whose value is a list: one list, or several lists to multiply out."""
     several = isinstance(value, list) and any(isinstance(one, list) for one in value)
     lists: Sequence[Any] = value if several else [value]
     for one in lists:

@@ -56,7 +56,7 @@ class OnRay(Engine):
 
     def stop(self) -> None:
         for task in self._tasks:
-            self._ray.cancel(task)  # raises KeyboardInterrupt in it
+            self._ray.cancel(task)  # raises KeyboardInterrupt in the task
         self._ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=PATIENCE)
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class OnRay(Engine):
 
 
 def _reach(address: str) -> None:
-    """Raise at once if nobody answers: Ray would try for minutes."""
+    """Raise at once if no cluster answers: Ray would try for minutes."""
     host, colon, port = address.rpartition(":")
     if colon and port.isdigit() and "/" not in host:
         socket.create_connection((host, int(port)), timeout=10).close()

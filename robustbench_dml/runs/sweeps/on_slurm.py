@@ -14,7 +14,7 @@ from robustbench_dml.runs.sweeps.work import Work
 from robustbench_dml.utils.errors import RbdmlError, reason
 
 FOLDER = ".slurm"  # below the folder of records, for the files of submitit
-POLL = 2.0  # seconds between two looks at the jobs
+POLL = 2.0  # seconds between two checks of the jobs
 PATIENCE = 120  # seconds for stopped runs to store their states
 
 
@@ -51,7 +51,7 @@ class OnSlurm(Engine):
     def ended(self, wait: float) -> list[Job]:
         until = time.monotonic() + wait
         while True:
-            done = [(there, job) for there, job in self._submitted if there.done()]  # however it ended
+            done = [(there, job) for there, job in self._submitted if there.done()]  # finished or failed
             self._submitted = [one for one in self._submitted if one not in done]
             if done or time.monotonic() >= until:
                 return [job for _, job in done]
@@ -67,7 +67,7 @@ class OnSlurm(Engine):
 
 
 class _Resuming:
-    """The submitted call. On Slurm's warning before the end of a job's time it is queued again."""
+    """The submitted call. When Slurm warns that a job's time ends, submitit queues the job again."""
 
     def __init__(self, job: Job, environment: dict[str, str]) -> None:
         self._job, self._environment = job, environment

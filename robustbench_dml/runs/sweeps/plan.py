@@ -29,7 +29,7 @@ class Job:
 
     Attributes:
         task: the run, for the process that does it.
-        words: the arguments of `rbdml` that repeat it, for people.
+        words: the arguments of `rbdml` that repeat the run, for people.
     """
 
     task: Task
@@ -58,7 +58,7 @@ class Sweep:
     Attributes:
         jobs: the runs, each with its own record.
         where: the shared context.
-        duplicates: the number of combinations that led to a run again.
+        duplicates: the number of combinations that repeat an earlier run.
     """
 
     jobs: list[Job]
@@ -72,9 +72,9 @@ def plan(
     """Plan the sweep of a file, of options, or of a file with options that replace some of its settings.
 
     Args:
-        file: TOML.
-        instead: settings, or lists of them, that replace those of every block of the file.
-        where: settings of `Where` that replace those of the file.
+        file: a TOML file.
+        instead: settings, or lists of settings, that replace the settings of every block of the file.
+        where: settings of `Where` that replace the settings of the file.
 
     Raises:
         RbdmlError: a run that cannot succeed, as far as known without its data.
@@ -124,7 +124,7 @@ class _Specs:
 
 
 def _job(spec: RunSpec, settings: Settings, where: Where) -> Job:
-    """Return a run with its command, in which files stand by paths that hold in any folder."""
+    """Return a run with its command, in which files have absolute paths."""
     files, words = settings.files(spec), shlex.split(command_for(spec))[1:]
     for place, (option, word) in enumerate(itertools.pairwise(words), 1):
         words[place] = files.get((option, word.rpartition(":")[2] if option in _NAMED else word), word)

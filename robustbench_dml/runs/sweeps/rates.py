@@ -1,4 +1,4 @@
-"""Passes a second of runs on this machine: measured by records, or else by plain passes of the network."""
+"""Passes per second of runs on this machine, from records or from plain passes of the network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.provenance import device_name
 from robustbench_dml.utils.runlog import read_log
 
-SECONDS = 3.0  # of a measurement, or one batch if that takes longer
+SECONDS = 3.0  # length of a measurement; one batch if a batch takes longer
 SIDE = 224  # pixels of the images of a backbone that takes any size
 
 Spec = RunSpec | ExternalSpec
@@ -27,12 +27,12 @@ Spec = RunSpec | ExternalSpec
 
 @dataclass(frozen=True)
 class Rate:
-    """Passes a second.
+    """Passes per second.
 
     Attributes:
-        training: in training.
-        evaluation: in evaluation, by the passes of `cost.evaluation_passes`.
-        iteration: passes of one training iteration, if a record of the same training has them.
+        training: passes per second in training.
+        evaluation: passes per second in evaluation, counted as in `cost.evaluation_passes`.
+        iteration: passes of one training iteration, if a record of the same training stores them.
     """
 
     training: float
@@ -41,7 +41,7 @@ class Rate:
 
 
 class Rates:
-    """The rates of runs, from records on this device where there are some."""
+    """The rates of runs, from records on this device if there are any."""
 
     def __init__(self, out: Path, device: torch.device) -> None:
         """
@@ -50,10 +50,10 @@ class Rates:
             device: the device of the runs.
         """
         self._device, name = device, device_name(device)
-        self._costs: list[tuple[Spec, Cost]] = []  # of training on this device
+        self._costs: list[tuple[Spec, Cost]] = []  # costs of training on this device
         self._evaluations: list[tuple[Spec, float, float]] = []  # passes and seconds on this device
         self._plain: dict[tuple[object, ...], float] = {}
-        self.notes: dict[str, None] = {}  # the origin of the rates, a line each, in the order of their use
+        self.notes: dict[str, None] = {}  # the origin of each rate in a line, in the order of their use
         for folder in record_folders(out):
             with suppress(RbdmlError):  # a damaged record has no rate
                 self._add(folder, read_record(folder), name)
@@ -96,7 +96,7 @@ def plain_rate(spec: RunSpec, device: torch.device) -> float:
     model, side = build_embedder(info, seed=0, device=device).eval(), info.side or max(SIDE, info.least_side)
     images = torch.rand(2 * spec.training.pairs, info.channels, side, side, device=device)
     with model.in_precision(spec.training.precision):
-        model(images[:2]).sum().backward()  # sets everything up
+        model(images[:2]).sum().backward()  # warm-up
         done, begun = 0, time.perf_counter()
         while (elapsed := time.perf_counter() - begun) < SECONDS:
             model(images).sum().backward()
@@ -107,7 +107,7 @@ def plain_rate(spec: RunSpec, device: torch.device) -> float:
 
 
 def _evaluation_seconds(folder: Path) -> float | None:
-    """The seconds between training and record in a log, if no value of an attack was known before."""
+    """The seconds between training and record in a log, if no value of an attack was stored before."""
     events = read_log(folder)
     begins = [place for place, event in enumerate(events) if event["event"] in ("start", "trained")]
     if not begins or events[-1]["event"] != "record":

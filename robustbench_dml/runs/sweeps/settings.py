@@ -36,7 +36,7 @@ def _quotient(value: Any) -> Any:
 
 
 def _time(text: str) -> str:
-    """The same text, if it is a time."""
+    """Return the text unchanged if it is a time."""
     try:
         parse_seconds(text)
     except RbdmlError as error:
@@ -60,7 +60,7 @@ _TYPES: dict[Kind, Any] = {
 
 
 class Options(BaseModel):
-    """Strict data whose fields are named as options are."""
+    """Strict data whose fields have the names of options."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -95,7 +95,7 @@ class Where(_declared(CONTEXT_OPTIONS)):  # type: ignore[misc]
     """The context that all runs of a sweep share."""
 
     def words(self) -> list[str]:
-        """Write the options of `rbdml run` that differ from the defaults, and all paths as absolute ones."""
+        """Write the options of `rbdml run` that differ from the defaults, with absolute paths."""
         words: list[str] = []
         for option in CONTEXT_OPTIONS:
             value = getattr(self, option.word)
@@ -109,7 +109,7 @@ class Where(_declared(CONTEXT_OPTIONS)):  # type: ignore[misc]
 
 
 class Settings(_declared(SPEC_OPTIONS)):  # type: ignore[misc]
-    """The settings of one run, as `rbdml run` takes them. None leaves a value to the published settings."""
+    """The settings of one run, as `rbdml run` takes them. None stands for the published setting."""
 
     def spec(self) -> RunSpec:
         """Make the spec of the run.
@@ -123,7 +123,7 @@ class Settings(_declared(SPEC_OPTIONS)):  # type: ignore[misc]
         return make_spec(**arguments)
 
     def files(self, spec: RunSpec) -> dict[tuple[str, str], str]:
-        """Find the words of the spec's command that stand for files: the option and its word, and the word to use."""
+        """Map each word for a file in the spec's command, with its option, to the word to use."""
         words: dict[tuple[str, str], str] = {}
         defense = IN_A_FILE.fullmatch(self.defense)
         if defense:

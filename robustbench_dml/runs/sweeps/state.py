@@ -26,9 +26,9 @@ class State(StrEnum):
 
     DONE = "done"  # recorded
     RUNNING = "running"  # its lock is held
-    INTERRUPTED = "interrupted"  # there is a state to go on from
+    INTERRUPTED = "interrupted"  # it can resume from a stored state
     FAILED = "failed"
-    WAITING = "waiting"  # nothing was done yet, or nothing is left of it
+    WAITING = "waiting"  # there is no record, state or failure
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def status_of(job: Job) -> Status:
 
 
 def record_of(job: Job) -> tuple[Record | None, str]:
-    """Return the record of a run, or the damage to it; neither if there is none."""
+    """Return the record of a run, or the damage to the record; None and "" without a record."""
     try:
         return job.folder.read(), ""
     except RbdmlError as error:
@@ -114,7 +114,7 @@ def _evaluated(spec: RunSpec, path: Path) -> float:
     evaluation, counted = spec.evaluation, dict[str, int]()
     try:
         with safe_open(path, framework="np") as file:
-            for name in file.keys():  # noqa: SIM118 - attack/rows/column; one column of each counts
+            for name in file.keys():  # noqa: SIM118 - attack/rows/column; one column of each attack counts
                 counted[name.rpartition("/")[0]] = file.get_slice(name).get_shape()[0]
         queries = evaluation.queries or DATASETS.get(spec.dataset).test_images
     except (OSError, SafetensorError, RbdmlError):

@@ -1,4 +1,4 @@
-"""The unit of work of every engine: one run in a process of its own, which can be stopped and done again."""
+"""The unit of work of every engine: one run in a separate process. It can be stopped and repeated."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from collections.abc import Mapping
 from robustbench_dml.runs.sweeps import logs
 from robustbench_dml.runs.sweeps.plan import Job
 
-POLL = 0.5  # seconds between two looks at a process: a signal to this one must not wait for the other's end
+POLL = 0.5  # seconds between two checks of the child process, so that this process handles signals in the meantime
 
 
 class Work:
-    """A run that is to be done in a process."""
+    """Do a run in a process."""
 
     def __init__(self, job: Job, environment: Mapping[str, str] | None = None) -> None:
         """
         Args:
             job: the run.
-            environment: variables for its process, beside those of this one.
+            environment: variables for the run's process, added to those of this process.
         """
         self.job = job
         self._environment = dict(environment or {})
@@ -40,8 +40,8 @@ class Work:
         with folder.process_log.open("ab") as log:
             logs.begin(log, self.job.command)
             begun, code = time.monotonic(), None
-            # In a session of its own, so that Ctrl-C reaches this process alone, which stops it in its own way.
-            self._process = subprocess.Popen(  # noqa: S603 - our own program with a checked task, and no shell
+            # A new session: Ctrl-C reaches this process alone, and `stop` then ends the child.
+            self._process = subprocess.Popen(  # noqa: S603 - this project's program with a checked task, and no shell
                 self.job.task.words,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -50,7 +50,7 @@ class Work:
                 start_new_session=True,
             )
             try:
-                if self._stopped:  # while it was started
+                if self._stopped:  # `stop` was called while the process started
                     self.stop()
                 code = self.wait()
             except BaseException:
@@ -62,7 +62,7 @@ class Work:
                     logs.end(log, code, time.monotonic() - begun)
 
     def stop(self) -> None:
-        """Have the process keep its state and end. A second call ends it at once."""
+        """Ask the process to store its state and end. A second call ends the process at once."""
         self._stopped = True
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
