@@ -25,7 +25,7 @@ def jobs(tmp_path: Path) -> list[Job]:
     return plan_tree({**TREE, "out": str(tmp_path)}, source="test").jobs
 
 
-def looked_at(jobs: list[Job]) -> list[Status]:
+def made_statuses(jobs: list[Job]) -> list[Status]:
     record = made_record(jobs[0].spec, made_values(jobs[0].spec), flags=["random"])
     return [
         Status(jobs[0], State.DONE, record),
@@ -43,26 +43,26 @@ def test_runs_are_named_by_their_varying_options(jobs: list[Job]) -> None:
 
 
 def test_the_table_and_the_rows_agree(jobs: list[Job]) -> None:
-    looks = looked_at(jobs)
-    table, rows = sweep_table(looks), sweep_rows(looks)
+    statuses = made_statuses(jobs)
+    table, rows = sweep_table(statuses), sweep_rows(statuses)
     assert table.endswith("3 runs: 1 done, 1 failed, 1 waiting")
-    for line, row, one in zip(table.splitlines()[2:5], rows, looks, strict=True):
+    for line, row, one in zip(table.splitlines()[2:5], rows, statuses, strict=True):
         assert line.startswith(f"{row['defense']} ") and f" {row['state']}" in line and row["settings"] in line
         assert row["folder"] == str(one.job.folder.path) and row["command"] == one.job.command
     assert "random" in table.splitlines()[2] and rows[0]["flags"] == ["random"]
     assert f"25% trained; no room; log: {jobs[1].folder.process_log}" in table.splitlines()[3]
     assert [row["trained"] for row in rows] == [1.0, 0.25, 0.0]
-    record = looks[0].record
+    record = statuses[0].record
     assert record is not None and rows[0]["scores"] == record.scores
     low, high = record.intervals["ERS"]
     assert f"{record.primary_score:.1f} +- {(high - low) / 2:.1f}" in table
 
 
 def test_a_run_of_another_process_is_reported_once(jobs: list[Job]) -> None:
-    said: list[str] = []
-    teller = SweepReporter(jobs, say=said.append)
+    lines: list[str] = []
+    reporter = SweepReporter(jobs, say=lines.append)
     for _ in range(3):
-        teller.elsewhere(jobs[0])
-    teller.elsewhere(jobs[1])
-    teller.stopping(0)
-    assert [line.partition(":")[0] for line in said] == list(short_names(jobs).values())[:2]
+        reporter.elsewhere(jobs[0])
+    reporter.elsewhere(jobs[1])
+    reporter.stopping(0)
+    assert [line.partition(":")[0] for line in lines] == list(short_names(jobs).values())[:2]
