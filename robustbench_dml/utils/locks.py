@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 from filelock import FileLock, Timeout
 
@@ -34,11 +33,14 @@ def exclusive_or_wait(lock: Path, what: str, progress: Progress) -> Iterator[Non
         OSError: the file cannot be written.
     """
 
-    def wait(held: FileLock) -> None:
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    waiting = FileLock(lock)
+    try:
+        held = waiting.acquire(timeout=0)
+    except Timeout:
         progress.say(f"another process is preparing '{what}': waiting for it")
-        held.acquire()
-
-    with _holding(lock, wait):
+        held = waiting.acquire()
+    with held:
         yield
 
 
@@ -57,23 +59,10 @@ def exclusive_or_fail(lock: Path, refusal: str) -> Iterator[None]:
         OSError: the file cannot be written.
     """
 
-    def refuse(_: FileLock) -> NoReturn:
-        raise BusyError(refusal) from None
-
-    with _holding(lock, refuse, patience=PATIENCE):
-        yield
-
-
-@contextmanager
-def _holding(lock: Path, taken: Callable[[FileLock], None], *, patience: float = 0) -> Iterator[None]:
-    """Hold a lock. If it stays taken for `patience` seconds, `taken` acquires it or raises."""
     lock.parent.mkdir(parents=True, exist_ok=True)
-    held = FileLock(lock)
     try:
-        held.acquire(timeout=patience)
+        held = FileLock(lock).acquire(timeout=PATIENCE)
     except Timeout:
-        taken(held)
-    try:
+        raise BusyError(refusal) from None
+    with held:
         yield
-    finally:
-        held.release()

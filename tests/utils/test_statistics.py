@@ -91,7 +91,7 @@ def test_p_is_the_share_of_all_swaps(pairs: list[tuple[int, int]]) -> None:
     sums = [abs(np.dot(signs, first - second)) for signs in product([-1, 1], repeat=len(pairs))]
     exact = float(np.mean(np.array(sums) >= abs((first - second).sum()) - 1e-9))
     assert difference(first, second).p == pytest.approx(exact, abs=0.025)  # five standard errors of 9999 draws
-    if len(pairs) <= 5:
+    if len(pairs) <= 5 and abs((first - second).sum()) > 1e-9:  # scipy allows no rounding around a gap of 0
         theirs = permutation_test((first, second), mean_gap, permutation_type="samples", vectorized=True)
         assert theirs.pvalue == pytest.approx(exact)
 
