@@ -18,13 +18,30 @@ from scipy.io import savemat
 from robustbench_dml.datasets import cars
 from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.datasets.images import ImageList
+from robustbench_dml.datasets.matlab import read_pairs
 from robustbench_dml.spec.registry import DATASETS
 from robustbench_dml.utils.errors import RbdmlError
+
+PAIRS: dict[tuple[str, ...], list[tuple[str, int]]] = {}  # of the annotations that were read
 
 
 @pytest.fixture(autouse=True)
 def no_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bare_machine(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read equal annotations in one process only: each process imports scipy."""
+
+    def read(path: Path, variable: str, **fields: str) -> list[tuple[str, int]]:
+        content = path.read_bytes()[128:] if path.is_file() else b""  # the header has the time
+        key = (content.hex(), *fields.values())
+        if key not in PAIRS or not key[0]:
+            PAIRS[key] = read_pairs(path, variable, **fields)
+        return PAIRS[key]
+
+    monkeypatch.setattr(cars, "read_pairs", read)
 
 
 def content(images: ImageList) -> list[tuple[bytes, int]]:
@@ -46,6 +63,7 @@ def test_the_first_98_classes_are_for_training_in_spite_of_the_other_split(
     check_dataset(DATASETS.get("cars").load(DataPaths(tmp_path / "data")), tree)
 
 
+@pytest.mark.usefixtures("read_once")
 @pytest.mark.parametrize(
     "with_labels", [WITH_LABELS, f"devkit/{WITH_LABELS}", "devkit/cars_test_annos_withlabels_eval.mat"]
 )
