@@ -53,7 +53,7 @@ def test_a_record_is_made_of_it_in_the_same_layout(model: str, tmp_path: Path) -
     assert [path.name for path in files_below(out) if path.name in PLOTS] == sorted(PLOTS[2:])
 
 
-def test_it_stands_beside_ours_in_the_table_and_in_one_of_the_plots(model: str, made: Made, tmp_path: Path) -> None:
+def test_an_external_model_stands_in_the_table_and_in_a_plot(model: str, made: Made, tmp_path: Path) -> None:
     out = made.copy(tmp_path / "runs")
     answer = rbdml(*foreign(model), "--out", out)
     assert answer.out.startswith("fashion-mini, c2f2, protocol ers")

@@ -1,4 +1,4 @@
-"""The log that a run leaves, whatever becomes of it."""
+"""The log of a run, whether it is recorded, interrupted or fails."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def kinds(folder: Path) -> list[str]:
     return [event["event"] for event in read_log(folder)]
 
 
-def test_a_run_tells_what_it_did_from_start_to_record(made: Made) -> None:
+def test_the_log_covers_a_run_from_start_to_record(made: Made) -> None:
     events = read_log(made.folder)
     start, *training, checkpoint, last, trained = events[: -len(ATTACKS) - 1]
     assert [event["event"] for event in (start, checkpoint, trained)] == ["start", "checkpoint", "trained"]
@@ -44,7 +44,7 @@ def test_a_run_tells_what_it_did_from_start_to_record(made: Made) -> None:
     assert made.record.training_end is not None and last["loss"] == made.record.training_end.last_loss
 
 
-def test_every_attack_is_told_with_its_value(made: Made) -> None:
+def test_every_attack_is_logged_with_its_value(made: Made) -> None:
     *attacks, record = read_log(made.folder)[-len(ATTACKS) - 1 :]
     assert [event["attack"] for event in attacks] == list(ATTACKS)
     for event in attacks:
@@ -89,7 +89,7 @@ def test_a_run_in_parts_is_one_log(made: Made, tmp_path: Path, monkeypatch: pyte
     assert [event["iterations"] for event in read_log(folder) if event["event"] == "resumed"] == [3]
 
 
-def test_a_failure_is_told_with_its_error(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_is_logged_with_its_error(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> NoReturn:
         raise ZeroDivisionError("of our own")
 
@@ -138,7 +138,7 @@ def test_scalars_lie_beside_the_log_and_change_nothing(made: Made, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("no_training")
-def test_a_missing_tensorboard_is_told_before_anything_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_tensorboard_is_reported_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [*filter(lambda name: name.startswith("tensorboard"), sys.modules), "tensorboard"]:
         monkeypatch.setitem(sys.modules, name, None)
     assert "pip install 'robustbench-dml[tensorboard]'" in refusal(rbdml(*RUN, "--tensorboard", "--out", tmp_path))
@@ -164,7 +164,7 @@ ATTACKING = r"rbdml: attack \d+% \d+\.?\d*/72\.0 queries(, \d+ \w+ left)?"
 
 
 @pytest.mark.parametrize("option", [(), ("--quiet",), ("--json",)], ids=["", "quiet", "json"])
-def test_long_work_tells_how_far_it_is_unless_asked_not_to(
+def test_long_work_shows_its_progress_unless_quiet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr("robustbench_dml.utils.progress.monotonic", Clock())

@@ -230,7 +230,7 @@ def test_a_file_that_a_defense_misses_is_not_taken_for_a_full_disk(
 
 
 def test_an_attack_that_was_edited_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an interrupted evaluation has kept is of the code that found it."""
+    """Stored values of an interrupted evaluation belong to the code that computed them."""
     from robustbench_dml.spec import source
 
     decided = source.attack_source
@@ -255,7 +255,7 @@ def test_an_attack_that_was_edited_is_run_again(tmp_path: Path, monkeypatch: pyt
     assert ran
 
 
-def test_a_full_disk_is_told_and_the_same_command_goes_on(
+def test_a_full_disk_is_reported_and_the_same_command_resumes(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any) -> NoReturn:
@@ -350,7 +350,7 @@ def test_plot_writes_all_figures(made: Made, tmp_path: Path) -> None:
     assert files_below(tmp_path / "plots") == sorted(paths)
 
 
-def test_plot_writes_beside_the_records_unless_told_otherwise_and_can_be_quiet(made: Made, tmp_path: Path) -> None:
+def test_plot_writes_beside_the_records_or_into_out_and_can_be_quiet(made: Made, tmp_path: Path) -> None:
     out = made.copy(tmp_path / "runs")
     assert rbdml("plot", "--records", out, "--quiet") == Answer(0, "", "")
     assert all((out / name).is_file() for name in PLOTS)
@@ -361,7 +361,7 @@ def test_plot_without_records_is_refused(tmp_path: Path) -> None:
     assert nothing_below(tmp_path)
 
 
-def test_the_installed_command_tells_its_version() -> None:
+def test_the_installed_command_prints_its_version() -> None:
     command = Path(sysconfig.get_path("scripts")) / "rbdml"
     answer = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
     assert answer.stdout == f"rbdml, version {version('robustbench-dml')}\n"

@@ -94,7 +94,7 @@ def test_an_attack_found_on_the_model_itself_is_the_attack_on_it(made: Made, tmp
 
 
 def test_an_attack_from_another_model_is_weaker_and_names_it(made: Made, tmp_path: Path) -> None:
-    """From Python, where settings have the same names; what was transferred cannot be repeated without it."""
+    """From Python with the same names; a transferred attack cannot be repeated without its surrogate."""
     other = rbdml(*RUN, "--seed", "1", "--out", tmp_path / "other", "--quiet").out.strip()
     surrogate = Path(other) / "checkpoint.safetensors"
     settings: Any = {"queries": 8, "steps": 1, "solver": "transfer", "surrogate": str(surrogate)}

@@ -71,7 +71,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Answer, Path, Path]
     return answer, file, out
 
 
-def test_a_sweep_goes_on_with_what_was_killed_and_tells_what_failed(swept: tuple[Answer, Path, Path]) -> None:
+def test_a_sweep_resumes_killed_runs_and_reports_failed_ones(swept: tuple[Answer, Path, Path]) -> None:
     answer, file, out = swept
     assert (answer.code, answer.err) == (1, "")
     killed, raising = plan(file).jobs
@@ -90,7 +90,7 @@ def test_a_sweep_goes_on_with_what_was_killed_and_tells_what_failed(swept: tuple
     assert lines[-1] == "2 runs: 1 done, 1 failed"
 
 
-def test_what_was_killed_comes_to_what_it_would_have_come_to(swept: tuple[Answer, Path, Path], made: Made) -> None:
+def test_a_killed_run_ends_with_the_same_values(swept: tuple[Answer, Path, Path], made: Made) -> None:
     _, _, out = swept
     [resumed] = find_records(out)
     assert resumed.digest == made.record.digest
@@ -109,7 +109,7 @@ def test_the_status_of_a_sweep(swept: tuple[Answer, Path, Path]) -> None:
     assert rows[0]["scores"]["ERS"] == read_record(Path(rows[0]["folder"])).primary_score
 
 
-def test_an_estimate_leaves_out_what_is_recorded(swept: tuple[Answer, Path, Path]) -> None:
+def test_an_estimate_leaves_out_recorded_runs(swept: tuple[Answer, Path, Path]) -> None:
     _, file, _ = swept
     [row] = json.loads(rbdml("sweep", "estimate", file, "--passes-per-second", "100", "--json").out)
     assert (row["runs"], row["recorded"], row["training"]) == (2, 1, 200)
@@ -129,7 +129,7 @@ def options(world: Any) -> list[str]:
 
 
 @pytest.mark.usefixtures("soon")
-def test_a_sweep_by_options_tells_every_run_and_then_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_by_options_reports_every_run_and_then_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = stand_in(tmp_path, monkeypatch, [["record"]] * 3)
     answer = rbdml("sweep", *options(world))
     assert (answer.code, answer.err) == (0, "")
@@ -196,7 +196,7 @@ def test_a_dry_run_lists_the_commands_and_starts_none(tmp_path: Path) -> None:
         (("--jobs", "0", "f.toml"), "0 is not in the range"),
     ],
 )
-def test_what_is_no_sweep_is_refused(words: tuple[str, ...], told: str) -> None:
+def test_impossible_sweeps_are_refused(words: tuple[str, ...], told: str) -> None:
     assert told in refusal(rbdml("sweep", *words))
 
 
