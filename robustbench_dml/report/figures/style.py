@@ -140,7 +140,6 @@ BASE: dict[str, Any] = {
     "axes.grid": True,
     "grid.color": FAINT,
     "grid.linewidth": 0.6,
-    "lines.solid_capstyle": "round",
     "text.color": INK,
     "axes.labelcolor": INK,
     "xtick.color": QUIET,

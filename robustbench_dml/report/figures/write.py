@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from robustbench_dml.report.figures.efficiency import draw_efficiency
@@ -77,7 +78,7 @@ def write_published(reported: Sequence[Reported], folder: Path, style: StyleName
 @contextmanager
 def drawn_in(style: FigureStyle) -> Iterator[None]:
     """Set matplotlib to this style, regardless of the caller's settings."""
-    with mpl.rc_context(mpl.rcParamsDefault), mpl.rc_context(style.rc):
+    with mpl.rc_context(mpl.rcParamsDefault), mpl.rc_context(sns.axes_style("ticks")), mpl.rc_context(style.rc):
         yield
 
 
