@@ -7,7 +7,7 @@ come from this table. It imports no PyTorch, so that `rbdml --help` answers at o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -62,16 +62,17 @@ class Option:
     name: str
     help: str
     kind: Kind = Kind.TEXT
-    group: str = field(kw_only=True)
-    part: str = field(kw_only=True)
-    key: str = field(default="", kw_only=True)
-    choices: tuple[str, ...] = field(default=(), kw_only=True)
-    auto: bool = field(default=False, kw_only=True)
-    default: Any = field(default=None, kw_only=True)
-    usual: str = field(default="", kw_only=True)
-    at_least: int | None = field(default=None, kw_only=True)
-    required: bool = field(default=False, kw_only=True)
-    aliases: tuple[str, ...] = field(default=(), kw_only=True)
+    _: KW_ONLY
+    group: str
+    part: str
+    key: str = ""
+    choices: tuple[str, ...] = ()
+    auto: bool = False
+    default: Any = None
+    usual: str = ""
+    at_least: int | None = None
+    required: bool = False
+    aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", self.key or self.word)
