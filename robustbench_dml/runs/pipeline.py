@@ -90,9 +90,15 @@ class ModelSource(ABC):
     purposes: ClassVar[tuple[str, str]] = (EVALUATED, EVALUATED)
     keeps_log: ClassVar[bool] = False
 
-    @abstractmethod
-    def prepare(self, dataset: Dataset, context: RunContext) -> None:
-        """Load the inputs of the model; called before the lock is taken.
+    def fetch(self, context: RunContext) -> None:  # noqa: B027 - most models need no file
+        """Get the initial weights; called before the data set is decoded, which may take long.
+
+        Raises:
+            RbdmlError: the weights are unavailable.
+        """
+
+    def prepare(self, dataset: Dataset, context: RunContext) -> None:  # noqa: B027 - only outside models are tried
+        """Try the model on images of the data set; called before the lock is taken.
 
         Raises:
             RbdmlError: the model is unavailable, or does not accept these images.
@@ -100,7 +106,7 @@ class ModelSource(ABC):
 
     @abstractmethod
     def obtain(self, dataset: Dataset, context: RunContext, work: Path) -> Subject:
-        """Train or return the model, after `prepare`.
+        """Train or return the model, after `fetch` and `prepare`.
 
         Args:
             dataset: the data set of the spec.
@@ -201,6 +207,7 @@ class Pipeline:
 
     def _load(self) -> None:
         """Load everything first: a missing input must be noticed before the training."""
+        self._source.fetch(self._context)
         self._source.prepare(self._dataset, self._context)
         choose_queries(self._dataset.test.labels, self._source.spec.evaluation, self._dataset.name)
         _ = self._surrogate

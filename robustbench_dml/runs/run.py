@@ -85,7 +85,7 @@ class TrainedHere(ModelSource):
         self.code = defense_source(DEFENSES.get(spec.defense))
         self._start: Path | None = None
 
-    def prepare(self, dataset: Dataset, context: RunContext) -> None:
+    def fetch(self, context: RunContext) -> None:
         """See `ModelSource`."""
         self._start = first_weights(self.spec, context.weights, context.progress)
 
@@ -111,9 +111,6 @@ class FromCheckpoint(ModelSource):
         self.code = defense_source(DEFENSES.get(checkpoint.spec.defense))
         self.weights: str = weights_hash(checkpoint.embedder)
         self._checkpoint = checkpoint
-
-    def prepare(self, dataset: Dataset, context: RunContext) -> None:
-        """See `ModelSource`."""
 
     def obtain(self, dataset: Dataset, context: RunContext, work: Path) -> Subject:
         """See `ModelSource`."""
