@@ -177,11 +177,14 @@ class Pipeline:
                 f"{path} holds the record of other weights of the same run: evaluate into another --out, or replace it "
                 "with --force"
             )
-        # A user's folder may change between two runs. The images of published sets are counted when they are loaded.
-        if spec.dataset.startswith("folder:") and dict(self._dataset.hashes) != made.dataset_files:
+        # A user's folder may change between two runs. The images of published sets are counted when they are loaded;
+        # a model from outside needs them here anyway, so its record is always compared.
+        compared = spec.dataset.startswith("folder:") or not spec.trained_here
+        if compared and dict(self._dataset.hashes) != made.dataset_files:
+            changed = spec.dataset.partition(":")[2] or spec.dataset
             raise RbdmlError(
-                f"{path} holds the record of other images: {spec.dataset.partition(':')[2]} has changed since; use "
-                "another --out, or replace the record with --force"
+                f"{path} holds the record of other images: {changed} has changed since; use another --out, or replace "
+                "the record with --force"
             )
         return Outcome(record, path, fresh=False, outdated=self._source.code != made.defense_source)
 
