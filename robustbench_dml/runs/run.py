@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from robustbench_dml.models.pretrained import first_weights
 from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.folder import FIRST, REPEATED
 from robustbench_dml.runs.pipeline import ModelSource, Outcome, Pipeline, Subject
-from robustbench_dml.runs.record import Cost
+from robustbench_dml.runs.record import CHECKPOINT_FILE, Cost, read_record, record_folders
 from robustbench_dml.spec.make import with_evaluation
 from robustbench_dml.spec.parameters import build_defense
 from robustbench_dml.spec.registry import DATASETS, DEFENSES
@@ -32,6 +33,8 @@ from robustbench_dml.utils.runlog import LoggedProgress, RunLog
 def run(spec: RunSpec, context: RunContext, *, force: bool = False) -> Outcome:
     """Do a run, resume an interrupted run, or return the record of a finished run.
 
+    If a record of the same training under another evaluation lies beside it, its checkpoint is evaluated.
+
     Args:
         spec: the run.
         context: the surroundings of the run.
@@ -40,12 +43,12 @@ def run(spec: RunSpec, context: RunContext, *, force: bool = False) -> Outcome:
     Raises:
         RbdmlError: bad data, no room to write, or a training that diverged. No partial record remains.
     """
-    return Pipeline(TrainedHere(spec), context).run(force=force)
+    return Pipeline(TrainedHere(spec) if force else _source(spec, context), context).run(force=force)
 
 
 def assist(spec: RunSpec, context: RunContext, work: Path) -> None:
     """Do a share of a run that another process leads from its work folder; arguments as in `run`."""
-    Pipeline(TrainedHere(spec), context).assist(work)
+    Pipeline(_source(spec, context), context).assist(work)
 
 
 def reevaluate(
@@ -115,6 +118,20 @@ class FromCheckpoint(ModelSource):
     def obtain(self, dataset: Dataset, context: RunContext, work: Path) -> Subject:
         """See `ModelSource`."""
         return _subject(self._checkpoint, self.weights, context)
+
+
+def _source(spec: RunSpec, context: RunContext) -> ModelSource:
+    """Return the model of an equal training that is recorded, or else the training."""
+    source, folder = TrainedHere(spec), context.folder(spec)
+    if folder.record_file.is_file() or spec.dataset.startswith("folder:"):  # the images of a folder may have changed
+        return source
+    for path in record_folders(folder.path.parent):
+        with suppress(RbdmlError):  # the run does not depend on a damaged record or checkpoint
+            record = read_record(path)
+            equal = isinstance(record.spec, RunSpec) and record.spec.recipe == spec.recipe
+            if equal and record.provenance.defense_source == source.code:
+                return FromCheckpoint(replace(load_checkpoint(path / CHECKPOINT_FILE, device=context.device), spec=spec))
+    return source
 
 
 def _moved(spec: RunSpec, dataset: str | None) -> RunSpec:

@@ -162,6 +162,11 @@ class RunSpec(_Spec):
         """See `_Spec`."""
         return self.model_copy(update={"seed": 0}).digest
 
+    @property
+    def recipe(self) -> str:
+        """Everything that decides the trained weights, as JSON: the spec without its evaluation."""
+        return self._canonical().model_dump_json(exclude={"evaluation"})
+
     def _canonical(self) -> _Spec:
         """Sort the parameters: their order does not count."""
         return self.model_copy(update={"params": dict(sorted(self.params.items()))})

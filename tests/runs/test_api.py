@@ -39,6 +39,34 @@ def test_run_train_evaluate_and_load_agree(tmp_path: Path) -> None:
     assert found.scores == record.scores
 
 
+def test_another_evaluation_of_the_same_training_takes_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainings: list[RunSpec] = []
+    train = runs.TrainedHere.obtain
+
+    def counted(self: runs.TrainedHere, *args: Any) -> Any:
+        trainings.append(self.spec)
+        return train(self, *args)
+
+    monkeypatch.setattr(runs.TrainedHere, "obtain", counted)
+
+    def weights(*, queries: int, seed: int = 0, force: bool = False) -> str:
+        evaluation = {"queries": queries, "steps": 1}
+        words = {**SMALL, "evaluation": evaluation, "seed": seed, "force": force}
+        return rb.run(
+            "act", "fashion-mini", budget="200", out=tmp_path, device="cpu", quiet=True, **words
+        ).provenance.weights
+
+    first = weights(queries=8)
+    assert weights(queries=4) == first
+    assert len(trainings) == 1
+    assert weights(queries=4, seed=1) != first
+    assert len(trainings) == 2
+    assert weights(queries=4, force=True) == first
+    assert len(trainings) == 3
+
+
 @pytest.fixture
 def specs(monkeypatch: pytest.MonkeyPatch) -> list[RunSpec]:
     """The specs of all runs, instead of the runs."""

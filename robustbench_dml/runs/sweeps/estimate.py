@@ -38,16 +38,19 @@ class Estimate:
 
 
 def estimate(statuses: Sequence[Status], rate_of: Callable[[RunSpec], Rate]) -> dict[Kind, Estimate]:
-    """Return the remaining costs by kind of run.
+    """Return the remaining costs by kind of run. Runs that differ in their evaluation alone share one training.
 
     Args:
         statuses: every run.
         rate_of: the rate of a run; called for runs that are not recorded.
     """
     parts: dict[Kind, Estimate] = {}
+    trained = {status.job.spec.recipe for status in statuses if status.state is State.DONE}
     for status in statuses:
-        kind = status.job.spec.dataset, status.job.spec.backbone
-        parts[kind] = parts.get(kind, Estimate()) + _remaining(status, rate_of)
+        spec = status.job.spec
+        kind = spec.dataset, spec.backbone
+        parts[kind] = parts.get(kind, Estimate()) + _remaining(status, rate_of, trains=spec.recipe not in trained)
+        trained.add(spec.recipe)
     return parts
 
 
@@ -56,13 +59,14 @@ def total(parts: Sequence[Estimate]) -> Estimate:
     return sum(parts, Estimate())
 
 
-def _remaining(status: Status, rate_of: Callable[[RunSpec], Rate]) -> Estimate:
+def _remaining(status: Status, rate_of: Callable[[RunSpec], Rate], *, trains: bool) -> Estimate:
     """The remaining cost of a run, as of its last checkpoint."""
     if status.state is State.DONE:
         return Estimate(runs=1, recorded=1)
     spec, kept = status.job.spec, status.kept
     rate, trained, evaluated = rate_of(spec), kept.trained if kept else 0.0, kept.evaluated if kept else 0.0
-    training, evaluation = spec.budget.amount * (1 - trained), evaluation_passes(spec) * (1 - evaluated)
+    training = spec.budget.amount * (1 - trained) if trains else 0.0
+    evaluation = evaluation_passes(spec) * (1 - evaluated)
     if spec.budget.kind == "seconds":
         training *= rate.training
     elif spec.budget.kind == "iterations":

@@ -29,6 +29,13 @@ def test_what_is_recorded_costs_nothing_and_the_rest_its_budget_and_its_evaluati
     assert part.hours == pytest.approx(2 * (3600 / 10 + evaluation / 2) / 3600)
 
 
+def test_runs_that_differ_in_their_evaluation_alone_share_one_training() -> None:
+    jobs = plan_tree({**TREE, "budget": 3600, "protocol": ["radius", "ers"], "seed": [0, 1]}, source="test").jobs
+    [part] = estimate([Status(job, State.WAITING) for job in jobs], lambda _: Rate(10, 2)).values()
+    assert part.training == 2 * 3600
+    assert part.evaluation == sum(evaluation_passes(job.spec) for job in jobs)
+
+
 def test_a_time_is_what_it_says_and_the_passes_that_fit_into_it() -> None:
     [part] = estimate(statuses(State.WAITING, budget="2h"), lambda _: Rate(100, 1e9)).values()
     assert part.hours == pytest.approx(2, abs=1e-3)
