@@ -130,7 +130,8 @@ def _source(spec: RunSpec, context: RunContext) -> ModelSource:
             record = read_record(path)
             equal = isinstance(record.spec, RunSpec) and record.spec.recipe == spec.recipe
             if equal and record.provenance.defense_source == source.code:
-                return FromCheckpoint(replace(load_checkpoint(path / CHECKPOINT_FILE, device=context.device), spec=spec))
+                checkpoint = load_checkpoint(path / CHECKPOINT_FILE, device=context.device)
+                return FromCheckpoint(replace(checkpoint, spec=spec))
     return source
 
 
