@@ -21,16 +21,16 @@ from torch import nn
 
 from robustbench_dml.datasets.base import DataPaths, Dataset
 from robustbench_dml.datasets.status import load_dataset
-from robustbench_dml.evaluation.baselines import pixels_of
 from robustbench_dml.evaluation.context import AttackContext
 from robustbench_dml.evaluation.evaluate import attacked_values, choose_queries, enter
 from robustbench_dml.models.checkpoints import load_checkpoint
 from robustbench_dml.models.embedder import build_embedder
 from robustbench_dml.retrieval.gallery import Items
 from robustbench_dml.spec.make import changed_evaluation, published_evaluation
+from robustbench_dml.spec.parameters import build_defense
 from robustbench_dml.spec.protocols import evaluated_columns
 from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS
-from robustbench_dml.spec.schema import Evaluation
+from robustbench_dml.spec.schema import Evaluation, Threat
 from robustbench_dml.training.meter import PropagationMeter
 from robustbench_dml.utils.statistics import median_above_zero
 
@@ -43,11 +43,9 @@ SIDES = {"MR:Q": ("worst-query", "AR:Q"), "MR:C": ("worst-candidate", "AR:C1")}
 def model_named(text: str, data: Dataset) -> tuple[str, nn.Module]:
     """A baseline by its name, or name=checkpoint."""
     name, _, checkpoint = text.partition("=")
-    if name == "pixels":
-        return name, pixels_of(data)
-    if name == "untrained":
-        backbone = BACKBONES.get(DATASETS.get(data.name).backbone)
-        return name, build_embedder(backbone, seed=0, device=CPU)
+    if name in ("pixels", "untrained"):
+        network = build_embedder(BACKBONES.get(DATASETS.get(data.name).backbone), seed=0, device=CPU)
+        return name, build_defense(name, {}, Threat(eps=0, alpha=0, steps=0)).deploy(network).eval()
     return name, load_checkpoint(Path(checkpoint), device=CPU).model
 
 

@@ -28,21 +28,3 @@ def hardness(dataset: str, as_json: bool, **words: Any) -> None:
     from robustbench_dml.training.hardness import sampler_hardness
 
     print_rows(sampler_hardness(dataset, **words), as_json=as_json)
-
-
-@inspect.command()
-@take("dataset", "backbone")
-@click.option("--pretrained/--no-pretrained", default=None, help="ImageNet weights, too.  [default: if there are any]")
-@take("weights")
-@click.option("--queries", type=click.IntRange(min=1), help="Number of test images, a seeded choice.  [default: all]")
-@take("seed", "device", "data-root")
-@JSON
-def baselines(dataset: str, device: str, data_root: Path | None, as_json: bool, **words: Any) -> None:
-    """Benign retrieval without training: raw pixels, random weights, published weights."""
-    from robustbench_dml.datasets.base import DataPaths
-    from robustbench_dml.evaluation.baselines import untrained
-    from robustbench_dml.utils.device import pick_device
-    from robustbench_dml.utils.progress import Progress
-
-    paths = DataPaths(data_root, progress=Progress(as_json))
-    print_rows(untrained(dataset, device=pick_device(device), paths=paths, **words), as_json=as_json)

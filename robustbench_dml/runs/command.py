@@ -102,6 +102,8 @@ def _solver_changes(solver: SolverSpec, before: SolverSpec) -> dict[str, Any]:
 
 
 def _budget(budget: Budget, dataset: str) -> str:
+    if budget.amount == 0:  # of a defense that trains nothing
+        return DEFAULT_BUDGET
     unit = "" if budget.kind == "passes" else UNITS[budget.kind]
     return budget_name(budget, dataset) or f"{budget.amount}{unit}"
 

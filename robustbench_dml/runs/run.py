@@ -158,7 +158,7 @@ def _subject(trained: Checkpoint, weights: str, context: RunContext) -> Subject:
             spent=spent,
             passes=spent.passes,
             nominal_per_iteration=defense.nominal_cost,
-            metered_per_iteration=spent.passes / (2 * spec.training.pairs * spent.iterations),
+            metered_per_iteration=spent.passes / (2 * spec.training.pairs * max(1, spent.iterations)),
             peak_memory_bytes=peak_memory(context.device),
         ),
         training_end=trained.end,

@@ -67,6 +67,8 @@ def named_budget(name: str, dataset: DatasetInfo) -> Budget:
 
 def name_of(budget: Budget, dataset: str) -> str:
     """Write a budget for a user: its name on this data set if it has one, else the amount with its unit."""
+    if budget.amount == 0:
+        return "none"
     name = budget_name(budget, dataset)
     if name or budget.kind != "passes":
         return name or f"{budget.amount}{UNITS[budget.kind]}"

@@ -22,7 +22,7 @@ from robustbench_dml.spec.protocols import (
 )
 from robustbench_dml.spec.published import FAMILIES, PROTOCOLS, Protocol
 from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, SOLVERS
-from robustbench_dml.spec.schema import Evaluation, RunSpec, SolverSpec, Threat
+from robustbench_dml.spec.schema import Budget, Evaluation, RunSpec, SolverSpec, Threat
 from robustbench_dml.spec.scores import CHANCE, scores_of
 from robustbench_dml.spec.weights import initial_digits, surrogate_digits
 from robustbench_dml.utils.errors import RbdmlError, first_invalid
@@ -46,7 +46,8 @@ def make_spec(
     Args:
         defense: a name, or another form that `lookup.find_defense` reads.
         dataset: name of a data set.
-        budget: a name, passes, iterations or a time (see `budgets.parse_budget`).
+        budget: a name, passes, iterations or a time (see `budgets.parse_budget`). A defense that trains nothing needs
+            neither a budget nor settings of training.
         backbone: name; by default the data set's.
         pretrained: start from the backbone's ImageNet weights; by default as the family does.
         weights: a file of initial weights instead of the published weights.
@@ -67,7 +68,8 @@ def make_spec(
     published = published_params(entry, data.name, named)
     resolved = resolve_params(entry, {**named, **published, **words, **(params or {})})
     family = FAMILIES[data.family]
-    chosen = _given(training)
+    trains = entry.cls.trains
+    chosen = _given(training) if trains else {}
     network = BACKBONES.get(backbone or data.backbone)
     first = initial_digits(network, pretrained=pretrained, weights=weights, default=family.pretrained)
     chosen.setdefault("batchnorm", "train" if first is None else "frozen")
@@ -85,7 +87,7 @@ def make_spec(
             defense=named_entry(entry, resolved, data.name).name,
             params=resolved,
             training=_changed(family.training, {**chosen, "threat": _changed(family.training.threat, threat)}),
-            budget=parse_budget(budget, data),
+            budget=parse_budget(budget, data) if trains else Budget(kind="passes", amount=0),
             seed=seed,
             evaluation=evaluated,
         )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 ParamValue = bool | int | float | str
+UNDEFENDED = "regular"  # the defense that trains on benign images alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,11 @@ class DefenseInfo(Info):
 
     cls: type[Any]  # a Defense
     defaults: Mapping[str, ParamValue] = field(default_factory=dict)
+
+    @property
+    def baseline(self) -> bool:
+        """True for what no defense achieves: shown on every board, and never ranked."""
+        return self.name == UNDEFENDED or not self.cls.trains
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,7 +107,7 @@ class Budget(Frozen):
     """A limit on training: image passes (see `training.meter.PropagationMeter`), iterations or seconds."""
 
     kind: BudgetKind
-    amount: Positive
+    amount: Natural  # 0 for a defense that trains nothing
 
 
 class _Spec(Frozen):

@@ -45,6 +45,8 @@ class Defense(ABC):
     """
 
     fake: ClassVar[bool] = False  # a test of the diagnostics, never ranked
+    trains: ClassVar[bool] = True  # False: the network keeps its initial weights, at no cost
+    seeded: ClassVar[bool] = True  # False: the deployed model does not depend on the seed
 
     threat: Threat
     sampler: str = "R"

@@ -75,7 +75,7 @@ class Trainer:
         )
         self.pairs = PairSampler(dataset.train.labels, pairs=spec.training.pairs, seed=spec.seed)
         self.spent = ComputeUsed()
-        self.loss = math.nan  # loss of the last iteration
+        self.loss = math.nan if self.defense.trains else 0.0  # loss of the last iteration
         self._costliest = 0.0
         self.collapse = CollapseMonitor(self.model)
         self.logged: Logged = {}  # values logged by `perturb` and `loss` in the last iteration
@@ -91,6 +91,8 @@ class Trainer:
     ) -> None:
         """Train at least one iteration, and stop when the most expensive one would no longer fit the budget.
 
+        A defense that trains nothing leaves the initial weights as they are.
+
         Args:
             progress: shows a bar.
             checkpoint: file of the training state (see `resume`), read if it exists. It is written every
@@ -101,6 +103,8 @@ class Trainer:
         Raises:
             RbdmlError: the loss is not finite, or the checkpoint is unreadable.
         """
+        if not self.defense.trains:
+            return
         if checkpoint is not None:
             load_newest(checkpoint, self.load, progress.say)
         budget, written = self.spec.budget, time.monotonic()

@@ -11,7 +11,7 @@ from robustbench_dml.training.testing import check_defense
 
 OWN = [info for info in DEFENSES if info.cls.__module__.startswith("robustbench_dml.")]
 # One entry of every class, so that a new file is checked by being there, and of every kind of destination.
-NAMES = {info.cls: info.name for info in OWN if not info.cls.fake}.values()
+NAMES = {info.cls: info.name for info in OWN if info.cls.trains and not info.cls.fake}.values()
 DESTINATIONS = ["madry", "hm-lga-ics", "hm-r-m", "hm-s-gb", "hm-s-g2", "hm-s-zero"]
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+import torch
+
 from robustbench_dml.datasets.base import DataPaths, Dataset
 from robustbench_dml.leaderboard.entries import ENTRY_FILE, RERUNS, SHORT, Listed
 from robustbench_dml.leaderboard.submission.claims import (
@@ -16,9 +18,12 @@ from robustbench_dml.leaderboard.submission.claims import (
     text_problems,
 )
 from robustbench_dml.leaderboard.submission.recompute import value_problems
+from robustbench_dml.models.checkpoints import weights_hash
+from robustbench_dml.models.embedder import build_embedder
 from robustbench_dml.runs.queries import MAX_BYTES, Values, load_values
 from robustbench_dml.runs.record import QUERIES_FILE, RECORD_FILE, Record
 from robustbench_dml.spec.registry import BACKBONES, DATASETS, DEFENSES
+from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.spec.source import defense_source
 from robustbench_dml.utils.errors import MissingDataError, RbdmlError
 from robustbench_dml.utils.files import sha256
@@ -50,7 +55,7 @@ def audit(record: Record, folder: Path, paths: DataPaths, *, submitting: bool = 
         return Audit(tuple(claims))
     dataset, notes = _loaded_or_note(record.spec.dataset, paths)
     data_problems = _data_problems(record, dataset)
-    problems = [*cost_problems(record), *flag_problems(record), *data_problems]
+    problems = [*cost_problems(record), *flag_problems(record), *data_problems, *_built_problems(record)]
     (problems if submitting else notes).extend(_source_problems(record))
     try:
         values = claimed_values(record, folder)
@@ -90,6 +95,16 @@ def audit_entry(listed: Listed, paths: DataPaths) -> Audit:
         else:
             result += audit(rerun, inner, paths)
     return Audit(*(tuple(f"{record.digest}: {line}" for line in lines) for lines in (result.problems, result.notes)))
+
+
+def _built_problems(record: Record) -> list[str]:
+    """Build the random weights of a defense that trains nothing, and compare them."""
+    spec = record.spec
+    if not isinstance(spec, RunSpec) or spec.pretrained or DEFENSES.get(spec.defense).cls.trains:
+        return []
+    network = build_embedder(BACKBONES.get(spec.backbone), seed=spec.seed, device=torch.device("cpu"))
+    same = weights_hash(network) == record.provenance.weights
+    return [] if same else [f"'{spec.defense}' trains nothing, and its weights are not those of its seed: run again"]
 
 
 def claimed_values(record: Record, folder: Path) -> Values:

@@ -13,7 +13,7 @@ from robustbench_dml.runs.record import Cost, Record
 from robustbench_dml.spec.make import changed_evaluation, published_evaluation
 from robustbench_dml.spec.parameters import build_defense, resolve_params
 from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES
-from robustbench_dml.spec.schema import Evaluation, ExternalSpec, Frozen, RunSpec, TrainingEnd
+from robustbench_dml.spec.schema import ComputeUsed, Evaluation, ExternalSpec, Frozen, RunSpec, TrainingEnd
 from robustbench_dml.training.collapse import collapse_cause
 from robustbench_dml.training.defense import Defense
 from robustbench_dml.utils.errors import RbdmlError
@@ -117,6 +117,10 @@ def cost_problems(record: Record) -> Iterator[str]:
     assert end is not None
     counted = {**cost.spent.model_dump(), **cost.model_dump(include={"peak_memory_bytes", "nominal_per_iteration"})}
     wrong = [name for name, value in counted.items() if not 0 <= value <= COUNT]
+    if not wrong and not DEFENSES.get(spec.defense).cls.trains:
+        if (cost.spent, cost.passes, cost.nominal_per_iteration) != (ComputeUsed(), 0, 0):
+            yield f"cost: '{spec.defense}' trains nothing, and its record counts a training: run again"
+        return
     if wrong or cost.spent.iterations < 1:
         yield f"cost: {', '.join(wrong) or 'iterations'} out of range: run again"
         return

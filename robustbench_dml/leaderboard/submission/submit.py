@@ -22,6 +22,7 @@ from robustbench_dml.leaderboard.submission.preview import preview
 from robustbench_dml.leaderboard.submission.recheck import recheck
 from robustbench_dml.leaderboard.submission.transaction import Change, apply, history_note, lock_file, move_to_history
 from robustbench_dml.leaderboard.submission.trust import (
+    built_model,
     check_discoverable,
     claimed_model,
     trusted_defense,
@@ -29,6 +30,7 @@ from robustbench_dml.leaderboard.submission.trust import (
 )
 from robustbench_dml.leaderboard.submission.withdraw import find_entry
 from robustbench_dml.runs.context import RunContext
+from robustbench_dml.spec.registry import DEFENSES
 from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import sha256
@@ -153,13 +155,16 @@ def _verified(step: Step, context: RunContext, terms: Terms) -> Step:
 
 def _second_evaluation(candidate: Candidate, context: RunContext, terms: Terms) -> Verification:
     record, checkpoint = candidate.record, candidate.checkpoint
-    if checkpoint is None:
+    built = isinstance(record.spec, RunSpec) and not DEFENSES.get(record.spec.defense).cls.trains
+    if checkpoint is None and not built:
         raise RbdmlError("no checkpoint beside the record: give --checkpoint FILE, or enter it with --self-reported")
     dataset = load_dataset(record.spec.dataset, context.paths)
     if dict(dataset.hashes) != record.provenance.dataset_files:
         raise RbdmlError(f"made from other files than those of '{dataset.name}' here: `rbdml data status` shows them")
     context.progress.say(f"{record.digest}: evaluating {record.spec.label} again")
-    if isinstance(record.spec, RunSpec):
+    if checkpoint is None:
+        model = built_model(record, context)
+    elif isinstance(record.spec, RunSpec):
         model = claimed_model(record, checkpoint, context.device)
     elif terms.model is None:
         raise RbdmlError(f"of {record.spec.model}: give the file with --model path/to/{record.spec.model}")

@@ -13,12 +13,15 @@ import torch
 from torch import nn
 
 from robustbench_dml.leaderboard.entries import SHORT
-from robustbench_dml.models.checkpoints import load_checkpoint, weights_hash
+from robustbench_dml.models.checkpoints import Checkpoint, load_checkpoint, weights_hash
+from robustbench_dml.models.embedder import build_embedder
+from robustbench_dml.models.pretrained import first_weights
+from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.external import ExternalModel, load_external
 from robustbench_dml.runs.record import Record
 from robustbench_dml.spec.lookup import IN_A_FILE, load_module
-from robustbench_dml.spec.registry import DEFENSES
-from robustbench_dml.spec.schema import ExternalSpec
+from robustbench_dml.spec.registry import BACKBONES, DEFENSES
+from robustbench_dml.spec.schema import ComputeUsed, ExternalSpec, RunSpec
 from robustbench_dml.spec.source import defense_source, source_hash
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import sha256
@@ -101,6 +104,22 @@ def claimed_model(record: Record, checkpoint: Path, device: torch.device) -> nn.
     if record.cost is None or (loaded.spent, loaded.end) != (record.cost.spent, record.training_end):
         raise RbdmlError(f"{checkpoint}: its training cost or end is not that of the record: one was altered")
     return loaded.model
+
+
+def built_model(record: Record, context: RunContext) -> nn.Module:
+    """Build the model of a defense that trains nothing.
+
+    Raises:
+        RbdmlError: the record is of other weights, or the initial weights are unavailable.
+    """
+    spec, end = record.spec, record.training_end
+    assert isinstance(spec, RunSpec)
+    assert end is not None
+    start = first_weights(spec, context.weights, context.progress)
+    network = build_embedder(BACKBONES.get(spec.backbone), seed=spec.seed, device=context.device, weights=start).eval()
+    if weights_hash(network) != record.provenance.weights:
+        raise RbdmlError("its weights are not the initial ones of its seed: run it again here, and submit that record")
+    return Checkpoint(network, spec, ComputeUsed(), end).model
 
 
 def check_discoverable(path: Path) -> None:
