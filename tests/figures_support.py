@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,9 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from robustbench_dml.leaderboard.board import Board, read_boards
-from robustbench_dml.report.figures.series import Layer, Point, Series, layer_of_rows
+from robustbench_dml.report.figures.series import COST, PASSES, Layer, Point, Series, layer_of_rows
 from robustbench_dml.report.figures.style import STYLES, FigureStyle, StyleName
 from robustbench_dml.report.figures.write import drawn_in, write_figures
 
@@ -26,14 +27,13 @@ def texts(svg: Path) -> list[str]:
 
 
 def written_in(figure: Figure) -> list[str]:
-    """What is written on a sheet outside of its panels."""
-    return [text.get_text() for text in figure.texts]
+    """All texts of a figure."""
+    return [text.get_text().strip() for text in figure.findobj(Text) if isinstance(text, Text) and text.get_text()]
 
 
-def small_print(figure: Figure, style: FigureStyle = STYLES["screen"]) -> str:
-    """The lines in the smallest letters, joined."""
-    lines = [text for text in figure.texts if text.get_fontsize() == style.print_size]
-    return " ".join(text.get_text() for text in sorted(lines, key=lambda text: -text.get_position()[1]))
+def small_print(figure: Figure) -> str:
+    """The footnotes."""
+    return figure.get_supxlabel()
 
 
 def marks(axes: Axes, gid: str) -> set[Position]:
@@ -74,18 +74,20 @@ def main_board(leaderboards: Path) -> Board:
     return read_boards(leaderboards)[0]
 
 
-def made_point(eta: int | None = 8, score: float = 30.0, recall: float = 60.0, **changes: object) -> Point:
-    """A point with this score and recall."""
+def made_point(
+    eta: int | None = 8, score: float = 30.0, recall: float = 60.0, passes: float | None = None, **changes: object
+) -> Point:
+    """A point with this score and recall, by default of 100,000 passes times eta + 1."""
     values = {"ERS": score, "R@1": recall}
+    cost = {} if eta is None else {PASSES: 1e5 * (eta + 1), COST: eta + 1}
+    cost |= {} if passes is None else {PASSES: passes}
     given = {
-        "values": values,
+        "values": {**values, **cost},
         "intervals": {name: (value - 2, value + 3) for name, value in values.items()},
-        "seeds": (values,),
+        "seeds": ({**values, **cost},),
         "seed_numbers": (0,),
         "eta": eta,
-        "passes": None if eta is None else 1e5 * (eta + 1),
         "declared": False,
-        "metered": None if eta is None else eta + 1.0,
         "budget": "passes 1000",
         "flag": "",
     }
@@ -97,11 +99,3 @@ def made_layer(*series: Sequence[Point], names: Sequence[str] = "abcdefghij", **
     given = {"where": "a data set, a network", "score": "ERS", "score_label": "a score", "columns": {}}
     made = tuple(Series(name, name, tuple(points)) for name, points in zip(names, series, strict=False))
     return Layer(series=made, **{**given, **changes})  # type: ignore[arg-type]
-
-
-def overlapping(boxes: Sequence[tuple[float, float, float, float]]) -> Iterator[tuple[int, int]]:
-    """Pairs of boxes that share an area."""
-    for i, one in enumerate(boxes):
-        for j, other in enumerate(boxes[:i]):
-            if one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]:
-                yield j, i

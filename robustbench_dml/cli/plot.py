@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from robustbench_dml.cli.leaderboard import BOARDS
 from robustbench_dml.cli.options import QUIET
 from robustbench_dml.cli.output import warn_left_out
 from robustbench_dml.utils.errors import RbdmlError
+
+if TYPE_CHECKING:
+    from robustbench_dml.report.figures.style import StyleName
 
 
 @click.command()
@@ -19,7 +23,9 @@ from robustbench_dml.utils.errors import RbdmlError
 @click.option("--style", type=click.Choice(["screen", "paper"]), default="screen", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the figures.  [default: beside the data]")
 @QUIET
-def plot(records: Path | None, published: bool, boards: Path | None, style: str, out: Path | None, quiet: bool) -> None:
+def plot(
+    records: Path | None, published: bool, boards: Path | None, style: StyleName, out: Path | None, quiet: bool
+) -> None:
     """Draw the figures of leaderboards or records again.
 
     Figures are efficiency, trade-off and profile, of the leaderboards or of all records below a folder. Screen
@@ -27,16 +33,14 @@ def plot(records: Path | None, published: bool, boards: Path | None, style: str,
     not change are not written.
     """
     from robustbench_dml.leaderboard.build import redraw_boards, redraw_published
-    from robustbench_dml.report.figures.style import STYLES
     from robustbench_dml.report.run_report import plot_all
 
     if records is not None and (published or boards is not None):
         raise RbdmlError("--records is for runs, --published and --boards are for leaderboards: give one of them")
-    name = STYLES[style].name  # type: ignore[index]
     if records is not None:
-        paths, damaged = plot_all(records, out or records, name)
+        paths, damaged = plot_all(records, out or records, style)
         warn_left_out(damaged)
     else:
-        paths = (redraw_published if published else redraw_boards)(boards, out, name)
+        paths = (redraw_published if published else redraw_boards)(boards, out, style)
     for path in () if quiet else paths:
         click.echo(path)

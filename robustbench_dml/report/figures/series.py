@@ -19,7 +19,7 @@ from robustbench_dml.spec.scores import scores_of
 
 Interval = tuple[float, float]
 Passes = Callable[[Row], tuple[float | None, bool]]  # training passes, and whether they are declared
-PASSES = "passes"  # key among the values of a seed
+PASSES, COST = "passes", "eta + 1"  # training cost among the values: image passes, and as the papers count it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +27,12 @@ class Point:
     """One row of a table.
 
     Attributes:
-        values: means over the seeds, in the units of the papers.
+        values: means over the seeds, in the units of the papers, with the training cost where it is known.
         intervals: 95% bootstrap intervals over the queries; empty for reported results.
-        seeds: values of each seed, with its `passes` if known.
+        seeds: values of each seed, with its training cost where it is known.
         seed_numbers: the random seeds; empty if this project did not train.
         eta: PGD steps in training; None if unknown.
-        passes: image passes of a training; None if unknown.
-        declared: whether the submitter declares these passes.
-        metered: metered passes of the batch per iteration; None if unknown.
+        declared: whether the submitter declares the passes.
         budget: training budget as text; empty if unknown.
         flag: disqualifying flags; empty for none.
     """
@@ -44,16 +42,9 @@ class Point:
     seeds: tuple[Mapping[str, float], ...]
     seed_numbers: tuple[int, ...]
     eta: int | None
-    passes: float | None
     declared: bool
-    metered: float | None
     budget: str
     flag: str
-
-    @property
-    def cost(self) -> float | None:
-        """The papers' cost of an iteration, eta + 1."""
-        return None if self.eta is None else self.eta + 1.0
 
 
 @dataclass(frozen=True)
@@ -145,14 +136,12 @@ def layer_of_reported(reported: Sequence[Reported]) -> Layer:
     points: dict[str, list[Point]] = {}
     for row in known:
         point = Point(
-            values=row.values,
+            values={**row.values, COST: (row.eta or 0) + 1},
             intervals={},
             seeds=(),
             seed_numbers=(),
             eta=row.eta or 0,
-            passes=None,
             declared=False,
-            metered=None,
             budget=row.source,  # a line joins points of one source only
             flag="",
         )
@@ -171,17 +160,17 @@ def layer_of_reported(reported: Sequence[Reported]) -> Layer:
 def curves(points: Sequence[Point], *, by: str) -> list[list[Point]]:
     """Return the points that each line of a defense joins.
 
-    If every eta occurs once, one line joins all points by eta. Otherwise the points have several budgets: `by` "eta"
-    gives a line over eta for each budget, `by` "passes" a line over passes for each eta.
+    If every eta occurs once, one line joins all points by eta. Otherwise the points have several budgets: `by`
+    `PASSES` gives a line over passes for each eta, anything else a line over eta for each budget.
     """
     known = [point for point in points if point.eta is not None]
     if max(Counter(point.eta for point in known).values(), default=0) <= 1:
         return [sorted(known, key=lambda point: point.eta or 0)]
-    if by == "eta":
-        known.sort(key=lambda point: (point.budget, point.eta or 0))
-        return [list(group) for _, group in groupby(known, key=lambda point: point.budget)]
-    known.sort(key=lambda point: (point.eta or 0, point.passes or 0))
-    return [list(group) for _, group in groupby(known, key=lambda point: point.eta)]
+    if by == PASSES:
+        known.sort(key=lambda point: (point.eta or 0, point.values[PASSES]))
+        return [list(group) for _, group in groupby(known, key=lambda point: point.eta)]
+    known.sort(key=lambda point: (point.budget, point.eta or 0))
+    return [list(group) for _, group in groupby(known, key=lambda point: point.budget)]
 
 
 def _names(rows: Sequence[Row]) -> list[str]:
@@ -210,17 +199,17 @@ def _kind(spec: RunSpec | ExternalSpec) -> str:
 
 def _point(row: Row, passes: float | None, declared: bool) -> Point:
     spec = row.records[0].spec
+    cost = {} if row.eta is None else {COST: row.eta + 1}
     return Point(
-        values=row.values,
+        values={**row.values, **cost, **({PASSES: passes} if passes else {})},
         intervals=row.intervals,
         seeds=tuple(
-            {**record.values, **({} if record.cost is None else {PASSES: record.cost.passes})} for record in row.records
+            {**record.values, **cost, **({} if record.cost is None else {PASSES: record.cost.passes})}
+            for record in row.records
         ),
         seed_numbers=row.seeds,
         eta=row.eta,
-        passes=passes,
         declared=declared,
-        metered=row.metered,
         budget="" if spec.budget is None else f"{spec.budget.kind} {spec.budget.amount}",
         flag=printable(", ".join(row.disqualifying)),
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
+
+import seaborn as sns
 
 # Any two colours differ by at least 20 in CIELAB, seen with full sight, protanopia, deuteranopia or tritanopia
 # (Machado et al., 2009). They differ by at least 5 in lightness, which keeps them apart in grey.
@@ -101,88 +103,83 @@ class FigureStyle:
     """Size and file formats of figures.
 
     Attributes:
-        name: the name on the command line.
         suffix: the suffix of file names.
         formats: file formats.
         width: width of most figures, in inches.
         wide: width of figures with many panels, in inches.
-        size: font size of text, in points.
-        small: font size of ticks and legends, in points.
-        print_size: font size of footnotes, in points.
-        marker: length of a marker, in points.
         titled: whether figures have a heading; in a paper the caption replaces it.
         typeset: whether names have subscripts.
-        rc: settings of matplotlib.
+        rc: settings of matplotlib: sizes in points, colours, fonts.
     """
 
-    name: StyleName
     suffix: str
     formats: tuple[str, ...]
     width: float
     wide: float
-    size: float
-    small: float
-    print_size: float
-    marker: float
     titled: bool
     typeset: bool
-    rc: Any = field(default_factory=dict)
+    rc: Any
 
 
-BASE: dict[str, Any] = {
-    "svg.hashsalt": "rbdml",  # the same records give the same bytes
-    "text.parse_math": False,  # a name may contain a dollar sign
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": QUIET,
-    "axes.linewidth": 0.7,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.6,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": QUIET,
-    "ytick.color": QUIET,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "legend.frameon": False,
-    "pdf.fonttype": 42,  # TrueType, which editors and publishers accept
-    "figure.dpi": 200,
-    "savefig.dpi": 200,
-}
+def _rc(font_scale: float, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of matplotlib, on top of seaborn's sizes for a paper."""
+    return {
+        **sns.axes_style("ticks"),
+        **sns.plotting_context("paper", font_scale=font_scale),
+        "svg.hashsalt": "rbdml",  # the same records give the same bytes
+        "text.parse_math": False,  # a name may contain a dollar sign
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.7,
+        "axes.grid": True,
+        "grid.color": FAINT,
+        "grid.linewidth": 0.6,
+        "xtick.major.size": 2.5,
+        "ytick.major.size": 2.5,
+        "legend.frameon": False,
+        "legend.handlelength": 2.4,
+        "figure.constrained_layout.w_pad": 0.06,
+        "figure.constrained_layout.h_pad": 0.06,
+        "pdf.fonttype": 42,  # TrueType, which editors and publishers accept
+        "figure.dpi": 200,
+        "savefig.dpi": 200,
+        **settings,
+    }
+
+
 STYLES: dict[StyleName, FigureStyle] = {
     "screen": FigureStyle(
-        name="screen",
         suffix="",
         formats=("png", "svg"),
         width=7.2,
         wide=7.2,
-        size=9,
-        small=8,
-        print_size=7,
-        marker=6.5,
         titled=True,
         typeset=False,
-        rc={**BASE, "font.family": ["DejaVu Sans"], "svg.fonttype": "none"},
+        rc=_rc(
+            0.92,
+            {
+                "font.family": ["DejaVu Sans"],
+                "svg.fonttype": "none",
+                "figure.labelsize": 7,
+                "lines.markersize": 6.5,
+            },
+        ),
     ),
     "paper": FigureStyle(  # column and text width of most proceedings on computer vision
-        name="paper",
         suffix="-paper",
         formats=("svg", "pdf"),
         width=3.3,
         wide=6.9,
-        size=8,
-        small=7.5,
-        print_size=6,
-        marker=4.5,
         titled=False,
         typeset=True,
-        rc={
-            **BASE,
-            "font.family": ["STIXGeneral", "DejaVu Serif"],
-            "mathtext.fontset": "stix",
-            "svg.fonttype": "path",
-        },
+        rc=_rc(
+            0.8,
+            {
+                "font.family": ["STIXGeneral", "DejaVu Serif"],
+                "mathtext.fontset": "stix",
+                "svg.fonttype": "path",
+                "figure.labelsize": 6,
+            },
+        ),
     ),
 }

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from robustbench_dml.report.figures.efficiency import draw_efficiency
 from robustbench_dml.report.figures.profile import draw_profile
 from robustbench_dml.report.figures.series import Layer, Passes, layer_of_reported, layer_of_rows
+from robustbench_dml.report.figures.sheet import settle
 from robustbench_dml.report.figures.style import STYLES, FigureStyle, StyleName
 from robustbench_dml.report.figures.tradeoff import draw_tradeoff
 from robustbench_dml.report.published import Reported
@@ -78,7 +78,7 @@ def write_published(reported: Sequence[Reported], folder: Path, style: StyleName
 @contextmanager
 def drawn_in(style: FigureStyle) -> Iterator[None]:
     """Set matplotlib to this style, regardless of the caller's settings."""
-    with mpl.rc_context(mpl.rcParamsDefault), mpl.rc_context(sns.axes_style("ticks")), mpl.rc_context(style.rc):
+    with mpl.rc_context(mpl.rcParamsDefault), mpl.rc_context(style.rc):
         yield
 
 
@@ -88,10 +88,12 @@ def _write(layer: Layer, folder: Path, style: FigureStyle, prefix: str = "") -> 
         figures = {"efficiency": draw_efficiency(layer, style), "tradeoff": draw_tradeoff(layer, style)}
         if not layer.reported:
             figures["profile"] = draw_profile(layer, style)
+        drawn = {name: figure for name, figure in figures.items() if figure is not None}
+        for figure in drawn.values():
+            settle(figure)
         files = {
             folder / f"{prefix}{name}{style.suffix}.{kind}": _bytes(figure, kind)
-            for name, figure in figures.items()
-            if figure is not None
+            for name, figure in drawn.items()
             for kind in style.formats
         }
     try:

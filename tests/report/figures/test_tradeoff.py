@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from robustbench_dml.report.figures.series import Layer, layer_of_reported
-from robustbench_dml.report.figures.tradeoff import FEW, draw_tradeoff, pareto_front
+from robustbench_dml.report.figures.tradeoff import draw_tradeoff, pareto_front
 from robustbench_dml.report.published import read_published
 
 GRID = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12)
@@ -70,9 +69,9 @@ def test_the_front_steps_through_the_ranked_alone() -> None:
     )
     figure = figure_of(layer)
     left, bottom = figure.axes[0].get_xlim()[0], figure.axes[0].get_ylim()[0]
-    assert front_of(figure) == [(left, 40), (50, 40), (50, 10), (80, 10), (80, bottom)]
+    assert front_of(figure) == [(left, 40), (50, 40), (80, 10), (80, bottom)]  # steps come before the points
     assert "Pareto front of what is ranked" in small_print(figure)
-    assert "collapsed" in written_in(figure)
+    assert "d: collapsed" in written_in(figure)
 
 
 def test_where_none_is_ranked_there_is_no_front() -> None:
@@ -89,31 +88,6 @@ def test_reported_points_are_those_of_the_file(dataset: str) -> None:
         own = {(one.values["R@1"], one.values["ERS"]) for one in reported if one.defense == defense}
         assert marks(figure.axes[0], defense) == own
     assert any("as reported" in text for text in written_in(figure))
-
-
-def test_few_names_stand_at_their_marks_and_many_in_a_legend() -> None:
-    def layer(many: int) -> Layer:
-        points = [[made_point(score=10 + 6.0 * place, recall=90 - 6.0 * place)] for place in range(many)]
-        return made_layer(*points, names=[f"defense {place}" for place in range(many)])
-
-    for many in (5, FEW + 3):
-        figure = figure_of(layer(many))
-        labels = [text for text in figure.texts if text.get_text().startswith("defense ")]
-        assert len(labels) == many
-        inside = [figure.axes[0].bbox.overlaps(text.get_window_extent()) for text in labels]
-        assert set(inside) == {many <= FEW}
-
-
-def test_names_without_room_at_their_marks_go_to_a_legend() -> None:
-    # Forty points whose bars leave no room between them.
-    crowd = [
-        [made_point(eta, 10 + 9.0 * place + eta, 30 + 5.0 * place) for eta in (1, 2, 4, 6, 8)] for place in range(8)
-    ]
-    wide = [[replace(point, intervals={"R@1": (20, 80), "ERS": (5, 90)}) for point in series] for series in crowd]
-    figure = figure_of(made_layer(*wide, names=[f"a name that is long {place}" for place in range(8)]))
-    labels = [text for text in figure.texts if text.get_text().startswith("a name")]
-    assert len(labels) == 8
-    assert not any(figure.axes[0].bbox.overlaps(text.get_window_extent()) for text in labels)
 
 
 def test_an_interval_that_rounding_moved_past_its_value_can_be_drawn() -> None:
