@@ -116,4 +116,4 @@ class Watched(Progress):
 
         shown.update = update
         self.bars.append(shown)
-        yield Bar(shown, total)
+        yield Bar(shown)

@@ -139,7 +139,7 @@ class Watched(Progress):
 
         shown.update = update
         self.bars.append(shown)
-        yield Bar(shown, total)
+        yield Bar(shown)
 
 
 def begin(site: Site, target: Path, size: int) -> None:

@@ -22,7 +22,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("robustbench_dml.utils.progress.monotonic", clock)
+    monkeypatch.setattr("tqdm.std.time", clock)
     return clock
 
 
@@ -40,9 +40,9 @@ def test_a_line_a_minute_with_all_that_is_known(clock: Clock, capsys: pytest.Cap
             clock.now += 1
             bar.advance_to(100 * second, loss=0.12345, passes=100 * second)
     assert lines(capsys) == [
-        "rbdml: train act 22% 6.00k/27.0k passes, loss 0.123, 4 min left",
-        "rbdml: train act 44% 12.0k/27.0k passes, loss 0.123, 2 min left",
-        "rbdml: train act 67% 18.0k/27.0k passes, loss 0.123, 90 s left",
+        "rbdml: train act 22% 6.00k/27.0k passes, loss=0.123, 03:30 left",
+        "rbdml: train act 44% 12.0k/27.0k passes, loss=0.123, 02:30 left",
+        "rbdml: train act 67% 18.0k/27.0k passes, loss=0.123, 01:30 left",
     ]
 
 
@@ -59,7 +59,7 @@ def test_earlier_work_does_not_count_for_the_time_left(clock: Clock, capsys: pyt
         bar.advance_to(90_000)
         clock.now += 60
         bar.advance_to(90_060, passes=12_345)
-    assert lines(capsys) == ["rbdml: train act 90% 90.1k/100k s, passes 12.3k, 2.8 h left"]
+    assert lines(capsys) == ["rbdml: train act 90% 90.1k/100k s, passes=12.3k, 2:45:40 left"]
 
 
 def test_no_end_and_no_speed_are_no_fault(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
