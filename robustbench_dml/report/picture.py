@@ -11,12 +11,13 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
 from torch import Tensor
 
 from robustbench_dml.datasets.base import Split
 from robustbench_dml.evaluation.trace import AttackTrace, Ranking
 from robustbench_dml.report.figures.style import STYLES
-from robustbench_dml.report.figures.write import METADATA
+from robustbench_dml.report.figures.write import METADATA, drawn_in
 from robustbench_dml.report.tables import cell
 from robustbench_dml.runs.attack_one import AttackedImage
 from robustbench_dml.utils.errors import RbdmlError
@@ -25,11 +26,8 @@ from robustbench_dml.utils.terminal import text_table
 
 SUFFIXES = (".png", ".svg")
 RIGHT, WRONG, FOLLOWED, QUIET = "#009E73", "#D55E00", "#0072B2", "#666666"  # colours of Okabe and Ito, and grey
-# In inches.
-WIDTH, HEIGHT, MARGIN = 11.0, 7.0, 0.35
-LARGE, SMALL, GAP = 1.75, 0.92, 0.1
-TOP_ROW, BEFORE_ROW, AFTER_ROW = 4.28, 2.57, 0.85  # lower edges
-TARGETS = 1  # targets shown in large
+WIDTH, HEIGHT = 11.0, 7.0  # inches
+LEFT = 0.032  # left edge, as a share of the width
 NOTE: dict[str, Any] = {"fontsize": 7.5, "color": QUIET}
 
 
@@ -59,10 +57,7 @@ def write_picture(path: Path, trace: AttackTrace, split: Split, *, caption: str)
     """
     check_picture(path)
     kind = path.suffix.lower()[1:]
-    with (
-        mpl.rc_context(mpl.rcParamsDefault),
-        mpl.rc_context({**STYLES["screen"].rc, "axes.grid": False, "font.size": 9}),
-    ):
+    with drawn_in(STYLES["screen"]), mpl.rc_context({"axes.grid": False}):
         figure = draw_picture(trace, split, caption=caption)
         try:
             write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=150, metadata=METADATA[kind]))
@@ -72,14 +67,23 @@ def write_picture(path: Path, trace: AttackTrace, split: Split, *, caption: str)
 
 def draw_picture(trace: AttackTrace, split: Split, *, caption: str) -> Figure:
     """Return the figure of `write_picture`."""
-    page = _Page(trace, split)
-    page.draw_title()
-    page.draw_images()
-    page.draw_list(trace.before, trace.images[0], BEFORE_ROW, "before")
-    page.draw_list(trace.after, trace.images[1], AFTER_ROW, "after")
-    for line, words in enumerate(reversed(wrap(caption, 170))):
-        page.text(MARGIN, 0.17 + 0.14 * line, words, **NOTE)
-    return page.figure
+    figure = Figure(figsize=(WIDTH, HEIGHT))
+    FigureCanvasAgg(figure)
+    candidate = trace.info.cls.of_candidate
+    attacked = f"the {'candidate' if candidate else 'query'} is image {trace.row}, class {trace.labels[trace.row]}"
+    figure.text(LEFT, 0.945, ", ".join(trace.values), fontsize=15, fontweight="bold")
+    figure.text(LEFT, 0.91, f"{trace.info.summary}; {attacked}", fontsize=9, color=QUIET)
+    _draw_images(figure, trace, split)
+    for top, ranking, image, name in (
+        (0.5, trace.before, trace.images[0], "before"),
+        (0.255, trace.after, trace.images[1], "after"),
+    ):
+        owner = "the target's list" if candidate else "the query's list"
+        figure.text(LEFT, top + 0.043, f"{owner} {name}", fontsize=9.5, fontweight="bold")
+        figure.text(LEFT + 0.18, top + 0.043, f"\u2713 of the class of image {trace.query}, \u2717 of another", **NOTE)
+        _draw_list(figure, trace, split, ranking, image, top)
+    figure.text(LEFT, 0.024, "\n".join(wrap(caption, 170)), **NOTE)
+    return figure
 
 
 def magnification(trace: AttackTrace) -> float:
@@ -87,110 +91,85 @@ def magnification(trace: AttackTrace) -> float:
     return 0.5 / trace.largest_change if trace.largest_change > 0 else 0.0
 
 
-class _Page:
-    """A figure of an attack, laid out in inches from its lower left corner."""
+def _draw_images(figure: Figure, trace: AttackTrace, split: Split) -> None:
+    """Draw the image before and after, the perturbation and the first target, then the values."""
+    before, after = trace.images
+    times = magnification(trace)
+    shown: list[tuple[str, str, Tensor]] = [
+        ("before", "", before),
+        ("after", f"largest change {trace.largest_change * 255:.3g}/255", after),
+        (
+            f"perturbation \u00d7 {times:.3g}" if times else "no perturbation",
+            f"L2 length {trace.length:.3g}; grey is 0",
+            (0.5 + times * (after - before)).clamp(0, 1),
+        ),
+    ]
+    for row in trace.targets[:1]:
+        several = f" (1st of {len(trace.targets)})" if len(trace.targets) > 1 else ""
+        role = "target, a query" if trace.info.cls.of_candidate else "target"
+        shown.append((f"{role}{several}", f"image {row}, class {trace.labels[row]}", _pixels(split, row)))
+    grid = figure.add_gridspec(1, 5, left=LEFT, right=0.87, bottom=0.61, top=0.86, wspace=0.14)
+    for place, (title, below, pixels) in enumerate(shown):
+        axes = _draw_image(figure, grid[place], pixels)
+        axes.set_title(title, fontsize=9.5, pad=4)
+        axes.set_xlabel(below, fontsize=8, color=QUIET, labelpad=3)
+    left = grid[len(shown)].get_position(figure).x0
+    for place, (value, meaning, colour) in enumerate(_values(trace)):
+        bottom = 0.835 - 0.07 * place
+        size = 12 if len(value) < 22 else 9.5
+        figure.text(left, bottom, value, fontsize=size, fontweight="bold", color=colour)
+        figure.text(left, bottom - 0.027, meaning, **NOTE)
 
-    def __init__(self, trace: AttackTrace, split: Split) -> None:
-        self.trace, self.split = trace, split
-        self.figure = Figure(figsize=(WIDTH, HEIGHT))
-        FigureCanvasAgg(self.figure)
 
-    def text(self, left: float, bottom: float, text: str, **style: Any) -> None:
-        self.figure.text(left / WIDTH, bottom / HEIGHT, text, **style)
+def _values(trace: AttackTrace) -> list[tuple[str, str, str]]:
+    """The columns, the rank of the followed image and the distance, each with its meaning and colour."""
+    meanings = {column.name: column.meaning for column in trace.info.columns}
+    lines = [
+        (f"{name}  {cell(name, old)} \u2192 {cell(name, new)}", meanings[name], "black")
+        for name, (old, new) in trace.values.items()
+    ]
+    for row in trace.followed[:1]:
+        target = "the target" if len(trace.targets) == 1 else "the first target"
+        image = "the candidate" if trace.info.cls.of_candidate else target
+        ranks = f"\u25c6 {trace.before.places[row]:,} \u2192 {trace.after.places[row]:,}"
+        lines.append((ranks, f"place of {image} in the list, of {trace.competitors:,}", FOLLOWED))
+    if not any(new == trace.moved for _, new in trace.values.values()):
+        lines.append((f"{trace.moved:.3f}", "how far the embedding moved, of at most 2", "black"))
+    return lines
 
-    def draw_title(self) -> None:
-        trace = self.trace
-        attacked = "the candidate" if trace.info.cls.of_candidate else "the query"
-        self.text(MARGIN, HEIGHT - 0.38, ", ".join(trace.values), fontsize=15, fontweight="bold")
-        summary = f"{trace.info.summary}; {attacked} is image {trace.row}, class {trace.labels[trace.row]}"
-        self.text(MARGIN, HEIGHT - 0.62, summary, fontsize=9, color=QUIET)
 
-    def draw_images(self) -> None:
-        """Draw the image before and after, the perturbation and the targets, then the values."""
-        trace = self.trace
-        before, after = trace.images
-        times = magnification(trace)
-        shown: list[tuple[str, str, Tensor]] = [
-            ("before", "", before),
-            ("after", f"largest change {trace.largest_change * 255:.3g}/255", after),
-            (
-                f"perturbation \u00d7 {times:.3g}" if times else "no perturbation",
-                f"L2 length {trace.length:.3g}; grey is 0",
-                (0.5 + times * (after - before)).clamp(0, 1),
-            ),
-        ]
-        for row in trace.targets[:TARGETS]:
-            several = f" (1st of {len(trace.targets)})" if len(trace.targets) > 1 else ""
-            role = "target, a query" if trace.info.cls.of_candidate else "target"
-            shown.append((f"{role}{several}", f"image {row}, class {trace.labels[row]}", self._pixels(row)))
-        left = MARGIN
-        for title, below, pixels in shown:
-            axes = self._image(pixels, left, TOP_ROW, LARGE)
-            axes.set_title(title, fontsize=9.5, pad=4)
-            axes.set_xlabel(below, fontsize=8, color=QUIET, labelpad=3)
-            left += LARGE + 2.5 * GAP
-        self._draw_values(left + GAP)
-
-    def draw_list(self, ranking: Ranking, attacked: Tensor, bottom: float, name: str) -> None:
-        """Draw the top of a ranked list, and the first followed image if it is further down."""
-        trace = self.trace
-        owner = "the target's list" if trace.info.cls.of_candidate else "the query's list"
-        self.text(MARGIN, bottom + SMALL + 0.3, f"{owner} {name}", fontsize=9.5, fontweight="bold")
-        legend = f"\u2713 of the class of image {trace.query}, \u2717 of another"
-        self.text(MARGIN + 2, bottom + SMALL + 0.3, legend, **NOTE)
-        left = MARGIN
-        for rank, row in enumerate(ranking.top, start=1):
-            self._draw_thumb(row, rank, attacked, left, bottom)
-            left += SMALL + GAP
-        for row in [row for row in trace.followed[:1] if row not in ranking.top]:
-            self.text(left + 0.08, bottom + SMALL / 2, "\u2026", fontsize=16, color=QUIET)
-            self._draw_thumb(row, ranking.places[row], attacked, left + 0.42, bottom)
-
-    def _draw_values(self, left: float) -> None:
-        """Write the columns, the rank of the followed image and the distance, each with its meaning."""
-        trace = self.trace
-        meanings = {column.name: column.meaning for column in trace.info.columns}
-        lines = [
-            (f"{name}  {cell(name, old)} \u2192 {cell(name, new)}", meanings[name], "black")
-            for name, (old, new) in trace.values.items()
-        ]
-        for row in trace.followed[:1]:
-            target = "the target" if len(trace.targets) == 1 else "the first target"
-            image = "the candidate" if trace.info.cls.of_candidate else target
-            ranks = f"\u25c6 {trace.before.places[row]:,} \u2192 {trace.after.places[row]:,}"
-            lines.append((ranks, f"place of {image} in the list, of {trace.competitors:,}", FOLLOWED))
-        if not any(new == trace.moved for _, new in trace.values.values()):
-            lines.append((f"{trace.moved:.3f}", "how far the embedding moved, of at most 2", "black"))
-        bottom = TOP_ROW + LARGE - 0.2
-        for value, meaning, colour in lines:
-            size = 12 if len(value) < 22 else 9.5
-            self.text(left, bottom, value, fontsize=size, fontweight="bold", color=colour)
-            self.text(left, bottom - 0.19, meaning, **NOTE)
-            bottom -= 0.5
-
-    def _draw_thumb(self, row: int, rank: int, attacked: Tensor, left: float, bottom: float) -> None:
-        trace = self.trace
-        axes = self._image(attacked if row == trace.row else self._pixels(row), left, bottom, SMALL)
+def _draw_list(
+    figure: Figure, trace: AttackTrace, split: Split, ranking: Ranking, attacked: Tensor, top: float
+) -> None:
+    """Draw the top of a ranked list, and the first followed image if it is further down."""
+    behind = [row for row in trace.followed[:1] if row not in ranking.top]
+    places = dict(enumerate(ranking.top, start=1)) | {ranking.places[row]: row for row in behind}
+    ratios = [1] * len(ranking.top) + [1.4]
+    grid = figure.add_gridspec(1, len(ratios), left=LEFT, right=0.98, bottom=top - 0.13, top=top, width_ratios=ratios)
+    for column, (rank, row) in enumerate(places.items()):
+        axes = _draw_image(figure, grid[column], attacked if row == trace.row else _pixels(split, row))
         colour, mark = (RIGHT, "\u2713") if trace.right(row) else (WRONG, "\u2717")
-        for spine in axes.spines.values():
-            spine.set(visible=True, color=colour, linewidth=2.5)
+        axes.spines[:].set(visible=True, color=colour, linewidth=2.5)
+        axes.set_xlabel(f"{mark} class {trace.labels[row]}", fontsize=8, color=colour, labelpad=3)
+        axes.set_title(f"{rank:,}", fontsize=8, pad=3)
         if row in trace.followed:
             axes.set_title(f"\u25c6 {rank:,}", fontsize=8, pad=3, color=FOLLOWED, fontweight="bold")
-        else:
-            axes.set_title(f"{rank:,}", fontsize=8, pad=3)
-        axes.set_xlabel(f"{mark} class {trace.labels[row]}", fontsize=8, color=colour, labelpad=3)
+        if row in behind:
+            axes.set_anchor("E")
+            axes.annotate("\u2026", (-0.12, 0.5), xycoords="axes fraction", ha="right", fontsize=16, color=QUIET)
 
-    def _image(self, image: Tensor, left: float, bottom: float, side: float) -> Axes:
-        """Draw a (C, H, W) image in [0, 1] in a square."""
-        axes = self.figure.add_axes((left / WIDTH, bottom / HEIGHT, side / WIDTH, side / HEIGHT))
-        pixels = image.permute(1, 2, 0).numpy()
-        axes.imshow(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, cmap="gray", vmin=0, vmax=1)
-        axes.set(xticks=[], yticks=[], anchor="C")
-        return axes
 
-    def _pixels(self, row: int) -> Tensor:
-        """(C, H, W) pixels of a test image, in [0, 1]."""
-        return self.split.batch(torch.tensor([row], device=self.split.labels.device))[0].cpu()
+def _draw_image(figure: Figure, cell: SubplotSpec, image: Tensor) -> Axes:
+    """Draw a (C, H, W) image in [0, 1] in a square."""
+    axes = figure.add_subplot(cell, anchor="W", xticks=[], yticks=[])
+    pixels = image.permute(1, 2, 0).numpy()
+    axes.imshow(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, cmap="gray", vmin=0, vmax=1)
+    return axes
+
+
+def _pixels(split: Split, row: int) -> Tensor:
+    """(C, H, W) pixels of a test image, in [0, 1]."""
+    return split.batch(torch.tensor([row], device=split.labels.device))[0].cpu()
 
 
 def values_of(attacked: AttackedImage) -> dict[str, Any]:
