@@ -123,6 +123,12 @@ OPTIONS = (
     _train("pairs", "Anchor-positive pairs per batch.", Kind.WHOLE, usual=PUBLISHED),
     _train("lr", "Learning rate of Adam.", Kind.NUMBER, usual=PUBLISHED),
     _train("weight-decay", "Weight decay of Adam.", Kind.NUMBER, usual=PUBLISHED),
+    _train(
+        "warmup",
+        "Share of the budget, before the defense, for benign training with semihard triplets, e.g. 0.2.",
+        Kind.NUMBER,
+        usual=OF_THE_DATA,
+    ),
     _train("on-collapse", "Reaction to collapsed embeddings.", choices=("stop", "continue"), usual="continue"),
     _train("precision", "Precision of the network in training.", choices=PRECISIONS, auto=True, usual="fp32"),
     _train("weight-precision", "Precision of the weight step.", choices=PRECISIONS, auto=True, usual="as --precision"),

@@ -72,12 +72,13 @@ class Training(Frozen):
     batchnorm: Literal["frozen", "train"] = "frozen"  # train: the weight step updates the running statistics
     precision: Precision = "fp32"  # precision of the network in training
     weight_precision: Precision | None = None  # precision of the step that trains the weights, if it differs
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0  # share of the budget for `regular` with semihard triplets first
 
     @model_serializer(mode="wrap")
     def _omit_unset(self, inner: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Omit `weight_precision` when unset, so that older specs keep their hash."""
+        """Omit later fields when unset, so that older specs keep their hash."""
         written: dict[str, Any] = inner(self)
-        return {name: value for name, value in written.items() if name != "weight_precision" or value is not None}
+        return {name: value for name, value in written.items() if value or name not in ("weight_precision", "warmup")}
 
 
 class SolverSpec(Frozen):

@@ -52,7 +52,7 @@ def small_spec(defense: str, *, budget: str = "900", params: dict[str, Any] | No
         dataset="fashion-mini",
         budget=budget,
         params=params,
-        training={"pairs": 6, "eta": 3, "lr": 1e-3},
+        training={"pairs": 6, "eta": 3, "lr": 1e-3, "warmup": 0},
     )
     return spec.model_copy(update={"backbone": BACKBONE})
 

@@ -21,6 +21,7 @@ from robustbench_dml.spec.schema import ComputeUsed, RunSpec, TrainingEnd
 from robustbench_dml.spec.source import defense_source
 from robustbench_dml.training.batches import Batch, PairSampler
 from robustbench_dml.training.collapse import CollapseMonitor
+from robustbench_dml.training.defense import Defense
 from robustbench_dml.training.meter import PropagationMeter
 from robustbench_dml.training.metrics import Logged, collecting
 from robustbench_dml.training.resume import load_newest, save_newest
@@ -70,6 +71,7 @@ class Trainer:
         )
         self.model.frozen_batchnorm = spec.training.batchnorm == "frozen"
         self.defense = build_defense(spec.defense, spec.params, spec.training.threat)
+        self._benign = build_defense("regular", {"sampler": "M"}, spec.training.threat)
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=spec.training.lr, weight_decay=spec.training.weight_decay, fused=True
         )
@@ -161,16 +163,16 @@ class Trainer:
 
     def _iterate(self, meter: PropagationMeter) -> None:
         start, before = time.perf_counter(), self.spent.of(self.spec.budget)
-        batch = self.batch(self.spent.iterations)
+        batch, defense = self.batch(self.spent.iterations), self._current
         torch.manual_seed(seed_of(self.spec.seed, "dropout", self.spent.iterations))
         precision = self.spec.training.precision
         self.model.eval()
         with torch.no_grad(), self.model.in_precision(precision), weights_unchanged(self.device), collecting() as first:
-            perturbed = self.defense.perturb(self.model, batch)
+            perturbed = defense.perturb(self.model, batch)
         self.model.train()
         self.collapse.begin()
         with self.model.in_precision(self.spec.training.weight_precision or precision), collecting() as second:
-            loss = self.defense.loss(self.model, batch, perturbed)
+            loss = defense.loss(self.model, batch, perturbed)
         self.logged = {**first, **second}
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -193,8 +195,23 @@ class Trainer:
         self._costliest = max(self._costliest, self.spent.of(self.spec.budget) - before)
         self.collapse.check(self.spent.iterations - 1, self.loss)  # not charged to the budget
 
+    @property
+    def _current(self) -> Defense:
+        """The defense that trains now: during the warm-up, `regular`.
+
+        Softhard triplets collapse a network that starts from random weights: their negative is nearer than their
+        positive, so the loss falls by contraction. The warm-up stands for the pretrained weights of other data sets.
+        """
+        return self._benign if self._share < self.spec.training.warmup else self.defense
+
+    @property
+    def _share(self) -> float:
+        """The share of the budget that is spent."""
+        return self.spent.of(self.spec.budget) / self.spec.budget.amount
+
     def batch(self, iteration: int) -> Batch:
-        """Return the batch of this iteration, on the device."""
+        """Return the batch of this iteration, on the device. Progress is that of the defense, without the warm-up."""
+        warmup = self.spec.training.warmup
         batch = iteration // self.defense.replays
         indices = self.pairs.indices(batch).to(self.device)
         plain = self.spec.training.transform == "none"
@@ -206,7 +223,7 @@ class Trainer:
             labels=self.data.labels[indices],
             indices=indices,
             rng=generator(self.spec.seed, "triplets", iteration),
-            progress=min(1.0, self.spent.of(self.spec.budget) / self.spec.budget.amount),
+            progress=min(1.0, max(0.0, self._share - warmup) / (1 - warmup)),
         )
 
     def save(self, path: Path) -> None:

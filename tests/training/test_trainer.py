@@ -15,6 +15,8 @@ from robustbench_dml.models.embedder import build_embedder
 from robustbench_dml.spec.make import make_spec
 from robustbench_dml.spec.registry import BACKBONES
 from robustbench_dml.spec.schema import RunSpec
+from robustbench_dml.training.batches import Batch
+from robustbench_dml.training.defense import Perturbed
 from robustbench_dml.training.resume import resume_files
 from robustbench_dml.training.testing import small_dataset, small_spec
 from robustbench_dml.training.trainer import Trainer
@@ -36,6 +38,15 @@ def spec(defense: str = "hm-lga-ics", budget: str = "2k", **training: float) -> 
     return make_spec(
         defense=defense, dataset="fashion-mini", budget=budget, training={"pairs": 8, "eta": 3, **training}
     )
+
+
+SEMIHARD = make_spec(
+    defense="regular",
+    dataset="fashion-mini",
+    budget="4it",
+    params={"sampler": "M"},
+    training={"pairs": 8, "eta": 3, "warmup": 0},
+)
 
 
 def trained(spec: RunSpec, dataset: Dataset) -> Trainer:
@@ -74,6 +85,28 @@ def test_a_budget_in_iterations_is_kept_to_the_last_one(defense: str, dataset: D
     trainer = trained(spec(defense, "7it"), dataset)
     assert trainer.spent.iterations == 7
     assert trainer.batch(7).progress == 1
+
+
+def test_the_warmup_is_regular_training_with_semihard_triplets(dataset: Dataset) -> None:
+    """After the warm-up the weights are those of `regular`; then the defense begins, at no progress of its own."""
+    trainer, benign = Trainer(spec("act", "8it", warmup=0.5), dataset, device=CPU), trained(SEMIHARD, dataset)
+    perturb, seen = trainer.defense.perturb, []
+
+    def watched(model: torch.nn.Module, batch: Batch) -> Perturbed:
+        seen.append((weights_hash(trainer.model), batch.progress, trainer.spent.iterations))
+        return perturb(model, batch)
+
+    trainer.defense.perturb = watched
+    trainer.run(progress=QUIET)
+    assert seen[0] == (weights_hash(benign.model), 0.0, 4)
+    assert [progress for _, progress, _ in seen] == [0, 0.25, 0.5, 0.75]
+
+
+def test_a_warmup_belongs_to_the_spec_and_its_absence_to_older_ones(dataset: Dataset) -> None:
+    assert "warmup" not in spec(warmup=0).model_dump_json()
+    assert spec(warmup=0.5).digest != spec(warmup=0).digest
+    with pytest.raises(RbdmlError, match="warmup = 1: input should be less than 1"):
+        spec(warmup=1)
 
 
 def test_a_budget_in_seconds_is_kept(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
