@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 RBDML = $(VENV)/bin/rbdml
-FIRST = --dataset fashion-mini --budget quick --queries 256 --precision auto --attack-precision auto
+FIRST = --dataset glyphs --budget quick --queries 256 --precision auto --attack-precision auto
 STAMP = $(VENV)/.installed
 # Of each target of `make fuzz`; TARGETS names some of them.
 SECONDS = 60

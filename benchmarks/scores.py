@@ -1,17 +1,8 @@
-"""Both scores on published rows and on records.
-
-    python benchmarks/scores.py RECORDS > benchmarks/results/scores.md
-
-RECORDS is a folder of records of one data set and evaluation, of any version of the schema.
-"""
+"""Both scores on published rows: python benchmarks/scores.py > benchmarks/results/scores.md"""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections import Counter
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -48,44 +39,6 @@ def _published(one: Reported) -> Row:
     }
 
 
-def recorded(folder: Path) -> tuple[list[Row], list[str]]:
-    """Return the records below a folder as rows, and their common settings."""
-    records = [json.loads(path.read_text()) for path in sorted(folder.rglob("record.json"))]
-    return [_recorded(record) for record in records], _common(records)
-
-
-def _recorded(record: Row) -> Row:
-    end = record["training_end"] or {}
-    flags = [*record["diagnostics"]["flags"]]
-    if end.get("collapsed_at") is not None and "collapsed" not in flags:
-        flags.append("collapsed in training")
-    return {
-        "defense": record["spec"]["defense"],
-        "R@1": record["benign"]["R@1"],
-        **{name: record["scores"][name] for name in ("ERS", "sERS")},
-        "intervals": {name: record["intervals"][name] for name in ("ERS", "sERS")},
-        "flags": ", ".join(flags),
-    }
-
-
-def _common(records: Sequence[Row]) -> list[str]:
-    """Format the settings of the runs, with all values where they differ."""
-
-    def of(name: str, get: Callable[[Row], object]) -> str:
-        return f"- {name}: " + "; ".join(Counter(str(get(record)) for record in records))
-
-    return [
-        of("data set and backbone", lambda r: f"{r['spec']['dataset']}, {r['spec']['backbone']}"),
-        of("budget", lambda r: f"{r['spec']['budget']['amount']} {r['spec']['budget']['kind']}"),
-        of("seed", lambda r: r["spec"]["seed"]),
-        of("evaluation", lambda r: json.dumps(r["spec"]["evaluation"])),
-        of("R@1 by chance", lambda r: round(r["benign"][CHANCE], 2)),
-        of("versions", lambda r: ", ".join(f"{name} {one}" for name, one in r["provenance"]["versions"].items())),
-        of("device", lambda r: f"{r['provenance']['device']}, {r['provenance']['threads']} thread(s)"),
-        of("commit", lambda r: r["provenance"]["commit"]),
-    ]
-
-
 def place(rows: Sequence[Row], row: Row, score: str) -> int:
     """Return the rank of a row by its score."""
     return 1 + sum(other[score] > row[score] for other in rows)
@@ -102,20 +55,6 @@ def _published_table(rows: Sequence[Row]) -> str:
     return _table(lines)
 
 
-def _recorded_table(rows: Sequence[Row]) -> str:
-    lines = []
-    for row in sorted(rows, key=lambda row: -row["sERS"]):
-        scores = {
-            name: f"{row[name]:.1f} ({row['intervals'][name][0]:.1f} to {row['intervals'][name][1]:.1f})"
-            for name in ("ERS", "sERS")
-        }
-        places = {f"by {score}": place(rows, row, score) for score in ("ERS", "sERS")}
-        lines.append(
-            {"defense": row["defense"], "R@1": f"{row['R@1']:.1f}"} | scores | places | {"flags": row["flags"]}
-        )
-    return _table(lines)
-
-
 def _table(lines: Sequence[Row]) -> str:
     return tabulate(lines, headers="keys", tablefmt="github", disable_numparse=True)
 
@@ -123,17 +62,14 @@ def _table(lines: Sequence[Row]) -> str:
 def main() -> None:
     """Print the page."""
     rows = published()
-    ours, common = recorded(Path(sys.argv[1]))
     off = max(abs(row["ERS"] - row["printed"]) for row in rows)
     chances = ", ".join(f"{name} {chance:.3g}" for name, chance in CHANCES.items())
     print(
-        "# Both scores, side by side\n\nMade by `python benchmarks/scores.py RECORDS`; what the scores are: "
+        "# Both scores, side by side\n\nMade by `python benchmarks/scores.py`; what the scores are: "
         "docs/scores.md. *by ERS* and *by sERS* are places in the table, by the score alone.\n\n## Published rows\n\n"
         f"The {len(rows)} rows of leaderboards/published/published.csv that have every column. R@1 by chance, in per "
         f"cent: {chances}. ERS is recomputed from the columns; the largest difference to the printed one is {off:.2f}. "
-        f"*kept*: the mean of {', '.join(RELATIVE)} as per cent of R@1.\n\n{_published_table(rows)}\n\n## Records\n\n"
-        "`rbdml run --defense NAME --dataset fashion-mini --budget 20k --queries 128`, one run each, with 95% "
-        f"intervals over the queries:\n\n{_recorded_table(ours)}\n\n" + "\n".join(common)
+        f"*kept*: the mean of {', '.join(RELATIVE)} as per cent of R@1.\n\n{_published_table(rows)}"
     )
 
 

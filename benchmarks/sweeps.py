@@ -25,7 +25,7 @@ from robustbench_dml.runs.sweeps.plan import Sweep, plan_tree
 from robustbench_dml.training.resume import RESUME_FILE
 
 TREE = {
-    "dataset": "fashion-mini",
+    "dataset": "glyphs",
     "device": "cpu",
     "defense": ["regular", "act"],
     "seed": [0, 1, 2],

@@ -24,12 +24,12 @@ KNOWN = 12.5  # R@1 by chance
 FILES = {"train": "1" * 64, "test": "2" * 64}
 
 
-def made_spec(defense: str = "regular", dataset: str = "fashion-mini", **settings: Any) -> RunSpec:
+def made_spec(defense: str = "regular", dataset: str = "glyphs-mini", **settings: Any) -> RunSpec:
     """The spec of a run; settings as in `specs.make_spec`."""
     return make_spec(defense=defense, dataset=dataset, **settings)
 
 
-def foreign_spec(model: str = "mine.py:factory", dataset: str = "fashion-mini", **evaluation: Any) -> ExternalSpec:
+def foreign_spec(model: str = "mine.py:factory", dataset: str = "glyphs-mini", **evaluation: Any) -> ExternalSpec:
     """The spec of a model from outside of the project; `evaluation` as in `specs.changed_evaluation`."""
     changed = changed_evaluation(published_evaluation(dataset), evaluation)
     return ExternalSpec(dataset=dataset, model=model, source="5" * 64, weights="6" * 64, evaluation=changed)
@@ -145,7 +145,7 @@ def enter_made(
 def make_leaderboards(folder: Path) -> Path:
     """A small leaderboard below a folder: two defenses over two seeds, a disqualified one, a model from elsewhere.
 
-    All are on the main board of `fashion-mini`; a second board has another evaluation. Returns its folder.
+    All are on the main board of `glyphs-mini`; a second board has another evaluation. Returns its folder.
     """
     leaderboards = folder / "leaderboards"
     leaderboards.mkdir(parents=True)

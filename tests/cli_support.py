@@ -17,8 +17,8 @@ from robustbench_dml.runs.record import CHECKPOINT_FILE, Cost, Record
 from robustbench_dml.spec.schema import RunSpec
 
 SETTINGS = ("--budget", "200", "--pairs", "16", "--queries", "8", "--attack-steps", "1", "--device", "cpu")
-RUN = ("run", "--defense", "regular", "--dataset", "fashion-mini", *SETTINGS)
-HM = ("run", "--defense", "hm-lga-ics", "--dataset", "fashion-mini", *SETTINGS)
+RUN = ("run", "--defense", "regular", "--dataset", "glyphs-mini", *SETTINGS)
+HM = ("run", "--defense", "hm-lga-ics", "--dataset", "glyphs-mini", *SETTINGS)
 PLOTS = tuple(f"{name}.{kind}" for name in ("efficiency", "tradeoff", "profile") for kind in ("png", "svg"))
 
 
@@ -75,7 +75,7 @@ class Made:
 
     @property
     def folder(self) -> Path:
-        return self.out / "fashion-mini" / self.record.digest
+        return self.out / "glyphs-mini" / self.record.digest
 
     @property
     def checkpoint(self) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,13 @@ from torch import nn
 
 from robustbench_dml.models.embedder import Embedder
 from robustbench_dml.training.batches import Batch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tests_in_subprocesses() -> None:
+    """Processes that tests start find these modules, too, and the data set of the tests."""
+    paths = (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
 
 @pytest.fixture

@@ -135,7 +135,7 @@ class Job:
         radius = {"eps": 2.0, "alpha": 0.5} if self.norm == "l2" else {}
         spec = make_spec(
             defense=self.defense,
-            dataset="fashion-mini",
+            dataset="glyphs-mini",
             budget=self.budget,
             training={"pairs": 7, "eta": 3, "lr": 1e-3, "batchnorm": "frozen", **training},
         )

@@ -41,7 +41,7 @@ from robustbench_dml.utils.statistics import bootstrap_interval
 
 Edit = Callable[[dict[str, Any]], object]
 SMALL = ("--queries", "64", "--attack-steps", "1", "--device", "cpu")
-REGULAR = ("run", "--defense", "regular", "--dataset", "fashion-mini", "--budget", "200", "--pairs", "16", *SMALL)
+REGULAR = ("run", "--defense", "regular", "--dataset", "glyphs-mini", "--budget", "200", "--pairs", "16", *SMALL)
 ENTRY = Entry(submitted="2026-02-03T04:05:06+00:00", by="A. Researcher")
 UNSEEN = Terms(self_reported=True)  # by a second evaluation
 

@@ -96,7 +96,7 @@ def stand_in(tmp_path: Path, patch: pytest.MonkeyPatch, does: Sequence[Sequence[
     """
     tree = {
         "defense": "regular",
-        "dataset": "fashion-mini",
+        "dataset": "glyphs-mini",
         "seed": list(range(len(does))),
         "out": str(tmp_path / "out"),
     }

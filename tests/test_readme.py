@@ -32,7 +32,7 @@ def test_the_example_of_a_new_attack_runs_beside_a_protocol(tmp_path: Path) -> N
     model = Embedder(nn.Sequential(nn.Flatten(), nn.Linear(784, 8)))
     found, benign = (
         rb.evaluate(
-            model, "fashion-mini", device="cpu", quiet=True, queries=8, steps=steps, extra_attack=[f"{path}:swap"]
+            model, "glyphs-mini", device="cpu", quiet=True, queries=8, steps=steps, extra_attack=[f"{path}:swap"]
         )
         for steps in (4, 0)
     )

@@ -1,6 +1,6 @@
 """The ten columns of protocol `ers`: the suite, the bare passes that it needs, and a loop over queries.
 
-White-box PGD-32 on queries of the whole gallery of `fashion` (`fashion-mini` where that is not here); the model is
+White-box PGD-32 on queries of the whole gallery of `fashion` (`glyphs` where that is not here); the model is
 trained for some seconds first.
 """
 
@@ -42,7 +42,7 @@ def dataset_name() -> str:
     try:
         load_dataset("fashion", DataPaths(None))
     except MissingDataError:
-        return "fashion-mini"
+        return "glyphs"
     return "fashion"
 
 

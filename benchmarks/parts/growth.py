@@ -36,7 +36,7 @@ def small(pairs: int, eta: int, device: torch.device) -> dict[str, float]:
     training = {"eta": eta, "pairs": pairs, "precision": best_precision(device)}
     spec = make_spec(
         defense="hm-lga-ics",
-        dataset="fashion-mini",
+        dataset="glyphs",
         budget="100G",
         params=EVERY_STEP["hm-lga-ics"],
         training=training,

@@ -48,7 +48,7 @@ WINDOWS = {"c2f2 as trained": (60, 70), "c2f2 every step": (3, 8), "resnet18 eve
 def dataset(backbone: str) -> Dataset:
     """Real small images, or random ones of the size of photographs."""
     if backbone == "c2f2":
-        return load_dataset("fashion-mini", DataPaths(None))
+        return load_dataset("glyphs", DataPaths(None))
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (448, 3, 256, 256), generator=rng, dtype=torch.uint8)
     split = Split(images, torch.arange(448) // 4, crop=224)

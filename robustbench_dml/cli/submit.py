@@ -86,7 +86,7 @@ def _passes(text: str | None) -> float | None:
 
     if text is None:
         return None
-    budget = None if text.strip() in BUDGETS else parse_budget(text, DATASETS.get("fashion-mini"))
+    budget = None if text.strip() in BUDGETS else parse_budget(text, DATASETS.get("glyphs"))
     if budget is None or budget.kind != "passes":
         raise RbdmlError(f"--declared-passes {text}: give a number of passes, such as 20M")
     return float(budget.amount)

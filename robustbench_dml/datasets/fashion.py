@@ -1,26 +1,11 @@
-"""Fashion-MNIST and its embedded subset.
-
-Xiao et al., 2017, arXiv:1708.07747; MIT licence.
-"""
+"""Fashion-MNIST. Xiao et al., 2017, arXiv:1708.07747; MIT licence."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from robustbench_dml.datasets.base import DataPaths, Dataset, DatasetStatus
-from robustbench_dml.datasets.idx import (
-    TEST_IMAGES,
-    TEST_LABELS,
-    TRAIN_IMAGES,
-    TRAIN_LABELS,
-    IdxSet,
-    idx_status,
-    load_idx,
-)
+from robustbench_dml.datasets.idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, IdxSet
 from robustbench_dml.spec.registry import DatasetInfo, register_dataset
-
-PAPER = "Xiao et al., 2017, arXiv:1708.07747"
-EMBEDDED = Path(__file__).parent / "fashion_mini"
 
 # SHA-256 of the uncompressed files. Debian's archives hold the original bytes: with the original name and time in the
 # gzip header, they have the MD5 sums that torchvision checks.
@@ -30,14 +15,6 @@ FASHION = {
     TEST_IMAGES: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     TEST_LABELS: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
-# Written by fashion_mini/make_subset.py.
-FASHION_MINI = {
-    TRAIN_IMAGES: "9d6ccf33222683408d91b1df696ba9336cbdd1c6e71a46e9285cf816f79f0bf2",
-    TRAIN_LABELS: "1c84501b8ee49fdd06d5a81366ddd4dd956bec1bcd0de7aad9c0203f18c0fd36",
-    TEST_IMAGES: "0f66f516439564be9f4f0c3e05848851ba2b65828cb28bbda6247f257fa6889c",
-    TEST_LABELS: "433372a67036abb2792c52d9393c2a02080f01f7056c84aab275b468bbf5c2a2",
-}
-
 
 FASHION_MNIST = IdxSet(
     name="fashion",
@@ -54,23 +31,11 @@ FASHION_MNIST = IdxSet(
     system=(Path("/usr/share/datasets/fashion-mnist"), "apt-get install dataset-fashion-mnist"),
 )
 
-
-def load_fashion_mini(_: DataPaths) -> Dataset:
-    """Read the embedded subset: 6,000 training and 1,500 test images (see fashion_mini/README.md)."""
-    return load_idx("fashion-mini", EMBEDDED, FASHION_MINI, remedy="by installing the package again")
-
-
-def fashion_mini_status(paths: DataPaths, *, verify: bool = False) -> DatasetStatus:
-    """Return the status of the embedded files. They are always checked."""
-    del verify
-    return idx_status(EMBEDDED, load_fashion_mini(paths))
-
-
 register_dataset(
     DatasetInfo(
         name="fashion",
         summary="Fashion-MNIST: 60,000 / 10,000 grey 28x28 images of ten classes",
-        paper=PAPER,
+        paper="Xiao et al., 2017, arXiv:1708.07747",
         family="grey28",
         backbone="c2f2",
         train_images=60_000,
@@ -80,20 +45,5 @@ register_dataset(
         load=FASHION_MNIST.load,
         status=FASHION_MNIST.status,
         prepare=FASHION_MNIST.prepare,
-    )
-)
-register_dataset(
-    DatasetInfo(
-        name="fashion-mini",
-        summary="embedded stratified subset of Fashion-MNIST: 6,000 / 1,500 images",
-        paper=PAPER,
-        family="grey28",
-        backbone="c2f2",
-        train_images=6_000,
-        test_images=1_500,
-        train_classes=10,
-        test_classes=10,
-        load=load_fashion_mini,
-        status=fashion_mini_status,
     )
 )

@@ -42,14 +42,14 @@ def small_dataset() -> Dataset:
     means = torch.rand(3, 1, 28, 28, generator=rng)
     images = (127 * (means[labels] + torch.rand(60, 1, 28, 28, generator=rng))).to(torch.uint8)
     split = Split(images, labels)
-    return Dataset("fashion-mini", split, split, {})
+    return Dataset("glyphs", split, split, {})
 
 
 def small_spec(defense: str, *, budget: str = "900", params: dict[str, Any] | None = None) -> RunSpec:
     """Return the spec of a run of a few iterations."""
     spec = make_spec(
         defense=defense,
-        dataset="fashion-mini",
+        dataset="glyphs",
         budget=budget,
         params=params,
         training={"pairs": 6, "eta": 3, "lr": 1e-3, "warmup": 0},

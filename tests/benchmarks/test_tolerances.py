@@ -24,7 +24,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_nothing_moves_nothing_and_rounded_weights_move_single_values(run: Path) -> None:
     import tolerances  # type: ignore[import-not-found]
 
-    record, dataset = read_record(run), load_dataset("fashion-mini", DataPaths())
+    record, dataset = read_record(run), load_dataset("glyphs-mini", DataPaths())
     others = {other.name: other for other in tolerances.OTHERS}
     found, benign = tolerances.gaps(run, record, dataset, others["nothing"])
     assert set(found) == set(protocol_columns("ers"))

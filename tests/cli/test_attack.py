@@ -56,7 +56,7 @@ def test_the_table_names_picture_and_settings(made: Made, tmp_path: Path) -> Non
     answer = rbdml(*attack(made.checkpoint, tmp_path / "a.png"))
     found = told(made, tmp_path / "b.png")
     assert answer.err == ""
-    assert answer.out.startswith("qa+ on image 17 of fashion-mini, class ")
+    assert answer.out.startswith("qa+ on image 17 of glyphs-mini, class ")
     [target] = found["targets"]
     old, new = (f"{found['values']['QA+'][when]:.3f}" for when in ("before", "after"))
     rows = [line.split() for line in answer.out.splitlines()]
@@ -64,7 +64,7 @@ def test_the_table_names_picture_and_settings(made: Made, tmp_path: Path) -> Non
     [place] = found["places"]
     moved = [str(place[when]) for when in ("before", "after")]
     assert [*f"place of image {target['image']} in the list of 17".split(), *moved] in rows
-    for part in ("fashion-mini", "regular", found["weights"][:8], "PGD-1", "eps 77/255", "seed 0"):
+    for part in ("glyphs-mini", "regular", found["weights"][:8], "PGD-1", "eps 77/255", "seed 0"):
         assert part in answer.out
     assert found["weights"] == made.record.provenance.weights
     assert answer.out.endswith(f"picture: {tmp_path / 'a.png'}\n")
@@ -132,8 +132,8 @@ def test_a_foreign_model_and_colour_images(tmp_path: Path) -> None:
 
 
 BAD = {
-    "row": (("--query", "1500"), "query 1500 is none of 'fashion-mini': its test images are 0 to 1499"),
-    "negative row": (("--query", "-1"), "query -1 is none of 'fashion-mini'"),
+    "row": (("--query", "600"), "query 600 is none of 'glyphs-mini': its test images are 0 to 599"),
+    "negative row": (("--query", "-1"), "query -1 is none of 'glyphs-mini'"),
     "no number": (("--query", "first"), "'first' is not a valid integer"),
     "unknown attack": (("--attack", "esx"), "unknown attack 'esx': did you mean 'es'?"),
     "an ensemble": (("--attack", "worst-query"), "is an ensemble of attacks"),

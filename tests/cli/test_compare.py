@@ -18,7 +18,7 @@ def second(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
     answer = rbdml(*RUN, "--seed", "1", "--out", out)
     assert answer.code == 0, answer.err
     [record] = find_records(out)
-    return out / "fashion-mini" / record.digest
+    return out / "glyphs-mini" / record.digest
 
 
 def test_two_runs_are_compared_by_folder_and_by_file(made: Made, second: Path) -> None:
@@ -43,7 +43,7 @@ def test_another_evaluation_is_refused(made: Made, tmp_path: Path) -> None:
 
 def test_no_record_no_values_and_other_values_are_refused(made: Made, second: Path, tmp_path: Path) -> None:
     assert "cannot be read" in refusal(rbdml("compare", tmp_path / "none", second))
-    copy = made.copy(tmp_path / "copy") / "fashion-mini" / made.record.digest
+    copy = made.copy(tmp_path / "copy") / "glyphs-mini" / made.record.digest
     (copy / QUERIES_FILE).write_bytes((second / QUERIES_FILE).read_bytes())
     assert "not the per-query values of its record" in refusal(rbdml("compare", copy, second))
     (copy / QUERIES_FILE).unlink()

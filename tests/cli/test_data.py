@@ -73,14 +73,14 @@ def lines_of(answer: Answer) -> dict[str, str]:
 def test_status_has_a_line_for_every_data_set(tmp_path: Path) -> None:
     lines = lines_of(rbdml("data", "status", "--data-root", tmp_path / "data"))
     assert set(lines) >= {info.name for info in DATASETS}
-    assert "found" in lines["fashion-mini"] and "in memory" in lines["fashion-mini"]
+    assert "found" in lines["glyphs"] and "in memory" in lines["glyphs"]
     for name in ("cub", "cars", "sop", "mnist", "fashion"):
         assert "missing" in lines[name] and f"`rbdml data prepare {name}`" in lines[name]
 
 
 def test_status_lists_the_named_sets_alone_and_in_order(tmp_path: Path) -> None:
-    answer = rbdml("data", "status", "sop", "fashion-mini", "cub", "--json", "--data-root", tmp_path)
-    assert [row["name"] for row in json.loads(answer.out)] == ["sop", "fashion-mini", "cub"]
+    answer = rbdml("data", "status", "sop", "glyphs-mini", "cub", "--json", "--data-root", tmp_path)
+    assert [row["name"] for row in json.loads(answer.out)] == ["sop", "glyphs-mini", "cub"]
 
 
 def test_a_missing_set_names_its_download_command(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ BAD = {
     "unknown name": (("prepare", "cubs"), "unknown data set 'cubs': did you mean 'cub'? `rbdml list datasets`"),
     "unknown name of a status": (("status", "cubs"), "unknown data set 'cubs': did you mean 'cub'?"),
     "source that is not there": (("prepare", "sop", "--from", "/no/tree.zip"), "/no/tree.zip: no such file or folder"),
-    "source of an embedded set": (("prepare", "fashion-mini", "--from", "."), "not to be had from elsewhere"),
+    "source of an embedded set": (("prepare", "glyphs", "--from", "."), "not to be had from elsewhere"),
     "address of a strange kind": (("prepare", "cub", "--url", "ftp://x/y.tgz"), "cannot download from 'ftp://x/y.tgz'"),
     "no network": (("prepare", "cub", "--url", "http://127.0.0.1:9/a.tgz"), "CUB_200_2011.tgz could not be downloaded"),
     "no name": (("prepare",), "Missing argument 'NAME'"),

@@ -28,7 +28,7 @@ def test_a_run_on_two_devices_is_the_run_on_one_but_for_rounding(made: Made, tmp
     assert record.values == pytest.approx(made.record.values, abs=15)  # of 8 queries, one is 12.5
     assert record.training_end is not None and record.training_end.device.endswith("(cpu, 2 processes)")
     assert record.provenance.device == record.training_end.device
-    queries = read_queries(tmp_path / "fashion-mini" / record.digest)
+    queries = read_queries(tmp_path / "glyphs-mini" / record.digest)
     assert list(queries) == list(read_queries(made.folder))
     assert {path.name for path in files_below(tmp_path)} >= {"record.json", "checkpoint.safetensors", "queries.npz"}
     assert not [path for path in files_below(tmp_path) if path.name == RESUME_FILE]

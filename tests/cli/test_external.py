@@ -26,7 +26,7 @@ def model(tmp_path: Path) -> str:
 
 
 def foreign(model: str, *more: str | Path) -> tuple[str | Path, ...]:
-    return ("evaluate", "--model", model, *more, "--dataset", "fashion-mini", *SMALL)
+    return ("evaluate", "--model", model, *more, "--dataset", "glyphs-mini", *SMALL)
 
 
 def test_a_record_is_made_of_it_in_the_same_layout(model: str, tmp_path: Path) -> None:
@@ -36,12 +36,12 @@ def test_a_record_is_made_of_it_in_the_same_layout(model: str, tmp_path: Path) -
     [record] = find_records(out)
     spec = record.spec
     assert isinstance(spec, ExternalSpec)
-    assert (spec.dataset, spec.model) == ("fashion-mini", "mine.py:build")
+    assert (spec.dataset, spec.model) == ("glyphs-mini", "mine.py:build")
     assert spec.source == record.provenance.defense_source == hashlib.sha256(SOURCE.encode()).hexdigest()
     assert spec.weights == record.provenance.weights
     assert (record.cost, record.training_end) == (None, None)
     assert record.spec.evaluation.queries == 8
-    folder = out / "fashion-mini" / record.digest
+    folder = out / "glyphs-mini" / record.digest
     assert sorted(path.name for path in folder.iterdir()) == [CHECKPOINT_FILE, LOG_FILE, "queries.npz", RECORD_FILE]
     kinds = [event["event"] for event in read_log(folder)]
     assert (kinds[0], kinds[-1], set(kinds[1:-1])) == ("start", "record", {"attack"})
@@ -56,12 +56,12 @@ def test_a_record_is_made_of_it_in_the_same_layout(model: str, tmp_path: Path) -
 def test_an_external_model_stands_in_the_table_and_in_a_plot(model: str, made: Made, tmp_path: Path) -> None:
     out = made.copy(tmp_path / "runs")
     answer = rbdml(*foreign(model), "--out", out)
-    assert answer.out.startswith("fashion-mini, c2f2, protocol ers")
+    assert answer.out.startswith("glyphs-mini, c2f2, protocol ers")
     assert sum("regular" in line for line in answer.out.splitlines()) == 2
     assert sum("mine.py:build@" in line for line in answer.out.splitlines()) == 2
     shown = {}
     for name in ("tradeoff", "efficiency"):
-        drawing = ElementTree.parse(out / "fashion-mini" / f"{name}.svg")
+        drawing = ElementTree.parse(out / "glyphs-mini" / f"{name}.svg")
         texts = ["".join(text.itertext()) for text in drawing.iter("{http://www.w3.org/2000/svg}text")]
         shown[name] = {text.partition("@")[0] for text in texts} & {"regular[R]", "mine.py:build"}
     assert shown == {"tradeoff": {"regular[R]", "mine.py:build"}, "efficiency": {"regular[R]"}}
@@ -79,7 +79,7 @@ def test_weights_fill_it_and_name_the_record(model: str, tmp_path: Path) -> None
     fresh = Record.model_validate_json(rbdml(*foreign(model), "--json", "--out", out).out)
     assert filled.digest != fresh.digest
     assert filled.benign != fresh.benign
-    kept = load_file(out / "fashion-mini" / filled.digest / CHECKPOINT_FILE)
+    kept = load_file(out / "glyphs-mini" / filled.digest / CHECKPOINT_FILE)
     assert all(torch.equal(kept[name], value) for name, value in state.items())
 
 
@@ -107,14 +107,14 @@ def test_another_source_is_another_record(model: str, tmp_path: Path) -> None:
 
 BAD = {
     "no data set": (("--model", "{model}"), "--model needs --dataset"),
-    "unknown data set": (("--model", "{model}", "--dataset", "fashion-mni"), "did you mean 'fashion-mini'"),
-    "a backbone": (("--model", "{model}", "--dataset", "fashion-mini", "--backbone", "c2f2"), "has no --backbone"),
-    "a defense": (("--model", "{model}", "--dataset", "fashion-mini", "--defense", "act"), "or --defense"),
-    "no factory": (("--model", "{model}x", "--dataset", "fashion-mini"), "has no function 'buildx'"),
-    "no file": (("--model", "absent.py:build", "--dataset", "fashion-mini"), "no such Python file"),
-    "no weights": (("absent.pt", "--model", "{model}", "--dataset", "fashion-mini"), "no such checkpoint"),
+    "unknown data set": (("--model", "{model}", "--dataset", "glyphs-mni"), "did you mean 'glyphs-mini'"),
+    "a backbone": (("--model", "{model}", "--dataset", "glyphs-mini", "--backbone", "c2f2"), "has no --backbone"),
+    "a defense": (("--model", "{model}", "--dataset", "glyphs-mini", "--defense", "act"), "or --defense"),
+    "no factory": (("--model", "{model}x", "--dataset", "glyphs-mini"), "has no function 'buildx'"),
+    "no file": (("--model", "absent.py:build", "--dataset", "glyphs-mini"), "no such Python file"),
+    "no weights": (("absent.pt", "--model", "{model}", "--dataset", "glyphs-mini"), "no such checkpoint"),
     "too many queries": (
-        ("--model", "{model}", "--dataset", "fashion-mini", "--queries", "1501"),
+        ("--model", "{model}", "--dataset", "glyphs-mini", "--queries", "1501"),
         "1501 queries asked for",
     ),
     "nothing": ((), "nothing to evaluate: give a CHECKPOINT"),

@@ -93,8 +93,8 @@ def test_names_do_not_steer_the_terminal_in_tables(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("run", "--dataset", "fashion-mini", "--defense", f"{'a' * 300}.py:x"),
-        ("run", "--dataset", "fashion-mini", "--defense", "regular", "--weights", "a" * 300),
+        ("run", "--dataset", "glyphs-mini", "--defense", f"{'a' * 300}.py:x"),
+        ("run", "--dataset", "glyphs-mini", "--defense", "regular", "--weights", "a" * 300),
         ("run", "--dataset", f"folder:{'a' * 300}", "--defense", "regular"),
         ("evaluate", "a" * 300),
         ("plot", "--records", "a" * 300),
@@ -110,5 +110,5 @@ def test_impossible_file_names_are_refused_in_one_line(arguments: tuple[str, ...
 
 def test_a_name_with_a_zero_byte_is_no_file(tmp_path: Path) -> None:
     assert "no such Python file" in refusal(
-        rbdml("run", "--dataset", "fashion-mini", "--defense", "a\0b.py:x", "--out", tmp_path)
+        rbdml("run", "--dataset", "glyphs-mini", "--defense", "a\0b.py:x", "--out", tmp_path)
     )

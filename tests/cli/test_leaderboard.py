@@ -18,7 +18,7 @@ from robustbench_dml.runs.record import QUERIES_FILE, RECORD_FILE
 def boards(made: Made, tmp_path: Path) -> Path:
     """A leaderboard with the one run that the tests share, built."""
     leaderboards = tmp_path / "leaderboards"
-    folder = leaderboards / "fashion-mini" / "records" / made.record.digest
+    folder = leaderboards / "glyphs-mini" / "records" / made.record.digest
     folder.mkdir(parents=True)
     for name in (RECORD_FILE, QUERIES_FILE):
         shutil.copy(made.folder / name, folder)
@@ -28,7 +28,7 @@ def boards(made: Made, tmp_path: Path) -> Path:
 
 
 def entry_of(boards: Path) -> Path:
-    [folder] = (boards / "fashion-mini" / "records").iterdir()
+    [folder] = (boards / "glyphs-mini" / "records").iterdir()
     return folder
 
 
@@ -71,7 +71,7 @@ def test_a_tampered_column_is_found(boards: Path, column: str) -> None:
 def test_every_problem_is_reported_and_none_hides_another(boards: Path) -> None:
     alter(boards, {"ES:R": 5})
     alter(boards, {"R@1": 5}, "benign")
-    broken = boards / "fashion-mini" / "records" / "0123456789abcdef"
+    broken = boards / "glyphs-mini" / "records" / "0123456789abcdef"
     broken.mkdir()
     (broken / RECORD_FILE).write_text("{}")
     answer = rbdml("leaderboard", "check", "--boards", boards)
@@ -93,7 +93,7 @@ def test_a_table_that_is_not_of_the_entries_is_found(boards: Path) -> None:
 def test_an_entry_that_is_withdrawn_stays_in_the_history(boards: Path, made: Made) -> None:
     answer = rbdml("leaderboard", "withdraw", made.record.digest, "--why", "a mistake", "--boards", boards)
     assert answer.code == 0, answer.err
-    [kept] = (boards / "fashion-mini" / "history").iterdir()
+    [kept] = (boards / "glyphs-mini" / "history").iterdir()
     assert str(kept) in answer.out
     ended = json.loads((kept / "entry.json").read_text())["ended"]
     assert (ended["how"], ended["why"]) == ("withdrawn", "a mistake")

@@ -76,7 +76,7 @@ def test_a_run_in_parts_is_one_log(made: Made, tmp_path: Path, monkeypatch: pyte
             signal.raise_signal(signal.SIGTERM)
         return batch(trainer, iteration)
 
-    folder = tmp_path / "fashion-mini" / made.record.digest
+    folder = tmp_path / "glyphs-mini" / made.record.digest
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "batch", interrupted)
         assert rbdml(*RUN, "--out", tmp_path).code == 130
@@ -114,7 +114,7 @@ def test_an_evaluation_in_the_place_of_a_run_keeps_its_log(made: Made, tmp_path:
     out = made.copy(tmp_path / "runs")
     before = read_log(made.folder)
     assert rbdml("evaluate", made.checkpoint, "--out", out, "--device", "cpu", "--force", "--quiet").code == 0
-    folder = out / "fashion-mini" / made.record.digest
+    folder = out / "glyphs-mini" / made.record.digest
     events = read_log(folder)
     assert events[: len(before)] == before
     assert [event["event"] for event in events[len(before) :]] == ["start", *["attack"] * len(ATTACKS), "record"]
@@ -133,7 +133,7 @@ def test_scalars_lie_beside_the_log_and_change_nothing(made: Made, tmp_path: Pat
     assert record.digest == made.record.digest
     assert (record.values, record.provenance.weights) == (made.record.values, made.record.provenance.weights)
     assert cost_of(record).passes == cost_of(made.record).passes
-    assert len(list((tmp_path / "fashion-mini" / record.digest).glob(f"{EVENTS}.*"))) == 1
+    assert len(list((tmp_path / "glyphs-mini" / record.digest).glob(f"{EVENTS}.*"))) == 1
     assert not list(made.folder.glob(f"{EVENTS}.*"))
 
 

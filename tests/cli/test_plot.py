@@ -38,7 +38,7 @@ def test_without_options_the_boards_of_the_current_folder_are_drawn(leaderboards
 def test_paper_figures_lie_beside_the_others(leaderboards: Path) -> None:
     rbdml("plot", "--out", "drawn")
     rbdml("plot", "--out", "drawn", "--style", "paper")
-    names = {path.name for path in Path("drawn", "fashion-mini").iterdir()}
+    names = {path.name for path in Path("drawn", "glyphs-mini").iterdir()}
     stems = {name.partition(".")[0] for name in PLOTS}
     assert names == {*PLOTS, *(f"{stem}-paper.{kind}" for stem in stems for kind in ("svg", "pdf"))}
 

@@ -38,10 +38,10 @@ def test_auto_is_recorded_as_the_precision_used(best: str, tmp_path: Path) -> No
 
 def test_python_takes_auto_too(best: str) -> None:
     trained = api.train(
-        "regular", "fashion-mini", budget="32", training={"pairs": 8, "precision": "auto"}, device="cpu", quiet=True
+        "regular", "glyphs-mini", budget="32", training={"pairs": 8, "precision": "auto"}, device="cpu", quiet=True
     )
     assert trained.spec.training.precision == best
-    found = api.evaluate(trained.model, "fashion-mini", queries=2, steps=1, precision="auto", device="cpu", quiet=True)
+    found = api.evaluate(trained.model, "glyphs-mini", queries=2, steps=1, precision="auto", device="cpu", quiet=True)
     assert found.scores
 
 
@@ -57,7 +57,7 @@ def test_emulated_bf16_runs_with_one_warning(best: str, tmp_path: Path) -> None:
 
 def test_a_sweep_names_its_precision() -> None:
     """It is planned on one machine and runs on others."""
-    answer = rbdml("sweep", "--defense", "regular", "--dataset", "fashion-mini", "--precision", "auto")
+    answer = rbdml("sweep", "--defense", "regular", "--dataset", "glyphs-mini", "--precision", "auto")
     assert answer.code == 2
     assert "'auto' is not one of 'fp32', 'bf16'" in answer.err
 

@@ -32,7 +32,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def folders(out: Path) -> list[Path]:
-    return [out / "fashion-mini" / record.digest for record in find_records(out)]
+    return [out / "glyphs-mini" / record.digest for record in find_records(out)]
 
 
 def test_a_record_has_every_column_with_its_interval_and_values_per_query(out: Path) -> None:

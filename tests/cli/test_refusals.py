@@ -11,7 +11,7 @@ import pytest
 import torch
 from cli_support import HM, PLOTS, RUN, Made, files_below, nothing_below, rbdml, refusal
 
-from robustbench_dml.datasets import fashion
+from robustbench_dml.datasets import glyphs
 from robustbench_dml.datasets.idx import FILES, TRAIN_IMAGES
 from robustbench_dml.runs.record import CHECKPOINT_FILE, RECORD_FILE, find_records
 from robustbench_dml.utils.tensors import read_tensors, write_tensors
@@ -19,8 +19,8 @@ from robustbench_dml.utils.tensors import read_tensors, write_tensors
 BAD = {
     "unknown defense": ((*RUN, "--defense", "regulr"), "defense 'regulr': did you mean 'regular'?"),
     "far defense": ((*RUN, "--defense", "zzz"), "defense 'zzz': `rbdml list defenses`"),
-    "no defense": (("run", "--dataset", "fashion-mini"), "--defense"),
-    "unknown data set": ((*RUN, "--dataset", "fashion-mni"), "'fashion-mni': did you mean 'fashion-mini'?"),
+    "no defense": (("run", "--dataset", "glyphs-mini"), "--defense"),
+    "unknown data set": ((*RUN, "--dataset", "glyphs-mni"), "'glyphs-mni': did you mean 'glyphs-mini'?"),
     "far data set": ((*RUN, "--dataset", "zzz"), "'zzz': `rbdml list datasets`"),
     "unknown backbone": ((*RUN, "--backbone", "c2f"), "backbone 'c2f': did you mean 'c2f2'?"),
     "unknown protocol": ((*RUN, "--protocol", "esr"), "protocol 'esr': did you mean 'ers'? use one of ers"),
@@ -54,7 +54,7 @@ BAD = {
     "more pairs than images": ((*RUN, "--pairs", "6001"), "smaller --pairs"),
     "seed below 0": ((*RUN, "--seed", "-1"), "'--seed': -1 is not in the range x>=0"),
     "no queries": ((*RUN, "--queries", "0"), "queries = 0"),
-    "more queries than images": ((*RUN, "--queries", "1501"), "1501 queries asked for and 'fashion-mini' has 1500"),
+    "more queries than images": ((*RUN, "--queries", "601"), "601 queries asked for and 'glyphs-mini' has 600"),
     "attack eps above 1": ((*RUN, "--attack-eps", "2"), "eps = 2.0"),
     "attack steps below 0": ((*RUN, "--attack-steps", "-1"), "steps = -1"),
     "attack seed below 0": ((*RUN, "--attack-seed", "-1"), "seed = -1"),
@@ -114,8 +114,8 @@ def truncate(path: Path) -> None:
 @pytest.mark.usefixtures("no_training")
 @pytest.mark.parametrize(("spoil", "part"), [(Path.touch, "SHA-256"), (truncate, "truncated")])
 def test_an_altered_data_file_is_refused(tmp_path: Path, spoil: Callable[[Path], None], part: str) -> None:
-    for name in FILES:  # the small set, which is not what 'fashion' should hold
-        shutil.copy(fashion.EMBEDDED / f"{name}.gz", tmp_path)
+    for name in FILES:  # not what 'fashion' should hold
+        shutil.copy(glyphs.EMBEDDED / f"{name}.gz", tmp_path)
     spoil(tmp_path / f"{TRAIN_IMAGES}.gz")
     answer = rbdml(*RUN, "--dataset", "fashion", "--data-root", tmp_path, "--out", tmp_path / "runs")
     assert part in refusal(answer)
@@ -176,7 +176,7 @@ def test_a_bad_checkpoint_is_refused(made: Made, tmp_path: Path, alter: Alter, p
     [
         (("--backbone", "resnet18"), "a checkpoint of backbone 'c2f2', not 'resnet18'"),
         (("--queries", "0"), "queries = 0"),
-        (("--queries", "1501"), "1501 queries asked for and 'fashion-mini' has 1500"),
+        (("--queries", "601"), "601 queries asked for and 'glyphs-mini' has 600"),
         (("--protocol", "esr"), "protocol 'esr': did you mean 'ers'?"),
         (("--attack-eps", "2"), "eps = 2.0"),
     ],
@@ -189,7 +189,7 @@ def test_a_bad_evaluation_is_refused(made: Made, tmp_path: Path, arguments: tupl
 @pytest.mark.usefixtures("no_training")
 def test_an_altered_record_is_refused_and_not_taken_for_done(made: Made, tmp_path: Path) -> None:
     out = made.copy(tmp_path / "runs")
-    record = out / "fashion-mini" / made.record.digest / RECORD_FILE
+    record = out / "glyphs-mini" / made.record.digest / RECORD_FILE
     altered = record.read_text().replace('"lr": 0.001', '"lr": 0.002')
     record.write_text(altered)
     assert "it was altered" in refusal(rbdml(*RUN, "--out", out))
@@ -199,8 +199,8 @@ def test_an_altered_record_is_refused_and_not_taken_for_done(made: Made, tmp_pat
 @pytest.mark.usefixtures("no_training")
 def test_plots_that_cannot_be_written_are_reported_in_one_line(made: Made, tmp_path: Path) -> None:
     out = made.copy(tmp_path / "runs")
-    (out / "fashion-mini" / PLOTS[0]).unlink()
-    (out / "fashion-mini" / PLOTS[0]).mkdir()
+    (out / "glyphs-mini" / PLOTS[0]).unlink()
+    (out / "glyphs-mini" / PLOTS[0]).mkdir()
     refusal(rbdml(*RUN, "--out", out))
     assert find_records(out) == [made.record]
 

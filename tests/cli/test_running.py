@@ -42,8 +42,8 @@ def test_a_run_shows_its_tables_its_folder_and_its_plots(made: Made) -> None:
     assert "already recorded" not in made.answer.out
     assert f"record: {made.folder}\n" in made.answer.out
     for name in PLOTS:
-        assert f" {made.out / 'fashion-mini' / name}\n" in made.answer.out
-        assert (made.out / "fashion-mini" / name).is_file()
+        assert f" {made.out / 'glyphs-mini' / name}\n" in made.answer.out
+        assert (made.out / "glyphs-mini" / name).is_file()
 
 
 def test_a_run_leaves_its_record_its_weights_and_its_queries(made: Made) -> None:
@@ -53,8 +53,8 @@ def test_a_run_leaves_its_record_its_weights_and_its_queries(made: Made) -> None
         "queries.npz",
         RECORD_FILE,
     ]
-    assert sorted(path.name for path in made.out.iterdir()) == [LOCKS, "fashion-mini"]
-    assert sorted(path.name for path in (made.out / "fashion-mini").iterdir()) == sorted([made.record.digest, *PLOTS])
+    assert sorted(path.name for path in made.out.iterdir()) == [LOCKS, "glyphs-mini"]
+    assert sorted(path.name for path in (made.out / "glyphs-mini").iterdir()) == sorted([made.record.digest, *PLOTS])
 
 
 @pytest.mark.usefixtures("no_training")
@@ -94,14 +94,14 @@ def test_force_trains_again_and_gives_the_same_values(
 
     monkeypatch.setattr(Trainer, "batch", counted)
     answer = rbdml(*RUN, "--out", out, "--force", "--quiet")
-    assert answer == Answer(0, f"{out / 'fashion-mini' / made.record.digest}\n", "")
+    assert answer == Answer(0, f"{out / 'glyphs-mini' / made.record.digest}\n", "")
     assert iterations == list(range(cost_of(made.record).spent.iterations))
     [again] = find_records(out)
     assert again.values == made.record.values
     assert again.intervals == made.record.intervals
     assert cost_of(again).passes == cost_of(made.record).passes
     assert again.provenance.weights == made.record.provenance.weights
-    assert sorted(path.name for path in out.joinpath("fashion-mini").iterdir()) == sorted([again.digest, *PLOTS])
+    assert sorted(path.name for path in out.joinpath("glyphs-mini").iterdir()) == sorted([again.digest, *PLOTS])
 
 
 @pytest.mark.parametrize("step", ["evaluate_model", "write_record"])
@@ -169,7 +169,7 @@ HOLDER = "import sys, time; from pathlib import Path; from robustbench_dml.utils
 
 
 def test_two_processes_never_do_the_same_run(made: Made, tmp_path: Path) -> None:
-    lock = tmp_path / LOCKS / f"fashion-mini-{made.record.digest}.lock"
+    lock = tmp_path / LOCKS / f"glyphs-mini-{made.record.digest}.lock"
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(lock)], stdout=subprocess.PIPE)
     assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
     try:
@@ -275,11 +275,11 @@ def test_a_full_disk_is_reported_and_the_same_command_resumes(
 @pytest.mark.usefixtures("no_training")
 def test_a_damaged_record_is_left_out_of_the_others(made: Made, tmp_path: Path) -> None:
     out = made.copy(tmp_path / "runs")
-    damaged = out / "fashion-mini" / "damaged" / RECORD_FILE
+    damaged = out / "glyphs-mini" / "damaged" / RECORD_FILE
     damaged.parent.mkdir()
     damaged.write_text("{}")
     answer = rbdml(*RUN, "--out", out, "--quiet")
-    assert (answer.code, answer.out) == (0, f"{out / 'fashion-mini' / made.record.digest}\n")
+    assert (answer.code, answer.out) == (0, f"{out / 'glyphs-mini' / made.record.digest}\n")
     assert answer.err.startswith(f"rbdml: left out: {damaged}: ")
     assert answer.err.count("\n") == 1
 
@@ -295,7 +295,7 @@ def test_a_checkpoint_evaluated_the_same_way_gives_the_same_values(made: Made, t
     assert record.values == made.record.values
     assert cost_of(record).spent == cost_of(made.record).spent
     assert record.provenance.weights == made.record.provenance.weights
-    folder = tmp_path / "fashion-mini" / record.digest
+    folder = tmp_path / "glyphs-mini" / record.digest
     assert read_record(folder) == record
     mine, theirs = read_queries(folder), read_queries(made.folder)
     assert list(mine) == list(theirs)
@@ -308,7 +308,7 @@ def test_a_checkpoint_evaluated_another_way_gives_another_record(made: Made, tmp
     answer = rbdml("evaluate", made.checkpoint, "--out", out, *other, terminal=True)
     assert "queries" in answer.err  # a bar, on a terminal
     [record] = [found for found in find_records(out) if found.digest != made.record.digest]
-    assert f"record: {out / 'fashion-mini' / record.digest}\n" in answer.out
+    assert f"record: {out / 'glyphs-mini' / record.digest}\n" in answer.out
     assert record.spec.evaluation.threat.steps == 0
     assert spec_of(record).training == spec_of(made.record).training
     assert record.benign == made.record.benign
@@ -369,7 +369,7 @@ def test_the_installed_command_prints_its_version() -> None:
 
 
 def test_hardness_is_shown_by_sampler() -> None:
-    command = ("inspect", "hardness", "--dataset", "fashion-mini", "--batches", "1", "--pairs", "12")
+    command = ("inspect", "hardness", "--dataset", "glyphs-mini", "--batches", "1", "--pairs", "12")
     rows = json.loads(rbdml(*command, "--json").out)
     assert [row["sampler"] for row in rows] == ["R", "M", "S", "D", "H"]
     assert str(rows[0]["mean hardness"]) in rbdml(*command).out

@@ -79,7 +79,7 @@ def test_further_attacks_leave_the_others_and_the_score_alone(made: Made, tmp_pa
     assert {name: record.attacked[name] for name in ATTACKED} == made.record.attacked
     assert record.scores == made.record.scores
     assert list(record.attacked) == [*ATTACKED, "QA+ M=2", "SR"]
-    queries = read_queries(tmp_path / "fashion-mini" / record.digest)
+    queries = read_queries(tmp_path / "glyphs-mini" / record.digest)
     assert record.attacked["QA+ M=2"] == pytest.approx(100 * float(np.mean(queries["QA+ M=2"])))
 
 
@@ -101,7 +101,7 @@ def test_an_attack_from_another_model_is_weaker_and_names_it(made: Made, tmp_pat
     common: Any = {"device": "cpu", "quiet": True}
     record = api.run(
         "regular",
-        "fashion-mini",
+        "glyphs-mini",
         budget="200",
         out=tmp_path / "runs",
         training={"pairs": 16},
@@ -112,9 +112,9 @@ def test_an_attack_from_another_model_is_weaker_and_names_it(made: Made, tmp_pat
     assert record.attacked["ES:D"] < made.record.attacked["ES:D"]
     [named] = find_records(tmp_path / "other")
     assert record.spec.evaluation.surrogate == named.provenance.weights[:16]
-    found = api.evaluate(api.load_model(made.checkpoint), "fashion-mini", **settings, **common)
+    found = api.evaluate(api.load_model(made.checkpoint), "glyphs-mini", **settings, **common)
     assert found.attacked == record.attacked
-    checkpoint = tmp_path / "runs" / "fashion-mini" / record.digest / "checkpoint.safetensors"
+    checkpoint = tmp_path / "runs" / "glyphs-mini" / record.digest / "checkpoint.safetensors"
     again = ("evaluate", checkpoint, "--device", "cpu", "--out", tmp_path / "again")
     assert f"transfers from the surrogate {record.spec.evaluation.surrogate}: give" in refusal(rbdml(*again))
 

@@ -65,7 +65,7 @@ def imported(process: subprocess.CompletedProcess[str]) -> set[str]:
         (["data", "prepare", "--help"], 0, "--from"),
         (["inspect", "hardness", "--help"], 0, "--batches"),
         (["compare", "--help"], 0, "--published"),
-        (["run", "--defense", "act", "--dataset", "fashion-mini", "--epss", "1"], 2, "'--epss'"),
+        (["run", "--defense", "act", "--dataset", "glyphs-mini", "--epss", "1"], 2, "'--epss'"),
         (["rnu"], 2, "'rnu'"),
         *((["list", kind], 0, "name ") for kind in KINDS),
     ],

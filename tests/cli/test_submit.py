@@ -81,7 +81,7 @@ def test_where_nobody_can_be_asked_it_wants_a_word(made: Made, boards: Path, mon
 
 def test_a_revision_and_a_withdrawal(made: Made, boards: Path, tmp_path: Path, quick: None) -> None:
     assert rbdml(*submit(made, boards, "--self-reported", "--yes")).code == 0
-    copy = made.copy(tmp_path / "runs") / "fashion-mini" / made.record.digest
+    copy = made.copy(tmp_path / "runs") / "glyphs-mini" / made.record.digest
     edit(copy, lambda data: data["provenance"].update(cpu="another processor"))
     terms = ("--self-reported", "--yes", "--replace", made.record.digest, "--why", "the processor was wrong")
     assert rbdml("submit", copy, "--boards", boards, *terms).code == 0
@@ -114,7 +114,7 @@ def test_bad_input_is_refused_in_one_line(made: Made, boards: Path, more: tuple[
 
 
 def test_no_checkpoint_beside_it(made: Made, boards: Path, tmp_path: Path) -> None:
-    copy = made.copy(tmp_path / "runs") / "fashion-mini" / made.record.digest
+    copy = made.copy(tmp_path / "runs") / "glyphs-mini" / made.record.digest
     (copy / CHECKPOINT_FILE).unlink()
     answer = rbdml("submit", copy, "--boards", boards, "--yes")
     assert "give --checkpoint FILE, or enter it with --self-reported" in refusal(answer)

@@ -54,7 +54,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Answer, Path, Path]
     (folder / "raising.py").write_text(RAISING)
     file, out = folder / "sweep.toml", folder / "runs"
     file.write_text(f"""
-        dataset = "fashion-mini"
+        dataset = "glyphs-mini"
         out = "{out}"
         device = "cpu"
         checkpoint-every = "0s"
@@ -81,7 +81,7 @@ def test_a_sweep_resumes_killed_runs_and_reports_failed_ones(swept: tuple[Answer
         ("regular", "killed by signal 9", killed.folder.process_log),
         ("raising", "ValueError: not today", raising.folder.process_log),
     ):
-        assert f"{name}, fashion-mini, seed 0: {why}: trying again; log: {log}" in lines
+        assert f"{name}, glyphs-mini, seed 0: {why}: trying again; log: {log}" in lines
     assert any(f"failed: ValueError: not today; log: {raising.folder.process_log}" in line for line in lines)
     assert "Traceback" in raising.folder.process_log.read_text()
     assert (
@@ -115,7 +115,7 @@ def test_an_estimate_leaves_out_recorded_runs(swept: tuple[Answer, Path, Path]) 
     assert (row["runs"], row["recorded"], row["training"]) == (2, 1, 200)
     assert row["hours"] == pytest.approx((row["training"] + row["evaluation"]) / 100 / 3600)
     table = rbdml("sweep", "estimate", file, "--passes-per-second", "100").out
-    assert "Measured here" not in table and "fashion-mini" in table
+    assert "Measured here" not in table and "glyphs-mini" in table
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def options(world: Any) -> list[str]:
     seeds = [word for job in world.jobs for word in ("--seed", str(job.spec.seed))]
-    return ["--defense", "regular", "--dataset", "fashion-mini", *seeds, "--out", str(world.jobs[0].task.out)]
+    return ["--defense", "regular", "--dataset", "glyphs-mini", *seeds, "--out", str(world.jobs[0].task.out)]
 
 
 @pytest.mark.usefixtures("soon")
@@ -136,7 +136,7 @@ def test_a_sweep_by_options_reports_every_run_and_then_all(tmp_path: Path, monke
     first, *lines = answer.out.splitlines()
     assert first.startswith("3 runs: 3 waiting; ")
     for number, line in enumerate(lines[:3]):
-        assert line.startswith(f"[{number + 1}/3] regular, fashion-mini, seed {number}: ERS ")
+        assert line.startswith(f"[{number + 1}/3] regular, glyphs-mini, seed {number}: ERS ")
         assert line.endswith(" min")
     assert lines[-1] == "3 runs: 3 done"
     again = rbdml("sweep", *options(world))
@@ -175,7 +175,7 @@ def test_an_interrupted_sweep_ends_with_130(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_dry_run_lists_the_commands_and_starts_none(tmp_path: Path) -> None:
-    (tmp_path / "f.toml").write_text('dataset = "fashion-mini"\ndefense = ["regular", "act"]\nseed = [0, 1, 1]\n')
+    (tmp_path / "f.toml").write_text('dataset = "glyphs-mini"\ndefense = ["regular", "act"]\nseed = [0, 1, 1]\n')
     answer = rbdml("sweep", tmp_path / "f.toml", *SETTINGS, "--out", tmp_path / "out", "--dry-run")
     assert answer.code == 0
     *listed, _, counts = answer.out.splitlines()
@@ -192,7 +192,7 @@ def test_a_dry_run_lists_the_commands_and_starts_none(tmp_path: Path) -> None:
         ((), "nothing to do: give the TOML FILE of a sweep, or --defense and --dataset"),
         (("none.toml",), "none.toml: cannot be read"),
         (("--defense", "regular"), "the command line: no dataset: add"),
-        (("--defense", "regular", "--dataset", "fashion-mini", "--seed", "x"), "'x' is not a valid integer"),
+        (("--defense", "regular", "--dataset", "glyphs-mini", "--seed", "x"), "'x' is not a valid integer"),
         (("--jobs", "0", "f.toml"), "0 is not in the range"),
     ],
 )
@@ -205,7 +205,7 @@ def test_an_engine_that_is_not_installed_names_its_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, module: str
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    words = ("--defense", "regular", "--dataset", "fashion-mini", "--out", tmp_path, "--engine", engine)
+    words = ("--defense", "regular", "--dataset", "glyphs-mini", "--out", tmp_path, "--engine", engine)
     assert f"pip install 'robustbench-dml[{engine}]'" in refusal(rbdml("sweep", *words))
 
 

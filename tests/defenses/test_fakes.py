@@ -25,7 +25,7 @@ SMALL: Any = {"device": "cpu", "quiet": True, "budget": "500", "training": {"pai
 def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
     evaluation = {"queries": 12, "steps": 8, "alpha": 12 / 255}
     out = tmp_path_factory.mktemp("fakes")
-    return {name: rb.run(name, "fashion-mini", out=out, evaluation=evaluation, **SMALL) for name in ("regular", *FLAGS)}
+    return {name: rb.run(name, "glyphs-mini", out=out, evaluation=evaluation, **SMALL) for name in ("regular", *FLAGS)}
 
 
 def test_every_fake_is_in_the_table() -> None:
@@ -50,7 +50,7 @@ def test_hidden_gradients_fool_the_score(records: dict[str, Record]) -> None:
 
 
 def test_a_fake_comes_back_from_its_checkpoint_as_a_fake(tmp_path: Path) -> None:
-    record = rb.run("fake-constant", "fashion-mini", out=tmp_path, evaluation={"queries": 4, "steps": 0}, **SMALL)
-    model = rb.load_model(tmp_path / "fashion-mini" / record.digest / "checkpoint.safetensors", device="cpu")
-    found = rb.evaluate(model, "fashion-mini", device="cpu", quiet=True, queries=4, steps=0)
+    record = rb.run("fake-constant", "glyphs-mini", out=tmp_path, evaluation={"queries": 4, "steps": 0}, **SMALL)
+    model = rb.load_model(tmp_path / "glyphs-mini" / record.digest / "checkpoint.safetensors", device="cpu")
+    found = rb.evaluate(model, "glyphs-mini", device="cpu", quiet=True, queries=4, steps=0)
     assert "collapsed" in found.findings.disqualifying

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,17 +9,8 @@ from pathlib import Path
 import pytest
 from faults.trial import Ended, Trial
 
-TESTS = Path(__file__).parents[1]
-
 if sys.platform != "linux":  # what a process has open is asked of /proc
     collect_ignore_glob = ["test_*.py"]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def preloaded() -> None:
-    """Forked processes import nothing if the process that forks them finds these modules at its start."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS), *([before] if before else [])])
 
 
 @pytest.fixture(scope="session")

@@ -157,7 +157,7 @@ class Trial:
     Attributes:
         folder: of everything.
         defense: trained.
-        small: on 60 small images and one linear layer, each state written; else the embedded set and its network.
+        small: on 60 small images and one linear layer, each state written; else `glyphs-mini` and its network.
         start: starts a process.
         more: options of the command.
         draws: whether it draws its plots, which takes longer than a small run.
@@ -180,7 +180,7 @@ class Trial:
     def words(self) -> tuple[str, ...]:
         """The command."""
         settings = (*(SMALL if self.small else WHOLE), *EVALUATION, "--eta", "2", "--device", "cpu")
-        chosen = ("--defense", self.defense, "--dataset", "fashion-mini", "--out", str(self.out))
+        chosen = ("--defense", self.defense, "--dataset", "glyphs-mini", "--out", str(self.out))
         return ("run", *chosen, *settings, *self.more)
 
     def attempt(self, *, kill_in: tuple[str, float] | None = None, **orders: Any) -> Ended:

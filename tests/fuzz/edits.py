@@ -32,7 +32,7 @@ POOL: tuple[Any, ...] = (
     "/dev/zero",
     "n" * 300,
     "0" * 64,
-    "fashion-mini",
+    "glyphs-mini",
     "folder:.",
     "ers-published",
     "autorank",

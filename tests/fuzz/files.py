@@ -84,7 +84,7 @@ def _trained() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The weights of a small network, and the run they came from."""
     end = TrainingEnd(last_loss=0.1, collapsed_at=None, collapse_cause=None, stopped=False, device="cpu")
     parts = {
-        "spec": make_spec(defense="regular", dataset="fashion-mini"),
+        "spec": make_spec(defense="regular", dataset="glyphs-mini"),
         "spent": ComputeUsed(iterations=1),
         "end": end,
     }

@@ -37,7 +37,7 @@ EVALUATION: dict[str, Any] = {
 }
 SWEEP = b"""\
 defense = ["hm-lga-ics", "HM[S,M]"]
-dataset = "fashion-mini"
+dataset = "glyphs-mini"
 seed = [0, 1]
 eps = "8/255"
 exclude = [{ seed = 1 }]
@@ -60,7 +60,7 @@ def _defense(data: bytes, folder: Path) -> None:
 
 
 def _budget(data: bytes, folder: Path) -> None:
-    parse_budget(data.decode(errors="replace"), DATASETS.get("fashion-mini"))
+    parse_budget(data.decode(errors="replace"), DATASETS.get("glyphs-mini"))
 
 
 def _seconds(data: bytes, folder: Path) -> None:
@@ -85,7 +85,7 @@ def _settings(data: bytes, folder: Path) -> None:
         **given["evaluation"],
         **({"solver_params": given["solver_params"]} if given["solver_params"] else {}),
     }
-    words = {"defense": "regular", "dataset": "fashion-mini", **given[""]}
+    words = {"defense": "regular", "dataset": "glyphs-mini", **given[""]}
     spec = make_spec(**words, params=given["params"], training=given["training"], evaluation=evaluation)  # type: ignore[arg-type]
     command_for(spec)
 

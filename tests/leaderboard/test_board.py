@@ -29,9 +29,9 @@ def leaderboards(tmp_path: Path) -> Path:
 
 def test_the_main_board_has_the_data_sets_own_folder_and_comes_first(leaderboards: Path) -> None:
     main, other = read_boards(leaderboards)
-    assert (main.main, main.name, main.folder) == (True, "fashion-mini", leaderboards / "fashion-mini")
+    assert (main.main, main.name, main.folder) == (True, "glyphs-mini", leaderboards / "glyphs-mini")
     assert not other.main and other.folder.parent == main.folder
-    assert other.folder.name.startswith("c2f2-ers-") and other.name == f"fashion-mini-{other.folder.name}"
+    assert other.folder.name.startswith("c2f2-ers-") and other.name == f"glyphs-mini-{other.folder.name}"
     assert [row.label for row in other.rows] == ["est"] and "PGD-64" in other.title
     assert set(main.columns) == set(protocol_columns("ers"))
 

@@ -17,7 +17,7 @@ from robustbench_dml.utils.errors import RbdmlError
 
 pytestmark = pytest.mark.usefixtures("described_figures")
 
-README = "# A project\n\n<!-- board fashion-mini 2 -->\nold\n<!-- end of board -->\n\nend\n"
+README = "# A project\n\n<!-- board glyphs-mini 2 -->\nold\n<!-- end of board -->\n\nend\n"
 
 
 @pytest.fixture
@@ -64,12 +64,12 @@ def test_what_belongs_to_no_board_any_more_is_removed(leaderboards: Path) -> Non
     build(leaderboards)
     other = read_boards(leaderboards)[1]
     [record] = [record for row in other.rows for record in row.records]
-    own = leaderboards / "fashion-mini" / "efficiency-paper.pdf"  # drawn when asked for
+    own = leaderboards / "glyphs-mini" / "efficiency-paper.pdf"  # drawn when asked for
     own.touch()
     shutil.rmtree(other.listed[record.digest].folder)
     build(leaderboards)
     assert not list(other.folder.glob("*")) and own.is_file()
-    assert (leaderboards / "fashion-mini" / "table.md").is_file()
+    assert (leaderboards / "glyphs-mini" / "table.md").is_file()
 
 
 def test_the_reported_layer_is_in_a_folder_of_its_own(leaderboards: Path) -> None:
@@ -87,7 +87,7 @@ def test_the_reported_layer_is_in_a_folder_of_its_own(leaderboards: Path) -> Non
 
 def test_a_readme_that_marks_no_board_stays_as_it_is(leaderboards: Path) -> None:
     assert with_tops("nothing", read_boards(leaderboards), leaderboards) == "nothing"
-    text = with_tops(README.replace("fashion-mini", "sop"), read_boards(leaderboards), leaderboards)
+    text = with_tops(README.replace("glyphs-mini", "sop"), read_boards(leaderboards), leaderboards)
     assert "<!-- board sop 2 -->\nNo entry on board `sop` yet.\n<!-- end of board -->" in text
 
 
@@ -97,7 +97,7 @@ def test_an_empty_leaderboard_has_a_page(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
 def test_no_permission_is_told(leaderboards: Path) -> None:
-    (leaderboards / "fashion-mini").chmod(0o555)
+    (leaderboards / "glyphs-mini").chmod(0o555)
     with pytest.raises(RbdmlError, match="cannot write below"):
         build(leaderboards)
 

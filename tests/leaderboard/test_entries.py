@@ -82,9 +82,9 @@ def test_flags_of_the_second_evaluation_count(tmp_path: Path, verification: Veri
 def test_all_entries_are_found_and_nothing_else(tmp_path: Path) -> None:
     leaderboards = make_leaderboards(tmp_path)
     folders = entry_folders(leaderboards)
-    unfinished = leaderboards / "fashion-mini" / "records" / ".unfinished"
+    unfinished = leaderboards / "glyphs-mini" / "records" / ".unfinished"
     folders[0].rename(unfinished)
-    (leaderboards / "fashion-mini" / "table.md").touch()
+    (leaderboards / "glyphs-mini" / "table.md").touch()
     assert entry_folders(leaderboards) == folders[1:]
     assert [read_listed(folder).record.digest for folder in folders[1:]] == [folder.name for folder in folders[1:]]
     assert entry_folders(leaderboards, "history") == []

@@ -69,10 +69,10 @@ def test_markdown_has_both_tables_with_links_to_every_record(board: Board) -> No
 
 
 def test_the_top_of_a_board_is_its_first_rows(board: Board) -> None:
-    [costs] = tables_in(board_markdown(board, to_records="leaderboards/fashion-mini/records", top=2))
+    [costs] = tables_in(board_markdown(board, to_records="leaderboards/glyphs-mini/records", top=2))
     assert len(costs) == 2
     assert "ERS by seed" in costs
-    assert f"(leaderboards/fashion-mini/records/{board.rows[0].records[0].digest}/record.json)" in costs["seeds"][0]
+    assert f"(leaderboards/glyphs-mini/records/{board.rows[0].records[0].digest}/record.json)" in costs["seeds"][0]
 
 
 def test_a_board_below_another_links_to_the_same_records(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def make_record() -> Callable[..., Record]:
         in_spec: dict[str, Any] | None = None,  # fields of the spec to replace, whether they are registered or not
         **settings: Any,
     ) -> Record:
-        spec = make_spec(defense=defense, dataset="fashion-mini", **settings)
+        spec = make_spec(defense=defense, dataset="glyphs-mini", **settings)
         spec = RunSpec.model_validate({**dict(spec), **(in_spec or {})})
         benign = {name: 50.0 + place for place, name in enumerate(BENIGN_COLUMNS)}
         attacked = {name: ers + place for place, name in enumerate(protocol_columns("ers"))}

@@ -122,8 +122,8 @@ def test_records_are_compared_by_their_common_scores(saver: Saver, make_record: 
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"in_spec": {"dataset": "fashion"}}, "'fashion-mini' and B of 'fashion'"),
-    ({"files": {"train": "1" * 64, "test": "f" * 64}}, "other files of 'fashion-mini'"),
+    ({"in_spec": {"dataset": "fashion"}}, "'glyphs-mini' and B of 'fashion'"),
+    ({"files": {"train": "1" * 64, "test": "f" * 64}}, "other files of 'glyphs-mini'"),
     ({"evaluation": {"queries": 64}}, "queries = None and B with 64"),
     ({"evaluation": {"steps": 1}}, "threat.steps = 32 and B with 1"),
     ({"evaluation": {"seed": 1}}, "seed = 0 and B with 1"),

@@ -107,7 +107,7 @@ def test_the_plots_of_several_groups_go_into_folders_of_their_own(
     paths, _ = plot_all(save(make_record(), make_record(evaluation={"steps": 1})), tmp_path / "plots")
     folders = list((tmp_path / "plots").iterdir())
     assert len(folders) == 2
-    assert all(folder.name.startswith("fashion-mini-") for folder in folders)
+    assert all(folder.name.startswith("glyphs-mini-") for folder in folders)
     assert set(paths) == {folder / name for folder in folders for name in PLOTS}
     assert all(path.is_file() for path in paths)
 

@@ -28,7 +28,7 @@ from robustbench_dml.spec.registry import ATTACKS
 from robustbench_dml.utils.errors import RbdmlError
 
 RNG = torch.Generator().manual_seed(0)
-CAPTION = "fashion-mini \u00b7 regular, weights 0123abcd \u00b7 PGD-32 \u00b7 seed 0"
+CAPTION = "glyphs-mini \u00b7 regular, weights 0123abcd \u00b7 PGD-32 \u00b7 seed 0"
 
 
 def split(channels: int) -> Split:

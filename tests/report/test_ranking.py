@@ -155,7 +155,7 @@ def saved(make_record: Make, tmp_path: Path) -> tuple[list[Record], list[dict[st
     """Two records beside their values, one without, one whose values are another's."""
     values = [random_values(30, seed=seed) for seed in range(4)]
     records = [with_values(make_record(seed=seed), one) for seed, one in enumerate(values)]
-    folder = tmp_path / "runs" / "fashion-mini"
+    folder = tmp_path / "runs" / "glyphs-mini"
     records = [write_both(folder, record, one) for record, one in zip(records, values, strict=True)]
     (folder / records[2].digest / QUERIES_FILE).unlink()
     (folder / records[3].digest / QUERIES_FILE).write_bytes((folder / records[0].digest / QUERIES_FILE).read_bytes())

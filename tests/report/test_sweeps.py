@@ -11,7 +11,7 @@ from robustbench_dml.runs.sweeps.state import Kept, State, Status
 from robustbench_dml.spec.schema import ComputeUsed
 
 TREE = {
-    "dataset": "fashion-mini",
+    "dataset": "glyphs-mini",
     "queries": 8,
     "runs": [
         {"defense": "regular"},
@@ -36,9 +36,9 @@ def made_statuses(jobs: list[Job]) -> list[Status]:
 
 def test_runs_are_named_by_their_varying_options(jobs: list[Job]) -> None:
     assert list(short_names(jobs).values()) == [
-        "regular, fashion-mini, seed 0",
-        "hm-lga-ics, fashion-mini, ics=0.25 eta=4, seed 0",
-        "hm-lga-ics, fashion-mini, ics=1.0 eta=4, seed 0",
+        "regular, glyphs-mini, seed 0",
+        "hm-lga-ics, glyphs-mini, ics=0.25 eta=4, seed 0",
+        "hm-lga-ics, glyphs-mini, ics=1.0 eta=4, seed 0",
     ]
 
 

@@ -116,13 +116,13 @@ def test_chance_is_in_the_title_and_no_column(make_record: Callable[..., Record]
 def test_a_model_from_elsewhere_has_no_cost_and_no_seed(make_record: Callable[..., Record]) -> None:
     ours = make_record(ers=20.0)
     spec = ExternalSpec(
-        dataset="fashion-mini", model="my.py:net", source="0" * 64, weights="ab" * 32, evaluation=ours.spec.evaluation
+        dataset="glyphs-mini", model="my.py:net", source="0" * 64, weights="ab" * 32, evaluation=ours.spec.evaluation
     )
     theirs = make_record(ers=40.0).model_copy(
         update={"spec": spec, "digest": spec.digest, "cost": None, "training_end": None}
     )
     _, [cost, _], [attacks, _], _ = parts(tables([ours, theirs]))
-    assert parts(tables([theirs]))[0].startswith("fashion-mini, protocol ers")
+    assert parts(tables([theirs]))[0].startswith("glyphs-mini, protocol ers")
     assert cost["defense"] == attacks["defense"] == "my.py:net@abababab"
     assert [cost[name] for name in ("seed", "passes", "iterations", "minutes", "cost eta+1", "metered")] == ["-"] * 6
 
@@ -144,7 +144,7 @@ def test_a_collapsed_model_is_flagged(make_record: Callable[..., Record]) -> Non
 def test_the_title_is_the_whole_protocol(make_record: Callable[..., Record]) -> None:
     evaluation = {"eps": 8 / 255, "alpha": 1 / 255, "steps": 5, "queries": 64}
     title, *_ = parts(tables([make_record(evaluation=evaluation)]))
-    for part in ("fashion-mini", "c2f2", "protocol ers", "PGD-5", "eps 8/255", "alpha 1/255", "64 queries"):
+    for part in ("glyphs-mini", "c2f2", "protocol ers", "PGD-5", "eps 8/255", "alpha 1/255", "64 queries"):
         assert part in title
 
 

@@ -23,17 +23,17 @@ SMALL: Any = {
 def test_run_train_evaluate_and_load_agree(tmp_path: Path) -> None:
     """The four ways to one model: the same weights, the same numbers."""
     record = rb.run(
-        "hm-lga-ics", "fashion-mini", budget="300", out=tmp_path, device="cpu", quiet=True, params={"ics": 0.3}, **SMALL
+        "hm-lga-ics", "glyphs-mini", budget="300", out=tmp_path, device="cpu", quiet=True, params={"ics": 0.3}, **SMALL
     )
     assert isinstance(record, Record)
     assert record.spec.params["ics"] == 0.3
-    loaded = rb.load_model(tmp_path / "fashion-mini" / record.digest / "checkpoint.safetensors", device="cpu")
+    loaded = rb.load_model(tmp_path / "glyphs-mini" / record.digest / "checkpoint.safetensors", device="cpu")
     trained = rb.train(
-        "hm-lga-ics", "fashion-mini", budget="300", device="cpu", quiet=True, params={"ics": 0.3}, **SMALL
+        "hm-lga-ics", "glyphs-mini", budget="300", device="cpu", quiet=True, params={"ics": 0.3}, **SMALL
     )
     for name, weights in trained.model.state_dict().items():
         assert torch.equal(weights, loaded.state_dict()[name])
-    found = rb.evaluate(loaded, "fashion-mini", device="cpu", quiet=True, queries=8, steps=1)
+    found = rb.evaluate(loaded, "glyphs-mini", device="cpu", quiet=True, queries=8, steps=1)
     assert found.attacked == record.attacked
     assert found.benign == record.benign
     assert found.scores == record.scores
@@ -55,7 +55,7 @@ def test_another_evaluation_of_the_same_training_takes_its_checkpoint(
         evaluation = {"queries": queries, "steps": 1}
         words = {**SMALL, "evaluation": evaluation, "seed": seed, "force": force}
         return rb.run(
-            "act", "fashion-mini", budget="200", out=tmp_path, device="cpu", quiet=True, **words
+            "act", "glyphs-mini", budget="200", out=tmp_path, device="cpu", quiet=True, **words
         ).provenance.weights
 
     first = weights(queries=8)
@@ -105,14 +105,14 @@ def test_python_and_the_command_line_take_the_same_words(specs: list[RunSpec]) -
     }
     for keywords in (words, tables):
         with pytest.raises(rb.RbdmlError, match="reached"):
-            rb.run("hm-lga-ics", "fashion-mini", device="cpu", **keywords)
+            rb.run("hm-lga-ics", "glyphs-mini", device="cpu", **keywords)
     rbdml(
-        *("run", "--defense", "hm-lga-ics", "--dataset", "fashion-mini", "--device", "cpu", "--eta", "8"),
+        *("run", "--defense", "hm-lga-ics", "--dataset", "glyphs-mini", "--device", "cpu", "--eta", "8"),
         *("--eps", "8/255", "--queries", "500", "--attack-steps", "32", "--solver", "apgd"),
         *("--solver-param", "restarts=5", "--param", "ics=0.3", "--extra-attack", "ca+w2"),
     )
     rbdml(
-        *("run", "--defense", "hm-lga-ics", "--dataset", "fashion-mini", "--device", "cpu", "--eta", "8"),
+        *("run", "--defense", "hm-lga-ics", "--dataset", "glyphs-mini", "--device", "cpu", "--eta", "8"),
         *("--eps", "8/255", "--queries", "500", "--attack-steps", "32", "--optimiser", "apgd"),
         *("--search", "restarts=5", "--set", "ics=0.3", "--also", "ca+w2"),
     )
@@ -130,9 +130,9 @@ def test_former_names_are_not_in_the_help() -> None:
 
 def test_an_unknown_word_is_refused() -> None:
     with pytest.raises(rb.RbdmlError, match="unknown option 'etta': did you mean 'eta'"):
-        rb.run("act", "fashion-mini", etta=8)
+        rb.run("act", "glyphs-mini", etta=8)
     with pytest.raises(rb.RbdmlError, match="unknown option 'query'"):
-        rb.evaluate(torch.nn.Identity(), "fashion-mini", query=8)
+        rb.evaluate(torch.nn.Identity(), "glyphs-mini", query=8)
 
 
 def test_any_module_can_be_evaluated() -> None:
@@ -140,8 +140,8 @@ def test_any_module_can_be_evaluated() -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return torch.nn.functional.normalize(images.flatten(1), dim=1)
 
-    found = rb.evaluate(Pixels(), "fashion-mini", device="cpu", quiet=True, queries=20, steps=2)
-    assert found.benign["R@1"] > 50
+    found = rb.evaluate(Pixels(), "glyphs-mini", device="cpu", quiet=True, queries=20, steps=2)
+    assert found.benign["R@1"] > 25
     assert len(found.attacked) == 10
 
 

@@ -130,7 +130,7 @@ def evaluations(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=150, deadline=None)
 @given(
     defense=st.sampled_from(DEFENSE_NAMES),
-    dataset=st.sampled_from(["fashion-mini", "fashion", "cub", "sop"]),
+    dataset=st.sampled_from(["glyphs-mini", "fashion", "cub", "sop"]),
     budget=BUDGETS,
     seed=st.integers(0, 2**40),
     sampler=some(st.sampled_from("RMSDH")),
@@ -158,17 +158,17 @@ def test_the_command_makes_the_same_spec(
 
 
 def test_defaults_are_left_out() -> None:
-    assert command_for(made_spec("act")) == "rbdml run --defense act --dataset fashion-mini"
+    assert command_for(made_spec("act")) == "rbdml run --defense act --dataset glyphs-mini"
     changed = made_spec("act", seed=3, budget="5M", training={"eps": 8 / 255}, evaluation={"queries": 7})
     assert command_for(changed) == (
-        "rbdml run --defense act --dataset fashion-mini --budget 5000000 --seed 3 --eps 8/255 --queries 7"
+        "rbdml run --defense act --dataset glyphs-mini --budget 5000000 --seed 3 --eps 8/255 --queries 7"
     )
 
 
 @pytest.mark.parametrize("name", [info.name for info in DEFENSES])
 def test_the_command_of_every_defense_makes_its_spec(name: str, parsed: list[Any]) -> None:
     spec = made_spec(name)
-    assert command_for(spec) == f"rbdml run --defense {spec.defense} --dataset fashion-mini"
+    assert command_for(spec) == f"rbdml run --defense {spec.defense} --dataset glyphs-mini"
     assert spec_of(command_for(spec), parsed) == spec
 
 
@@ -185,7 +185,7 @@ def test_the_worst_case_names_the_surrogate_by_its_hash(changes: dict[str, Any],
 
 
 @pytest.mark.parametrize("changes", [{}, {"solver_params": {"rounds": 1}}, {"norm": "l2"}, {"queries": 9}])
-@pytest.mark.parametrize("dataset", ["fashion-mini", "cub"])
+@pytest.mark.parametrize("dataset", ["glyphs-mini", "cub"])
 def test_the_protocol_radius_is_repeated(dataset: str, changes: dict[str, Any], parsed: list[Any]) -> None:
     spec = made_spec("regular", dataset=dataset, evaluation={"protocol": "radius", **changes})
     assert spec_of(command_for(spec), parsed) == spec
@@ -211,11 +211,11 @@ def test_weights_from_a_file_are_named_by_their_hash(
 
 def test_a_defense_from_a_file_is_named_with_a_placeholder() -> None:
     spec = made_spec("act").model_copy(update={"defense": "harder", "params": {"margin": 0.5}})
-    assert command_for(spec) == f"rbdml run --defense {FILE}:harder --dataset fashion-mini --param margin=0.5"
+    assert command_for(spec) == f"rbdml run --defense {FILE}:harder --dataset glyphs-mini --param margin=0.5"
 
 
 @settings(max_examples=50, deadline=None)
-@given(evaluation=evaluations(), dataset=st.sampled_from(["fashion-mini", "cub"]))
+@given(evaluation=evaluations(), dataset=st.sampled_from(["glyphs-mini", "cub"]))
 def test_an_external_model_is_evaluated_again(evaluation: Any, dataset: str, parsed: list[Any]) -> None:
     spec = foreign_spec(dataset=dataset, **evaluation)
     command = command_for(spec)

@@ -39,7 +39,7 @@ from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import sha256, write_atomically
 
 SPEC = RunSpec(
-    dataset="fashion-mini",
+    dataset="glyphs-mini",
     backbone="c2f2",
     pretrained="0123abcd",
     defense="hm-lga-ics",
@@ -258,7 +258,7 @@ def test_another_version_of_records_is_refused_and_said_to_be_made_again(tmp_pat
 
 
 FOREIGN = ExternalSpec(
-    dataset="fashion-mini", model="mine.py:build", source="a" * 64, weights="b" * 64, evaluation=SPEC.evaluation
+    dataset="glyphs-mini", model="mine.py:build", source="a" * 64, weights="b" * 64, evaluation=SPEC.evaluation
 )
 UNKNOWN = RECORD.model_copy(update={"digest": FOREIGN.digest, "spec": FOREIGN, "cost": None, "training_end": None})
 
@@ -287,7 +287,7 @@ def test_the_digest_of_a_foreign_spec_changes_with_every_field(tmp_path: Path, p
 def test_a_foreign_spec_is_called_by_its_factory_and_its_weights() -> None:
     assert (FOREIGN.label, FOREIGN.network, FOREIGN.seed, FOREIGN.params) == ("mine.py:build@bbbbbbbb", None, None, {})
     assert (SPEC.label, SPEC.network) == ("hm-lga-ics", "c2f2")
-    assert FOREIGN.dataset_folder == SPEC.dataset_folder == "fashion-mini"
+    assert FOREIGN.dataset_folder == SPEC.dataset_folder == "glyphs-mini"
 
 
 def test_a_file_too_large_for_a_record_is_not_even_parsed(tmp_path: Path) -> None:

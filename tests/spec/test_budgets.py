@@ -16,7 +16,7 @@ from robustbench_dml.spec.schema import ComputeUsed
 from robustbench_dml.training.meter import PropagationMeter
 from robustbench_dml.utils.errors import RbdmlError
 
-MINI = DATASETS.get("fashion-mini")
+MINI = DATASETS.get("glyphs-mini")
 
 
 @pytest.fixture
@@ -165,13 +165,13 @@ def test_a_forward_alone_is_a_third_of_a_pass() -> None:
         ("2h", "seconds", 7200),
         ("90s", "seconds", 90),
         ("0.5 min", "seconds", 30),
-        ("quick", "passes", 6_000 * 16 * 33 // 32),
-        ("standard", "passes", 6_000 * 16 * 33 // 4),
-        ("paper", "passes", 6_000 * 16 * 33),
+        ("quick", "passes", MINI.train_images * 16 * 33 // 32),
+        ("standard", "passes", MINI.train_images * 16 * 33 // 4),
+        ("paper", "passes", MINI.train_images * 16 * 33),
         ("375it", "iterations", 375),
         ("1 iteration", "iterations", 1),
         ("2e3 iterations", "iterations", 2000),
-        ("schedule", "iterations", 6_000 * 16 // 256),
+        ("schedule", "iterations", MINI.train_images * 16 // 256),
     ],
 )
 def test_budgets_are_read(text: str, kind: str, amount: int) -> None:

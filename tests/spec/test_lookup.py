@@ -35,7 +35,7 @@ from robustbench_dml.utils.errors import RbdmlError
     ],
 )
 def test_the_papers_names_are_the_registered_entries(text: str, name: str) -> None:
-    assert make_spec(defense=text, dataset="fashion-mini") == make_spec(defense=name, dataset="fashion-mini")
+    assert make_spec(defense=text, dataset="glyphs-mini") == make_spec(defense=name, dataset="glyphs-mini")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_the_papers_names_are_the_registered_entries(text: str, name: str) -> No
     ],
 )
 def test_a_configuration_has_one_name(defense: str, params: dict[str, object], name: str) -> None:
-    assert make_spec(defense=defense, dataset="fashion-mini", params=params).defense == name
+    assert make_spec(defense=defense, dataset="glyphs-mini", params=params).defense == name
 
 
 @pytest.mark.parametrize(
@@ -79,22 +79,22 @@ def test_parameters_default_to_the_values_published_for_the_data_set(
 
 
 def test_other_members_of_the_family_have_their_parameters() -> None:
-    spec = make_spec(defense="HM[D,-0.05]&ICS(0.25)", dataset="fashion-mini")
+    spec = make_spec(defense="HM[D,-0.05]&ICS(0.25)", dataset="glyphs-mini")
     assert spec.defense == "hm"
     assert {"sampler": "D", "destination": "-0.05", "ics": 0.25}.items() <= spec.params.items()
-    assert make_spec(defense="EST[S]", dataset="fashion-mini").params == {"sampler": "S"}
+    assert make_spec(defense="EST[S]", dataset="glyphs-mini").params == {"sampler": "S"}
 
 
 @pytest.mark.parametrize("text", ["HM[]", "HM[S,M", "HM[S,M]&", "HM[S,M]&ICS()x", "[S]", "HM[S,]"])
 def test_unreadable_names_are_refused(text: str) -> None:
     with pytest.raises(RbdmlError, match=r"cannot read defense|unknown"):
-        make_spec(defense=text, dataset="fashion-mini")
+        make_spec(defense=text, dataset="glyphs-mini")
 
 
 @pytest.mark.parametrize("text", ["HM[T,M]", "HM[S,M]&ICS(x)", "HM[S,M]&ICS(nan)", "HM[S,3]", "HM[S,g_B(T)]"])
 def test_bad_values_in_brackets_are_named(text: str) -> None:
     with pytest.raises(RbdmlError, match=r"unknown|cannot be|out of range"):
-        make_spec(defense=text, dataset="fashion-mini")
+        make_spec(defense=text, dataset="glyphs-mini")
 
 
 def test_a_defense_in_a_file(tmp_path: Path) -> None:

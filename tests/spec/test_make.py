@@ -28,11 +28,11 @@ RANKED = changed_evaluation(PUBLISHED, {"protocol": "autorank", "surrogate": DIG
 
 
 def test_the_defaults_are_the_published_settings() -> None:
-    assert published_evaluation("fashion-mini") == PUBLISHED
+    assert published_evaluation("glyphs-mini") == PUBLISHED
     assert changed_evaluation(PUBLISHED, {}) == PUBLISHED
     unset = {"eps": None, "solver": None, "solver_params": None, "extra_attacks": None}
     assert changed_evaluation(PUBLISHED, unset) == PUBLISHED
-    assert make_spec(defense="regular", dataset="fashion-mini").evaluation == PUBLISHED
+    assert make_spec(defense="regular", dataset="glyphs-mini").evaluation == PUBLISHED
     assert PUBLISHED.solver == changed_evaluation(PUBLISHED, {"solver": "pgd"}).solver
 
 
@@ -134,7 +134,7 @@ def test_contradictions_are_refused_in_one_line(changes: dict[str, Any], part: s
 
 
 def test_a_surrogate_is_named_by_its_weights(tmp_path: Path) -> None:
-    trained = api.train("regular", "fashion-mini", budget="40", device="cpu", quiet=True, training={"pairs": 16})
+    trained = api.train("regular", "glyphs-mini", budget="40", device="cpu", quiet=True, training={"pairs": 16})
     save_checkpoint(tmp_path / "there.safetensors", trained)
     changes = {"solver": "transfer", "surrogate": tmp_path / "there.safetensors"}
     found = changed_evaluation(PUBLISHED, changes)
@@ -232,21 +232,21 @@ def test_stored_solver_parameters_are_checked(params: dict[str, Any], part: str)
 
 def test_a_precision_that_is_not_set_leaves_no_trace_in_a_spec() -> None:
     """Specs of before there was one for the weight step keep their hashes, which name their records."""
-    spec = make_spec(defense="regular", dataset="fashion-mini", training={"precision": "bf16"})
+    spec = make_spec(defense="regular", dataset="glyphs-mini", training={"precision": "bf16"})
     assert "weight_precision" not in spec.model_dump_json()
     same = make_spec(
-        defense="regular", dataset="fashion-mini", training={"precision": "bf16", "weight_precision": "bf16"}
+        defense="regular", dataset="glyphs-mini", training={"precision": "bf16", "weight_precision": "bf16"}
     )
     assert same.digest == spec.digest
     other = make_spec(
-        defense="regular", dataset="fashion-mini", training={"precision": "bf16", "weight_precision": "fp32"}
+        defense="regular", dataset="glyphs-mini", training={"precision": "bf16", "weight_precision": "fp32"}
     )
     assert other.digest != spec.digest
     assert type(other).model_validate_json(other.model_dump_json()) == other
 
 
 def test_records_on_the_board_keep_their_names() -> None:
-    records = sorted((Path(__file__).parents[2] / "leaderboards" / "fashion-mini" / "records").glob("*/record.json"))
+    records = sorted((Path(__file__).parents[2] / "leaderboards" / "fashion" / "records").glob("*/record.json"))
     assert records
     for path in records:
         assert RunSpec.model_validate_json(json.dumps(json.loads(path.read_text())["spec"])).digest == path.parent.name
@@ -254,4 +254,4 @@ def test_records_on_the_board_keep_their_names() -> None:
 
 def test_a_precision_can_only_be_auto_where_a_device_is_known() -> None:
     with pytest.raises(RbdmlError, match=r"precision = 'auto': input should be 'fp32' or 'bf16'"):
-        make_spec(defense="regular", dataset="fashion-mini", training={"precision": "auto"})
+        make_spec(defense="regular", dataset="glyphs-mini", training={"precision": "auto"})

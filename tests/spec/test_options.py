@@ -21,7 +21,7 @@ from robustbench_dml.utils.errors import RbdmlError
 
 WORDS: dict[str, Any] = {
     "defense": "act",
-    "dataset": "fashion-mini",
+    "dataset": "glyphs-mini",
     "budget": 20_000,
     "seed": 3,
     "sampler": "S",
@@ -37,7 +37,7 @@ WORDS: dict[str, Any] = {
 }
 ARGUMENTS = {
     "defense": "act",
-    "dataset": "fashion-mini",
+    "dataset": "glyphs-mini",
     "budget": "20000",
     "seed": 3,
     "params": {"sampler": "S", "ics": 0.3},

@@ -15,7 +15,7 @@ from robustbench_dml.utils.tensors import write_tensors
 def test_surrogate_digits_are_those_of_the_loaded_network(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     save_checkpoint(
-        path, api.train("act", "fashion-mini", budget="40", device="cpu", quiet=True, training={"pairs": 16})
+        path, api.train("act", "glyphs-mini", budget="40", device="cpu", quiet=True, training={"pairs": 16})
     )
     embedder = load_checkpoint(path, device=torch.device("cpu")).embedder
     assert surrogate_digits(path) == weights_hash(embedder)[:16]

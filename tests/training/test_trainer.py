@@ -35,14 +35,12 @@ def dataset() -> Dataset:
 
 
 def spec(defense: str = "hm-lga-ics", budget: str = "2k", **training: float) -> RunSpec:
-    return make_spec(
-        defense=defense, dataset="fashion-mini", budget=budget, training={"pairs": 8, "eta": 3, **training}
-    )
+    return make_spec(defense=defense, dataset="glyphs-mini", budget=budget, training={"pairs": 8, "eta": 3, **training})
 
 
 SEMIHARD = make_spec(
     defense="regular",
-    dataset="fashion-mini",
+    dataset="glyphs-mini",
     budget="4it",
     params={"sampler": "M"},
     training={"pairs": 8, "eta": 3, "warmup": 0},

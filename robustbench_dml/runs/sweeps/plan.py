@@ -162,4 +162,4 @@ def _checked(options: type[O], given: Mapping[str, Any], place: str) -> O:
         raise RbdmlError(f"{place}: {found}: write it as for `rbdml run`") from None
 
 
-_EXAMPLES = {"defense": "hm-lga-ics", "dataset": "fashion-mini"}
+_EXAMPLES = {"defense": "hm-lga-ics", "dataset": "glyphs"}

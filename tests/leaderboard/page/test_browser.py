@@ -189,7 +189,7 @@ def test_a_row_opens_and_closes_by_the_keyboard(reader: Reader, leaderboards: Pa
     reader.until("document.getElementById('record').open")
     assert reader.find("#record-title").text == "act"
     shown = reader.find("#record").text
-    assert "rbdml run --defense act --dataset fashion-mini --eta 8" in shown
+    assert "rbdml run --defense act --dataset glyphs-mini --eta 8" in shown
     record = reader.find("#record a").get_attribute("href")
     assert read_record(Path(str(record).removeprefix("file://")).parent).spec.label == "act"
     assert reader.run("return document.activeElement.closest('dialog').id") == "record"
@@ -233,7 +233,7 @@ def test_the_reported_layer_is_a_switch_and_stays_apart(reader: Reader) -> None:
     assert reader.run(f"return {again}") == ["markers"] * 3  # regular, EST and ACT, of one eta by two sources each
     reader.find("#reported-switch").send_keys(Keys.SPACE)
     assert not reader.find("#reported").is_displayed()
-    reader.choose("#pick-dataset", "fashion-mini")
+    reader.choose("#pick-dataset", "glyphs-mini")
     reader.until("document.querySelectorAll('#table .open').length === 6")
     assert reader.defenses() == ours
 
@@ -275,7 +275,7 @@ def test_what_is_saved_is_what_is_shown(reader: Reader) -> None:
 
 def test_an_address_opens_a_row(reader: Reader, leaderboards: Path) -> None:
     [key] = [row.key for board in boards_with_gaps(leaderboards) for row in board.rows if row.label == "madry"]
-    reader.open(f"view=fashion-mini&row={key}")
+    reader.open(f"view=glyphs-mini&row={key}")
     reader.until("document.getElementById('record').open")
     assert "Disqualified (collapsed)" in reader.find("#record").text
 

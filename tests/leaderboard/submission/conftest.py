@@ -17,7 +17,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("true") / "runs"
     for seed in ("0", "1"):
         true_run(out, *REGULAR, "--seed", seed)
-    return out / "fashion-mini"
+    return out / "glyphs-mini"
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +61,7 @@ def board(tmp_path: Path) -> Path:
 
 def _from_elsewhere(folder: Path, factory: str) -> tuple[Path, Path]:
     source = write_source(folder)
-    command = ("evaluate", "--model", f"{source}:{factory}", "--dataset", "fashion-mini", *SMALL)
+    command = ("evaluate", "--model", f"{source}:{factory}", "--dataset", "glyphs-mini", *SMALL)
     return source, true_run(folder / "runs", *command)
 
 

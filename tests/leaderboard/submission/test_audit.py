@@ -35,7 +35,7 @@ def test_an_honest_record_has_neither_problem_nor_note(run: Path, second: Path, 
 
 
 def test_the_flags_that_do_not_disqualify_are_those_that_the_checks_call_so(run: Path) -> None:
-    record, dataset = read_record(run), load_dataset("fashion-mini", DataPaths())
+    record, dataset = read_record(run), load_dataset("glyphs-mini", DataPaths())
     checkpoint = load_checkpoint(run / CHECKPOINT_FILE, device=CPU)
     context = context_for(checkpoint.model, dataset, record.spec.evaluation, device=CPU)
     rows = choose_queries(dataset.test.labels, record.spec.evaluation, dataset.name)[:32]
@@ -116,7 +116,7 @@ TAMPERED: dict[str, tuple[Edit, str]] = {
     "no hash": (at("provenance", "weights", value="x"), "weights is no SHA-256"),
     "other data files": (
         at("provenance", "dataset_files", "t10k-labels-idx1-ubyte", value="0" * 64),
-        "^made from other files than those of 'fashion-mini' here",
+        "^made from other files than those of 'glyphs-mini' here",
     ),
     "another source": (at("provenance", "defense_source", value="0" * 64), "^the source of 'regular' is not the one"),
     "another file of values": (at("provenance", "queries", value="0" * 64), "is not the file that the record was made"),
@@ -135,7 +135,7 @@ SPECS: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown defense": ({"defense": "regulr"}, "unknown defense 'regulr': did you mean 'regular'"),
     "a defense with HTML": ({"defense": "<b>x</b>"}, "spec.defense '<b>x</b>' holds HTML"),
     "a folder": ({"dataset": "folder:/tmp/mine"}, "data set 'folder:/tmp/mine' is not one that everybody can have"),
-    "an unknown data set": ({"dataset": "fashion-maxi"}, "data set 'fashion-maxi' is not one"),
+    "an unknown data set": ({"dataset": "glyphs-maxi"}, "data set 'glyphs-maxi' is not one"),
     "an unknown backbone": ({"backbone": "c2f3"}, "unknown backbone 'c2f3'"),
     "a backbone for other images": ({"backbone": "resnet18"}, "'resnet18' does not take the images"),
     "a parameter too many": ({"params": {"sampler": "R", "u": 1}}, "has no parameter 'u'"),
@@ -158,7 +158,7 @@ EVALUATIONS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "settings that are not all there": ({"search": {"optimiser": "pgd", "params": {}}}, "not all its settings are"),
     "an attack from a file": ({"extra_attacks": ("x.py:EVIL",)}, "attack 'x.py:EVIL' is not one of this project"),
-    "too many queries": ({"queries": 1501}, "1501 queries, and 'fashion-mini' has 1500"),
+    "too many queries": ({"queries": 601}, "601 queries, and 'glyphs-mini' has 600"),
     "endless steps": ({"threat": {"steps": 10**9}}, "1000000000 steps, and at most 10000"),
     "a surrogate for nothing": ({"surrogate": "0" * 16}, "nothing here transfers"),
 }
@@ -266,7 +266,7 @@ def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_data_that_is_not_at_hand_is_a_note(copy: Path, no_data: None) -> None:
     found = audited(copy)
     assert found.problems == ()
-    assert found.notes == ("'fashion-mini' is not at hand: its files and chance are not compared",)
+    assert found.notes == ("'glyphs-mini' is not at hand: its files and chance are not compared",)
     revalued(copy, lambda values: values["query"].put([0], values["query"][1]))
     assert any("not of the queries that seed 0 chooses" in problem for problem in audited(copy).problems)
 

@@ -70,7 +70,7 @@ def test_other_data_files_on_one_board(leaderboards: Path) -> None:
     first = entered(leaderboards, made_spec("act"))
     other = entered(leaderboards, made_spec("madry"), dataset_files={"train": "9" * 64})
     [problem] = consistency_problems([first, other])
-    assert "made from other files of 'fashion-mini'" in problem
+    assert "made from other files of 'glyphs-mini'" in problem
 
 
 def records(*seeds: int, **settings: Any) -> list[Record]:
@@ -87,7 +87,7 @@ def test_seeds_from_zero_on(seeds: tuple[int, ...]) -> None:
 def test_picked_seeds(seeds: tuple[int, ...], missing: str) -> None:
     [problem] = missing_seeds(records(*seeds))
     shown = ", ".join(map(str, sorted(seeds)))
-    assert problem.startswith(f"act on fashion-mini has seeds {shown} and not {missing}: ")
+    assert problem.startswith(f"act on glyphs-mini has seeds {shown} and not {missing}: ")
 
 
 def test_seeds_of_other_settings_do_not_fill_in() -> None:

@@ -45,8 +45,8 @@ def test_all_records_below_a_folder_but_for_unfinished_ones(
     runs: Path, run: Path, tmp_path: Path, private: Path
 ) -> None:
     given = tmp_path / "runs"
-    shutil.copytree(runs, given / "fashion-mini")
-    shutil.copytree(run, given / "fashion-mini" / ".unfinished.part")
+    shutil.copytree(runs, given / "glyphs-mini")
+    shutil.copytree(run, given / "glyphs-mini" / ".unfinished.part")
     assert {one.record.spec.seed for one in take_in(given, private)} == {0, 1}
 
 

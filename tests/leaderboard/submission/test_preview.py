@@ -25,7 +25,7 @@ def test_rows_that_are_added_moved_changed_removed_and_left(tmp_path: Path) -> N
     enter_made(boards, made_spec("madry", seed=1), level=0.65)
     after = [one for one in read_all(boards) if one.record.spec.label != "est"]
     text = preview(before, after, boards)
-    assert text.startswith("Board fashion-mini: fashion-mini, c2f2, protocol ers")
+    assert text.startswith("Board glyphs-mini: glyphs-mini, c2f2, protocol ers")
     [old], [new] = boards_of(before, boards), boards_of(after, boards)
     ranks = [{row.label: row.rank for row in board.rows} for board in (old, new)]
     shown = lines(text)

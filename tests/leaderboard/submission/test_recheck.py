@@ -42,7 +42,7 @@ SHARES = ("R@1", "R@2", "mAP", "mAP@R")
 def rechecked(run: Path, source: Path | None = None, *, queries: int = 64, batch_size: int = 128) -> Verification:
     """Of a run, or of a record of the model `exact` in this file."""
     record, where = read_record(run), place(run, batch_size=batch_size)
-    dataset = load_dataset("fashion-mini", DataPaths())
+    dataset = load_dataset("glyphs-mini", DataPaths())
     if source is None:
         model = claimed_model(record, run / CHECKPOINT_FILE, CPU)
     else:
@@ -84,7 +84,7 @@ def spread(name: str) -> Callable[[Values], object]:
         if column.mean() + step > high or column.mean() + step < low:
             step = -step
         moved, wanted = column.copy(), column.mean() + step
-        for _ in range(100):
+        for _ in range(1000):
             moved = np.clip(moved + (wanted - moved.mean()), low, high)
         assert moved.mean() == pytest.approx(wanted)
         values[name] = moved

@@ -67,7 +67,7 @@ def test_a_revision_that_leaves_picked_seeds(run: Path, second: Path, runs: Path
     other = renamed(copied(run, tmp_path), training=with_lr(run, 0.5))
     terms = Terms(self_reported=True, replace=(run.name,), why="another learning rate")
     message = refused(other, board, terms)
-    assert f"beside the other entries (without {run.name}): regular on fashion-mini has seeds 1 and not 0" in message
+    assert f"beside the other entries (without {run.name}): regular on glyphs-mini has seeds 1 and not 0" in message
     both = Terms(self_reported=True, replace=(run.name, second.name), why="another learning rate")
     submitted(other, board, both)
     assert [one.record.digest for one in read_all(board)] == [other.name]

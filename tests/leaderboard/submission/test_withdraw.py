@@ -29,7 +29,7 @@ def test_it_goes_to_the_history_and_the_others_stay(leaderboards: Path) -> None:
     before = read_all(leaderboards)
     place = withdraw(leaderboards, digest("regular"), "a mistake in its data")
     listed = read_listed(place)
-    assert place.parent == leaderboards / "fashion-mini" / "history"
+    assert place.parent == leaderboards / "glyphs-mini" / "history"
     assert listed.entry.ended is not None
     assert (listed.entry.ended.how, listed.entry.ended.why) == ("withdrawn", "a mistake in its data")
     assert [one for one in before if one.record.digest != digest("regular")] == read_all(leaderboards)

@@ -26,11 +26,11 @@ def model(seed: int) -> Embedder:
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    """The first images of the embedded set: a small gallery."""
-    whole = DATASETS.get("fashion-mini").load(DataPaths())
+    """The first test images: a small gallery."""
+    whole = DATASETS.get("glyphs-mini").load(DataPaths())
     rows = torch.arange(100)
     split = Split(whole.test.images[rows], whole.test.labels[rows])
-    return Dataset("fashion-mini", split, split, {})
+    return Dataset("glyphs-mini", split, split, {})
 
 
 def metered(dataset: Dataset, evaluation: dict[str, Any]) -> tuple[float, float]:
@@ -41,7 +41,7 @@ def metered(dataset: Dataset, evaluation: dict[str, Any]) -> tuple[float, float]
         evaluate_model(attacked, dataset, spec.evaluation, device=CPU, batch_size=5, surrogate=surrogate)
     passes = sum(one.to_input + one.to_weights + one.forward_only / 3 for one in (own, other))
     galleries = 1 if surrogate is None else 2
-    whole_gallery = galleries * (DATASETS.get("fashion-mini").test_images - len(dataset.test)) / 3
+    whole_gallery = galleries * (DATASETS.get("glyphs-mini").test_images - len(dataset.test)) / 3
     return passes + whole_gallery, evaluation_passes(spec)
 
 
@@ -83,7 +83,7 @@ def test_radii_cost_no_more_than_estimated(dataset: Dataset) -> None:
 
 def test_all_queries_are_all_test_images() -> None:
     steps = {"steps": 1}
-    every = DATASETS.get("fashion-mini").test_images
+    every = DATASETS.get("glyphs-mini").test_images
     assert evaluation_passes(made_spec(evaluation=steps)) == evaluation_passes(
         made_spec(evaluation={**steps, "queries": every})
     )

@@ -11,7 +11,7 @@ from robustbench_dml.runs.sweeps.rates import Rate
 from robustbench_dml.runs.sweeps.state import Kept, State, Status
 from robustbench_dml.spec.schema import ComputeUsed, RunSpec
 
-TREE = {"defense": "regular", "dataset": "fashion-mini", "queries": 8, "attack-steps": 1}
+TREE = {"defense": "regular", "dataset": "glyphs-mini", "queries": 8, "attack-steps": 1}
 
 
 def statuses(*states: Status | State, **settings: object) -> list[Status]:
@@ -24,7 +24,7 @@ def test_what_is_recorded_costs_nothing_and_the_rest_its_budget_and_its_evaluati
     found = statuses(State.DONE, State.WAITING, State.FAILED, budget=3600)
     evaluation = evaluation_passes(found[0].job.spec)
     [(kind, part)] = estimate(found, lambda _: Rate(training=10, evaluation=2)).items()
-    assert kind == ("fashion-mini", "c2f2")
+    assert kind == ("glyphs-mini", "c2f2")
     assert (part.runs, part.recorded, part.training, part.evaluation) == (3, 1, 2 * 3600, 2 * evaluation)
     assert part.hours == pytest.approx(2 * (3600 / 10 + evaluation / 2) / 3600)
 
@@ -82,11 +82,11 @@ def test_the_speed_of_a_run_is_asked_for_by_itself_and_never_for_what_is_done() 
 
 
 def test_the_table_has_a_row_for_every_data_set_and_one_for_all() -> None:
-    jobs = plan_tree({**TREE, "dataset": ["fashion-mini", "mnist"], "budget": ["20k", "1M"]}, source="test").jobs
+    jobs = plan_tree({**TREE, "dataset": ["glyphs-mini", "mnist"], "budget": ["20k", "1M"]}, source="test").jobs
     parts = estimate([Status(job, State.WAITING) for job in jobs], lambda _: Rate(100, 100))
     together = total(list(parts.values()))
     rows = [line.split() for line in estimate_table(parts).splitlines()[2:]]
-    assert [row[0] for row in rows] == ["fashion-mini", "mnist", "total"]
-    assert rows[0][:5] == ["fashion-mini", "c2f2", "2", "0", "1.02M"]
+    assert [row[0] for row in rows] == ["glyphs-mini", "mnist", "total"]
+    assert rows[0][:5] == ["glyphs-mini", "c2f2", "2", "0", "1.02M"]
     assert rows[2][1:4] == ["4", "0", "2.04M"]
     assert rows[2][4:] == [short_passes(together.evaluation), f"{together.hours:.3g}"]

@@ -21,16 +21,16 @@ def runs_of(text: str, **instead: Any) -> list[dict[str, Any]]:
 
 
 def test_lists_are_multiplied_out_the_last_one_fastest() -> None:
-    found = runs_of('dataset = "fashion-mini"\ndefense = ["regular", "act"]\nseed = [0, 1, 2]\neta = [8, 16]')
+    found = runs_of('dataset = "glyphs-mini"\ndefense = ["regular", "act"]\nseed = [0, 1, 2]\neta = [8, 16]')
     assert found == [
-        {"dataset": "fashion-mini", "defense": defense, "seed": seed, "eta": eta}
+        {"dataset": "glyphs-mini", "defense": defense, "seed": seed, "eta": eta}
         for defense, seed, eta in itertools.product(["regular", "act"], [0, 1, 2], [8, 16])
     ]
 
 
 def test_every_block_is_a_matrix_with_the_shared_settings() -> None:
     text = """
-    dataset = "fashion-mini"
+    dataset = "glyphs-mini"
     seed = [0, 1]
     [[runs]]
     defense = "regular"
@@ -39,10 +39,10 @@ def test_every_block_is_a_matrix_with_the_shared_settings() -> None:
     seed = 5
     """
     assert runs_of(text) == [
-        {"dataset": "fashion-mini", "seed": 0, "defense": "regular"},
-        {"dataset": "fashion-mini", "seed": 1, "defense": "regular"},
-        {"dataset": "fashion-mini", "seed": 5, "defense": "act"},
-        {"dataset": "fashion-mini", "seed": 5, "defense": "est"},
+        {"dataset": "glyphs-mini", "seed": 0, "defense": "regular"},
+        {"dataset": "glyphs-mini", "seed": 1, "defense": "regular"},
+        {"dataset": "glyphs-mini", "seed": 5, "defense": "act"},
+        {"dataset": "glyphs-mini", "seed": 5, "defense": "est"},
     ]
 
 
@@ -148,7 +148,7 @@ NAMES = [*Settings.names(), *Where.names(), "runs", "exclude", "sede", ""]
 SCALARS = (
     st.text(max_size=8)
     | st.sampled_from(
-        ["regular", "act", "HM[S,M]", "fashion-mini", "8/255", "20k", "linf", "apgd", "x.py:y", "\0", "autorank"]
+        ["regular", "act", "HM[S,M]", "glyphs-mini", "8/255", "20k", "linf", "apgd", "x.py:y", "\0", "autorank"]
     )
     | st.integers(-(10**30), 10**30)
     | st.integers(-2, 40)
@@ -163,7 +163,7 @@ VALUES = st.recursive(
 )
 TABLES = st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=5)
 TREES = st.builds(lambda above, blocks: {**above, "runs": blocks}, TABLES, st.lists(TABLES, max_size=2)) | TABLES
-NAMED: st.SearchStrategy[dict[str, str]] = st.just({}) | st.just({"defense": "regular", "dataset": "fashion-mini"})
+NAMED: st.SearchStrategy[dict[str, str]] = st.just({}) | st.just({"defense": "regular", "dataset": "glyphs-mini"})
 
 
 @settings(max_examples=300, deadline=None)

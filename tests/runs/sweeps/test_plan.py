@@ -18,7 +18,7 @@ from robustbench_dml.spec.registry import BACKBONES
 from robustbench_dml.spec.schema import ComputeUsed, RunSpec, TrainingEnd
 from robustbench_dml.utils.errors import RbdmlError
 
-TREE = {"defense": "regular", "dataset": "fashion-mini"}
+TREE = {"defense": "regular", "dataset": "glyphs-mini"}
 
 
 def checked(job: Job, parsed: list[tuple[RunSpec, RunContext]]) -> None:
@@ -35,7 +35,7 @@ def checked(job: Job, parsed: list[tuple[RunSpec, RunContext]]) -> None:
 
 def test_every_command_comes_to_its_run(parsed: list[tuple[RunSpec, RunContext]], tmp_path: Path) -> None:
     tree = {
-        "dataset": "fashion-mini",
+        "dataset": "glyphs-mini",
         "out": str(tmp_path / "a folder"),
         "budget": ["quick", 2000, "1min"],
         "runs": [
@@ -91,7 +91,7 @@ def test_what_comes_to_the_same_run_is_one_run() -> None:
 
 
 def test_options_replace_what_the_file_says(tmp_path: Path) -> None:
-    (tmp_path / "f.toml").write_text('dataset = "fashion-mini"\ndefense = ["regular", "act"]\nout = "x"\n')
+    (tmp_path / "f.toml").write_text('dataset = "glyphs-mini"\ndefense = ["regular", "act"]\nout = "x"\n')
     sweep = plan(tmp_path / "f.toml", instead={"defense": ["est"], "seed": [3, 4]}, where={"out": str(tmp_path)})
     assert [(job.spec.defense, job.spec.seed) for job in sweep.jobs] == [("est", 3), ("est", 4)]
     assert {job.task.out for job in sweep.jobs} == {tmp_path}
@@ -101,7 +101,7 @@ def test_options_replace_what_the_file_says(tmp_path: Path) -> None:
     ("changes", "told"),
     [
         ({"defense": "regulra"}, "did you mean 'regular'?"),
-        ({"dataset": "fashion-mnii"}, "unknown data set 'fashion-mnii'"),
+        ({"dataset": "glyphs-mnii"}, "unknown data set 'glyphs-mnii'"),
         ({"eta": "8"}, "test: eta = '8': input should be a valid integer: write it as for `rbdml run`"),
         ({"seed": -1}, "seed = -1: input should be greater than or equal to 0"),
         ({"eps": "8/0"}, "eps = '8/0': input should be a valid number"),

@@ -61,7 +61,7 @@ def test_rates_are_those_of_records_of_the_same_kind(tmp_path: Path) -> None:
     assert rate.evaluation == pytest.approx(evaluation_passes(spec) / 4)
     assert first.cost is not None and rate.iteration == first.cost.passes / first.cost.spent.iterations
     [note] = found.notes
-    assert note.startswith("From 2 records, fashion-mini, c2f2: ")
+    assert note.startswith("From 2 records, glyphs-mini, c2f2: ")
 
 
 def test_without_a_log_an_evaluation_is_as_fast_as_training(tmp_path: Path) -> None:
@@ -78,13 +78,13 @@ def test_records_of_another_kind_are_left_out_and_plain_passes_are_measured(
     found = Rates(tmp_path, CPU)
     assert found.rate_of(made_spec(training=change)) == Rate(7.0, 7.0)
     assert list(found.notes) == [
-        "Measured here, fashion-mini, c2f2: 7 plain passes/s; mining and attacks take more time"
+        "Measured here, glyphs-mini, c2f2: 7 plain passes/s; mining and attacks take more time"
     ]
 
 
 def test_records_of_another_device_and_damaged_ones_are_left_out(tmp_path: Path) -> None:
     values = made_values(made_spec())
-    write_run(tmp_path / "fashion-mini" / made_spec().digest, made_record(made_spec(), values), values)
+    write_run(tmp_path / "glyphs-mini" / made_spec().digest, made_record(made_spec(), values), values)
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "record.json").write_text("{}")
     assert Rates(tmp_path, CPU).rate_of(made_spec()) == Rate(7.0, 7.0)

@@ -38,7 +38,7 @@ def test_the_options_of_a_sweep_are_those_of_a_matrix(command: str) -> None:
     assert {*Settings.names(), *Where.names()} <= options_of("sweep", command)
 
 
-BOTH = {"defense": "act", "dataset": "fashion-mini"}
+BOTH = {"defense": "act", "dataset": "glyphs-mini"}
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ BOTH = {"defense": "act", "dataset": "fashion-mini"}
 def test_settings_and_options_make_the_same_spec(
     parsed: list[tuple[RunSpec, RunContext]], given: dict[str, Any], words: str
 ) -> None:
-    rbdml("run", "--defense", "act", "--dataset", "fashion-mini", *words.split())
+    rbdml("run", "--defense", "act", "--dataset", "glyphs-mini", *words.split())
     assert parsed[-1][0] == Settings.model_validate({**BOTH, **given}).spec()
 
 
@@ -79,7 +79,7 @@ def test_where_and_options_make_the_same_context(
     monkeypatch.chdir(tmp_path)
     given = {"out": "here", "data-root": "there", "device": "cpu", "batch-size": 4, "checkpoint-every": "2min"}
     where = Where.model_validate({**given, "no-cache": True, "download": True, "tensorboard": True})
-    rbdml("run", "--defense", "act", "--dataset", "fashion-mini", *where.words())
+    rbdml("run", "--defense", "act", "--dataset", "glyphs-mini", *where.words())
     _, place = parsed[-1]
     assert (place.out, place.paths.data_root) == (tmp_path / "here", tmp_path / "there")
     assert (place.device.type, place.batch_size, place.checkpoint_every) == ("cpu", 4, 120)
@@ -88,4 +88,4 @@ def test_where_and_options_make_the_same_context(
 
 def test_a_time_that_is_none_is_refused_before_any_run_starts() -> None:
     with pytest.raises(RbdmlError, match="'banana' is not a time"):
-        plan_tree({"defense": "act", "dataset": "fashion-mini", "checkpoint-every": "banana"}, source="f.toml")
+        plan_tree({"defense": "act", "dataset": "glyphs-mini", "checkpoint-every": "banana"}, source="f.toml")

@@ -23,7 +23,7 @@ from robustbench_dml.training.trainer import Trainer
 from robustbench_dml.utils.interrupts import Interrupts
 from robustbench_dml.utils.progress import Progress
 
-TREE = {"defense": "regular", "dataset": "fashion-mini", "pairs": 16, "queries": 8}
+TREE = {"defense": "regular", "dataset": "glyphs-mini", "pairs": 16, "queries": 8}
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def logged(job: Job, *attempts: tuple[str, int | None]) -> None:
 def trained(job: Job, *, iterations: int | None) -> None:
     """Train until the budget is spent, or so many iterations, and keep the state where a run keeps it."""
     job.folder.work().mkdir(exist_ok=True)
-    trainer = Trainer(job.spec, DATASETS.get("fashion-mini").load(DataPaths()), device=torch.device("cpu"))
+    trainer = Trainer(job.spec, DATASETS.get("glyphs-mini").load(DataPaths()), device=torch.device("cpu"))
 
     class After(Interrupts):
         def check(self) -> None:

@@ -1,1 +1,0 @@
-"""The embedded subset of Fashion-MNIST and the script that made it."""
