@@ -92,12 +92,9 @@ def render(paths: DataPaths, folder: Path) -> None:
         RbdmlError: fonts are missing.
         OSError: the folder cannot be written.
     """
-    from robustbench_dml.datasets.glyphs.drawing import Face
-    from robustbench_dml.datasets.glyphs.render import render_class
-    from robustbench_dml.datasets.glyphs.tables import check_installed, read_fonts
+    from robustbench_dml.datasets.glyphs.drawing import Face, read_fonts, render_class
 
     fonts = read_fonts(FONTS)
-    check_installed(fonts)
     wanted = candidates()
     usable = []
     with paths.progress.bar(len(fonts), "read fonts", "fonts") as bar:

@@ -19,7 +19,7 @@ from robustbench_dml.spec.registry import DatasetInfo, register_dataset
 EMBEDDED = Path(__file__).parent
 CLASSES, PER_CLASS = 148, 60  # counts of each split
 
-# Printed by render.py. Both splits number their classes from 0 in files; `load` makes the classes distinct.
+# Printed by benchmarks/glyphs/render.py. Both splits number their classes from 0 in files; `load` makes them distinct.
 GLYPHS = {
     TRAIN_IMAGES: "7d5f740067aae626325219db498215b29d2d20c3cdee8b5ecc71c90b50408047",
     TRAIN_LABELS: "5baf1265ccbc55169393f1478af1523d7927678ef6149cd6269148cae7854346",

@@ -1,14 +1,23 @@
-"""Draw one character in one font as a small grey image, jittered by a rule that anyone can repeat."""
+"""Draw characters in fonts as small grey images, jittered by a rule that anyone can repeat."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from robustbench_dml.utils.errors import RbdmlError
+
+# Bounds of the uniform draws of `Jitter`; a single number is the bound to either side.
+ROTATION, SHEAR, SHIFT = 15.0, 0.25, 0.25
+SCALE, PAPER, INK = (0.45, 0.9), (0.0, 0.25), (0.6, 1.0)
 FINE = 112  # pixels of a side at which glyphs are drawn, at least twice the image's; averaging reduces the drawing
 LEVELS = 16  # levels of a pixel's coverage; fewer distinct bytes make the files a third smaller
 EM = 128  # pixels of the em square at which a glyph is measured
@@ -18,32 +27,62 @@ Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Ranges:
-    """Bounds of the uniform draws.
+class Font:
+    """A row of a table of fonts.
 
     Attributes:
-        rotation: degrees to either side.
-        shear: horizontal shift per unit of height, to either side.
-        scale: smallest and largest share of the image's side that the glyph takes.
-        shift: share of the image's side that the glyph moves by at most, in each direction.
-        paper: smallest and largest grey level of the background.
-        ink: smallest and largest grey level of the glyph.
+        only: the characters to draw with this font; None for all that the font maps to glyphs.
     """
 
-    rotation: float = 15.0
-    shear: float = 0.25
-    scale: tuple[float, float] = (0.45, 0.9)
-    shift: float = 0.25
-    paper: tuple[float, float] = (0.0, 0.25)
-    ink: tuple[float, float] = (0.6, 1.0)
+    font: str
+    split: str
+    package: str
+    file: str
+    sha256: str = ""  # hash of the font file used to draw the images
+    only: frozenset[str] | None = None
+
+    @cached_property
+    def characters(self) -> frozenset[str]:
+        """Characters to draw with the font."""
+        if self.only is not None:
+            return self.only
+        from fontTools.ttLib import TTFont
+
+        with TTFont(self.file, fontNumber=0, lazy=True) as file:
+            return frozenset(map(chr, file.getBestCmap() or {}))
 
 
-RANGES = Ranges()
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file by column."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def read_fonts(path: Path) -> list[Font]:
+    """The fonts in the order of the table.
+
+    Raises:
+        RbdmlError: some are not installed; the message names their packages.
+    """
+    rows = read_table(path)
+    missing = sorted({row["package"] for row in rows if not Path(row["file"]).is_file()})
+    if missing:
+        raise RbdmlError(f"fonts are missing: `apt-get install {' '.join(missing)}` on Debian 12")
+    return [Font(row["font"], row["split"], row["package"], row["file"], row.get("sha256", "")) for row in rows]
 
 
 @dataclass(frozen=True)
 class Jitter:
-    """Random draws of one image. Units as in `Ranges`; shifts are shares of the free margin."""
+    """Random draws of one image.
+
+    Attributes:
+        rotation: degrees.
+        shear: horizontal shift per unit of height.
+        scale: share of the image's side that the glyph takes.
+        shift: share of the image's side that the glyph moves by, in each direction.
+        paper: grey level of the background.
+        ink: grey level of the glyph.
+    """
 
     rotation: float
     shear: float
@@ -53,7 +92,7 @@ class Jitter:
     ink: float
 
 
-def draw_jitter(character: str, font: str, ranges: Ranges = RANGES) -> Jitter:
+def draw_jitter(character: str, font: str) -> Jitter:
     """Jitter of one image, a function of its character and its font's name alone.
 
     The SHA-256 of both gives seven numbers of 32 bits. No library's generator takes part, so the draws never change.
@@ -65,12 +104,12 @@ def draw_jitter(character: str, font: str, ranges: Ranges = RANGES) -> Jitter:
         return low + (high - low) * draw
 
     return Jitter(
-        rotation=between(-ranges.rotation, ranges.rotation, draws[0]),
-        shear=between(-ranges.shear, ranges.shear, draws[1]),
-        scale=between(*ranges.scale, draws[2]),
-        shift=(between(-ranges.shift, ranges.shift, draws[3]), between(-ranges.shift, ranges.shift, draws[4])),
-        paper=between(*ranges.paper, draws[5]),
-        ink=between(*ranges.ink, draws[6]),
+        rotation=between(-ROTATION, ROTATION, draws[0]),
+        shear=between(-SHEAR, SHEAR, draws[1]),
+        scale=between(*SCALE, draws[2]),
+        shift=(between(-SHIFT, SHIFT, draws[3]), between(-SHIFT, SHIFT, draws[4])),
+        paper=between(*PAPER, draws[5]),
+        ink=between(*INK, draws[6]),
     )
 
 
@@ -152,3 +191,31 @@ def placement(size: tuple[int, int], jitter: Jitter, fine: int) -> tuple[float, 
     back = np.linalg.inv(forward)
     offset = np.array(size) / 2 - back @ (fine / 2 + shift)
     return (back[0, 0], back[0, 1], offset[0], back[1, 0], back[1, 1], offset[1])
+
+
+def render_class(character: str, fonts: Sequence[Font], faces: dict[str, Face], *, count: int, side: int) -> np.ndarray:
+    """(count, side, side) uint8 images of one class, in the order of the SHA-256 of character and font.
+
+    Args:
+        character: the character drawn.
+        fonts: the fonts to choose from.
+        faces: open fonts by file; filled here.
+        count: number of images, each in another font.
+        side: image side in pixels.
+
+    Raises:
+        RbdmlError: too few fonts can draw the character.
+    """
+
+    def digest(font: Font) -> bytes:
+        return hashlib.sha256(f"{character}\0{font.font}\0chosen".encode()).digest()
+
+    images = []
+    for font in sorted((font for font in fonts if character in font.characters), key=digest):
+        face = faces.setdefault(font.file, Face(font.file))
+        image = draw(face, character, draw_jitter(character, font.font), side)
+        if image is not None:
+            images.append(image)
+        if len(images) == count:
+            return np.stack(images)
+    raise RbdmlError(f"{character!r}: {len(images)} of {count} fonts draw it: choose another character")

@@ -10,13 +10,17 @@ from support import pixels
 
 from robustbench_dml.datasets import glyphs
 from robustbench_dml.datasets.base import DataPaths, Dataset
-from robustbench_dml.datasets.glyphs import render
-from robustbench_dml.datasets.glyphs.tables import CHARACTERS, DROPPED, FONTS, PER_CLASS, SPLITS, read_table
+from robustbench_dml.datasets.glyphs.drawing import read_table
 from robustbench_dml.datasets.idx import FILES, TEST_IMAGES
 from robustbench_dml.spec.registry import BACKBONES, DATASETS
 from robustbench_dml.utils.errors import RbdmlError
 
 MEGABYTE = 1_000_000
+SCRIPTS = Path(__file__).parents[3] / "benchmarks" / "glyphs"
+CHARACTERS = read_table(glyphs.EMBEDDED / "characters.csv")
+DROPPED = read_table(SCRIPTS / "dropped.csv")
+FONTS = read_table(SCRIPTS / "fonts.csv")
+SPLITS = ("train", "test")
 
 
 @pytest.fixture(scope="module")
@@ -27,18 +31,18 @@ def data() -> Dataset:
 def test_each_class_has_sixty_images(data: Dataset) -> None:
     for split in (data.train, data.test):
         _, counts = torch.unique(split.labels, return_counts=True)
-        assert counts.tolist() == [PER_CLASS] * glyphs.CLASSES
+        assert counts.tolist() == [glyphs.PER_CLASS] * glyphs.CLASSES
 
 
 def test_training_and_test_classes_are_disjoint(data: Dataset) -> None:
     assert not set(data.train.labels.tolist()) & set(data.test.labels.tolist())
-    characters = {name: set(render.classes_of(name)) for name in SPLITS}
+    characters = {name: {row["character"] for row in CHARACTERS if row["split"] == name} for name in SPLITS}
     assert not characters["train"] & characters["test"]
     assert [len(characters[name]) for name in SPLITS] == [glyphs.CLASSES] * 2
 
 
 def test_both_splits_have_every_script() -> None:
-    scripts = {name: {row["script"] for row in read_table(CHARACTERS) if row["split"] == name} for name in SPLITS}
+    scripts = {name: {row["script"] for row in CHARACTERS if row["split"] == name} for name in SPLITS}
     assert scripts["train"] == scripts["test"] == {"latin", "greek", "cyrillic", "digit", "sign"}
 
 
@@ -56,27 +60,25 @@ def test_no_two_images_are_equal(data: Dataset) -> None:
 
 
 def test_no_dropped_character_is_a_class() -> None:
-    classes = {row["character"] for row in read_table(CHARACTERS)}
-    assert not classes & {row["character"] for row in read_table(DROPPED)}
+    classes = {row["character"] for row in CHARACTERS}
+    assert not classes & {row["character"] for row in DROPPED}
 
 
 def test_a_dropped_character_names_how_it_was_found() -> None:
-    rows = read_table(DROPPED)
-    assert {row["by"] for row in rows} == {"correlation", "confusion", "eye"}
-    assert all(bool(row["value"]) == (row["by"] != "eye") for row in rows)
+    assert {row["by"] for row in DROPPED} == {"correlation", "confusion", "eye"}
+    assert all(bool(row["value"]) == (row["by"] != "eye") for row in DROPPED)
 
 
 def test_no_font_is_in_both_splits() -> None:
-    rows = read_table(FONTS)
     for key in ("font", "file", "sha256"):
-        assert len({row[key] for row in rows}) == len(rows)
-    packages = {name: {row["package"] for row in rows if row["split"] == name} for name in SPLITS}
+        assert len({row[key] for row in FONTS}) == len(FONTS)
+    packages = {name: {row["package"] for row in FONTS if row["split"] == name} for name in SPLITS}
     assert not packages["train"] & packages["test"]
 
 
 def test_every_font_has_a_free_licence_and_a_version() -> None:
     free = "OFL|BSD|MIT|Apache|Bitstream Vera|font exception|IPA-1.0|public domain"
-    assert all(re.search(free, row["licence"]) and row["version"] for row in read_table(FONTS))
+    assert all(re.search(free, row["licence"]) and row["version"] for row in FONTS)
 
 
 def test_it_takes_less_than_four_megabytes() -> None:
@@ -89,11 +91,11 @@ def test_the_read_me_shows_the_hashes_of_the_files() -> None:
 
 
 def test_the_read_me_lists_every_package_with_its_licence() -> None:
-    text = (glyphs.EMBEDDED / "README.md").read_text(encoding="utf-8")
+    text = (SCRIPTS / "README.md").read_text(encoding="utf-8")
     listed = {
         (package, licence) for package, licence in re.findall(r"^\| (fonts-\S+) \|[^|]*\| ([^|]+) \|", text, re.M)
     }
-    assert listed == {(row["package"], row["licence"]) for row in read_table(FONTS)}
+    assert listed == {(row["package"], row["licence"]) for row in FONTS}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -126,5 +128,5 @@ def copy_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_its_status_gives_sizes_and_hashes() -> None:
     status = glyphs.status(DataPaths())
-    assert status.train == status.test == (glyphs.CLASSES * PER_CLASS, glyphs.CLASSES)
+    assert status.train == status.test == (glyphs.CLASSES * glyphs.PER_CLASS, glyphs.CLASSES)
     assert status.hashes == glyphs.GLYPHS

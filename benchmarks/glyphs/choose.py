@@ -1,9 +1,10 @@
 """Choose the classes: characters in enough fonts, without look-alikes.
 
-    python -m robustbench_dml.datasets.glyphs.choose
+    python benchmarks/glyphs/choose.py
 
-It reads `fonts.csv` and `by_eye.csv`, and writes `characters.csv` and `dropped.csv`. Characters are drawn upright,
-scaled by their bounding boxes and slightly blurred, in some fonts of each split. Two measures find look-alikes:
+It reads `fonts.csv` and `by_eye.csv`, and writes `characters.csv` of the data set and `dropped.csv`. Characters are
+drawn upright, scaled by their bounding boxes and slightly blurred, in some fonts of each split. Two measures find
+look-alikes:
 
 - Correlation of both characters in the same font, averaged over fonts: finds twins such as Latin and Greek A.
 - Confusion: how often a nearest shape from another font is the other character. It finds pairs that differ less than
@@ -12,26 +13,19 @@ scaled by their bounding boxes and slightly blurred, in some fonts of each split
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-from robustbench_dml.datasets.glyphs.drawing import Face
-from robustbench_dml.datasets.glyphs.tables import (
-    CHARACTERS,
-    DROPPED,
-    FOLDER,
-    PER_CLASS,
-    SPLITS,
-    Font,
-    read_fonts,
-    read_table,
-    supporting,
-    write_table,
-)
+from robustbench_dml.datasets.glyphs import EMBEDDED, PER_CLASS
+from robustbench_dml.datasets.glyphs.drawing import Face, Font, read_fonts, read_table
+
+FOLDER = Path(__file__).parent
 
 BLOCKS = ((0x21, 0x24F), (0x370, 0x52F), (0x1E00, 0x1EFF), (0x2010, 0x209F), (0x20A0, 0x20BF), (0x2100, 0x26FF))
 CORRELATION = 0.93
@@ -41,6 +35,7 @@ PROBES = 12  # fonts of each split
 LEAST_FONTS = 100  # fonts of both splits together
 SIDE, BLUR = 32, 1.0
 SCRIPTS = ("LATIN", "GREEK", "CYRILLIC")
+SPLITS = ("train", "test")
 
 
 def candidates() -> list[str]:
@@ -140,7 +135,7 @@ def split_classes(support: dict[str, dict[str, int]]) -> dict[str, str]:
 
 def main() -> None:
     """Write `characters.csv` and `dropped.csv`."""
-    fonts = read_fonts()
+    fonts = read_fonts(FOLDER / "fonts.csv")
     support = supporting(fonts, candidates())
     common = [
         character
@@ -163,8 +158,24 @@ def main() -> None:
     left = [character for character in left if character not in by_eye]
     halves = split_classes({character: support[character] for character in left})
     print(f"{len(common)} characters, {len(common) - len(left)} look-alikes, {len(halves)} classes")
-    write_table(DROPPED, rows)
-    write_table(CHARACTERS, [_class(character, halves[character]) for character in sorted(halves)])
+    write_table(FOLDER / "dropped.csv", rows)
+    write_table(EMBEDDED / "characters.csv", [_class(character, halves[character]) for character in sorted(halves)])
+
+
+def supporting(fonts: Sequence[Font], characters: Iterable[str]) -> dict[str, dict[str, int]]:
+    """For each character, the number of fonts of each split that have the character."""
+    return {
+        character: {name: sum(f.split == name and character in f.characters for f in fonts) for name in SPLITS}
+        for character in characters
+    }
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Write rows with the columns of the first."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _dropped(character: str, like: str, by: str, value: float | None = None) -> dict[str, str]:
