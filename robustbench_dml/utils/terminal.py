@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Iterable, Mapping
 
 import click
+
+NARROWEST = 8  # characters of a column
 
 
 def inert(text: str) -> str:
@@ -19,10 +23,19 @@ def one_line(text: str) -> str:
 
 
 def text_table(rows: Iterable[Mapping[str, object]]) -> str:
-    """A table with the keys of the first row as headers."""
+    """A table with the keys of the first row as headers. Rows become columns where a terminal is too narrow."""
     from tabulate import tabulate
 
-    return tabulate(list(rows), headers="keys", tablefmt="simple", disable_numparse=True)
+    rows = list(rows)
+    text = tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
+    screen = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(text)
+    if not rows or text.find("\n") <= screen:
+        return text
+    width = (screen - max(map(len, rows[0]))) // len(rows) - 2
+    if width < NARROWEST:
+        return text
+    turned = [[name, *(row.get(name, "") for row in rows)] for name in rows[0]]
+    return tabulate(turned, tablefmt="plain", maxcolwidths=[None, *[width] * len(rows)], disable_numparse=True)
 
 
 def echo(text: str, *, err: bool = False) -> None:

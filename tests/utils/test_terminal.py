@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustbench_dml.utils.terminal import echo, inert, one_line
+from robustbench_dml.utils.terminal import echo, inert, one_line, text_table
 
 HOSTILE = "\x1b[2J\x9b31m\u202egnp\x07\r\x7f\ud800"
 
@@ -33,3 +34,16 @@ def test_nothing_that_is_printed_steers_the_terminal(capsys: pytest.CaptureFixtu
     echo(HOSTILE)
     told = capsys.readouterr()
     assert told.err == told.out == inert(HOSTILE) + "\n"
+
+
+@pytest.mark.parametrize(("columns", "turned"), [(200, False), (80, True), (50, True), (20, False)])
+def test_a_table_fits_a_narrow_terminal(columns: int, turned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        {"defense": name, **{f"column{number}": "1.25" for number in range(12)}, "flags": "a b " * 20} for name in "ab"
+    ]
+    assert text_table(rows).startswith("defense    column0")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = text_table(rows).splitlines()
+    assert (lines[0].split() == ["defense", "a", "b"]) == turned
+    assert not turned or max(map(len, lines)) <= columns
