@@ -5,7 +5,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 RBDML = $(VENV)/bin/rbdml
-FIRST = --dataset glyphs --budget quick --queries 256 --precision auto --attack-precision auto
+# Of `make run`: small enough for two slow cores. The search of radii is short, so a radius is an upper bound.
+FIRST = --dataset glyphs --budget 60k --precision auto --protocol radius --queries 64 --attack-precision auto \
+	--solver-param rounds=1 --solver-param steps=20 --solver-param square_queries=20
 STAMP = $(VENV)/.installed
 # Of each target of `make fuzz`; TARGETS names some of them.
 SECONDS = 60
@@ -16,8 +18,8 @@ $(shell [ "$$(cat $(STAMP) 2>/dev/null)" = "$(CURDIR)" ] || rm -f $(STAMP))
 .PHONY: run test lint types tests boards bench audit fuzz
 
 run: $(STAMP)
-	$(RBDML) run --defense regular $(FIRST) --quiet
-	$(RBDML) run --defense hm-lga-ics $(FIRST)
+	for defense in pixels untrained regular; do $(RBDML) run --defense $$defense $(FIRST) --quiet || exit; done
+	$(RBDML) run --defense hm-lga-ics --warmup 0.5 $(FIRST)
 
 test: lint types tests boards
 
