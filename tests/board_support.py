@@ -68,10 +68,13 @@ def made_record(
     spent = ComputeUsed(
         forward_only=300, to_input=passes - 1_000_000, to_weights=999_900, seconds=90.0, iterations=1234
     )
+    spent = spent if passes else ComputeUsed()
     cost = Cost(
         spent=spent,
         passes=spent.passes,
-        nominal_per_iteration=nominal or (spec.training.threat.steps + 1 if isinstance(spec, RunSpec) else 1),
+        nominal_per_iteration=nominal
+        if nominal is not None
+        else (spec.training.threat.steps + 1 if isinstance(spec, RunSpec) else 1),
         metered_per_iteration=metered,
         peak_memory_bytes=10**9,
     )
@@ -143,13 +146,13 @@ def enter_made(
 
 
 def make_leaderboards(folder: Path) -> Path:
-    """A small leaderboard below a folder: two defenses over two seeds, a disqualified one, a model from elsewhere.
+    """A small leaderboard below a folder: two defenses over three seeds, a disqualified one, a model from elsewhere.
 
     All are on the main board of `glyphs-mini`; a second board has another evaluation. Returns its folder.
     """
     leaderboards = folder / "leaderboards"
     leaderboards.mkdir(parents=True)
-    for seed in (0, 1):
+    for seed in (0, 1, 2):
         enter_made(leaderboards, made_spec("hm-lga-ics", seed=seed), level=0.7, metered=7.5)
         enter_made(leaderboards, made_spec("act", seed=seed, training={"eta": 8}), level=0.5, passes=2_000_000)
     constant = ["collapsed"]

@@ -10,6 +10,7 @@ from robustbench_dml.leaderboard.entries import Listed, read_all
 from robustbench_dml.report.completeness import require_complete
 from robustbench_dml.report.grouping import grouped, short_name
 from robustbench_dml.report.per_query import readable_values
+from robustbench_dml.report.ranking import Standing
 from robustbench_dml.report.rows import Row, rows_of
 from robustbench_dml.report.tables import title
 from robustbench_dml.runs.record import Record
@@ -18,6 +19,8 @@ from robustbench_dml.spec.make import published_evaluation
 from robustbench_dml.spec.protocols import evaluated_columns
 from robustbench_dml.spec.registry import DATASETS
 from robustbench_dml.spec.schema import Evaluation
+
+HEADINGS = {Standing.BASELINE: "Baselines", Standing.MODEL: "Models from elsewhere"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,7 @@ class Board:
     evaluation: Evaluation
     main: bool  # the published backbone and evaluation of the data set
     folder: Path  # folder of its table and plots; inside the data set's folder unless `main`
-    rows: tuple[Row, ...]  # the best first
+    rows: tuple[Row, ...]  # section by section, the best of each first
     listed: dict[str, Listed]  # its entries, by the digest of the record
 
     @property
@@ -41,6 +44,11 @@ class Board:
     def title(self) -> str:
         """Data set, backbone and evaluation in one line."""
         return title([record for row in self.rows for record in row.records])
+
+    @property
+    def sections(self) -> dict[str, list[Row]]:
+        """The rows by heading: a section for each budget, then baselines and models from elsewhere."""
+        return sections_of(self.rows)
 
     @property
     def name(self) -> str:
@@ -56,6 +64,26 @@ class Board:
         """Return the image passes of one training, and whether the submitter declares them."""
         declared = self.listed[row.records[0].digest].entry.declared_passes
         return (row.passes, False) if row.passes is not None else (declared, declared is not None)
+
+
+def sections_of(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Group rows by heading, the most expensive budget first; the order within a section stays."""
+    sections: dict[str, list[Row]] = {}
+    for row in rows:
+        sections.setdefault(_heading(row), []).append(row)
+    cost = {heading: max(row.passes or 0 for row in group) for heading, group in sections.items()}
+    last = list(HEADINGS.values())
+    order = sorted(sections, key=lambda heading: (last.index(heading) if heading in last else -1, -cost[heading]))
+    return {heading: sections[heading] for heading in order}
+
+
+def _heading(row: Row) -> str:
+    spec = row.records[0].spec
+    if not spec.trained_here:
+        return HEADINGS[Standing.MODEL]
+    if row.standing is Standing.BASELINE or not row.budget:
+        return HEADINGS[Standing.BASELINE]
+    return f"Budget: {row.budget}"
 
 
 def read_boards(leaderboards: Path) -> list[Board]:
@@ -96,6 +124,6 @@ def _board(records: list[Record], listed: dict[str, Listed], leaderboards: Path)
         evaluation=spec.evaluation,
         main=main,
         folder=folder if main else folder / inner,
-        rows=tuple(rows_of(records, values)),
+        rows=tuple(row for section in sections_of(rows_of(records, values)).values() for row in section),
         listed=listed,
     )

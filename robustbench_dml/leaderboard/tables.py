@@ -12,18 +12,19 @@ from robustbench_dml.leaderboard.board import Board
 from robustbench_dml.report.deviations import changed_training
 from robustbench_dml.report.published import NAMES, Reported
 from robustbench_dml.report.rows import Row
-from robustbench_dml.report.tables import decimals, half_width, short_passes
+from robustbench_dml.report.tables import decimals, doubts, half_width, rank_cell, short_passes
 from robustbench_dml.runs.record import RECORD_FILE
 from robustbench_dml.spec.budgets import name_of
 from robustbench_dml.spec.scores import CHANCE
 
 LEGEND = """\
-*rank*: 1 + those significantly better (paired test over the queries, 5%); none where a flag disqualifies. Values are
-means over the seeds; +-: half the 95% bootstrap interval over the queries, which does not say how far another training
-would be: *by seed* does. *passes*: image passes of one training, metered (one image forward and backward; a forward
-alone is a third); *declared* where only the submitter says so. *cost*: passes of the batch per iteration, eta+1 as
-papers count it and, in brackets, as metered. *verified*: the checkpoint was evaluated again on a part of the queries
-and agreed. CA, QA: rank percentiles; TMA: cosine; ES:D: distance; the rest in %."""
+*rank*: 1 + the number of significantly better defenses of the same budget (t test over seeds and queries, 5%, Holm's
+correction for all pairs of the board); *provisional*: fewer than three seeds. Values are means over the seeds; +-: half
+the 95% interval over seeds and queries. *not above*: not significantly above this baseline. *passes*: image passes of
+one training, metered (one image forward and backward; a forward alone is a third); *declared* where only the submitter
+says so. *cost*: passes of the batch per iteration, eta+1 as papers count it and, in brackets, as metered. *verified*:
+the checkpoint was evaluated again on a part of the queries and agreed. CA, QA: rank percentiles; TMA: cosine; ES:D:
+distance; MR: radius in 1/255; the rest in %."""
 REPORTED_LEGEND = """\
 As printed by their authors and computed with their code; never mixed with records of ours. *collapsed*: the authors
 report that training collapsed."""
@@ -43,12 +44,15 @@ def board_markdown(board: Board, *, to_records: str | None = None, top: int | No
         top: number of rows, with the few columns that fit on a page; all by default.
     """
     address = to_records if to_records is not None else ("" if board.main else "../") + "records"
-    costs = [_cost_cells(board, row, address) for row in board.rows[:top]]
     if top is not None:
-        costs = [{name: cell for name, cell in one.items() if name in SHORT} for one in costs]
-        return f"{plain(board.title)}\n\n{_markdown(costs)}\n"
-    attacks = [_attack_cells(board, row) for row in board.rows]
-    return "\n\n".join([f"**{plain(board.title)}**", _markdown(costs), _markdown(attacks), LEGEND]) + "\n"
+        costs = [_cost_cells(board, row, address) for row in board.rows[:top]]
+        short = [{name: cell for name, cell in one.items() if name in SHORT} for one in costs]
+        return f"{plain(board.title)}\n\n{_markdown(short)}\n"
+    parts = [f"**{plain(board.title)}**"]
+    for heading, rows in board.sections.items():
+        parts += [f"## {heading}", _markdown([_cost_cells(board, row, address) for row in rows])]
+    attacks = _markdown([_attack_cells(board, row) for row in board.rows])
+    return "\n\n".join([*parts, "## Under attack", attacks, LEGEND]) + "\n"
 
 
 def board_csv(board: Board) -> str:
@@ -76,7 +80,7 @@ def plain(text: str) -> str:
 
 def _name_cells(row: Row) -> Cells:
     return {
-        "rank": "-" if row.rank is None else row.rank,
+        "rank": rank_cell(row),
         "defense": plain(row.name),
         "eta": "-" if row.eta is None else row.eta,
     }
@@ -94,7 +98,7 @@ def _cost_cells(board: Board, row: Row, address: str) -> Cells:
         **{name: f"{row.values[name]:.1f}" for name in row.records[0].benign if name != CHANCE},
         **{name: _with_interval(row, name, 1) for name in row.records[0].scores},
         f"{row.score} by seed": _by_seed(row),
-        "flags": plain(", ".join(row.flags)),
+        "flags": plain(", ".join(doubts(row))),
     }
 
 
@@ -111,6 +115,8 @@ def _csv_cells(board: Board, row: Row) -> Cells:
     first = row.records[0]
     return {
         "rank": row.rank,
+        "standing": str(row.standing),
+        "budget": row.budget,
         "defense": row.label,
         "parameters": "; ".join(f"{name}={value}" for name, value in sorted(first.spec.params.items())),
         "eta": row.eta,
@@ -122,6 +128,7 @@ def _csv_cells(board: Board, row: Row) -> Cells:
         "metered per iteration": row.metered,
         "flags": "; ".join(row.flags),
         "disqualifying": "; ".join(row.disqualifying),
+        "not above": row.not_above,
         **{
             f"{name}{what}": value
             for name, mean in row.values.items()
@@ -161,7 +168,7 @@ def _seed_links(row: Row, address: str) -> str:
 
 
 def _by_seed(row: Row) -> str:
-    """List the scores of the seeds; the interval over the queries does not include their spread."""
+    """List the scores of the seeds."""
     return ", ".join(f"{record.primary_score:.1f}" for record in row.records) if len(row.records) > 1 else "-"
 
 

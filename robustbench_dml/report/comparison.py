@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,12 +10,14 @@ from typing import Any, Literal
 import numpy as np
 
 from robustbench_dml.report.completeness import require_complete
+from robustbench_dml.report.grouping import comparable_records
 from robustbench_dml.report.names import registered_name
-from robustbench_dml.report.per_query import read_values, shown_values, summary_for
-from robustbench_dml.report.ranking import ALPHA
+from robustbench_dml.report.per_query import read_values, readable_values, shown_values, summary_for
+from robustbench_dml.report.ranking import ALPHA, Difference
+from robustbench_dml.report.rows import contest_of, rows_of
 from robustbench_dml.report.tables import cell
 from robustbench_dml.runs.queries import Values
-from robustbench_dml.runs.record import RECORD_FILE, Record, read_record
+from robustbench_dml.runs.record import RECORD_FILE, Record, read_record, record_folders
 from robustbench_dml.spec.describe import describe_evaluation
 from robustbench_dml.spec.protocols import evaluated_columns, median_columns
 from robustbench_dml.utils.errors import RbdmlError
@@ -24,8 +26,8 @@ from robustbench_dml.utils.statistics import holm, paired_differences
 from robustbench_dml.utils.terminal import text_table
 
 NOTE = (
-    "This compares two trained models on the same queries, not two defenses: training again with another seed can move "
-    "a value by more than these intervals."
+    "The table compares two trained models on the same queries, not two defenses: training again with another seed can "
+    "move a value by more than these intervals."
 )
 
 
@@ -56,6 +58,25 @@ class Row:
     better: Literal["A", "B"] | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class OverSeeds:
+    """The ranking score of the two defenses, over all their seeds beside the two records.
+
+    Attributes:
+        first: mean of A's defense.
+        second: mean of B's defense.
+        seeds: the seeds of both.
+        difference: first minus second, half its 95% interval, and the probability that A is above B.
+        spread: degrees of freedom of the variance between seeds; 0 if no defense there has two seeds.
+    """
+
+    first: float
+    second: float
+    seeds: tuple[tuple[int, ...], tuple[int, ...]]
+    difference: Difference
+    spread: float
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Two records and their differences.
@@ -65,12 +86,14 @@ class Comparison:
         second: model B.
         queries: number of shared queries.
         rows: scores, benign values, attacked values.
+        over_seeds: the two defenses; None if A and B are of one.
     """
 
     first: Record
     second: Record
     queries: int
     rows: list[Row]
+    over_seeds: OverSeeds | None = None
 
 
 def compare(first: Path, second: Path) -> Comparison:
@@ -110,12 +133,12 @@ def compare(first: Path, second: Path) -> Comparison:
         )
         for name in sorted(differences, key=lambda name: name not in a.scores)
     ]
-    return Comparison(a, b, queries, rows)
+    return Comparison(a, b, queries, rows, _over_seeds((a, b), folders))
 
 
 def comparison_text(comparison: Comparison) -> str:
     """Return the comparison as a table for a terminal."""
-    spec = comparison.first.spec
+    spec, over_seeds = comparison.first.spec, comparison.over_seeds
     models = [
         f"{letter}: {registered_name(record.spec)}, seed {record.spec.seed}, {record.digest}"
         + (f", flagged {', '.join(record.flags)}" if record.flags else "")
@@ -128,7 +151,8 @@ def comparison_text(comparison: Comparison) -> str:
             + "\n".join(models),
             text_table(map(_cells, comparison.rows)),
             "A - B with its 95% paired bootstrap interval. p: permutation test over the queries, corrected for all "
-            f"{len(comparison.rows)} rows (Holm);\nbetter: where p < {ALPHA}. {NOTE}",
+            f"{len(comparison.rows)} rows (Holm);\nbetter: where p < {ALPHA}.\n{NOTE}",
+            *([] if over_seeds is None else [_over_seeds_text(comparison.first.score, over_seeds)]),
         ]
     )
 
@@ -151,6 +175,51 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
         "queries": comparison.queries,
         "rows": [vars(row) for row in comparison.rows],
         "note": NOTE,
+        "over_seeds": None if comparison.over_seeds is None else _over_seeds_data(comparison.over_seeds),
+    }
+
+
+def _over_seeds(pair: tuple[Record, Record], folders: Sequence[Path]) -> OverSeeds | None:
+    """Compare the defenses of two records over all their seeds in the records' parent folders."""
+    records: dict[str, Record] = {}
+    values: dict[str, Values] = {}
+    for record, folder in zip(pair, folders, strict=True):
+        beside, _ = comparable_records(record, folder.resolve().parent)
+        paths = {path.name: path for path in record_folders(folder.resolve().parent)}
+        records |= {other.digest: other for other in beside}
+        values |= readable_values(beside, paths)
+    rows = rows_of(list(records.values()), values)
+    places = [next(i for i, row in enumerate(rows) if record.digest in row.digests) for record in pair]
+    if places[0] == places[1]:
+        return None
+    contest, (ours, theirs) = contest_of(rows, values), (rows[place] for place in places)
+    return OverSeeds(
+        first=ours.values[ours.score],
+        second=theirs.values[theirs.score],
+        seeds=(ours.seeds, theirs.seeds),
+        difference=contest.difference(*places),
+        spread=contest.between_seeds.freedom,
+    )
+
+
+def _over_seeds_text(score: str, found: OverSeeds) -> str:
+    seeds = [f"{len(numbers)} seed{'' if len(numbers) == 1 else 's'}" for numbers in found.seeds]
+    value, half, above = found.difference
+    where = "seeds and queries" if found.spread else "queries alone: no defense here has two seeds"
+    return (
+        f"Over seeds, {score}: A {found.first:.1f} ({seeds[0]}), B {found.second:.1f} ({seeds[1]}), A - B {value:+.1f} "
+        f"+- {half:.1f}.\nProbability that A is above B: {above:.3f} (t test over {where})."
+    )
+
+
+def _over_seeds_data(found: OverSeeds) -> dict[str, Any]:
+    return {
+        "A": {"mean": found.first, "seeds": found.seeds[0]},
+        "B": {"mean": found.second, "seeds": found.seeds[1]},
+        "difference": found.difference.value,
+        "half_interval": found.difference.half,
+        "probability_A_above_B": found.difference.above,
+        "freedom_between_seeds": found.spread,
     }
 
 

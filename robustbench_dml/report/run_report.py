@@ -9,7 +9,7 @@ from robustbench_dml.report.figures.style import StyleName
 from robustbench_dml.report.figures.write import write_figures
 from robustbench_dml.report.grouping import groups_of_records, short_name
 from robustbench_dml.report.per_query import readable_values
-from robustbench_dml.report.rows import rows_of, runs_of
+from robustbench_dml.report.rows import rows_of
 from robustbench_dml.report.tables import record_tables
 from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import Record, record_folders
@@ -55,9 +55,9 @@ def show(records: list[Record], *, marked: str | None = None, folder: Path | Non
     Args:
         records: at least one.
         marked: digest of the run to mark.
-        folder: folder that contains the records' folders; their per-query values give ranks by paired tests.
+        folder: folder that contains the records' folders; their per-query values make intervals exact.
     """
-    rows = runs_of(records, _values(records, folder))
+    rows = rows_of(records, _values(records, folder))
     return record_tables(rows, evaluated_columns(records[0].spec.evaluation), marked=marked)
 
 

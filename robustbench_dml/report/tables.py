@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
+from robustbench_dml.report.ranking import Standing
 from robustbench_dml.report.rows import Row
-from robustbench_dml.runs.record import Cost, Record
+from robustbench_dml.runs.record import Record
 from robustbench_dml.spec.columns import Column
 from robustbench_dml.spec.describe import describe_evaluation
 from robustbench_dml.spec.scores import CHANCE
 from robustbench_dml.utils.terminal import text_table
 
 LEGEND = """\
-cost = forward-backward passes of the batch per iteration: eta+1 as in the papers, and as metered. +-: half the 95%
-bootstrap interval over queries. CA, QA: rank percentiles; TMA: cosine; ES:D: distance; the rest in %."""
+rank: 1 + the number of significantly better defenses of the same budget (t test over seeds and queries, 5%, Holm);
+provisional: fewer than three seeds. Values are means over the seeds; +-: half the 95% interval over seeds and queries.
+cost = forward-backward passes of the batch per iteration: eta+1 as in the papers, and as metered.
+CA, QA: rank percentiles; TMA: cosine; ES:D: distance; MR: radius in 1/255; the rest in %."""
 
 
-def record_tables(runs: Sequence[Row], columns: Mapping[str, Column], *, marked: str | None = None) -> str:
+def record_tables(rows: Sequence[Row], columns: Mapping[str, Column], *, marked: str | None = None) -> str:
     """Return a table of cost and retrieval and a table of attacks.
 
     Args:
-        runs: rows of one run each, see `rows.runs_of`; at least one row.
+        rows: comparable rows, at least one.
         columns: the protocol's columns, by name.
         marked: digest of the run to mark.
     """
-    records = [run.records[0] for run in runs]
-    first = records[0].benign
+    records = [record for row in rows for record in row.records]
+    first = rows[0].records[0].benign
     chance = f", R@1 by chance {first[CHANCE]:.2g}%" if CHANCE in first else ""  # older records lack it
     return "\n\n".join(
         [
             title(records) + chance,
-            text_table(_cost_row(run, marked) for run in runs),
-            text_table(_attack_row(run, columns, marked) for run in runs),
-            LEGEND + (" *: this run." if marked else "") + _rank_legend(runs),
+            text_table(_cost_row(row, marked) for row in rows),
+            text_table(_attack_row(row, columns, marked) for row in rows),
+            LEGEND + (" *: this run." if marked else ""),
         ]
     )
 
@@ -65,51 +69,53 @@ def half_width(interval: tuple[float, float]) -> float:
     return (high - low) / 2
 
 
-def _rank_legend(runs: Sequence[Row]) -> str:
-    if sum(run.rank is not None for run in runs) < 2:
-        return ""
-    tested = all(run.tested for run in runs)
-    how = "" if tested else "; intervals that do not overlap where values of queries are missing"
-    score = runs[0].score
-    return f"\nrank: 1 + those significantly better (paired test on {score}, 5%{how}); none where a flag disqualifies."
+def rank_cell(row: Row) -> str:
+    """Return the rank of a row, or why it has none."""
+    return {Standing.RANKED: str(row.rank), Standing.DISQUALIFIED: "-"}.get(row.standing, str(row.standing))
 
 
-def _first_cells(run: Row, marked: str | None) -> dict[str, object]:
-    record = run.records[0]
+def doubts(row: Row) -> list[str]:
+    """Return the flags of a row, and the baseline that it is not significantly above."""
+    return [*row.flags, *([f"not above {row.not_above}"] if row.not_above else [])]
+
+
+def _first_cells(row: Row, marked: str | None) -> dict[str, object]:
     return {
-        "rank": "-" if run.rank is None else run.rank,
-        "defense": run.name + (" *" if record.digest == marked else ""),
-        "seed": "-" if record.spec.seed is None else record.spec.seed,
+        "rank": rank_cell(row),
+        "defense": row.name + (" *" if marked in row.digests else ""),
+        "seeds": ", ".join(map(str, row.seeds)) or "-",
     }
 
 
-def _cost_row(run: Row, marked: str | None) -> dict[str, object]:
-    record = run.records[0]
+def _cost_row(row: Row, marked: str | None) -> dict[str, object]:
+    record = row.records[0]
+    scores = {name: f"{row.values[name]:.1f} +- {half_width(row.intervals[name]):.1f}" for name in record.scores}
     return {
-        **_first_cells(run, marked),
-        **_cost_cells(record.cost),
-        **{name: f"{value:.1f}" for name, value in record.benign.items() if name != CHANCE},
-        **{name: f"{value:.1f} +- {half_width(record.intervals[name]):.1f}" for name, value in record.scores.items()},
-        "flags": ", ".join(record.flags),
+        **_first_cells(row, marked),
+        "budget": row.budget or "-",
+        **_cost_cells(row),
+        **{name: f"{row.values[name]:.1f}" for name in record.benign if name != CHANCE},
+        **scores,
+        "flags": ", ".join(doubts(row)),
     }
 
 
-def _cost_cells(cost: Cost | None) -> dict[str, object]:
-    if cost is None:  # this project did not train the model
+def _cost_cells(row: Row) -> dict[str, object]:
+    costs = [record.cost for record in row.records if record.cost is not None]
+    if not costs:  # this project did not train the model
         return dict.fromkeys(("passes", "iterations", "minutes", "cost eta+1", "metered"), "-")
     return {
-        "passes": short_passes(cost.passes),
-        "iterations": cost.spent.iterations,
-        "minutes": f"{cost.spent.seconds / 60:.1f}",
-        "cost eta+1": cost.nominal_per_iteration,
-        "metered": f"{cost.metered_per_iteration:.1f}",
+        "passes": short_passes(row.passes or 0),
+        "iterations": round(fmean(cost.spent.iterations for cost in costs)),
+        "minutes": f"{fmean(cost.spent.seconds for cost in costs) / 60:.1f}",
+        "cost eta+1": costs[0].nominal_per_iteration,
+        "metered": f"{row.metered:.1f}",
     }
 
 
-def _attack_row(run: Row, columns: Mapping[str, Column], marked: str | None) -> dict[str, object]:
-    record = run.records[0]
+def _attack_row(row: Row, columns: Mapping[str, Column], marked: str | None) -> dict[str, object]:
     return {
-        **_first_cells(run, marked),
-        **{name: cell(name, record.attacked[name]) for name in columns},
-        **{score: f"{value:.1f}" for score, value in record.scores.items()},
+        **_first_cells(row, marked),
+        **{name: cell(name, row.values[name]) for name in columns},
+        **{score: f"{row.values[score]:.1f}" for score in row.records[0].scores},
     }

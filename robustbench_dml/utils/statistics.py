@@ -1,11 +1,12 @@
-"""Confidence intervals of means over queries, and tests between models on the same queries."""
+"""Intervals and tests of means over queries, and over seeds and queries."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtr, stdtrit
 
 RESAMPLES = 1000
 SWAPS = 9999
@@ -31,6 +32,96 @@ class Difference:
     low: float
     high: float
     p: float
+
+
+@dataclass(frozen=True)
+class Variance:
+    """The estimated variance of a mean, with the degrees of freedom of the estimate."""
+
+    amount: float
+    freedom: float
+
+    def __add__(self, other: Variance) -> Variance:
+        """Add an independent estimate (Satterthwaite, 1946)."""
+        parts = [part for part in (self, other) if part.amount > 0]
+        if len(parts) < 2:
+            return parts[0] if parts else self
+        total = self.amount + other.amount
+        return Variance(total, total**2 / sum(part.amount**2 / part.freedom for part in parts))
+
+    def half_width(self) -> float:
+        """Half the 95% interval of the mean, by the t distribution."""
+        return float(stdtrit(self.freedom, (1 + LEVEL) / 2) * self.amount**0.5) if self.amount > 0 else 0.0
+
+    def probability_above(self, value: float) -> float:
+        """Probability that the true mean is above 0, given the measured mean: the one-sided t test."""
+        if self.amount > 0:
+            return float(stdtr(self.freedom, value / self.amount**0.5))
+        return 0.5 + 0.5 * float(np.sign(value))
+
+
+def pooled_variance(groups: Iterable[Sequence[float]]) -> Variance:
+    """Pool the variance within groups, each with a mean of its own; no freedom if no group has two members."""
+    many = [np.asarray(group) for group in groups if len(group) > 1]
+    freedom = sum(len(group) - 1 for group in many)
+    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in many)
+    return Variance(squares / freedom if freedom else 0.0, freedom)
+
+
+def shared_covariance(models: Sequence[np.ndarray]) -> np.ndarray:
+    """Covariance of the means of M models by the choice of queries, apart from the part that seeds average out.
+
+    Seeds of a model share the effect of a query, and each has an effect of its own. The covariance of two seeds
+    estimates the variance of the shared effect. A model with a single seed gives its whole variance, an upper bound.
+
+    Args:
+        models: for each model (S, Q) values of its seeds for the same queries.
+
+    Returns:
+        (M, M), not below 0 on the diagonal.
+    """
+    queries = models[0].shape[1]
+    means = np.stack([values.mean(0) for values in models])
+    shared = np.atleast_2d(np.cov(means)) if queries > 1 else np.zeros((len(models), len(models)))
+    for index, values in enumerate(models):
+        seeds = len(values)
+        if seeds > 1 and queries > 1:
+            own = np.var(values, axis=1, ddof=1).sum() / seeds
+            shared[index, index] = max(0.0, (seeds * shared[index, index] - own) / (seeds - 1))
+    return shared / queries
+
+
+def pseudo_values(values: Mapping[str, np.ndarray], summary: Summary, *, medians: Collection[str] = ()) -> Means:
+    """Return (Q,) values of every quantity whose mean has the variance of the quantity over the queries.
+
+    For a mean these are its values, for another function of means the pseudo-values of the jackknife (Tukey, 1958).
+    The jackknife fails for a median: its values are made from the standard error of McKean and Schrader (1984).
+
+    Args:
+        values: (Q,) arrays, one number per query.
+        summary: maps the means of the values to the quantities, elementwise.
+        medians: names of values whose median above zero is taken.
+    """
+    queries = len(next(iter(values.values())))
+    if queries < 2:
+        return summary(dict(values))
+    whole = summary({name: value.mean(keepdims=True) for name, value in values.items()})
+    without = summary({name: (value.sum() - value) / (queries - 1) for name, value in values.items()})
+    pseudo = {name: queries * whole[name] - (queries - 1) * without[name] for name in whole}
+    unit = summary({name: np.ones(1) for name in values})  # the scale of a column
+    return pseudo | {name: unit[name] * _around_median(values[name]) for name in medians}
+
+
+def _around_median(values: np.ndarray) -> np.ndarray:
+    """(Q,) values with the standard error of the median above zero; 0 where the value is 0."""
+    above = np.sort(values[values > 0])
+    count = len(above)
+    if count < 2:
+        return np.zeros(len(values))
+    z = float(stdtrit(np.inf, (1 + LEVEL) / 2))
+    low = max(0, round((count + 1) / 2 - z * (count / 4) ** 0.5) - 1)
+    error = (above[count - 1 - low] - above[low]) / (2 * z)
+    return np.where(values > 0, np.sign(values - np.median(above)), 0) * error * len(values) / count**0.5
 
 
 def bootstrap_interval(
@@ -99,25 +190,6 @@ def paired_differences(
         name: Difference(float(gap[0]), *_ends(ours[name] - theirs[name]), as_extreme[name] / (SWAPS + 1))
         for name, gap in observed.items()
     }
-
-
-def paired_p_values(values: np.ndarray, *, seed: int) -> np.ndarray:
-    """Test the mean of one value between all pairs of M models, as `paired_differences` does.
-
-    Args:
-        values: (Q, M), one column per model.
-        seed: random seed for the swaps, shared by all pairs.
-
-    Returns:
-        (M, M) two-sided p, symmetric, 1 on the diagonal.
-    """
-    means = values.mean(0)
-    observed = means[:, None] - means
-    as_extreme = np.ones_like(observed)
-    for moved in _swapped_means(values, seed=seed):
-        for row, gaps in enumerate(np.moveaxis(moved[:, :, None] - moved[:, None], 1, 0)):
-            as_extreme[row] += [_count_as_extreme(gap, seen) for gap, seen in zip(gaps.T, observed[row], strict=True)]
-    return as_extreme / (SWAPS + 1)
 
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:

@@ -48,11 +48,25 @@ def test_after_the_main_board_come_those_with_the_most_rows(tmp_path: Path, many
     assert boards[1].evaluation.threat.steps == many
 
 
-def test_rows_are_ranked_and_the_disqualified_last(leaderboards: Path) -> None:
+def test_rows_are_ranked_and_the_disqualified_last_of_their_budget(leaderboards: Path) -> None:
     board = read_boards(leaderboards)[0]
-    assert [row.label for row in board.rows] == ["hm-lga-ics", "act", "mine.py:factory@66666666", "madry"]
-    assert [row.seeds for row in board.rows] == [(0, 1), (0, 1), (), (0,)]
-    assert board.rows[0].rank == 1 and board.rows[-1].rank is None and board.rows[0].tested
+    assert [row.label for row in board.rows] == ["hm-lga-ics", "act", "madry", "mine.py:factory@66666666"]
+    assert [row.seeds for row in board.rows] == [(0, 1, 2), (0, 1, 2), (0,), ()]
+    assert [row.rank for row in board.rows] == [1, 2, None, None]
+
+
+def test_a_section_is_a_budget_or_baselines_or_models_from_elsewhere(leaderboards: Path) -> None:
+    for name in ("regular", "pixels", "untrained"):
+        enter_made(leaderboards, made_spec(name), **({} if name == "regular" else {"nominal": 0, "passes": 0}))
+    enter_made(leaderboards, made_spec("est", budget="20M"), passes=20_000_000)
+    sections = read_boards(leaderboards)[0].sections
+    assert {heading: sorted(row.label for row in rows) for heading, rows in sections.items()} == {
+        "Budget: 20M passes": ["est"],
+        "Budget: quick": ["act", "hm-lga-ics", "madry"],
+        "Baselines": ["pixels", "regular", "untrained"],
+        "Models from elsewhere": ["mine.py:factory@66666666"],
+    }
+    assert list(sections) == ["Budget: 20M passes", "Budget: quick", "Baselines", "Models from elsewhere"]
 
 
 def test_costs_are_metered_or_declared_or_unknown(leaderboards: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 from report_support import COLUMNS, KNOWN, SHARES, random_values, with_values, write_both
 
 from robustbench_dml.report.comparison import compare, comparison_data, comparison_text
-from robustbench_dml.runs.record import QUERIES_FILE, RECORD_FILE, Record
+from robustbench_dml.report.rows import rows_of
+from robustbench_dml.runs.record import QUERIES_FILE, RECORD_FILE, Record, find_records
 from robustbench_dml.spec.scores import scores_of
 from robustbench_dml.utils.errors import RbdmlError
 
@@ -119,6 +120,28 @@ def test_records_are_compared_by_their_common_scores(saver: Saver, make_record: 
     found = compare(whole, saver.folder / write_both(saver.folder, old, values).digest)
     assert "sERS" not in [row.column for row in found.rows]
     assert "ERS" in [row.column for row in found.rows]
+
+
+def test_defenses_are_compared_over_the_seeds_beside_the_records(saver: Saver, make_record: Make) -> None:
+    def saved(defense: str, seed: int, level: float) -> Path:
+        values = random_values(40, seed=seed, level=level)
+        record = with_values(make_record(defense, seed=seed), values)
+        return saver.folder / write_both(saver.folder, record, values).digest
+
+    ours, theirs = ([saved(name, seed, level) for seed in range(3)] for name, level in (("act", 0.6), ("est", 0.4)))
+    found = compare(ours[0], theirs[2])
+    assert found.over_seeds is not None
+    assert found.over_seeds.seeds == ((0, 1, 2), (0, 1, 2))
+    rows = {row.label: row for row in rows_of(find_records(saver.folder))}
+    assert found.over_seeds.first == pytest.approx(rows["act"].values["ERS"])
+    assert found.over_seeds.second == pytest.approx(rows["est"].values["ERS"])
+    assert found.over_seeds.spread == 4
+    assert "A - B" in comparison_text(found).splitlines()[-2]
+    assert comparison_data(found)["over_seeds"]["probability_A_above_B"] == found.over_seeds.difference.above > 0.9
+    back = compare(theirs[2], ours[0]).over_seeds
+    assert back is not None
+    assert back.difference.above == pytest.approx(1 - found.over_seeds.difference.above)
+    assert compare(ours[0], ours[1]).over_seeds is None
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [

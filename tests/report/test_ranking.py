@@ -1,153 +1,133 @@
+"""Ranks count the significantly better defenses of a budget, by a test over seeds and queries."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from report_support import COLUMNS, random_values, with_values, write_both
-from scipy.stats import permutation_test
+from scipy.stats import ttest_ind, ttest_rel
 
 from robustbench_dml.report.per_query import ranking_values, readable_values
-from robustbench_dml.report.ranking import Contestant, rank_order
+from robustbench_dml.report.ranking import ALPHA, Contest, Contestant, Standing
 from robustbench_dml.runs.record import QUERIES_FILE, Record, record_folders
 
 Make = Callable[..., Record]
+QUERIES = 200
 
 
-def scored(make_record: Make, ers: float, *, seed: int = 0, half: float = 1.0, flags: tuple[str, ...] = ()) -> Record:
-    record = make_record(ers=ers, seed=seed, flags=flags)
-    return record.model_copy(update={"intervals": {**record.intervals, "ERS": (ers - half, ers + half)}})
-
-
-@dataclass(frozen=True)
-class Ranked:
-    record: Record
-    rank: int | None
-    tested: bool
-
-
-def ranked_records(records: list[Record], values: dict[str, np.ndarray] | None = None) -> list[Ranked]:
-    """Records in the order of their ranks, from (Q,) values of the score by digest."""
-    order, ranks, tested = rank_order(
-        [
-            Contestant(
-                score=record.primary_score,
-                interval=record.intervals["ERS"],
-                values=(values or {}).get(record.digest),
-                disqualified=bool(record.disqualifying),
-            )
-            for record in records
-        ]
+def contestant(
+    level: float, *, seeds: int = 3, spread: float = 0.0, budget: str = "1M", standing: Standing = Standing.RANKED
+) -> Contestant:
+    """Seeds around a level, on queries that are the same for all."""
+    rng = np.random.default_rng(int(100 * level) + seeds)
+    hard = np.random.default_rng(0).normal(0, 10, size=QUERIES)
+    values = level + hard + spread * np.linspace(-1, 1, seeds)[:, None] + rng.normal(size=(seeds, QUERIES))
+    return Contestant(
+        seeds=tuple(values.mean(1)),
+        seeded=True,
+        values=values,
+        queries=0.0,
+        standing=standing,
+        budget=budget,
     )
-    return [Ranked(records[i], ranks[i], tested) for i in order]
 
 
-def ranks(records: list[Record], values: dict[str, np.ndarray] | None = None) -> dict[int, int | None]:
-    """Rank by seed."""
-    return {one.record.spec.seed or 0: one.rank for one in ranked_records(records, values)}
+def ranks(*contestants: Contestant) -> list[int | None]:
+    return [placed.rank for placed in Contest(contestants).placed()]
 
 
-def test_models_without_a_significant_difference_share_a_rank(make_record: Make) -> None:
-    records = [scored(make_record, ers, seed=seed) for seed, ers in enumerate([10.0, 40.0, 38.5, 37.5, 50.0])]
-    assert ranks(records) == {4: 1, 1: 2, 2: 2, 3: 3, 0: 5}
-    assert [one.record.spec.seed for one in ranked_records(records)] == [4, 1, 2, 3, 0]
+def test_defenses_that_no_test_separates_share_a_rank() -> None:
+    assert ranks(contestant(10), contestant(20), contestant(20.1), contestant(30)) == [4, 2, 2, 1]
 
 
-def test_intervals_that_touch_overlap(make_record: Make) -> None:
-    assert ranks([scored(make_record, 10), scored(make_record, 12, seed=1)]) == {0: 1, 1: 1}
-    assert ranks([scored(make_record, 10), scored(make_record, 12.01, seed=1)]) == {0: 2, 1: 1}
+def test_a_spread_of_seeds_that_exceeds_the_gap_leaves_no_difference() -> None:
+    """Paired over the queries alone, the two would differ by a hundred standard errors."""
+    pair = [contestant(20, spread=4), contestant(22, spread=4)]
+    assert ttest_rel(*(one.values.mean(0) for one in pair if one.values is not None)).pvalue < 1e-9
+    assert ranks(*pair) == [1, 1]
+    assert ranks(*(contestant(level, spread=0.1) for level in (20, 22))) == [2, 1]
 
 
-@pytest.mark.parametrize("flag", ["collapsed", "no gradient", "random", "one that is new"])
-def test_a_flagged_record_has_no_rank_and_takes_none(make_record: Make, flag: str) -> None:
-    records = [scored(make_record, 90, flags=(flag,)), scored(make_record, 20, seed=1), scored(make_record, 30, seed=2)]
-    assert ranks(records) == {2: 1, 1: 2, 0: None}
-    assert [one.record.spec.seed for one in ranked_records(records)] == [2, 1, 0]
+def test_ranks_are_within_a_budget() -> None:
+    assert ranks(contestant(10), contestant(20), contestant(5, budget="32M"), contestant(6, budget="32M")) == [
+        2,
+        1,
+        2,
+        1,
+    ]
 
 
-def test_a_flag_that_only_doubts_the_attacks_costs_no_rank(make_record: Make) -> None:
-    doubted = scored(make_record, 90, flags=("loss not level",))
-    mild = doubted.diagnostics.model_copy(update={"disqualifying": []})
-    doubted = doubted.model_copy(update={"diagnostics": mild})
-    assert ranks([doubted, scored(make_record, 30, seed=1)]) == {0: 1, 1: 2}
-    assert doubted.training_end is not None
-    collapsed = doubted.training_end.model_copy(update={"collapsed_at": 7})
-    doubted = doubted.model_copy(update={"training_end": collapsed})
-    assert ranks([doubted, scored(make_record, 30, seed=1)]) == {1: 1, 0: None}
+@pytest.mark.parametrize("standing", [one for one in Standing if one is not Standing.RANKED])
+def test_what_is_not_ranked_has_no_rank_and_takes_none(standing: Standing) -> None:
+    assert ranks(contestant(90, standing=standing), contestant(20), contestant(30)) == [None, 2, 1]
 
 
-def test_only_flagged_records_have_no_ranks(make_record: Make) -> None:
-    records = [scored(make_record, ers, seed=int(ers), flags=("random",)) for ers in (20.0, 30.0)]
-    assert ranks(records) == {30: None, 20: None}
-    assert [one.record.spec.seed for one in ranked_records(records, {records[0].digest: np.zeros(4)})] == [30, 20]
+def test_the_best_baseline_must_be_exceeded() -> None:
+    base = Standing.BASELINE
+    placed = Contest(
+        [
+            contestant(5, standing=base),
+            contestant(20, standing=base),
+            contestant(20.05),
+            contestant(12, seeds=1, standing=Standing.PROVISIONAL),
+            contestant(30),
+        ]
+    ).placed()
+    assert [one.not_above for one in placed] == [None, None, 1, 1, None]
 
 
-def test_paired_values_separate_models_with_overlapping_intervals(make_record: Make) -> None:
-    """All queries agree that one is better, and queries differ much more than the models do."""
-    queries = np.random.default_rng(0).normal(50, 30, size=100)
-    records = [scored(make_record, 50.0, half=6), scored(make_record, 50.5, half=6, seed=1)]
-    values = {records[0].digest: queries, records[1].digest: queries + 0.5}
-    assert ranks(records) == {0: 1, 1: 1}
-    assert ranks(records, values) == {0: 2, 1: 1}
-    assert all(one.tested for one in ranked_records(records, values))
-    assert not any(one.tested for one in ranked_records(records))
-
-
-def test_paired_values_count_even_where_intervals_are_apart(make_record: Make) -> None:
-    records = [scored(make_record, 50.0, half=0.1), scored(make_record, 50.5, half=0.1, seed=1)]
+def test_the_test_is_that_of_two_samples_of_seeds_where_queries_do_not_matter() -> None:
+    """Without an effect of queries, the means of the seeds are all there is: Student's t test."""
     rng = np.random.default_rng(0)
-    values = {record.digest: rng.normal(50, 30, size=100) for record in records}
-    assert ranks(records) == {0: 2, 1: 1}
-    assert ranks(records, values) == {0: 1, 1: 1}
+    means = [rng.normal(level, 1, size=5) for level in (0, 1.2)]
+    pair = [
+        Contestant(
+            seeds=tuple(group),
+            seeded=True,
+            values=np.repeat(group[:, None], 7, axis=1),
+            queries=0,
+            standing=Standing.RANKED,
+            budget="",
+        )
+        for group in means
+    ]
+    found, theirs = Contest(pair).difference(0, 1), ttest_ind(*means)
+    assert found.p == pytest.approx(theirs.pvalue)
+    assert found.value == pytest.approx(means[0].mean() - means[1].mean())
+    low, high = theirs.confidence_interval()
+    assert found.half == pytest.approx((high - low) / 2)
+    assert found.above == pytest.approx(theirs.pvalue / 2)
 
 
-def test_a_record_without_values_is_compared_by_intervals(make_record: Make) -> None:
-    records = [scored(make_record, ers, seed=seed) for seed, ers in enumerate([50.0, 50.5, 60.0])]
-    queries = np.random.default_rng(0).normal(50, 30, size=100)
-    values = {records[0].digest: queries, records[1].digest: queries + 0.5}
-    assert ranks(records, values) == {2: 1, 1: 2, 0: 3}
-    assert not any(one.tested for one in ranked_records(records, values))
+def test_the_test_is_paired_over_queries_where_no_defense_has_two_seeds() -> None:
+    pair = [contestant(level, seeds=1) for level in (20, 20.2)]
+    one, other = (each.values[0] for each in pair if each.values is not None)
+    assert Contest(pair).difference(0, 1).p == pytest.approx(ttest_rel(one, other).pvalue)
 
 
-def test_values_of_other_queries_are_not_paired(make_record: Make) -> None:
-    records = [scored(make_record, 50.0), scored(make_record, 50.5, seed=1)]
-    assert ranks(records, {records[0].digest: np.zeros(5), records[1].digest: np.ones(9)}) == {0: 1, 1: 1}
+def test_rows_of_other_queries_or_without_values_are_independent() -> None:
+    one, other = contestant(20), contestant(25)
+    assert one.values is not None
+    few = Contestant(**{**vars(one), "values": one.values[:, :50], "queries": 0.5})
+    unknown = Contestant(**{**vars(other), "values": None, "queries": 0.5})
+    paired = Contest([one, other]).difference(0, 1).half
+    for pair in ([few, other], [one, unknown], [few, unknown]):
+        assert Contest(pair).difference(0, 1).half > 5 * paired
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=5), st.integers(0, 50))
-def test_ranks_count_the_better_models(make_record: Make, models: list[tuple[int, bool]], draw: int) -> None:
-    rng = np.random.default_rng(draw)
-    queries = rng.normal(size=12)
-    records, values = [], {}
-    for seed, (level, flagged) in enumerate(models):
-        own = queries + 0.25 * level + 0.3 * rng.normal(size=12)
-        record = scored(make_record, float(own.mean()), seed=seed, flags=("collapsed",) if flagged else ())
-        records.append(record)
-        values[record.digest] = own
-    honest = [record for record in records if not record.flags]
-    by_digest = {one.record.digest: one.rank for one in ranked_records(records, values)}
-    for record in records:
-        if record.flags:
-            assert by_digest[record.digest] is None
-            continue
-        p = {
-            other.digest: permutation_test(
-                (values[other.digest], values[record.digest]),
-                lambda a, b, axis: a.mean(axis) - b.mean(axis),
-                permutation_type="samples",
-                vectorized=True,
-            ).pvalue
-            for other in honest
-            if other.primary_score > record.primary_score
-        }
-        if all(abs(value - 0.05) > 0.015 for value in p.values()):  # else the draws decide
-            assert by_digest[record.digest] == 1 + sum(value < 0.05 for value in p.values())
+def test_equal_defenses_are_separated_as_seldom_as_the_level_allows() -> None:
+    """The chance of any false alarm among all pairs of a board of equal defenses."""
+    rng, boards, alarms = np.random.default_rng(0), 400, 0
+    for _ in range(boards):
+        hard = rng.normal(size=30)
+        tables = [rng.normal(size=(3, 1)) + hard + rng.normal(size=(3, 30)) for _ in range(4)]
+        found = [Contestant(**{**vars(contestant(0)), "values": t, "seeds": tuple(t.mean(1))}) for t in tables]
+        alarms += set(ranks(*found)) != {1}
+    assert alarms / boards <= ALPHA + 3 * (ALPHA * (1 - ALPHA) / boards) ** 0.5
 
 
 @pytest.fixture

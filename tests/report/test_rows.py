@@ -1,4 +1,4 @@
-"""Rows are means over seeds, with intervals over queries, ranked as records are."""
+"""Rows are means over seeds, with intervals over seeds and queries."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from report_support import COLUMNS, SHARES, random_values, with_values
+from report_support import random_values, with_values
+from scipy.special import stdtrit
 
+from robustbench_dml.report.per_query import ranking_values
+from robustbench_dml.report.ranking import Standing
 from robustbench_dml.report.rows import rows_of
 from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import Record
-from robustbench_dml.utils.statistics import RESAMPLES
 
 Make = Callable[..., Record]
 QUERIES = 60
@@ -34,49 +36,73 @@ def test_a_row_is_the_mean_of_its_seeds(seeds: tuple[list[Record], dict[str, Val
         own = [record.values[name] for record in records]
         assert row.values[name] == pytest.approx(sum(own) / 3)
         assert row.spread[name] == (min(own), max(own))
-    assert (row.rank, row.tested, row.label, row.eta) == (1, True, "act", 32)
+    assert (row.rank, row.standing, row.label, row.eta) == (1, Standing.RANKED, "act", 32)
     assert row.passes == pytest.approx(3_000_000)
 
 
-def test_its_intervals_resample_the_queries_of_all_seeds_together(
+def test_its_intervals_are_those_of_a_t_test_over_seeds_and_queries(
     seeds: tuple[list[Record], dict[str, Values]],
 ) -> None:
-    """Against a loop that draws queries and works out the mean of the seeds' scores anew."""
+    """Worked out by hand: the variance between the seeds, and the covariance of two seeds over the queries."""
     records, values = seeds
     [row] = rows_of(records, values)
-    rng = np.random.default_rng(1)
-    found: dict[str, list[float]] = {"ERS": [], "R@1": [], "sERS": []}
-    for _ in range(RESAMPLES):
-        drawn = rng.integers(QUERIES, size=QUERIES)
-        parts = [
-            with_values(record, {name: one[drawn] for name, one in values[record.digest].items()}) for record in records
-        ]
-        for name, all_ in found.items():
-            all_.append(float(np.mean([part.values[name] for part in parts])))
-    for name, all_ in found.items():
-        expected = np.percentile(all_, [2.5, 97.5])
-        width = expected[1] - expected[0]
-        assert row.intervals[name] == pytest.approx(expected, abs=0.12 * width)
+    per_query = np.stack([ranking_values(record, values[record.digest]) for record in records])
+    between = np.var([record.values["ERS"] for record in records], ddof=1) / 3
+    covariance = np.cov(per_query)
+    shared = max(0.0, (covariance.sum() - covariance.trace()) / 6 / QUERIES)
+    total = between + shared
+    freedom = total**2 / (between**2 / 2 + shared**2 / (QUERIES - 1))
+    half = stdtrit(freedom, 0.975) * total**0.5
+    assert row.intervals["ERS"] == pytest.approx((row.values["ERS"] - half, row.values["ERS"] + half))
+    assert row.intervals["sERS"][0] < row.values["sERS"] < row.intervals["sERS"][1]
 
 
-def test_one_seed_keeps_the_intervals_of_its_record(seeds: tuple[list[Record], dict[str, Values]]) -> None:
+def test_the_variance_between_seeds_is_that_of_all_rows(
+    seeds: tuple[list[Record], dict[str, Values]], make_record: Make
+) -> None:
+    """A single seed has it, too; a disqualified row has no part in it, and the pixels have none of it."""
+    records, values = seeds
+    own = random_values(QUERIES, seed=9)
+    alone, pixels = (with_values(make_record(name), own) for name in ("est", "pixels"))
+    flagged = [make_record("madry", seed=seed, flags=("random",)) for seed in (0, 1)]
+    wild = [with_values(one, random_values(QUERIES, seed=7, level=level)) for level, one in enumerate(flagged)]
+    known = values | {record.digest: own for record in (alone, pixels)}
+    rows = {row.label: row for row in rows_of([*records, alone, pixels, *wild], known)}
+    widths = {label: high - low for label, (low, high) in ((row.label, row.intervals["ERS"]) for row in rows.values())}
+    pooled = np.var([record.values["ERS"] for record in records], ddof=1)
+    assert widths["est"] / 2 == pytest.approx(stdtrit(2, 0.975) * pooled**0.5, rel=0.1)
+    assert widths["pixels"] < widths["est"] / 5
+    standings = {label: row.standing for label, row in rows.items()}
+    assert standings == {
+        "act": Standing.RANKED,
+        "est": Standing.PROVISIONAL,
+        "pixels": Standing.BASELINE,
+        "madry": Standing.DISQUALIFIED,
+    }
+
+
+def test_without_any_second_seed_the_queries_are_all_there_is(
+    seeds: tuple[list[Record], dict[str, Values]],
+) -> None:
     records, values = seeds
     [row] = rows_of(records[:1], values)
-    assert row.intervals == records[0].intervals
+    one = ranking_values(records[0], values[records[0].digest])
+    assert one is not None
+    half = stdtrit(QUERIES - 1, 0.975) * (np.var(one, ddof=1) / QUERIES) ** 0.5
+    assert row.intervals["ERS"] == pytest.approx((row.values["ERS"] - half, row.values["ERS"] + half))
 
 
-def test_without_values_of_queries_intervals_are_means_and_ranks_ask_for_overlap(
-    seeds: tuple[list[Record], dict[str, Values]], make_record: Make
+def test_without_values_of_queries_their_variance_is_that_of_the_records_intervals(
+    seeds: tuple[list[Record], dict[str, Values]],
 ) -> None:
     records, values = seeds
     one = records[1].digest
     [row] = rows_of(records, {digest: own for digest, own in values.items() if digest != one})
-    for name, (low, high) in row.intervals.items():
-        assert low == pytest.approx(np.mean([record.intervals[name][0] for record in records]))
-        assert high == pytest.approx(np.mean([record.intervals[name][1] for record in records]))
-    assert not row.tested
-    better = make_record("est", ers=row.values["ERS"] + 100)
-    assert [(one.label, one.rank) for one in rows_of([*records, better])] == [("est", 1), ("act", 2)]
+    between = np.var([record.values["ERS"] for record in records], ddof=1) / 3
+    queries = np.mean([((high - low) / 3.92) ** 2 for low, high in (record.intervals["ERS"] for record in records)])
+    freedom = (between + queries) ** 2 / (between**2 / 2)
+    half = stdtrit(freedom, 0.975) * (between + queries) ** 0.5
+    assert row.intervals["ERS"] == pytest.approx((row.values["ERS"] - half, row.values["ERS"] + half))
 
 
 def test_rows_differ_by_anything_but_the_seed(make_record: Make) -> None:
@@ -97,16 +123,14 @@ def test_rows_differ_by_anything_but_the_seed(make_record: Make) -> None:
 def test_a_flag_of_one_seed_disqualifies_the_row(make_record: Make) -> None:
     records = [make_record("act", seed=0, ers=90), make_record("act", seed=1, flags=("random",), ers=90)]
     order = rows_of([*records, make_record("est", ers=10)])
-    assert [(row.label, row.rank, row.disqualifying) for row in order] == [("est", 1, []), ("act", None, ["random"])]
+    assert [(row.label, row.standing, row.disqualifying) for row in order] == [
+        ("est", Standing.PROVISIONAL, []),
+        ("act", Standing.DISQUALIFIED, ["random"]),
+    ]
 
 
-def test_ranks_use_the_seeds_mean_for_each_query(make_record: Make) -> None:
-    """Two seeds that differ on every query from two others by the same little: alone by overlap, never told apart."""
-    base = random_values(QUERIES, seed=5)
-    shifted = {name: one + 0.01 * (name in COLUMNS and COLUMNS[name].ers_slope > 0) for name, one in base.items()}
-    pairs = [("act", seed, base) for seed in (0, 1)] + [("est", seed, shifted) for seed in (0, 1)]
-    records = [with_values(make_record(defense, seed=seed), values) for defense, seed, values in pairs]
-    values = {record.digest: own for record, (_, _, own) in zip(records, pairs, strict=True)}
-    assert [(row.label, row.rank) for row in rows_of(records, values)] == [("est", 1), ("act", 2)]
-    assert [(row.label, row.rank) for row in rows_of(records)] == [("est", 1), ("act", 1)]
-    assert set(SHARES) <= set(base)
+def test_a_budget_of_iterations_is_one_with_its_eta(make_record: Make) -> None:
+    budgets = {"1M": "1M passes", "quick": "quick", "10min": "600s", "schedule": "schedule, eta 32"}
+    for given, shown in budgets.items():
+        [row] = rows_of([make_record("act", budget=given)])
+        assert row.budget == shown

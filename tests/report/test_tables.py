@@ -4,9 +4,8 @@ import re
 from collections.abc import Callable
 
 import pytest
-from report_support import random_values, with_values
 
-from robustbench_dml.report.rows import runs_of
+from robustbench_dml.report.rows import rows_of
 from robustbench_dml.report.tables import record_tables, short_passes
 from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import Record
@@ -33,20 +32,20 @@ def parts(text: str) -> tuple[str, list[dict[str, str]], list[dict[str, str]], s
 
 
 def tables(records: list[Record], *, values: dict[str, Values] | None = None, marked: str | None = None) -> str:
-    return record_tables(runs_of(records, values), COLUMNS, marked=marked)
+    return record_tables(rows_of(records, values), COLUMNS, marked=marked)
 
 
 def test_the_tables_name_every_column(make_record: Callable[..., Record]) -> None:
     _, cost, attacks, _ = parts(tables([make_record()]))
-    assert list(attacks[0]) == ["rank", "defense", "seed", *COLUMNS, "ERS"]
+    assert list(attacks[0]) == ["rank", "defense", "seeds", *COLUMNS, "ERS"]
     costs = ["passes", "iterations", "minutes", "cost eta+1", "metered"]
-    assert list(cost[0]) == ["rank", "defense", "seed", *costs, *BENIGN_COLUMNS, "ERS", "flags"]
+    assert list(cost[0]) == ["rank", "defense", "seeds", "budget", *costs, *BENIGN_COLUMNS, "ERS", "flags"]
 
 
 def test_the_cells_are_the_values_of_the_record(make_record: Callable[..., Record]) -> None:
     record = make_record("hm-lga-ics", 31.25, seed=7)
     _, [cost], [attacks], _ = parts(tables([record]))
-    assert (cost["defense"], cost["seed"]) == (attacks["defense"], attacks["seed"]) == ("hm-lga-ics", "7")
+    assert (cost["defense"], cost["seeds"]) == (attacks["defense"], attacks["seeds"]) == ("hm-lga-ics", "7")
     assert (cost["passes"], cost["iterations"], cost["minutes"]) == ("3M", "1234", "1.5")
     assert cost["cost eta+1"] == "33"
     assert float(cost["metered"]) == pytest.approx(21.25, abs=0.051)
@@ -56,7 +55,7 @@ def test_the_cells_are_the_values_of_the_record(make_record: Callable[..., Recor
         assert float(attacks[name]) == pytest.approx(record.attacked[name], abs=0.051)
     value, half = (float(part) for part in cost["ERS"].split("+-"))
     assert value == float(attacks["ERS"]) == pytest.approx(31.25, abs=0.051)
-    assert half == 2.5  # of an interval from 2 below to 3 above
+    assert half == 2.5  # as of the record's interval, from 2 below to 3 above
 
 
 def test_cosines_and_distances_keep_three_decimals(make_record: Callable[..., Record]) -> None:
@@ -66,39 +65,32 @@ def test_cosines_and_distances_keep_three_decimals(make_record: Callable[..., Re
 
 
 def test_the_best_score_comes_first_in_both_tables(make_record: Callable[..., Record]) -> None:
-    records = [make_record(ers=ers, seed=seed) for seed, ers in enumerate([20.0, 40.0, -3.0, 30.0])]
+    records = [make_record(ers=ers, budget=f"{place + 1}M") for place, ers in enumerate([20.0, 40.0, -3.0, 30.0])]
     _, cost, attacks, _ = parts(tables(records))
-    assert [row["seed"] for row in cost] == [row["seed"] for row in attacks] == ["1", "3", "0", "2"]
+    assert [row["budget"] for row in cost] == [f"{place}M passes" for place in (2, 4, 1, 3)]
+    assert [row["ERS"] for row in attacks] == ["40.0", "30.0", "20.0", "-3.0"]
 
 
-def test_flagged_records_stand_last_and_without_a_rank(make_record: Callable[..., Record]) -> None:
-    records = [make_record(ers=ers, seed=int(ers)) for ers in (20.0, 40.0, 41.0)]
-    records += [make_record(ers=99.0, seed=99, flags=("no gradient",))]
+def test_ranks_or_why_there_are_none(make_record: Callable[..., Record]) -> None:
+    levels = {"act": 40.0, "est": 20.0, "regular": 10.0}
+    records = [make_record(name, ers + seed / 10, seed=seed) for name, ers in levels.items() for seed in range(3)]
+    records += [make_record("madry", 99.0, flags=("no gradient",)), make_record("hm-s-m", 9.0)]
     for table in parts(tables(records))[1:3]:
-        found = [(row["seed"], row["rank"]) for row in table]
-        assert found == [("41", "1"), ("40", "1"), ("20", "3"), ("99", "-")]
-
-
-def test_ranks_are_by_paired_values_where_there_are_any(make_record: Callable[..., Record]) -> None:
-    records = [make_record(ers=40.0, seed=0), make_record(ers=41.0, seed=1)]
-    lower = random_values(100, seed=0)
-    higher = {name: one + 0.01 * (name in COLUMNS and COLUMNS[name].ers_slope > 0) for name, one in lower.items()}
-    records = [with_values(record, values) for record, values in zip(records, (lower, higher), strict=True)]
-    paired = {records[0].digest: lower, records[1].digest: higher}
-    _, cost, attacks, legend = parts(tables(records, values=paired))
-    assert [row["rank"] for row in cost] == [row["rank"] for row in attacks] == ["1", "2"]
-    assert "paired test on ERS" in legend
-    assert "overlap" not in legend
-    _, cost, _, legend = parts(tables(records))
-    assert [row["rank"] for row in cost] == ["1", "1"]
-    assert "intervals that do not overlap" in legend
-    assert "significantly" not in parts(tables(records[:1]))[3]  # nothing to compare
+        assert [(row["defense"], row["rank"]) for row in table] == [
+            ("act", "1"),
+            ("est", "2"),
+            ("regular", "baseline"),
+            ("hm-s-m", "provisional"),
+            ("madry", "-"),
+        ]
+    flags = {row["defense"]: row["flags"] for row in parts(tables(records))[1]}
+    assert (flags["act"], flags["hm-s-m"]) == ("", "not above regular")
 
 
 def test_every_score_is_shown_with_its_interval(make_record: Callable[..., Record]) -> None:
     record = make_record()
     changes = {"scores": {**record.scores, "sERS": 12.34}, "intervals": {**record.intervals, "sERS": (11.0, 14.0)}}
-    old = make_record(seed=1)  # of a version that had one score
+    old = make_record(budget="1M")  # of a version that had one score
     _, cost, attacks, _ = parts(tables([record.model_copy(update=changes), old]))
     assert [row["sERS"] for row in cost] == ["12.3 +- 1.5", ""]
     assert [row["sERS"] for row in attacks] == ["12.3", ""]
@@ -124,20 +116,21 @@ def test_a_model_from_elsewhere_has_no_cost_and_no_seed(make_record: Callable[..
     _, [cost, _], [attacks, _], _ = parts(tables([ours, theirs]))
     assert parts(tables([theirs]))[0].startswith("glyphs-mini, protocol ers")
     assert cost["defense"] == attacks["defense"] == "my.py:net@abababab"
-    assert [cost[name] for name in ("seed", "passes", "iterations", "minutes", "cost eta+1", "metered")] == ["-"] * 6
+    assert [cost[name] for name in ("seeds", "passes", "iterations", "minutes", "cost eta+1", "metered")] == ["-"] * 6
+    assert cost["rank"] == "model"
 
 
 def test_one_run_is_pointed_out(make_record: Callable[..., Record]) -> None:
-    records = [make_record(seed=seed) for seed in range(3)]
+    records = [make_record(name, 40.0 - seed, seed=seed) for name in ("act", "est") for seed in (0, 1)]
     _, cost, attacks, legend = parts(tables(records, marked=records[1].digest))
     for table in (cost, attacks):
-        assert [row["defense"] for row in table] == ["regular", "regular *", "regular"]
+        assert [(row["defense"], row["seeds"]) for row in table] == [("act *", "0, 1"), ("est", "0, 1")]
     assert "*: this run" in legend
     assert "*" not in tables(records)
 
 
 def test_a_collapsed_model_is_flagged(make_record: Callable[..., Record]) -> None:
-    _, cost, _, _ = parts(tables([make_record(seed=1), make_record(ers=9.0, flags=("collapsed",))]))
+    _, cost, _, _ = parts(tables([make_record(budget="1M"), make_record(ers=9.0, flags=("collapsed",))]))
     assert [row["flags"] for row in cost] == ["", "collapsed"]
 
 

@@ -2,6 +2,8 @@
 // A column has name, field, meaning, better (1, -1 or 0), group, width, value(row), cell(row) and saved(row). An
 // `unsaved` column has no value and is not sorted.
 
+const RANK = '1 + the number of significantly better defenses of the same budget (t test over seeds and queries, 5%, Holm). '
+  + 'Baselines, models from elsewhere, disqualified rows and rows of fewer than three seeds have none.';
 const NARROW = matchMedia('(max-width: 40rem)');
 
 function recordColumns(board) {
@@ -9,15 +11,15 @@ function recordColumns(board) {
   const group = (name) => values.filter((column) => column.group === name);
   const benign = group('benign');
   return [
-    {name: 'rank', meaning: rankMeaning(board), better: -1, width: NARROW.matches ? 46 : 54, fixed: true, number: true,
+    {name: 'rank', meaning: RANK, better: -1, width: NARROW.matches ? 46 : 54, fixed: true, number: true,
       value: (row) => row.rank, cell: (row) => h('span', {class: 'rank'}, row.rank === null ? '–' : String(row.rank))},
-    {name: 'defense', meaning: 'The defense, with what is not its own setting; its budget, and PGD steps in training (eta).',
+    {name: 'defense', meaning: 'The defense, with what is not its own setting; its budget, and PGD steps in training (eta). Provisional: fewer than three seeds.',
       better: 0, width: NARROW.matches ? 144 : 268, fixed: true, words: true, value: (row) => row.name, cell: nameCell},
     ...group('scores'),
     ...benign.filter((column) => column.name === 'R@1'),
     {name: 'flags', group: 'entry', words: true, width: 264, better: 0,
-      meaning: 'Reasons to doubt the scores. Red ones disqualify; the others say that the attacks were too weak for this model.',
-      value: (row) => row.flags.join('; '), cell: (row) => h('span', {class: 'badges'}, badges(row.flags, row.disqualifying))},
+      meaning: 'Reasons to doubt the scores. Red ones disqualify; the others say that the attacks were too weak for this model. Not above: not significantly above this baseline.',
+      value: (row) => doubts(row).join('; '), cell: (row) => h('span', {class: 'badges'}, badges(doubts(row), row.disqualifying))},
     {name: 'status', group: 'entry', words: true, width: 124, better: 0,
       meaning: 'verified: the checkpoint was evaluated again on a part of the queries and agreed.',
       value: (row) => row.status, cell: (row) => badge(row.status)},
@@ -29,11 +31,6 @@ function recordColumns(board) {
     ...benign.filter((column) => column.name !== 'R@1'),
     ...group('attacked'),
   ].map((column) => ({field: column.name, saved: column.value, ...column}));
-}
-
-function rankMeaning(board) {
-  const how = board.tested ? 'paired test over the queries, 5%' : 'paired tests or intervals that do not overlap, 5%';
-  return `1 + the number of rows of the whole board that are significantly better (${how}); none where a flag disqualifies.`;
 }
 
 function costColumns() {
@@ -70,8 +67,8 @@ function valueCell(found, decimals, ranking) {
 }
 
 function nameCell(row) {
-  const under = [row.disqualifying.length ? 'disqualified' : null, row.written === row.name ? null : row.written, row.budget, row.eta === null ? NOT_OURS : `eta ${row.eta}`,
-    ...row.settings].filter(Boolean).join(' · ');
+  const under = [row.standing === 'ranked' ? null : row.standing, row.written === row.name ? null : row.written, budgetOf(row),
+    row.eta === null || budgetOf(row).endsWith(`eta ${row.eta}`) ? null : `eta ${row.eta}`, ...row.settings].filter(Boolean).join(' · ');
   return h('div', {class: 'named'},
     h('button', {type: 'button', class: 'open', tabindex: '-1', title: row.name}, mark(row), h('span', {}, row.name)),
     h('div', {class: 'under', title: under}, under));

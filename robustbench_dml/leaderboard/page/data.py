@@ -16,12 +16,10 @@ from robustbench_dml.report.figures.style import family_of
 from robustbench_dml.report.published import NAMES, Reported
 from robustbench_dml.report.rows import Row
 from robustbench_dml.report.tables import decimals
-from robustbench_dml.spec.budgets import name_of as budget_name
 from robustbench_dml.spec.columns import Column
 from robustbench_dml.spec.describe import describe_evaluation
 from robustbench_dml.spec.protocols import BENIGN_COLUMNS, protocol_columns
-from robustbench_dml.spec.published import BUDGETS
-from robustbench_dml.spec.schema import Evaluation, ExternalSpec, RunSpec
+from robustbench_dml.spec.schema import Evaluation
 from robustbench_dml.spec.scores import CHANCE, scores_of
 
 Data = dict[str, Any]
@@ -62,10 +60,13 @@ def _board(board: Board, styles: StylesByBoard, shared: Shared) -> Data:
         "main": board.main,
         "evaluation": board.evaluation.model_dump(mode="json"),
         "chance": next((brief(record.benign[CHANCE]) for record in records if CHANCE in record.benign), None),
-        "tested": all(row.tested for row in board.rows),
         "score": records[0].score,
         "columns": columns,
-        "rows": [_row(board, row, names, styles, shared) for row in board.rows],
+        "rows": [
+            _row(board, row, names, styles, shared, section=section)
+            for section, rows in board.sections.items()
+            for row in rows
+        ],
     }
 
 
@@ -91,7 +92,7 @@ def _attacked(column: Column, *, counts: bool) -> Data:
     return {**data, "slope": column.ers_slope, "offset": column.ers_offset, "counts": counts}
 
 
-def _row(board: Board, row: Row, names: Sequence[str], styles: StylesByBoard, shared: Shared) -> Data:
+def _row(board: Board, row: Row, names: Sequence[str], styles: StylesByBoard, shared: Shared, *, section: str) -> Data:
     first = row.records[0]
     passes, declared = board.passes(row)
     spec = first.spec.model_dump(mode="json", exclude={"seed", "evaluation"})
@@ -103,10 +104,13 @@ def _row(board: Board, row: Row, names: Sequence[str], styles: StylesByBoard, sh
         "family": family_of(row.label),
         **drawn(styles[board.dataset, board.network][name_of(row)]),
         "rank": row.rank,
+        "standing": str(row.standing),
+        "section": section,
+        "notAbove": row.not_above,
         "eta": row.eta,
         "nominal": None if first.cost is None else first.cost.nominal_per_iteration,
         "metered": None if row.metered is None else brief(row.metered),
-        "budget": _budget(first.spec),
+        "budget": row.budget or None,
         "settings": changed_training(first.spec, column=row.eta),
         "status": board.status(row),
         "flags": row.flags,
@@ -120,14 +124,6 @@ def _row(board: Board, row: Row, names: Sequence[str], styles: StylesByBoard, sh
             for record in row.records
         ],
     }
-
-
-def _budget(spec: RunSpec | ExternalSpec) -> str | None:
-    """Write the budget as in tables; None for an external model."""
-    if spec.budget is None:
-        return None
-    name = budget_name(spec.budget, spec.dataset)
-    return f"{name} passes" if spec.budget.kind == "passes" and name not in BUDGETS else name
 
 
 def _value(row: Row, name: str) -> list[float] | None:

@@ -49,4 +49,5 @@ function badges(flags, disqualifying) {
   return flags.map((flag) => h('span', {class: `badge ${disqualifying.includes(flag) ? 'bad' : 'doubt'}`}, flag));
 }
 
+const doubts = (row) => [...row.flags, ...(row.notAbove === null ? [] : [`not above ${row.notAbove}`])];
 const badge = (status) => h('span', {class: `badge ${status}`}, status);

@@ -39,7 +39,7 @@ function showPickers(view) {
   options(byId('pick-dataset'), unique(views.map((one) => one.dataset)).map((name) => [name, alone.has(name) ? name : `${name} (reported)`]), view?.dataset ?? '');
   options(byId('pick-network'), unique(same.map((one) => one.network)).map((name) => [name, name]), view?.network ?? '');
   options(byId('pick-protocol'), withDistinctNames(same.filter((one) => one.network === view.network)), view?.id ?? '');
-  const budgets = unique((view?.board?.rows ?? []).map(budgetOf));
+  const budgets = unique((view?.board?.rows ?? []).map((row) => row.budget).filter(Boolean));
   if (!budgets.includes(state.budget)) state.budget = '';
   options(byId('pick-budget'), [['', budgets.length ? 'all budgets' : 'none'], ...budgets.map((name) => [name, name])], state.budget);
   byId('reported-switch').checked = state.reported;

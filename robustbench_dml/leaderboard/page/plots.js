@@ -61,7 +61,7 @@ function layout(x, y, more = {}) {
     paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', font: {family: theme('text'), size: 12, color: theme('ink')},
     hoverlabel: {bgcolor: theme('raised'), bordercolor: theme('control'), font: {color: theme('ink'), family: theme('text'), size: 13}, align: 'left'},
     modebar: {bgcolor: 'rgba(0,0,0,0)', color: theme('control'), activecolor: theme('accent')},
-    showlegend: false, annotations: more.annotations ?? [],
+    showlegend: false, annotations: more.annotations ?? [], shapes: more.shapes ?? [],
   };
 }
 
@@ -90,7 +90,7 @@ function drawPlots(rows) {
 function drawKey(rows, reported) {
   const item = (one, name) => h('li', {}, mark(one), name);
   const first = (found, name) => [...new Map([...found].reverse().map((one) => [name(one), one])).values()].reverse();
-  const ranked = first(rows.filter((row) => row.disqualifying.length === 0), (row) => row.written).map((row) => item(row, row.written));
+  const ranked = first(rows.filter((row) => row.disqualifying.length === 0), (row) => row.written).map((row) => item(row, row.standing === 'baseline' ? `${row.written} (baseline)` : row.written));
   const out = first(rows.filter((row) => row.disqualifying.length > 0), () => '').map((row) => item(row, 'disqualified'));
   const papers = first(reported, (one) => one.defense).map((one) => item(one, one.defense));
   byId('key').replaceChildren(...ranked, ...out, ...(papers.length ? [h('li', {class: 'which'}, 'hollow, as reported:')] : []), ...papers);
@@ -104,17 +104,27 @@ function drawEfficiency(view, rows, reported) {
   Object.assign(byId('cost'), {value: chosen, disabled: !view.board});
   const cost = COSTS[chosen];
   const place = view.board ? columnPlace(view.board, scoreOf(view)) : -1;
-  const points = rows.filter((row) => cost.of(row) !== null && row.values[place]).map((row) => point(row, cost.of(row), row.values[place]));
+  const free = rows.filter((row) => row.standing === 'baseline' && row.eta === null && row.values[place]);
+  const points = rows.filter((row) => cost.of(row) && row.values[place]).map((row) => point(row, cost.of(row), row.values[place]));
   const papers = chosen === 'nominal' && comparable(view) ? reported.map((one) => point(one, (one.eta ?? 0) + 1, [one.values.ERS])) : [];
   const honest = points.filter((one) => !isOut(one));
   const traces = [...grouped(papers), ...grouped(points.filter(isOut)), ...grouped(honest)].map((group) => trace(group, true));
-  draw('plot-efficiency', traces, layout(cost.title, scoreOf(view), {xaxis: {rangemode: 'tozero'}, yaxis: {rangemode: 'tozero'}}));
-  const unknown = rows.length - points.length;
+  draw('plot-efficiency', traces, layout(cost.title, scoreOf(view), {xaxis: {rangemode: 'tozero'}, yaxis: {rangemode: 'tozero'}, ...levels(free, place)}));
+  const unknown = rows.length - points.length - free.length;
   byId('note-efficiency').textContent = [
-    'One curve per defense, over eta.',
+    'One curve per defense, over eta.', free.length > 0 && 'Dotted lines: baselines without training.',
     unknown > 0 && `Rows without a ${chosen === 'passes' ? 'metered' : 'known'} cost: ${unknown}.`,
     reported.length > papers.length && 'Of reported results only eta + 1 is known: choose it as the cost to see them.',
   ].filter(Boolean).join(' ');
+}
+
+// Horizontal lines with names, for rows without a cost.
+function levels(rows, place) {
+  const at = (row) => row.values[place][0];
+  return {
+    shapes: rows.map((row) => ({type: 'line', xref: 'paper', x0: 0, x1: 1, y0: at(row), y1: at(row), line: {color: lookOf(row).colour, width: 1.5, dash: 'dot'}})),
+    annotations: rows.map((row) => ({xref: 'paper', x: 0, xanchor: 'left', y: at(row), yanchor: 'bottom', text: plain(row.name), showarrow: false, font: {color: theme('muted')}})),
+  };
 }
 
 function drawTradeoff(view, rows, reported) {

@@ -42,12 +42,12 @@ function recordContent(row, board) {
 }
 
 function recordHead(row, board) {
-  const ranked = board.rows.filter((other) => other.rank !== null).length;
-  const place = row.rank === null ? 'no rank' : `rank ${row.rank} of ${ranked}`;
+  const ranked = board.rows.filter((other) => other.rank !== null && other.budget === row.budget).length;
+  const place = row.rank === null ? `${row.standing}, no rank` : `rank ${row.rank} of ${ranked}`;
   return h('header', {}, h('div', {},
     h('p', {}, [row.written, board.dataset, board.network ?? 'from elsewhere', place].join(' · ')),
     h('h2', {id: 'record-title'}, mark(row), h('span', {}, row.name)),
-    h('div', {class: 'badges'}, badge(row.status), badges(row.flags, row.disqualifying))),
+    h('div', {class: 'badges'}, badge(row.status), badges(doubts(row), row.disqualifying))),
   h('button', {type: 'button', class: 'close', 'aria-label': 'Close', 'data-close': true}, '×'));
 }
 

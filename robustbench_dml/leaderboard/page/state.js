@@ -31,7 +31,7 @@ const state = {...START};
 
 const currentView = () => views.find((view) => view.id === state.view) ?? null;
 const reportedOf = (view) => data.reported.filter((one) => one.dataset === view.dataset && one.network === view.network);
-const budgetOf = (row) => row.budget ?? NOT_OURS;
+const budgetOf = (row) => row.budget ?? (row.standing === 'model' ? NOT_OURS : 'no training');
 
 function readAddress() {
   const given = new URLSearchParams(location.hash.slice(1));
@@ -60,11 +60,11 @@ function writeAddress() {
 
 // Whether a row passes the filters.
 function passes(row) {
-  const text = [row.name, row.written, row.eta === null ? '' : `eta ${row.eta}`, budgetOf(row), ...row.settings, ...row.flags,
+  const text = [row.name, row.written, row.eta === null ? '' : `eta ${row.eta}`, budgetOf(row), row.standing, ...row.settings, ...doubts(row),
     ...row.runs.flatMap((run) => [run.entry.by, run.entry.paper, run.digest])].join(' ').toLowerCase();
   const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
   return words.every((word) => text.includes(word))
-    && (!state.budget || budgetOf(row) === state.budget)
+    && (!state.budget || budgetOf(row) === state.budget || row.standing === 'baseline')
     && (!state.defense || row.label === state.defense)
     && (!state.status || row.status === state.status)
     && passesFlags(row);

@@ -10,12 +10,15 @@ const shownRows = () => (table === null ? [] : rowsOf(table.getRows('active')));
 function makeTable(board) {
   table?.destroy();
   profile.clear();
-  board.rows.filter((row) => row.rank !== null).slice(0, 4).forEach((row) => profile.add(row.key));
+  board.rows.filter((row) => row.disqualifying.length === 0).slice(0, 4).forEach((row) => profile.add(row.key));
   tableColumns = recordColumns(board);
   const sorted = tableColumns.some((column) => column.field === state.sort?.column) ? state.sort : null;
   const made = new Tabulator(byId('table'), {
     ...common(tableColumns, board.rows),
     index: 'key',
+    groupBy: ({row}) => row.section,
+    groupHeader: (section) => h('span', {class: 'section'}, section),
+    groupToggleElement: false,
     maxHeight: 'min(85vh, 60rem)',
     initialSort: sorted ? [{column: sorted.column, dir: sorted.direction}] : [],
     initialFilter: ({row}) => passes(row),

@@ -9,6 +9,7 @@ from robustbench_dml.leaderboard.board import Board, boards_of
 from robustbench_dml.leaderboard.entries import Listed
 from robustbench_dml.leaderboard.tables import settings_of
 from robustbench_dml.report.rows import Row
+from robustbench_dml.report.tables import doubts, rank_cell
 from robustbench_dml.utils.terminal import text_table
 
 Cells = dict[str, object]
@@ -51,15 +52,14 @@ def _change(before: Cells | None, after: Cells | None) -> Cells | None:
 
 
 def _cells(board: Board, row: Row) -> Cells:
-    low, high = row.intervals[row.score]
     return {
-        "rank": "none" if row.rank is None else row.rank,
+        "rank": rank_cell(row),
         "defense": row.name,
         "eta": "-" if row.eta is None else row.eta,
         "settings": settings_of(row),
         "seeds": ", ".join(map(str, row.seeds)) or "-",
-        "score": f"{row.score} {row.values[row.score]:.1f} ({low:.1f} to {high:.1f})",
+        "score": f"{row.score} {row.values[row.score]:.1f}",  # without the interval, which other rows change, too
         "R@1": f"{row.values['R@1']:.1f}",
         "status": board.status(row),
-        "flags": ", ".join(row.flags),
+        "flags": ", ".join(doubts(row)),
     }

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, Locator, LogLocator, NullLocator
 
 from robustbench_dml.report.figures.footnotes import joined_by, notes
 from robustbench_dml.report.figures.marks import draw_legend, draw_series, from_zero, joined, size_with_legend
-from robustbench_dml.report.figures.series import COST, PASSES, Layer
+from robustbench_dml.report.figures.series import COST, PASSES, Layer, Point
 from robustbench_dml.report.figures.sheet import new_sheet
-from robustbench_dml.report.figures.style import FigureStyle
+from robustbench_dml.report.figures.style import QUIET, FigureStyle
 
 HEADING = "Robustness against training cost"
 LABELS = {PASSES: "image passes, metered", COST: "passes per iteration, \u03b7\u00a0+\u00a01"}
@@ -30,7 +32,8 @@ def draw_efficiency(layer: Layer, style: FigureStyle) -> Figure | None:
     if not xs:
         return None
     known = [point for point in layer.points if any(x in point.values for x in xs)]
-    missing = len(layer.points) - len(known)
+    free = {series.shown: point for series in layer.series for point in series.points if _free(point)}
+    missing = len(layer.points) - len(known) - len(free)
     lines = [line for series in layer.series for x in xs for line in joined(series, x)]
     figure, panels = new_sheet(
         style,
@@ -41,6 +44,7 @@ def draw_efficiency(layer: Layer, style: FigureStyle) -> Figure | None:
             layer,
             known,
             joined_by(lines, layer.score),
+            "Dotted: baselines without training" if free else "",
             f"Left out: {missing} without known training cost" if missing else "",
         ),
         grid=(1, len(xs)),
@@ -49,10 +53,23 @@ def draw_efficiency(layer: Layer, style: FigureStyle) -> Figure | None:
     for axes, x in zip(panels, xs, strict=True):
         draw_series(axes, layer, x)
         _finish(axes, x, [point.values[x] for point in known if x in point.values])
+        _draw_free(axes, {name: point.values[layer.score] for name, point in free.items()})
     panels[0].set_ylabel(layer.score_label)
     from_zero(panels[0])
     draw_legend(figure, panels[-1], layer, xs, style)
     return figure
+
+
+def _free(point: Point) -> bool:
+    """Return whether a point is a baseline that trains nothing."""
+    return point.baseline and COST not in point.values
+
+
+def _draw_free(axes: Axes, scores: Mapping[str, float]) -> None:
+    """Draw a dotted line with a name at each score."""
+    for name, score in scores.items():
+        axes.axhline(score, color=QUIET, linestyle=":", linewidth=1, zorder=1.5, gid=name)
+        axes.annotate(name, (0.99, score), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=QUIET)
 
 
 def _finish(axes: Axes, x: str, costs: list[float]) -> None:

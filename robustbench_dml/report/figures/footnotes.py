@@ -21,7 +21,7 @@ def notes(layer: Layer, shown: Sequence[Point], *further: str) -> str:
     else:
         first = [
             _seeds(shown),
-            "Bars: 95% bootstrap over the queries",
+            "Bars: 95% over seeds and queries",
             "Grey and crossed out: disqualified by a flag" if any(point.flag for point in shown) else "",
         ]
     declared = any(point.declared for point in shown)

@@ -173,8 +173,10 @@ def size_with_legend(layer: Layer, style: FigureStyle) -> tuple[float, float]:
 
 
 def label(series: Series) -> str:
-    """Return the name of a defense with its disqualifying flags."""
+    """Return the name of a defense with its disqualifying flags, or as a baseline."""
     flags = sorted({point.flag for point in series.points if point.flag})
+    if any(point.baseline for point in series.points):
+        flags = ["baseline"]
     return f"{series.shown}: {shortened(', '.join(flags))}" if flags else series.shown
 
 

@@ -10,6 +10,7 @@ from itertools import groupby
 from robustbench_dml.report.deviations import changed_training
 from robustbench_dml.report.names import paper_name, printable, shortened
 from robustbench_dml.report.published import Reported
+from robustbench_dml.report.ranking import Standing
 from robustbench_dml.report.rows import Row
 from robustbench_dml.report.tables import title
 from robustbench_dml.spec.columns import Column
@@ -28,13 +29,14 @@ class Point:
 
     Attributes:
         values: means over the seeds, in the units of the papers, with the training cost where it is known.
-        intervals: 95% bootstrap intervals over the queries; empty for reported results.
+        intervals: 95% intervals over seeds and queries; empty for reported results.
         seeds: values of each seed, with its training cost where it is known.
         seed_numbers: the random seeds; empty if this project did not train.
         eta: PGD steps in training; None if unknown.
         declared: whether the submitter declares the passes.
         budget: training budget as text; empty if unknown.
         flag: disqualifying flags; empty for none.
+        baseline: whether this is a baseline, which no defense trains.
     """
 
     values: Mapping[str, float]
@@ -45,6 +47,7 @@ class Point:
     declared: bool
     budget: str
     flag: str
+    baseline: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,9 +112,10 @@ def layer_of_rows(rows: Sequence[Row], passes: Passes | None = None) -> Layer:
     """Return the series of comparable rows.
 
     Args:
-        rows: comparable rows, at least one, the best first.
+        rows: comparable rows, at least one.
         passes: training passes of a row, and whether its submitter declares them; by default the metered passes.
     """
+    rows = sorted(rows, key=lambda row: (bool(row.disqualifying), -row.values[row.score]))
     evaluation = rows[0].records[0].spec.evaluation
     points: dict[str, list[Point]] = {}
     labels: dict[str, str] = {}
@@ -212,4 +216,5 @@ def _point(row: Row, passes: float | None, declared: bool) -> Point:
         declared=declared,
         budget="" if spec.budget is None else f"{spec.budget.kind} {spec.budget.amount}",
         flag=printable(", ".join(row.disqualifying)),
+        baseline=row.standing is Standing.BASELINE,
     )

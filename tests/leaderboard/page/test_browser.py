@@ -77,6 +77,11 @@ class Reader:
     def defenses(self) -> list[str]:
         return self.run("return [...document.querySelectorAll('#table .open')].map((one) => one.textContent)")
 
+    def sections(self) -> list[str]:
+        return self.run(
+            "return [...document.querySelectorAll('#table .tabulator-group')].map((one) => one.textContent)"
+        )
+
     def heads(self) -> list[str]:
         heads = "[...document.querySelectorAll('#table .tabulator-col')].filter((one) => one.offsetParent)"
         return self.run(f"return {heads}.map((one) => one.textContent)")
@@ -147,8 +152,9 @@ def reader(browser: Any, leaderboards: Path) -> Iterator[Reader]:
     assert one.run("return document.title").startswith("RobustBench-DML")
 
 
-def test_all_rows_are_there_and_the_disqualified_is_last(reader: Reader) -> None:
-    assert reader.defenses() == ["hm-lga-ics", "act", "mine.py:factory@66666666", HOSTILE, FORMULA, "madry"]
+def test_all_rows_are_there_and_the_disqualified_is_the_last_of_its_budget(reader: Reader) -> None:
+    assert reader.defenses() == ["hm-lga-ics", "act", HOSTILE, FORMULA, "madry", "mine.py:factory@66666666"]
+    assert reader.sections() == ["Budget: quick", "Models from elsewhere"]
     assert "PGD-32, eps 77/255" in reader.find("#protocol").text
     assert "R@2" not in reader.heads()
 
@@ -158,10 +164,10 @@ def test_columns_sort_both_ways_with_the_disqualified_last(reader: Reader) -> No
     reader.sort_by("R@1")
     assert reader.defenses() == first
     reader.sort_by("R@1")
-    assert reader.defenses() == [*first[3::-1], FORMULA, "madry"]  # what is not known comes after what is
+    assert reader.defenses() == [*first[2::-1], FORMULA, *first[4:]]  # what is not known comes after what is
     reader.sort_by("eta + 1")
     assert reader.defenses()[0] == "act"
-    assert reader.defenses()[-2:] == ["mine.py:factory@66666666", "madry"]  # whose cost is not known; disqualified
+    assert reader.defenses()[-2:] == ["madry", "mine.py:factory@66666666"]  # disqualified; of another section
     assert "sort=eta" in reader.run("return location.hash")
 
 
@@ -268,7 +274,7 @@ def test_what_is_saved_is_what_is_shown(reader: Reader) -> None:
     reader.until("document.getElementById('count').textContent === '5 of 6 rows'")
     reader.find("#download").click()
     rows = list(csv.DictReader(io.StringIO(reader.until("window.saved"))))
-    assert [row["defense"] for row in rows] == ["hm-lga-ics", "act", "mine.py:factory@66666666", HOSTILE, f"'{FORMULA}"]
+    assert [row["defense"] for row in rows] == ["hm-lga-ics", "act", HOSTILE, f"'{FORMULA}", "mine.py:factory@66666666"]
     assert float(rows[0]["ERS low"]) < float(rows[0]["ERS"]) < float(rows[0]["ERS high"])
     assert "R@2" not in rows[0]
 

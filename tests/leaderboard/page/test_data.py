@@ -91,10 +91,21 @@ def test_costs_are_metered_or_declared(shown: dict[str, Any]) -> None:
     )
 
 
-def test_the_disqualified_come_last_and_have_no_rank(shown: dict[str, Any]) -> None:
+def test_rows_stand_in_their_sections_with_a_rank_or_why_there_is_none(shown: dict[str, Any]) -> None:
     main = next(board for board in shown["boards"] if board["main"])
-    assert [row["label"] for row in main["rows"] if row["disqualifying"]] == ["madry"]
-    assert main["rows"][-1]["label"] == "madry" and main["rows"][-1]["rank"] is None
+    assert [(row["label"], row["section"], row["standing"], row["rank"]) for row in main["rows"]] == [
+        ("hm-lga-ics", "Budget: quick", "ranked", 1),
+        ("act", "Budget: quick", "ranked", 2),
+        ("madry", "Budget: quick", "disqualified", None),
+        ("mine.py:factory@66666666", "Models from elsewhere", "model", None),
+    ]
+
+
+def test_a_row_that_is_not_above_a_baseline_says_so(tmp_path: Path) -> None:
+    for name, level in (("regular", 0.5), ("act", 0.5), ("est", 0.9)):
+        enter_made(tmp_path, made_spec(name), level=level)
+    [board] = page_data(read_boards(tmp_path), [])["boards"]
+    assert {row["label"]: row["notAbove"] for row in board["rows"]} == {"act": "regular", "est": None, "regular": None}
 
 
 def test_a_budget_without_a_name_says_its_unit(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_drawings_name_board_and_defenses(board: Board, tmp_path: Path) -> None:
     for name in NAMES:
         written = texts(tmp_path / f"{name}.svg")
         assert board.title in written
-        assert any("95% bootstrap over the queries" in text for text in written)
+        assert any("95% over seeds and queries" in text for text in written)
         assert {"HM[S,g_LGA]&ICS", "ACT[R]", "madry: collapsed"} <= set(written)
         assert 'id="hm-lga-ics"' in (tmp_path / f"{name}.svg").read_text()  # findable by its name here
 
