@@ -149,6 +149,6 @@ def _warn_of_emulation() -> None:
 
 def context_of(words: Mapping[str, Any]) -> RunContext:
     """Make the context of a run from the options of a command."""
-    from robustbench_dml.runs.api import run_context
+    from robustbench_dml.runs.context import run_context
 
     return run_context(words, quiet=words["quiet"] or words["as_json"])

@@ -25,4 +25,5 @@ def run(**words: Any) -> None:
 
     words = with_precisions(words)
     spec = make_spec(**arguments_of(words))
-    print_outcome(run_on_devices(spec, context_of(words), words["devices"], force=words["force"]), words)
+    outcome = run_on_devices(spec, context_of(words), words["devices"], words=words, force=words["force"])
+    print_outcome(outcome, words)

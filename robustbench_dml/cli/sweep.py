@@ -72,7 +72,7 @@ def run(file: Path | None, retries: int, dry_run: bool, quiet: bool, as_json: bo
         return
     silent, engine = quiet or as_json, _engine(planned, given)
     if not silent:
-        click.echo(f"{state_counts(before)}{_left_out(planned)}; records below {planned.jobs[0].task.out}")
+        click.echo(f"{state_counts(before)}{_left_out(planned)}; records below {planned.jobs[0].folder.out}")
     reporter = SweepReporter(planned.jobs, say=_nothing if silent else echo)
     Sweeping(planned.jobs, engine, reporter, retries=retries).carry_out()
     states = [reporter.found[job.spec.digest] for job in planned.jobs]
@@ -121,7 +121,7 @@ def estimate(file: Path | None, passes_per_second: float | None, as_json: bool, 
     from robustbench_dml.utils.device import pick_device
 
     planned = _planned(file, given)
-    rates = Rates(planned.jobs[0].task.out, pick_device(planned.where.device))
+    rates = Rates(planned.jobs[0].folder.out, pick_device(planned.where.device))
     given_rate = None if passes_per_second is None else Rate(passes_per_second, passes_per_second)
     parts = estimated([status_of(job) for job in planned.jobs], lambda spec: given_rate or rates.rate_of(spec))
     if as_json:
@@ -179,7 +179,7 @@ def _engine(planned: Sweep, given: dict[str, Any]) -> Engine:
         return OnRay(given["ray_address"], cpus=given["cpus"], gpus=given["gpus"])
     if given["engine"] == "slurm":
         return OnSlurm(
-            planned.jobs[0].task.out, {name: int(text) if text.isdigit() else text for name, text in given["slurm"]}
+            planned.jobs[0].folder.out, {name: int(text) if text.isdigit() else text for name, text in given["slurm"]}
         )
     return Local(given["jobs"], devices=visible_devices(planned.where.device))
 

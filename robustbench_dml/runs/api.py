@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.datasets.status import load_dataset
 from robustbench_dml.evaluation.evaluate import Evaluated, evaluate_model
 from robustbench_dml.models.checkpoints import Checkpoint, load_checkpoint, weights_hash
 from robustbench_dml.models.pretrained import first_weights
-from robustbench_dml.runs.context import RunContext
+from robustbench_dml.runs.context import RunContext, run_context
 from robustbench_dml.runs.record import Record
 from robustbench_dml.runs.run import run as run_spec
-from robustbench_dml.spec.budgets import parse_seconds
 from robustbench_dml.spec.make import changed_evaluation, make_spec, published_evaluation
 from robustbench_dml.spec.options import CALL, CONTEXT, EVALUATE, OPTIONS, TABLES, arguments_of, words_named
 from robustbench_dml.spec.registry import (
@@ -35,7 +32,6 @@ from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.training.trainer import Trainer
 from robustbench_dml.utils.device import pick_device
 from robustbench_dml.utils.precision import resolve_precision
-from robustbench_dml.utils.progress import Progress
 
 
 def run(defense: str, dataset: str, *, force: bool = False, quiet: bool = False, **words: Any) -> Record:
@@ -113,37 +109,6 @@ def evaluate(
         surrogate=surrogate,
         progress=context.progress,
     )
-
-
-def run_context(words: Mapping[str, Any], *, quiet: bool) -> RunContext:
-    """Make the context of a run from its words.
-
-    Args:
-        words: options with underscores; options left out have the defaults of the table.
-        quiet: no progress bars.
-
-    Raises:
-        RbdmlError: an unknown or missing device, a batch size below 1, or an invalid time.
-    """
-    values = {option.word: option.default for option in OPTIONS if option.part == CONTEXT}
-    values |= {name: value for name, value in words.items() if value is not None}
-    progress = Progress(quiet)
-    paths = DataPaths(_path(values["data_root"]), bool(values["download"]), not values["no_cache"], progress)
-    return RunContext(
-        out=Path(values["out"]),
-        paths=paths,
-        device=pick_device(values["device"]),
-        batch_size=values["batch_size"],
-        progress=progress,
-        weights=_path(values.get("weights")),
-        surrogate=_path(values.get("surrogate")),
-        checkpoint_every=parse_seconds(values["checkpoint_every"]),
-        tensorboard=bool(values["tensorboard"]),
-    )
-
-
-def _path(value: str | Path | None) -> Path | None:
-    return None if value is None else Path(value)
 
 
 def _prepared(defense: str, dataset: str, words: dict[str, Any], quiet: bool) -> tuple[RunSpec, RunContext]:

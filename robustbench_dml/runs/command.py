@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from robustbench_dml.runs.record import CHECKPOINT_FILE
 from robustbench_dml.spec.budgets import UNITS, budget_name
 from robustbench_dml.spec.make import published_evaluation
-from robustbench_dml.spec.options import DEFAULT_BUDGET, EVALUATE, OPTIONS, TRAIN, Kind, words_of
+from robustbench_dml.spec.options import DEFAULT_BUDGET, EVALUATE, OPTIONS, TRAIN, Kind, Option, words_of
 from robustbench_dml.spec.parameters import resolve, usual_params
 from robustbench_dml.spec.protocols import protocol_named
 from robustbench_dml.spec.published import FAMILIES
@@ -29,10 +29,10 @@ def command_for(spec: RunSpec | ExternalSpec) -> str:
     if isinstance(spec, ExternalSpec):
         changes = _evaluation_changes(spec.evaluation, published_evaluation(spec.dataset))
         words = ["evaluate", "--model", spec.model, CHECKPOINT_FILE, "--dataset", spec.dataset]
-        return shlex.join(["rbdml", *words, *_options({EVALUATE: changes})])
+        return shlex.join(["rbdml", *words, *written(words_of({EVALUATE: changes}))])
     settings = settings_of(spec)
     if set(settings.get(TRAIN, {})) <= {option.key for option in OPTIONS if option.part == TRAIN}:
-        return shlex.join(["rbdml", "run", *_options(settings)])
+        return shlex.join(["rbdml", "run", *written(words_of(settings))])
     keywords = ", ".join(f"{name}={value!r}" for name, value in settings.items())
     return shlex.join(["python", "-c", f"import robustbench_dml; robustbench_dml.run({keywords})"])
 
@@ -112,11 +112,12 @@ def _changed(values: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, A
     return {name: value for name, value in values.items() if name not in usual or usual[name] != value}
 
 
-def _options(arguments: Mapping[str, Any]) -> Iterator[str]:
-    """The words of a command for arguments of `make_spec`."""
-    for option, value in words_of(arguments):
-        if option.kind is Kind.SWITCH:
-            yield f"--{option.name}" if value else f"--no-{option.name}"
+def written(options: Iterable[tuple[Option, Any]]) -> Iterator[str]:
+    """Write options and their values as the words of a command."""
+    for option, value in options:
+        if option.kind in (Kind.FLAG, Kind.SWITCH):
+            without = [f"--no-{option.name}"] if option.kind is Kind.SWITCH else []
+            yield from [f"--{option.name}"] if value else without
             continue
         values = [value]
         if option.kind is Kind.TABLE:

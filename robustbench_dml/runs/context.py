@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,9 +14,12 @@ from torch import nn
 from robustbench_dml.datasets.base import DataPaths, Dataset
 from robustbench_dml.models.checkpoints import Checkpoint, load_checkpoint, weights_hash
 from robustbench_dml.runs.folder import RunFolder
+from robustbench_dml.spec.budgets import parse_seconds
+from robustbench_dml.spec.options import CONTEXT, OPTIONS
 from robustbench_dml.spec.registry import BACKBONES
 from robustbench_dml.spec.schema import Evaluation, ExternalSpec, RunSpec
 from robustbench_dml.training.tensorboard import needed
+from robustbench_dml.utils.device import pick_device
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.progress import Progress
 
@@ -82,3 +87,34 @@ class RunContext:
     def _surrogate(self) -> Checkpoint:
         assert self.surrogate is not None
         return load_checkpoint(self.surrogate, device=self.device)
+
+
+def run_context(words: Mapping[str, Any], *, quiet: bool) -> RunContext:
+    """Make the context of a run from its words.
+
+    Args:
+        words: options with underscores; options left out have the defaults of the table.
+        quiet: no progress bars.
+
+    Raises:
+        RbdmlError: an unknown or missing device, a batch size below 1, or an invalid time.
+    """
+    values = {option.word: option.default for option in OPTIONS if option.part == CONTEXT}
+    values |= {name: value for name, value in words.items() if value is not None}
+    progress = Progress(quiet)
+    paths = DataPaths(_path(values["data_root"]), bool(values["download"]), not values["no_cache"], progress)
+    return RunContext(
+        out=Path(values["out"]),
+        paths=paths,
+        device=pick_device(values["device"]),
+        batch_size=values["batch_size"],
+        progress=progress,
+        weights=_path(values.get("weights")),
+        surrogate=_path(values.get("surrogate")),
+        checkpoint_every=parse_seconds(values["checkpoint_every"]),
+        tensorboard=bool(values["tensorboard"]),
+    )
+
+
+def _path(value: str | Path | None) -> Path | None:
+    return None if value is None else Path(value)

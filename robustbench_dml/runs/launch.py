@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch.distributed.elastic.multiprocessing import (
@@ -36,13 +37,16 @@ LOOPBACK = Path("/sys/class/net/lo")
 SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")  # signals that torch's launcher handles
 
 
-def run_on_devices(spec: RunSpec, context: RunContext, devices: int, *, force: bool = False) -> Outcome:
+def run_on_devices(
+    spec: RunSpec, context: RunContext, devices: int, *, words: Mapping[str, Any], force: bool = False
+) -> Outcome:
     """Do a run on several devices of this machine; on one device, as `run` does.
 
     Args:
         spec: the run.
         context: the surroundings of the run. On a CPU the processes share its cores.
         devices: the number of devices.
+        words: the words of `rbdml run` that make the spec and the context.
         force: repeat a run that has a record, as in `run`.
 
     Raises:
@@ -54,7 +58,7 @@ def run_on_devices(spec: RunSpec, context: RunContext, devices: int, *, force: b
     if devices == 1 or (not force and folder.record_file.is_file()):
         return runs.run(spec, context, force=force)
     with TemporaryDirectory(prefix="rbdml-") as temporary:
-        _launch(Task.of(spec, context, force=force), devices, Path(temporary))
+        _launch(Task.of(spec, words, quiet=context.progress.quiet, force=force), devices, Path(temporary))
     record = folder.read()
     if record is None:
         raise RbdmlError(f"{folder.path}: no record, though all processes ended well: run again")

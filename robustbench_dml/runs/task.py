@@ -1,19 +1,19 @@
-"""A run as one process hands it to another: the spec, where it happens, and the user's files."""
+"""A run as one process hands it to another: the spec, the options of its context, and the user's files."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
 
-from robustbench_dml.datasets.base import DataPaths
-from robustbench_dml.runs.context import RunContext
-from robustbench_dml.spec.lookup import FILE_MODULE, load_module
+from robustbench_dml.runs.context import RunContext, run_context
+from robustbench_dml.spec.lookup import IN_A_FILE, load_module
+from robustbench_dml.spec.options import CONTEXT, OPTIONS, Kind
 from robustbench_dml.spec.schema import Frozen, RunSpec
-from robustbench_dml.utils.device import pick_device
-from robustbench_dml.utils.progress import Progress
 
 PROGRAM = (sys.executable, "-P", "-m", "robustbench_dml.runs.child")
 
@@ -35,40 +35,27 @@ class Task(Frozen):
     """Everything that the child program needs for a run. Paths are absolute."""
 
     spec: RunSpec
-    out: Path
-    data_root: Path | None = None
-    download: bool = False
-    cache: bool = True
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    batch_size: int = 128
-    checkpoint_every: float = 300
-    tensorboard: bool = False
+    options: dict[str, Any]  # the options of `run_context`
     quiet: bool = False
     force: bool = False
     files: tuple[Path, ...] = ()  # Python files that register the defense or attacks of the spec
-    weights: Path | None = None
-    surrogate: Path | None = None
     share: Share | None = None
 
     @classmethod
-    def of(cls, spec: RunSpec, context: RunContext, *, force: bool = False) -> Task:
-        """Return the task of a run in this process's context, with the user's files that this process loaded."""
-        paths = context.paths
+    def of(cls, spec: RunSpec, words: Mapping[str, Any], *, quiet: bool = False, force: bool = False) -> Task:
+        """Return the task of the spec that these words of `rbdml run` make."""
+        words = anywhere(words)
+        named = map(IN_A_FILE.fullmatch, (words["defense"], *(words["extra_attack"] or ())))
         return cls(
             spec=spec,
-            out=context.out.absolute(),
-            data_root=absolute(paths.data_root),
-            download=paths.download,
-            cache=paths.cache,
-            device="cuda" if context.device.type == "cuda" else "cpu",
-            batch_size=context.batch_size,
-            checkpoint_every=context.checkpoint_every,
-            tensorboard=context.tensorboard,
-            quiet=context.progress.quiet,
+            options={
+                option.word: words[option.word]
+                for option in OPTIONS
+                if option.part == CONTEXT or option.kind is Kind.PATH
+            },
+            quiet=quiet,
             force=force,
-            files=tuple(Path(name.removeprefix(FILE_MODULE)) for name in sys.modules if name.startswith(FILE_MODULE)),
-            weights=absolute(context.weights),
-            surrogate=absolute(context.surrogate),
+            files=tuple(Path(in_file[1]) for in_file in named if in_file),
         )
 
     @property
@@ -87,24 +74,31 @@ class Task(Frozen):
 
     def context(self) -> RunContext:
         """Return where the run happens. If several processes share a run, only the first shows progress."""
-        device, rank = pick_device(self.device), 0 if self.share is None else self.share.rank
-        if self.share is not None and device.type == "cuda":
-            device = torch.device("cuda", rank)
-            torch.cuda.set_device(device)
-        progress = Progress(self.quiet or rank > 0)
-        return RunContext(
-            out=self.out,
-            paths=DataPaths(self.data_root, self.download, self.cache, progress),
-            device=device,
-            batch_size=self.batch_size,
-            progress=progress,
-            weights=self.weights,
-            surrogate=self.surrogate,
-            checkpoint_every=self.checkpoint_every,
-            tensorboard=self.tensorboard,
-        )
+        rank = 0 if self.share is None else self.share.rank
+        context = run_context(self.options, quiet=self.quiet or rank > 0)
+        if self.share is None or context.device.type == "cpu":
+            return context
+        device = torch.device("cuda", rank)
+        torch.cuda.set_device(device)
+        return replace(context, device=device)
 
 
-def absolute(path: str | Path | None) -> Path | None:
-    """Return a path that is valid in any folder."""
-    return None if path is None else Path(path).expanduser().absolute()
+def anywhere(words: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the words of a run with absolute paths, which are valid in any folder."""
+    paths = {option.word for option in OPTIONS if option.kind is Kind.PATH}
+    return {
+        word: _absolute(value) if word in paths and value is not None else _in_a_file(value)
+        for word, value in words.items()
+    }
+
+
+def _in_a_file(value: Any) -> Any:
+    """Make the path in `file.py:NAME` absolute, also in a list."""
+    if isinstance(value, list | tuple):
+        return [_in_a_file(one) for one in value]
+    in_file = IN_A_FILE.fullmatch(value) if isinstance(value, str) else None
+    return f"{_absolute(in_file[1])}:{in_file[2]}" if in_file else value
+
+
+def _absolute(path: str | Path) -> str:
+    return str(Path(path).expanduser().absolute())

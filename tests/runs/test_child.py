@@ -12,19 +12,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-import torch
 from cli_support import files_below
 from devices_support import Job
 
-from robustbench_dml.datasets.base import DataPaths
 from robustbench_dml.runs import child
 from robustbench_dml.runs import run as runs
-from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.exits import ExitCode
 from robustbench_dml.runs.folder import FIRST, RunFolder
 from robustbench_dml.runs.record import find_records
 from robustbench_dml.runs.task import Share, Task
 from robustbench_dml.spec.make import make_spec
+from robustbench_dml.spec.options import OPTIONS
 from robustbench_dml.training.resume import RESUME_FILE
 from robustbench_dml.utils import distributed
 from robustbench_dml.utils.errors import BusyError, DivergedError, RbdmlError
@@ -41,7 +39,7 @@ class Found:
 @pytest.fixture
 def alone(tmp_path: Path) -> Task:
     """A whole run."""
-    return Task(spec=Job("regular").spec(), out=tmp_path, device="cpu")
+    return Task(spec=Job("regular").spec(), options={"out": str(tmp_path), "device": "cpu"})
 
 
 @pytest.fixture
@@ -143,8 +141,8 @@ def test_a_process_that_does_not_lead_works_in_silence_in_the_leaders_folder(
 def test_the_program_does_a_run_and_its_interruption_is_an_exit_code(tmp_path: Path) -> None:
     training = {"pairs": 16, "eta": 1}
     evaluation = {"queries": 8, "steps": 1}
-    spec = make_spec(defense="regular", dataset="glyphs-mini", budget="200", training=training, evaluation=evaluation)
-    task = Task(spec=spec, out=tmp_path, device="cpu", checkpoint_every=0)
+    spec = make_spec(defense="regular", dataset="fashion-mini", budget="200", training=training, evaluation=evaluation)
+    task = Task(spec=spec, options={"out": str(tmp_path), "device": "cpu", "checkpoint_every": "0s"})
     folder = RunFolder(tmp_path, spec)
     process = subprocess.Popen(task.words, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 120
@@ -161,14 +159,17 @@ def test_the_program_does_a_run_and_its_interruption_is_an_exit_code(tmp_path: P
     assert [path.name for path in files_below(tmp_path) if path.name == RESUME_FILE] == []
 
 
-def test_a_task_is_the_same_in_another_process(tmp_path: Path) -> None:
-    context = RunContext(
-        tmp_path, DataPaths(tmp_path / "data", cache=False), torch.device("cpu"), 7, checkpoint_every=0.5
-    )
-    task = Task.of(Job("act").spec(), context, force=True)
+def test_a_task_is_the_same_in_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = {option.word: option.default for option in OPTIONS}
+    words |= {"defense": "mine.py:mine", "extra_attack": ("swap.py:swap",), "weights": Path("w.pth"), "out": "runs"}
+    words |= {"data_root": "data", "no_cache": True, "batch_size": 7, "checkpoint_every": "0.5s", "device": "cpu"}
+    task = Task.of(Job("act").spec(), words, force=True)
     again = Task.model_validate_json(task.words[-1])
     assert again == task and again.spec.digest == task.spec.digest
+    assert again.files == (tmp_path / "mine.py", tmp_path / "swap.py")
+    monkeypatch.chdir("/")
     there = again.context()
-    for name in ("out", "device", "batch_size", "checkpoint_every", "weights", "surrogate", "tensorboard"):
-        assert getattr(there, name) == getattr(context, name)
+    assert (there.out, there.weights, there.surrogate) == (tmp_path / "runs", tmp_path / "w.pth", None)
+    assert (there.device.type, there.batch_size, there.checkpoint_every) == ("cpu", 7, 0.5)
     assert (there.paths.data_root, there.paths.cache) == (tmp_path / "data", False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +11,12 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from robustbench_dml.runs.command import command_for
+from robustbench_dml.runs.command import written
 from robustbench_dml.runs.folder import RunFolder
 from robustbench_dml.runs.sweeps.matrix import multiply_out, read_file
 from robustbench_dml.runs.sweeps.settings import Options, Settings, Where
-from robustbench_dml.runs.task import Task, absolute
-from robustbench_dml.spec.budgets import parse_seconds
-from robustbench_dml.spec.lookup import IN_A_FILE
+from robustbench_dml.runs.task import Task, anywhere
+from robustbench_dml.spec.options import OPTIONS
 from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.utils.errors import RbdmlError, first_invalid
 
@@ -43,7 +41,7 @@ class Job:
     @cached_property
     def folder(self) -> RunFolder:
         """The folder of the run."""
-        return RunFolder(self.task.out, self.task.spec)
+        return RunFolder(Path(self.task.options["out"]), self.task.spec)
 
     @property
     def command(self) -> str:
@@ -93,10 +91,13 @@ def plan_tree(
     """Plan the sweep of a TOML tree; arguments as in `plan`."""
     matrix = multiply_out(tree, source=source, instead=instead)
     shared = _checked(Where, {**matrix.where, **(where or {})}, source)
-    specs, found = _Specs(), dict[str, Job]()
+    specs, found = dict[str, RunSpec](), dict[str, Job]()
     for place, given in matrix.runs:
         settings = _checked(Settings, given, place)
-        spec = specs.of(settings, place)
+        key = settings.model_copy(update={"seed": 0}).model_dump_json()
+        if key not in specs:
+            specs[key] = _spec(settings, place)
+        spec = specs[key].model_copy(update={"seed": settings.seed})
         if spec.digest not in found:
             found[spec.digest] = _job(spec, settings, shared)
     if not found:
@@ -104,49 +105,23 @@ def plan_tree(
     return Sweep(list(found.values()), shared, duplicates=len(matrix.runs) - len(found))
 
 
-class _Specs:
-    """Makes specs. Specs that differ by their seeds alone are made once."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, RunSpec] = {}
-
-    def of(self, settings: Settings, place: str) -> RunSpec:
-        """Return the spec of these settings."""
-        key = settings.model_copy(update={"seed": 0}).model_dump_json()
-        if key not in self._known:
-            try:
-                self._known[key] = settings.spec()
-            except RbdmlError as error:
-                raise RbdmlError(f"{place}: {error}") from None
-            except OSError as error:
-                raise RbdmlError(f"{place}: {error.filename or 'a file'} cannot be read ({error.strerror})") from None
-        return self._known[key].model_copy(update={"seed": settings.seed})
+def _spec(settings: Settings, place: str) -> RunSpec:
+    """Return the spec of the settings at this place in the matrix."""
+    try:
+        return settings.spec()
+    except RbdmlError as error:
+        raise RbdmlError(f"{place}: {error}") from None
+    except OSError as error:
+        raise RbdmlError(f"{place}: {error.filename or 'a file'} cannot be read ({error.strerror})") from None
 
 
 def _job(spec: RunSpec, settings: Settings, where: Where) -> Job:
     """Return a run with its command, in which files have absolute paths."""
-    files, words = settings.files(spec), shlex.split(command_for(spec))[1:]
-    for place, (option, word) in enumerate(itertools.pairwise(words), 1):
-        words[place] = files.get((option, word.rpartition(":")[2] if option in _NAMED else word), word)
-    in_files = filter(None, map(IN_A_FILE.fullmatch, (settings.defense, *(settings.extra_attack or ()))))
-    task = Task(
-        spec=spec,
-        out=Path(where.out).expanduser().absolute(),
-        data_root=absolute(where.data_root),
-        download=bool(where.download),
-        cache=not where.no_cache,
-        device=where.device,
-        batch_size=where.batch_size,
-        checkpoint_every=parse_seconds(where.checkpoint_every),
-        tensorboard=bool(where.tensorboard),
-        files=tuple(Path(match[1]).expanduser().absolute() for match in in_files),
-        weights=absolute(settings.weights),
-        surrogate=absolute(settings.surrogate),
-    )
-    return Job(task, (*words, *where.words()))
+    words = anywhere({**dict(where), **dict(settings), "dataset": spec.dataset})
+    given = ((option, words[option.word]) for option in OPTIONS if option.word in words)
+    changed = ((option, value) for option, value in given if value not in (None, option.default))
+    return Job(Task.of(spec, words), ("run", *written(changed)))
 
-
-_NAMED = ("--defense", "--extra-attack")  # compared by the name behind the file
 
 O = TypeVar("O", bound=Options)  # noqa: E741
 

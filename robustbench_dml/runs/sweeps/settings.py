@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
-from robustbench_dml.runs.command import SURROGATE, WEIGHTS
+from robustbench_dml.runs.task import anywhere
 from robustbench_dml.spec.budgets import parse_seconds
-from robustbench_dml.spec.lookup import IN_A_FILE
 from robustbench_dml.spec.make import make_spec
 from robustbench_dml.spec.options import (
     CONTEXT_OPTIONS,
@@ -94,19 +92,6 @@ def _field(option: Option) -> tuple[Any, Any]:
 class Where(_declared(CONTEXT_OPTIONS)):  # type: ignore[misc]
     """The context that all runs of a sweep share."""
 
-    def words(self) -> list[str]:
-        """Write the options of `rbdml run` that differ from the defaults, with absolute paths."""
-        words: list[str] = []
-        for option in CONTEXT_OPTIONS:
-            value = getattr(self, option.word)
-            if option.kind is Kind.FLAG:
-                words += [f"--{option.name}"] if value else []
-            elif option.kind is Kind.PATH:
-                words += [f"--{option.name}", _absolute(value)] if value else []
-            elif value != option.default:
-                words += [f"--{option.name}", str(value)]
-        return words
-
 
 class Settings(_declared(SPEC_OPTIONS)):  # type: ignore[misc]
     """The settings of one run, as `rbdml run` takes them. None stands for the published setting."""
@@ -117,30 +102,10 @@ class Settings(_declared(SPEC_OPTIONS)):  # type: ignore[misc]
         Raises:
             RbdmlError: an unknown name, a value out of range, or a file that cannot be read.
         """
-        arguments = arguments_of(dict(self))
+        arguments = arguments_of(anywhere(dict(self)))
         if self.surrogate is not None:
-            arguments[EVALUATE]["surrogate"] = _surrogate_digits(_absolute(self.surrogate))
+            arguments[EVALUATE]["surrogate"] = _surrogate_digits(arguments[EVALUATE]["surrogate"])
         return make_spec(**arguments)
 
-    def files(self, spec: RunSpec) -> dict[tuple[str, str], str]:
-        """Map each word for a file in the spec's command, with its option, to the word to use."""
-        words: dict[tuple[str, str], str] = {}
-        defense = IN_A_FILE.fullmatch(self.defense)
-        if defense:
-            words["--defense", spec.defense] = f"{_absolute(defense[1])}:{spec.defense}"
-        for attack in filter(None, map(IN_A_FILE.fullmatch, self.extra_attack or ())):
-            words["--extra-attack", attack[2]] = f"{_absolute(attack[1])}:{attack[2]}"
-        if self.weights is not None:
-            words["--weights", f"{WEIGHTS}{spec.pretrained}"] = _absolute(self.weights)
-        if self.surrogate is not None:
-            words["--surrogate", f"{SURROGATE}{spec.evaluation.surrogate}"] = _absolute(self.surrogate)
-        return words
 
-
-@functools.cache  # many runs transfer from one model
-def _surrogate_digits(path: str) -> str:
-    return surrogate_digits(Path(path))
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+_surrogate_digits = functools.cache(surrogate_digits)  # many runs transfer from one model

@@ -45,7 +45,7 @@ def test_an_engine_does_every_run_and_the_records_say_so(
     monkeypatch.setattr(carry_out, "POLL", 0.2)
     world = stand_in(tmp_path, monkeypatch, DOES)
     told = Told()
-    Sweeping(world.jobs, make(world.jobs[0].task.out, monkeypatch), told, retries=1).carry_out()
+    Sweeping(world.jobs, make(world.jobs[0].folder.out, monkeypatch), told, retries=1).carry_out()
     assert told.states == {0: "done", 1: "done", 2: "failed"}
     assert told.why[2] == "no room"
     assert sorted(told.tried_again) == [1, 2]

@@ -29,8 +29,8 @@ def checked(job: Job, parsed: list[tuple[RunSpec, RunContext]]) -> None:
     assert spec.digest == job.spec.digest
     assert place.folder(spec).path == job.folder.path
     assert spec == job.task.spec
-    for name in ("weights", "surrogate", "batch_size", "checkpoint_every", "tensorboard"):
-        assert getattr(place, name) == getattr(job.task, name)
+    for name in ("out", "weights", "surrogate", "batch_size", "checkpoint_every", "tensorboard"):
+        assert getattr(place, name) == getattr(job.task.context(), name)
 
 
 def test_every_command_comes_to_its_run(parsed: list[tuple[RunSpec, RunContext]], tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_options_replace_what_the_file_says(tmp_path: Path) -> None:
     (tmp_path / "f.toml").write_text('dataset = "glyphs-mini"\ndefense = ["regular", "act"]\nout = "x"\n')
     sweep = plan(tmp_path / "f.toml", instead={"defense": ["est"], "seed": [3, 4]}, where={"out": str(tmp_path)})
     assert [(job.spec.defense, job.spec.seed) for job in sweep.jobs] == [("est", 3), ("est", 4)]
-    assert {job.task.out for job in sweep.jobs} == {tmp_path}
+    assert {job.folder.out for job in sweep.jobs} == {tmp_path}
 
 
 @pytest.mark.parametrize(

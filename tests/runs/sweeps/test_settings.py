@@ -78,12 +78,12 @@ def test_where_and_options_make_the_same_context(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     given = {"out": "here", "data-root": "there", "device": "cpu", "batch-size": 4, "checkpoint-every": "2min"}
-    where = Where.model_validate({**given, "no-cache": True, "download": True, "tensorboard": True})
-    rbdml("run", "--defense", "act", "--dataset", "glyphs-mini", *where.words())
-    _, place = parsed[-1]
-    assert (place.out, place.paths.data_root) == (tmp_path / "here", tmp_path / "there")
-    assert (place.device.type, place.batch_size, place.checkpoint_every) == ("cpu", 4, 120)
-    assert place.paths.download and place.tensorboard and not place.paths.cache
+    [job] = plan_tree({**BOTH, **given, "no-cache": True, "download": True, "tensorboard": False}, source="test").jobs
+    rbdml(*job.words)
+    for _, place in (parsed[-1], (None, job.task.context())):
+        assert (place.out, place.paths.data_root) == (tmp_path / "here", tmp_path / "there")
+        assert (place.device.type, place.batch_size, place.checkpoint_every) == ("cpu", 4, 120)
+        assert place.paths.download and not place.tensorboard and not place.paths.cache
 
 
 def test_a_time_that_is_none_is_refused_before_any_run_starts() -> None:
