@@ -246,7 +246,12 @@ def words_of(arguments: Mapping[str, Any]) -> Iterator[tuple[Option, Any]]:
             yield option, value
 
 
-def _quotient(value: Any) -> Any:
+def quotient(value: Any) -> Any:
+    """Return text such as "8/255" as a number, and other values as they are.
+
+    Raises:
+        RbdmlError: other text.
+    """
     return number(value) if isinstance(value, str) else value
 
 
@@ -255,5 +260,5 @@ _READ: dict[Kind, Callable[[Any], Any]] = {
     Kind.LIST: lambda value: list(value) or None,
     Kind.PATH: Path,
     Kind.BUDGET: str,
-    Kind.QUOTIENT: _quotient,
+    Kind.QUOTIENT: quotient,
 }

@@ -1,12 +1,17 @@
-"""The contract of an engine: starts jobs somewhere and reports their ends."""
+"""The contract of an engine, and its unit of work: one run in a separate process, which can be stopped and repeated."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from robustbench_dml.runs.sweeps import logs
 from robustbench_dml.runs.sweeps.plan import Job
+
+POLL = 0.5  # seconds between two checks of the child process, so that this process handles signals in the meantime
 
 
 class Engine(ABC):
@@ -33,3 +38,67 @@ class Engine(ABC):
 def inherited() -> dict[str, str]:
     """Return the environment variables that runs on other machines need, too."""
     return {name: value for name, value in os.environ.items() if name.startswith("RBDML_")}
+
+
+class Work:
+    """Do a run in a process."""
+
+    def __init__(self, job: Job, environment: Mapping[str, str] | None = None) -> None:
+        """
+        Args:
+            job: the run.
+            environment: variables for the run's process, added to those of this process.
+        """
+        self.job = job
+        self._environment = dict(environment or {})
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+
+    def __call__(self) -> None:
+        """Do the run, unless it is recorded or another process does it. The outcome is on disk.
+
+        Raises:
+            OSError: the log cannot be written.
+        """
+        folder = self.job.folder
+        if self._stopped or folder.record_file.is_file() or folder.is_locked():
+            return
+        folder.process_log.parent.mkdir(parents=True, exist_ok=True)
+        with folder.process_log.open("ab") as log:
+            logs.begin(log, self.job.command)
+            begun, code = time.monotonic(), None
+            # A new session: Ctrl-C reaches this process alone, and `stop` then ends the child.
+            self._process = subprocess.Popen(  # noqa: S603 - this project's program with a checked task, and no shell
+                self.job.task.words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **self._environment},
+                start_new_session=True,
+            )
+            try:
+                if self._stopped:  # `stop` was called while the process started
+                    self.stop()
+                code = self.wait()
+            except BaseException:
+                self.stop()
+                code = self.wait()
+                raise
+            finally:
+                if code is not None:
+                    logs.end(log, code, time.monotonic() - begun)
+
+    def stop(self) -> None:
+        """Ask the process to store its state and end. A second call ends the process at once."""
+        self._stopped = True
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
+    def wait(self) -> int | None:
+        """Wait for the end of the process, if there is one, and return its exit code."""
+        while self._process is not None:
+            try:
+                return self._process.wait(timeout=POLL)
+            except subprocess.TimeoutExpired:
+                continue
+        return None

@@ -8,9 +8,8 @@ from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 
-from robustbench_dml.runs.sweeps.engine import Engine
+from robustbench_dml.runs.sweeps.engine import Engine, Work
 from robustbench_dml.runs.sweeps.plan import Job
-from robustbench_dml.runs.sweeps.work import Work
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.locks import usable_cores
 

@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from robustbench_dml.runs.sweeps.settings import Settings, Where
-from robustbench_dml.spec.options import BY_NAME, Kind, current_name
+from robustbench_dml.spec.options import BY_NAME, CONTEXT_OPTIONS, SPEC_OPTIONS, Kind, current_name
 from robustbench_dml.utils.errors import RbdmlError, did_you_mean, reason
 from robustbench_dml.utils.files import read_at_most
 
 MAX_BYTES = 1_000_000
 MAX_RUNS = 10_000
 BLOCKS, EXCLUDE = "runs", "exclude"
+OF_A_RUN = [option.name for option in SPEC_OPTIONS]
+OF_THE_SWEEP = [option.name for option in CONTEXT_OPTIONS]
 
 Key = tuple[str, ...]  # key of a setting: its name, then in an inner table the name there
 Combination = dict[Key, Any]
@@ -81,7 +82,7 @@ def multiply_out(tree: Mapping[str, Any], *, source: str, instead: Mapping[str, 
     blocks = tree.get(BLOCKS, [{}])
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
         raise RbdmlError(f"{source}: runs is no list of tables: write [[runs]], with two brackets each side")
-    where = {name: value for name, value in tree.items() if name in Where.names()}
+    where = {name: value for name, value in tree.items() if name in OF_THE_SWEEP}
     shared = {name: value for name, value in tree.items() if name not in (BLOCKS, EXCLUDE, *where)}
     common = choices_of(shared, source, above=True)
     replaced = choices_of(instead or {}, "the command line")
@@ -160,12 +161,11 @@ def _exclusions(table: Mapping[str, Any], position: str) -> list[Choices]:
 
 
 def _check_name(name: str, position: str, *, above: bool) -> None:
-    if name in Settings.names():
+    if name in OF_A_RUN:
         return
-    if name in (*Where.names(), BLOCKS):
+    if name in (*OF_THE_SWEEP, BLOCKS):
         raise RbdmlError(f"{position}: '{name}' is of the whole sweep: write it once, above the first [[runs]]")
-    known = [*Settings.names(), EXCLUDE, *([*Where.names(), BLOCKS] if above else [])]
-    hint = did_you_mean(name, known)
+    hint = did_you_mean(name, [*OF_A_RUN, EXCLUDE, *([*OF_THE_SWEEP, BLOCKS] if above else [])])
     raise RbdmlError(
         f"{position}: unknown key {_shown(name)}: {hint}keys are the options of `rbdml run`, without dashes before them"
     )

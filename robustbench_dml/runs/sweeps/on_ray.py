@@ -5,9 +5,8 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from robustbench_dml.runs.sweeps.engine import Engine, inherited
+from robustbench_dml.runs.sweeps.engine import Engine, Work, inherited
 from robustbench_dml.runs.sweeps.plan import Job
-from robustbench_dml.runs.sweeps.work import Work
 from robustbench_dml.utils.errors import RbdmlError, reason
 
 PATIENCE = 120  # seconds for stopped runs to store their states

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from robustbench_dml.runs.sweeps.engine import Engine, inherited
+from robustbench_dml.runs.sweeps.engine import Engine, Work, inherited
 from robustbench_dml.runs.sweeps.plan import Job
-from robustbench_dml.runs.sweeps.work import Work
 from robustbench_dml.utils.errors import RbdmlError, reason
 
 FOLDER = ".slurm"  # below the folder of records, for the files of submitit

@@ -2,23 +2,105 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
 from robustbench_dml.runs.command import written
 from robustbench_dml.runs.folder import RunFolder
 from robustbench_dml.runs.sweeps.matrix import multiply_out, read_file
-from robustbench_dml.runs.sweeps.settings import Options, Settings, Where
 from robustbench_dml.runs.task import Task, anywhere
-from robustbench_dml.spec.options import OPTIONS
-from robustbench_dml.spec.schema import RunSpec
+from robustbench_dml.spec.budgets import parse_seconds
+from robustbench_dml.spec.make import make_spec
+from robustbench_dml.spec.options import (
+    CONTEXT_OPTIONS,
+    EVALUATE,
+    OPTIONS,
+    SPEC_OPTIONS,
+    Kind,
+    Option,
+    arguments_of,
+    quotient,
+)
+from robustbench_dml.spec.schema import RunSpec, Value
+from robustbench_dml.spec.weights import surrogate_digits
 from robustbench_dml.utils.errors import RbdmlError, first_invalid
+
+
+def _time(text: str) -> str:
+    """Return the text unchanged if it is a time."""
+    parse_seconds(text)
+    return text
+
+
+_TYPES: dict[Kind, Any] = {
+    Kind.TEXT: str,
+    Kind.PATH: str,
+    Kind.BUDGET: Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)],
+    Kind.TIME: Annotated[str, AfterValidator(_time)],
+    Kind.WHOLE: int,
+    Kind.NUMBER: float,
+    Kind.QUOTIENT: Annotated[float, BeforeValidator(quotient)],
+    Kind.FLAG: bool,
+    Kind.SWITCH: bool,
+    Kind.LIST: list[str],
+    Kind.TABLE: dict[str, Value],
+}
+
+
+class Options(BaseModel):
+    """Strict data whose fields have the names of options."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        alias_generator=lambda word: word.replace("_", "-"),
+    )
+
+
+def _declared(options: Iterable[Option]) -> Any:
+    """A model with a field for each of these options."""
+    fields: Any = {option.word: _field(option) for option in options}
+    return create_model("_Declared", __base__=Options, **fields)
+
+
+def _field(option: Option) -> tuple[Any, Any]:
+    kind = Literal[option.choices] if option.choices else _TYPES[option.kind]
+    if option.at_least is not None:
+        kind = Annotated[kind, Field(ge=option.at_least)]
+    if option.required:
+        return kind, ...
+    return kind | None, option.default
+
+
+class Where(_declared(CONTEXT_OPTIONS)):  # type: ignore[misc]
+    """The context that all runs of a sweep share."""
+
+
+class Settings(_declared(SPEC_OPTIONS)):  # type: ignore[misc]
+    """The settings of one run, as `rbdml run` takes them. None stands for the published setting."""
+
+    def spec(self) -> RunSpec:
+        """Make the spec of the run.
+
+        Raises:
+            RbdmlError: an unknown name, a value out of range, or a file that cannot be read.
+        """
+        arguments = arguments_of(anywhere(dict(self)))
+        if self.surrogate is not None:
+            arguments[EVALUATE]["surrogate"] = _surrogate_digits(arguments[EVALUATE]["surrogate"])
+        return make_spec(**arguments)
+
+
+_surrogate_digits = functools.cache(surrogate_digits)  # many runs transfer from one model
 
 
 @dataclass(frozen=True)
@@ -129,6 +211,8 @@ O = TypeVar("O", bound=Options)  # noqa: E741
 def _checked(options: type[O], given: Mapping[str, Any], place: str) -> O:
     try:
         return options.model_validate(given)
+    except RbdmlError as error:
+        raise RbdmlError(f"{place}: {error}") from None
     except ValidationError as error:
         found = first_invalid(error)
         if found.missing:

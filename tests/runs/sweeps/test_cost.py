@@ -10,7 +10,7 @@ from board_support import made_spec
 from robustbench_dml.datasets.base import DataPaths, Dataset, Split
 from robustbench_dml.evaluation.evaluate import evaluate_model
 from robustbench_dml.models.embedder import Embedder, build_embedder
-from robustbench_dml.runs.sweeps.cost import evaluation_passes
+from robustbench_dml.runs.sweeps.estimate import evaluation_passes
 from robustbench_dml.solvers.base import Problem, Solver
 from robustbench_dml.spec.published import PROTOCOLS
 from robustbench_dml.spec.registry import BACKBONES, DATASETS, SOLVERS, SolverInfo

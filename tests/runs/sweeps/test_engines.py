@@ -10,7 +10,7 @@ import pytest
 from sweep_support import Told, stand_in
 
 from robustbench_dml.runs import task
-from robustbench_dml.runs.sweeps import carry_out, on_ray, on_slurm, work
+from robustbench_dml.runs.sweeps import carry_out, engine, on_ray, on_slurm
 from robustbench_dml.runs.sweeps.carry_out import Sweeping
 from robustbench_dml.runs.sweeps.engine import Engine
 from robustbench_dml.runs.sweeps.on_ray import OnRay
@@ -34,7 +34,7 @@ def submitit_here(out: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
 
 def _with_the_stand_in(cloudpickle: Any) -> None:
     """Send other processes what does the work as it is here, where the program is another one."""
-    for module in (task, work, on_ray, on_slurm):
+    for module in (task, engine, on_ray, on_slurm):
         cloudpickle.register_pickle_by_value(module)
 
 

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustbench_dml.runs.sweeps import matrix
-from robustbench_dml.runs.sweeps.matrix import MAX_BYTES, multiply_out, parse, read_file
+from robustbench_dml.runs.sweeps.matrix import MAX_BYTES, OF_A_RUN, OF_THE_SWEEP, multiply_out, parse, read_file
 from robustbench_dml.runs.sweeps.plan import plan_tree
-from robustbench_dml.runs.sweeps.settings import Settings, Where
 from robustbench_dml.utils.errors import RbdmlError
 
 
@@ -144,7 +143,7 @@ def test_former_names_of_settings_are_accepted() -> None:
     ]
 
 
-NAMES = [*Settings.names(), *Where.names(), "runs", "exclude", "sede", ""]
+NAMES = [*OF_A_RUN, *OF_THE_SWEEP, "runs", "exclude", "sede", ""]
 SCALARS = (
     st.text(max_size=8)
     | st.sampled_from(

@@ -10,8 +10,8 @@ from cli_support import rbdml
 
 from robustbench_dml.cli.main import cli
 from robustbench_dml.runs.context import RunContext
-from robustbench_dml.runs.sweeps.plan import plan_tree
-from robustbench_dml.runs.sweeps.settings import Settings, Where
+from robustbench_dml.runs.sweeps.matrix import OF_A_RUN, OF_THE_SWEEP
+from robustbench_dml.runs.sweeps.plan import Settings, plan_tree
 from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.utils.errors import RbdmlError
 
@@ -29,13 +29,13 @@ def options_of(*names: str) -> set[str]:
 
 def test_a_matrix_may_set_all_that_a_run_may_be_given() -> None:
     """All but several devices in one run: a sweep has as many runs to spread over them."""
-    assert set(Settings.names()) | set(Where.names()) == options_of("run") - HOW_IT_IS_SHOWN - {"devices"}
-    assert not set(Settings.names()) & set(Where.names())
+    assert {*OF_A_RUN, *OF_THE_SWEEP} == options_of("run") - HOW_IT_IS_SHOWN - {"devices"}
+    assert not set(OF_A_RUN) & set(OF_THE_SWEEP)
 
 
 @pytest.mark.parametrize("command", ["run", "status", "estimate"])
 def test_the_options_of_a_sweep_are_those_of_a_matrix(command: str) -> None:
-    assert {*Settings.names(), *Where.names()} <= options_of("sweep", command)
+    assert {*OF_A_RUN, *OF_THE_SWEEP} <= options_of("sweep", command)
 
 
 BOTH = {"defense": "act", "dataset": "glyphs-mini"}
