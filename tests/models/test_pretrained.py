@@ -156,10 +156,9 @@ def test_a_file_whose_name_gives_another_hash_is_refused(tmp_path: Path) -> None
         initial_digits(BACKBONES.get("resnet18"), pretrained=True, weights=path)
 
 
-@pytest.mark.parametrize("name", ["c2f2", "resnet18-small"])
-def test_a_network_without_published_weights_is_refused(name: str) -> None:
+def test_a_network_without_published_weights_is_refused() -> None:
     with pytest.raises(RbdmlError, match="no published weights: use --no-pretrained"):
-        initial_digits(BACKBONES.get(name), pretrained=True, weights=None)
+        initial_digits(BACKBONES.get("c2f2"), pretrained=True, weights=None)
 
 
 def test_offline_without_weights_both_ways_out_are_named() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from robustbench_dml.models.stem import StemConv2d, as_stem
+from robustbench_dml.models.stem import as_stem
 from robustbench_dml.spec.registry import BACKBONES, BackboneInfo, Scheme, Weights, register_backbone
 from robustbench_dml.utils.errors import RbdmlError, did_you_mean
 
@@ -53,18 +53,6 @@ def classifier(name: str, **settings: Any) -> nn.Module:
 
 
 _CLASSES = {"googlenet": "GoogLeNet", "inception_v3": "Inception3"}
-
-
-def small_resnet18() -> nn.Module:
-    """Build ResNet-18 for small images: a 3x3 first convolution of stride 2 without pooling.
-
-    At 64 pixels its stages have 32, 16, 8 and 4 pixels a side. Stride 1, as for CIFAR, would cost four times as much.
-    """
-    network = classifier("resnet18")
-    network.conv1 = StemConv2d(3, 64, kernel_size=3, stride=2, padding=1, bias=False)
-    nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")  # like the other layers
-    network.maxpool = nn.Identity()
-    return network
 
 
 def torchvision_backbone(name: str) -> BackboneInfo:
@@ -123,19 +111,6 @@ for _name, (_file, _title, _paper) in _NAMED.items():
             weights=Weights(SERVER + _file, _file.rpartition("-")[2][:8]),
         )
     )
-register_backbone(
-    BackboneInfo(
-        name="resnet18-small",
-        summary="ResNet-18 with a 3x3 stem of stride 2 and no first pooling, last layer to 512; small colour images",
-        paper="He et al., CVPR 2016, arXiv:1512.03385",
-        build=small_resnet18,
-        channels=3,
-        side=None,
-        least_side=16,
-        mean=MEAN,
-        std=STD,
-    )
-)
 BACKBONES.add_scheme(
     Scheme(
         name="torchvision:NAME",

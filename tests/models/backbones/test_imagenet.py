@@ -5,7 +5,7 @@ import torch
 import torchvision.models as zoo
 from torch import nn
 
-from robustbench_dml.models.backbones.imagenet import EMBEDDING, classifier, small_resnet18, with_embedding
+from robustbench_dml.models.backbones.imagenet import EMBEDDING, classifier, with_embedding
 from robustbench_dml.models.embedder import build_embedder, check_fit
 from robustbench_dml.spec.registry import BACKBONES
 from robustbench_dml.utils.errors import RbdmlError
@@ -84,18 +84,6 @@ def test_a_network_without_classes_is_refused() -> None:
         with_embedding(nn.Sequential(nn.Linear(3, 5)))
 
 
-def test_the_small_stem_halves_the_image_once() -> None:
-    """The one for large images would do it twice and end at 2."""
-    network = small_resnet18()
-    sides: list[int] = []
-    for stage in (network.conv1, network.layer1, network.layer2, network.layer3, network.layer4):
-        assert isinstance(stage, nn.Module)
-        stage.register_forward_hook(lambda *call: sides.append(call[2].shape[-1]))
-    with torch.no_grad():
-        network.eval()(torch.rand(1, 3, 64, 64))
-    assert sides == [32, 32, 16, 8, 4]
-
-
 @pytest.mark.parametrize(
     ("name", "shape", "fits"),
     [
@@ -106,7 +94,6 @@ def test_the_small_stem_halves_the_image_once() -> None:
         ("resnet18", (3, 64, 64), True),
         ("resnet18", (3, 224, 31), False),
         ("resnet18", (1, 224, 224), False),
-        ("resnet18-small", (3, 64, 64), True),
         ("torchvision:vit_b_16", (3, 224, 224), True),
         ("torchvision:vit_b_16", (3, 256, 256), False),
     ],
@@ -119,8 +106,8 @@ def test_a_backbone_accepts_only_its_image_shapes(name: str, shape: tuple[int, i
 
 
 def test_normalisation_is_part_of_the_model() -> None:
-    model = build_embedder(BACKBONES.get("resnet18-small"), seed=0, device=CPU).eval()
-    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    model = build_embedder(BACKBONES.get("resnet18"), seed=0, device=CPU).eval()
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     with torch.no_grad():
         features = model.backbone((images - mean.view(3, 1, 1)) / std.view(3, 1, 1))
@@ -128,13 +115,13 @@ def test_normalisation_is_part_of_the_model() -> None:
 
 
 def test_frozen_batchnorm_keeps_its_statistics_and_goes_on_learning_its_weights() -> None:
-    model = build_embedder(BACKBONES.get("resnet18-small"), seed=0, device=CPU)
+    model = build_embedder(BACKBONES.get("resnet18"), seed=0, device=CPU)
     norm = model.backbone.bn1
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None
     for frozen in (True, False):
         model.frozen_batchnorm = frozen
-        model.train()(torch.rand(4, 3, 16, 16)).sum().backward()
+        model.train()(torch.rand(4, 3, 32, 32)).sum().backward()
         assert norm.training is not frozen
         assert bool((norm.running_mean == 0).all()) is frozen
         assert norm.weight.grad is not None
