@@ -114,18 +114,12 @@ class Dataset:
 
 @dataclass(frozen=True)
 class DataPaths:
-    """Folders of data, and permission to download and to cache.
+    """Folders of data, and permission to download and to cache."""
 
-    Attributes:
-        data_root: `--data-root`.
-        download: download a missing set.
-        cache: keep decoded images on disk.
-        progress: shows bars and messages while data is prepared.
-    """
-
-    data_root: Path | None = None
-    download: bool = False
-    cache: bool = True
+    data_root: Path | None = None  # `--data-root`
+    download: bool = False  # download a missing set
+    cache: bool = True  # keep decoded images on disk
+    # Shows bars and messages while data is prepared.
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
 
     @property
@@ -159,31 +153,18 @@ def expanded(path: str | Path) -> Path:
 
 @dataclass(frozen=True)
 class DatasetStatus:
-    """A data set on this machine.
+    """A data set on this machine."""
 
-    Attributes:
-        where: its folder.
-        train: (images, classes) in its lists.
-        test: likewise.
-        decoded: state of the decoded images: `in memory`, `kept`, `checked` (without pixels), `in part` or `not yet`.
-        hashes: SHA-256 as in records, as far as they are known.
-    """
-
-    where: Path
-    train: tuple[int, int]
-    test: tuple[int, int]
-    decoded: str
-    hashes: Mapping[str, str]
+    where: Path  # its folder
+    train: tuple[int, int]  # (images, classes) in its lists
+    test: tuple[int, int]  # likewise
+    decoded: str  # state of the decoded images: `in memory`, `kept`, `checked` (without pixels), `in part` or `not yet`
+    hashes: Mapping[str, str]  # SHA-256 as in records, as far as they are known
 
 
 @dataclass(frozen=True)
 class DownloadRequest:
-    """Options of `rbdml data prepare`.
+    """Options of `rbdml data prepare`."""
 
-    Attributes:
-        urls: mirrors to use instead of the known servers.
-        source: an archive or a folder on this machine.
-    """
-
-    urls: tuple[str, ...] = ()
-    source: Path | None = None
+    urls: tuple[str, ...] = ()  # mirrors to use instead of the known servers
+    source: Path | None = None  # an archive or a folder on this machine

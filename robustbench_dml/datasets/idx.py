@@ -29,25 +29,15 @@ MOST = 100_000_000  # bytes of a file; the largest file of MNIST and its relativ
 
 @dataclass
 class IdxSet:
-    """A data set of four IDX files.
+    """A data set of four IDX files."""
 
-    Attributes:
-        name: name of the data set.
-        title: name of the data set's folder in torchvision.
-        hashes: SHA-256 of the uncompressed content of each file.
-        servers: addresses of folders with the compressed files.
-        archives: hash of each compressed file on the servers.
-        folders: other names of a folder of the set.
-        system: folder of the operating system's package, and the command that installs it.
-    """
-
-    name: str
-    title: str
-    hashes: Mapping[str, str]
-    servers: tuple[str, ...]
-    archives: Mapping[str, str]
-    folders: tuple[str, ...] = ()
-    system: tuple[Path, str] | None = None
+    name: str  # name of the data set
+    title: str  # name of the data set's folder in torchvision
+    hashes: Mapping[str, str]  # SHA-256 of the uncompressed content of each file
+    servers: tuple[str, ...]  # addresses of folders with the compressed files
+    archives: Mapping[str, str]  # hash of each compressed file on the servers
+    folders: tuple[str, ...] = ()  # other names of a folder of the set
+    system: tuple[Path, str] | None = None  # folder of the operating system's package, and the command that installs it
 
     def locate(self, paths: DataPaths) -> Path | None:
         """Return the folder with the four files: a data folder, the set's folder below it, or the system's."""

@@ -29,17 +29,11 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # our message names 
 
 @dataclass(frozen=True)
 class ImageList:
-    """One split of a data set on disk.
+    """One split of a data set on disk."""
 
-    Attributes:
-        root: folder of all paths.
-        paths: N images, relative to the root.
-        labels: (N,) int64 classes.
-    """
-
-    root: Path
-    paths: tuple[str, ...]
-    labels: Tensor
+    root: Path  # folder of all paths
+    paths: tuple[str, ...]  # N images, relative to the root
+    labels: Tensor  # (N,) int64 classes
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -66,15 +60,10 @@ class ImageList:
 
 @dataclass(frozen=True)
 class Decoded:
-    """One image file as pixels.
+    """One image file as pixels."""
 
-    Attributes:
-        pixels: (3, S, S) uint8.
-        source: SHA-256 of the file.
-    """
-
-    pixels: Pixels
-    source: str
+    pixels: Pixels  # (3, S, S) uint8
+    source: str  # SHA-256 of the file
 
 
 def decode(path: Path, side: int) -> Decoded:

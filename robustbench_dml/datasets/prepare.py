@@ -16,17 +16,11 @@ from robustbench_dml.utils.progress import Progress
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A published file of a data set.
+    """A published file of a data set."""
 
-    Attributes:
-        name: file name on disk.
-        urls: addresses of the file.
-        digest: `md5:...` or `sha256:...`.
-    """
-
-    name: str
-    urls: tuple[str, ...]
-    digest: str
+    name: str  # file name on disk
+    urls: tuple[str, ...]  # addresses of the file
+    digest: str  # `md5:...` or `sha256:...`
 
     def urls_for(self, request: DownloadRequest, *, alone: bool) -> Sequence[str]:
         """Return the addresses on the user's mirrors, else on the known servers.

@@ -28,25 +28,15 @@ from robustbench_dml.utils.errors import RbdmlError
 
 @dataclass(frozen=True, kw_only=True)
 class AttackedImage:
-    """One attack on one image, and the settings behind it.
+    """One attack on one image, and the settings behind it."""
 
-    Attributes:
-        trace: the attack.
-        split: the test images.
-        dataset: name of the data set.
-        label: name of the model.
-        weights: hash of the model's weights.
-        evaluation: threat, solver and seed.
-        commit: start of the project's commit in a checkout, with a `+` for uncommitted changes.
-    """
-
-    trace: AttackTrace
-    split: Split
-    dataset: str
-    label: str
-    weights: str
-    evaluation: Evaluation
-    commit: str | None
+    trace: AttackTrace  # the attack
+    split: Split  # the test images
+    dataset: str  # name of the data set
+    label: str  # name of the model
+    weights: str  # hash of the model's weights
+    evaluation: Evaluation  # threat, solver and seed
+    commit: str | None  # start of the project's commit in a checkout, with a `+` for uncommitted changes
 
     @property
     def caption(self) -> str:

@@ -26,29 +26,17 @@ from robustbench_dml.utils.progress import Progress
 
 @dataclass(frozen=True)
 class RunContext:
-    """The surroundings of a run. Nothing here changes its result beyond rounding.
+    """The surroundings of a run. Nothing here changes its result beyond rounding."""
 
-    Attributes:
-        out: the folder of records.
-        paths: the places of data sets.
-        device: the device that computes.
-        batch_size: images attacked at once in the evaluation.
-        progress: bars and messages.
-        weights: the file of initial weights, if the spec names an unpublished file.
-        surrogate: the checkpoint that attacks transfer from, if the evaluation names one.
-        checkpoint_every: seconds between two stored states of a training.
-        tensorboard: write scalars of a training for TensorBoard.
-    """
-
-    out: Path
-    paths: DataPaths
-    device: torch.device
-    batch_size: int = 128
-    progress: Progress = field(default_factory=lambda: Progress(quiet=True))
-    weights: Path | None = None
-    surrogate: Path | None = None
-    checkpoint_every: float = 300
-    tensorboard: bool = False
+    out: Path  # the folder of records
+    paths: DataPaths  # the places of data sets
+    device: torch.device  # the device that computes
+    batch_size: int = 128  # images attacked at once in the evaluation
+    progress: Progress = field(default_factory=lambda: Progress(quiet=True))  # bars and messages
+    weights: Path | None = None  # the file of initial weights, if the spec names an unpublished file
+    surrogate: Path | None = None  # the checkpoint that attacks transfer from, if the evaluation names one
+    checkpoint_every: float = 300  # seconds between two stored states of a training
+    tensorboard: bool = False  # write scalars of a training for TensorBoard
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

@@ -31,21 +31,13 @@ UNIT = 1e-3  # largest deviation of an embedding's length from 1
 
 @dataclass(frozen=True)
 class ExternalModel:
-    """A model from outside the project.
+    """A model from outside the project."""
 
-    Attributes:
-        model: the factory's model in eval mode, with the weights of its checkpoint.
-        path: the Python file.
-        name: file.py:factory, without the folder.
-        source: SHA-256 of the file.
-        weights: hash of the weights.
-    """
-
-    model: nn.Module
-    path: Path
-    name: str
-    source: str
-    weights: str
+    model: nn.Module  # the factory's model in eval mode, with the weights of its checkpoint
+    path: Path  # the Python file
+    name: str  # file.py:factory, without the folder
+    source: str  # SHA-256 of the file
+    weights: str  # hash of the weights
 
     def on_sphere(self, dataset: Dataset, context: RunContext) -> nn.Module:
         """Return the model on the device after a trial on test images. Embeddings of other lengths are scaled to 1.

@@ -32,14 +32,10 @@ class RunFolder:
 
     The work is done in a hidden folder beside it, under a lock. The finished work folder replaces the record's folder
     in one step.
-
-    Attributes:
-        out: the folder of records.
-        spec: the run.
     """
 
-    out: Path
-    spec: RunSpec | ExternalSpec
+    out: Path  # the folder of records
+    spec: RunSpec | ExternalSpec  # the run
 
     @cached_property
     def path(self) -> Path:

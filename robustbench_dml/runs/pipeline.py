@@ -56,21 +56,13 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A model, ready to evaluate.
+    """A model, ready to evaluate."""
 
-    Attributes:
-        model: the model as deployed, in eval mode.
-        weights: the hash of its weights.
-        save: writes the weights to a file.
-        cost: the cost of its training, if known.
-        training_end: the end of its training, if known.
-    """
-
-    model: nn.Module
-    weights: str
-    save: Callable[[Path], None]
-    cost: Cost | None = None
-    training_end: TrainingEnd | None = None
+    model: nn.Module  # the model as deployed, in eval mode
+    weights: str  # the hash of its weights
+    save: Callable[[Path], None]  # writes the weights to a file
+    cost: Cost | None = None  # the cost of its training, if known
+    training_end: TrainingEnd | None = None  # the end of its training, if known
 
 
 class ModelSource(ABC):

@@ -41,38 +41,22 @@ TABLES = (PARAMS, TRAIN, EVALUATE)
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a run.
+    """One option of a run."""
 
-    Attributes:
-        name: name on the command line, without dashes; also the key in a sweep.
-        help: a noun phrase with unit, without the default.
-        kind: type of the value.
-        group: heading in the help.
-        part: the part of a run that the option sets.
-        key: name within this part; the keyword by default.
-        choices: the values to choose from.
-        auto: takes `auto` where the device is known: the precision that the device does best.
-        default: None leaves the value to the published settings.
-        usual: text for that default.
-        at_least: the smallest number.
-        required: has no default.
-        aliases: former names, still accepted.
-    """
-
-    name: str
-    help: str
-    kind: Kind = Kind.TEXT
+    name: str  # name on the command line, without dashes; also the key in a sweep
+    help: str  # a noun phrase with unit, without the default
+    kind: Kind = Kind.TEXT  # type of the value
     _: KW_ONLY
-    group: str
-    part: str
-    key: str = ""
-    choices: tuple[str, ...] = ()
-    auto: bool = False
-    default: Any = None
-    usual: str = ""
-    at_least: int | None = None
-    required: bool = False
-    aliases: tuple[str, ...] = ()
+    group: str  # heading in the help
+    part: str  # the part of a run that the option sets
+    key: str = ""  # name within this part; the keyword by default
+    choices: tuple[str, ...] = ()  # the values to choose from
+    auto: bool = False  # takes `auto` where the device is known: the precision that the device does best
+    default: Any = None  # None leaves the value to the published settings
+    usual: str = ""  # text for that default
+    at_least: int | None = None  # the smallest number
+    required: bool = False  # has no default
+    aliases: tuple[str, ...] = ()  # former names, still accepted
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", self.key or self.word)

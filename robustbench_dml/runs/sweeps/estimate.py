@@ -44,21 +44,13 @@ Kind = tuple[str, str]  # data set and backbone: runs of one kind stand in one r
 
 @dataclass(frozen=True)
 class Estimate:
-    """The remaining cost of some runs.
+    """The remaining cost of some runs."""
 
-    Attributes:
-        runs: the number of runs.
-        recorded: the number of recorded runs; they cost nothing.
-        training: passes of training.
-        evaluation: passes of evaluation.
-        hours: hours of one run after another, without starting and loading.
-    """
-
-    runs: int = 0
-    recorded: int = 0
-    training: float = 0
-    evaluation: float = 0
-    hours: float = 0
+    runs: int = 0  # the number of runs
+    recorded: int = 0  # the number of recorded runs; they cost nothing
+    training: float = 0  # passes of training
+    evaluation: float = 0  # passes of evaluation
+    hours: float = 0  # hours of one run after another, without starting and loading
 
     def __add__(self, other: Estimate) -> Estimate:
         return Estimate(*map(add, astuple(self), astuple(other)))
@@ -160,17 +152,11 @@ def _check_passes(evaluation: Evaluation, queries: int) -> float:
 
 @dataclass(frozen=True)
 class Rate:
-    """Passes per second.
+    """Passes per second."""
 
-    Attributes:
-        training: passes per second in training.
-        evaluation: passes per second in evaluation, counted as in `evaluation_passes`.
-        iteration: passes of one training iteration, if a record of the same training stores them.
-    """
-
-    training: float
-    evaluation: float
-    iteration: float | None = None
+    training: float  # passes per second in training
+    evaluation: float  # passes per second in evaluation, counted as in `evaluation_passes`
+    iteration: float | None = None  # passes of one training iteration, if a record of the same training stores them
 
 
 class Rates:

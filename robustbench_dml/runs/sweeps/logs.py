@@ -19,17 +19,11 @@ STOPPED = (ExitCode.INTERRUPTED, -2, -15, 143)  # Ctrl-C and SIGTERM, reported b
 
 @dataclass(frozen=True)
 class Attempt:
-    """The last process of a run.
+    """The last process of a run."""
 
-    Attributes:
-        code: the exit code, minus the signal that killed it; None if its end was not logged.
-        seconds: the time it took, as far as known.
-        reason: the last line of its output.
-    """
-
-    code: int | None
-    seconds: float
-    reason: str
+    code: int | None  # the exit code, minus the signal that killed it; None if its end was not logged
+    seconds: float  # the time it took, as far as known
+    reason: str  # the last line of its output
 
     @property
     def failed(self) -> bool:

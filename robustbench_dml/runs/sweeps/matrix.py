@@ -27,14 +27,10 @@ Choices = dict[Key, list[Any]]
 
 @dataclass(frozen=True)
 class Matrix:
-    """The settings of a sweep as given; their names are not checked yet.
+    """The settings of a sweep as given; their names are not checked yet."""
 
-    Attributes:
-        where: the context that all runs share.
-        runs: each run's position in the file and its settings.
-    """
-
-    where: dict[str, Any] = field(default_factory=dict)
+    where: dict[str, Any] = field(default_factory=dict)  # the context that all runs share
+    # Each run's position in the file and its settings.
     runs: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
 

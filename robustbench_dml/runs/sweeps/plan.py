@@ -105,15 +105,10 @@ _surrogate_digits = functools.cache(surrogate_digits)  # many runs transfer from
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep.
+    """One run of a sweep."""
 
-    Attributes:
-        task: the run, for the process that does it.
-        words: the arguments of `rbdml` that repeat the run, for people.
-    """
-
-    task: Task
-    words: tuple[str, ...]
+    task: Task  # the run, for the process that does it
+    words: tuple[str, ...]  # the arguments of `rbdml` that repeat the run, for people
 
     @property
     def spec(self) -> RunSpec:
@@ -133,17 +128,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The runs of a sweep, in the order of the matrix.
+    """The runs of a sweep, in the order of the matrix."""
 
-    Attributes:
-        jobs: the runs, each with its own record.
-        where: the shared context.
-        duplicates: the number of combinations that repeat an earlier run.
-    """
-
-    jobs: list[Job]
-    where: Where
-    duplicates: int = 0
+    jobs: list[Job]  # the runs, each with its own record
+    where: Where  # the shared context
+    duplicates: int = 0  # the number of combinations that repeat an earlier run
 
 
 def plan(

@@ -33,17 +33,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Kept:
-    """The stored progress of an unfinished run.
+    """The stored progress of an unfinished run."""
 
-    Attributes:
-        spent: the cost of its training so far.
-        trained: the share of its training that is done.
-        evaluated: the share of its attacks that is done.
-    """
-
-    spent: ComputeUsed
-    trained: float
-    evaluated: float
+    spent: ComputeUsed  # the cost of its training so far
+    trained: float  # the share of its training that is done
+    evaluated: float  # the share of its attacks that is done
 
     def __str__(self) -> str:
         if self.trained < 1:
@@ -53,21 +47,13 @@ class Kept:
 
 @dataclass(frozen=True)
 class Status:
-    """A run of a sweep and its progress.
+    """A run of a sweep and its progress."""
 
-    Attributes:
-        job: the run.
-        state: its state.
-        record: the record of a run that is done.
-        kept: the stored progress of an unfinished run.
-        why: the reason of a failure.
-    """
-
-    job: Job
-    state: State
-    record: Record | None = None
-    kept: Kept | None = None
-    why: str = ""
+    job: Job  # the run
+    state: State  # its state
+    record: Record | None = None  # the record of a run that is done
+    kept: Kept | None = None  # the stored progress of an unfinished run
+    why: str = ""  # the reason of a failure
 
 
 def status_of(job: Job) -> Status:
