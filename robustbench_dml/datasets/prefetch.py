@@ -16,12 +16,8 @@ class PrefetchedImages:
     """Images on disk whose next batch is read in a thread, by numpy and PIL."""
 
     def __init__(self, images: Images, *, pinned: bool) -> None:
-        """
-        Args:
-            images: images on disk.
-            pinned: read into pinned memory, for a GPU.
-        """
-        self._images, self._pinned = images, pinned
+        self._images = images
+        self._pinned = pinned  # read into pinned memory, for a GPU
         self._thread = ThreadPoolExecutor(1)
         self._coming: tuple[Tensor, Future[Tensor]] | None = None
 

@@ -20,7 +20,7 @@ from robustbench_dml.spec.lookup import IN_A_FILE, failure, load_module
 from robustbench_dml.spec.make import changed_evaluation, published_evaluation
 from robustbench_dml.spec.registry import DATASETS
 from robustbench_dml.spec.schema import Evaluation, ExternalSpec
-from robustbench_dml.utils.errors import RbdmlError, did_you_mean
+from robustbench_dml.utils.errors import RbdmlError, did_you_mean, reason
 from robustbench_dml.utils.files import sha256
 from robustbench_dml.utils.randomness import seed_of
 from robustbench_dml.utils.tensors import read_state_dict, write_tensors
@@ -53,10 +53,10 @@ class ExternalModel:
             with torch.no_grad():
                 embeddings = model(images.to(InOwnPrecision(model).dtype))
         except Exception as error:  # a stranger's code may raise anything
-            shape, reason = "x".join(map(str, dataset.image_shape)), failure(error, self.path)
+            shape = "x".join(map(str, dataset.image_shape))
             raise RbdmlError(
-                f"{self.name} fails on {shape} images of '{dataset.name}' ({reason}): let its forward take "
-                "(B, C, H, W) float images in [0, 1], or choose another data set"
+                f"{self.name} fails on {shape} images of '{dataset.name}' ({failure(error, self.path)}): let its "
+                "forward take (B, C, H, W) float images in [0, 1], or choose another data set"
             ) from None
         fits = isinstance(embeddings, Tensor) and embeddings.dim() == 2 and embeddings.shape[1] > 1
         if not fits or len(embeddings) != len(images):
@@ -166,16 +166,12 @@ def _made(path: Path, factory: str, name: str) -> nn.Module:
 
 def _fill(model: nn.Module, checkpoint: Path, name: str) -> None:
     """Load a state dict, all of it and nothing else."""
-    state, own = read_state_dict(checkpoint, nested=True), model.state_dict()
-    wrong = {
-        "missing": [key for key in own if key not in state],
-        "unknown": [key for key in state if key not in own],
-        "of another shape": [key for key in own if key in state and own[key].shape != state[key].shape],
-    }
-    if any(wrong.values()):
-        listed = ", ".join(f"{len(keys)} {how} (the first is '{keys[0]}')" for how, keys in wrong.items() if keys)
-        raise RbdmlError(f"{checkpoint}: does not fit {name}: tensors {listed}: give its own weights")
-    model.load_state_dict(state, strict=True)
+    state = read_state_dict(checkpoint, nested=True)
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:  # names all tensors that are missing, unknown or of another shape
+        wrong = reason(error).partition(": ")[2]
+        raise RbdmlError(f"{checkpoint}: does not fit {name}: {wrong}: give its own weights") from None
 
 
 def _save(path: Path, *, model: nn.Module, name: str) -> None:

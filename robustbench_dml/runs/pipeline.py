@@ -98,24 +98,13 @@ class ModelSource(ABC):
 
     @abstractmethod
     def obtain(self, dataset: Dataset, context: RunContext, work: Path) -> Subject:
-        """Train or return the model, after `fetch` and `prepare`.
-
-        Args:
-            dataset: the data set of the spec.
-            context: the surroundings of the run.
-            work: the folder for states and the log.
-        """
+        """Train or return the model, after `fetch` and `prepare`; states and the log are in `work`."""
 
 
 class Pipeline:
     """One run. Data, surrogate and provenance are loaded once, when they are first needed."""
 
     def __init__(self, source: ModelSource, context: RunContext) -> None:
-        """
-        Args:
-            source: provides the model.
-            context: the surroundings of the run.
-        """
         self._source, self._context = source, context
         self._folder = context.folder(source.spec)
 
@@ -137,16 +126,14 @@ class Pipeline:
             distributed.broadcast(work)
             if self._source.keeps_log:
                 self._folder.copy_log(work)
-            self._begin_log(work)
+            spec = self._source.spec
+            identity = {"digest": spec.digest, "label": spec.label, "dataset": spec.dataset}
+            RunLog(work).write("start", **identity, **self._environment)
             subject = self._source.obtain(self._dataset, self._context, work)
             return self._write(subject, self._evaluate(subject, work), work)
 
     def assist(self, work: Path) -> None:
-        """Do a share of a run that another process leads.
-
-        Args:
-            work: the leader's work folder.
-        """
+        """Do a share of a run that another process leads from its work folder."""
         self._load()
         subject = self._source.obtain(self._dataset, self._context, work)
         evaluation, context = self._source.spec.evaluation, self._context
@@ -206,10 +193,6 @@ class Pipeline:
         self._source.prepare(self._dataset, self._context)
         choose_queries(self._dataset.test.labels, self._source.spec.evaluation, self._dataset.name)
         _ = self._surrogate
-
-    def _begin_log(self, work: Path) -> None:
-        spec = self._source.spec
-        RunLog(work).write("start", digest=spec.digest, label=spec.label, dataset=spec.dataset, **self._environment)
 
     def _evaluate(self, subject: Subject, work: Path) -> Evaluated:
         return evaluate_model(

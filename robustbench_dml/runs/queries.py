@@ -7,7 +7,6 @@ import struct
 import tokenize
 import zlib
 from pathlib import Path
-from typing import BinaryIO, cast
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
@@ -95,18 +94,11 @@ def _check_directory(path: Path, members: list[ZipInfo], most: int) -> None:
 
 
 def _read(path: Path, archive: ZipFile, member: ZipInfo, most: int) -> np.ndarray:
-    with archive.open(member) as opened:
-        file = cast(BinaryIO, opened)
-        if np.lib.format.read_magic(file) != (1, 0):
-            raise ValueError(f"{member.filename} is of another version of the format")
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file, max_header_size=HEADER)
-        if dtype.hasobject:
-            raise RbdmlError(f"{path}: {member.filename} holds Python objects, which are never loaded: run again")
-        if dtype.str not in DTYPES or len(shape) != 1 or not 0 <= shape[0] <= most:
-            raise RbdmlError(
-                f"{path}: {member.filename} is {dtype.str} {shape}, not numbers of at most {most} queries: run again"
-            )
-        data = file.read(HEADER + 8 * most)
-    if len(data) != shape[0] * dtype.itemsize:
-        raise ValueError(f"{member.filename} has {len(data)} bytes for {shape[0]} values")
-    return np.frombuffer(data, dtype).copy()
+    with archive.open(member) as file:
+        array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False, max_header_size=HEADER)
+    if array.dtype.str not in DTYPES or array.ndim != 1 or len(array) > most:
+        raise RbdmlError(
+            f"{path}: {member.filename} is {array.dtype.str} {array.shape}, not numbers of at most {most} queries: "
+            "run again"
+        )
+    return array

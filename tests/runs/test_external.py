@@ -135,10 +135,13 @@ def test_what_is_no_state_dict_is_refused(tmp_path: Path, held: object) -> None:
 @pytest.mark.parametrize(
     ("changed", "part"),
     [
-        ({"1.bias": None}, "tensors 1 missing (the first is '1.bias'):"),
-        ({"2.bias": torch.zeros(6)}, "tensors 1 unknown (the first is '2.bias'):"),
-        ({"1.bias": torch.zeros(7)}, "tensors 1 of another shape (the first is '1.bias'):"),
-        ({"1.bias": None, "1.weight": None, "a": torch.zeros(1)}, "2 missing (the first is '1.weight'), 1 unknown"),
+        ({"1.bias": None}, 'Missing key(s) in state_dict: "1.bias"'),
+        ({"2.bias": torch.zeros(6)}, 'Unexpected key(s) in state_dict: "2.bias"'),
+        ({"1.bias": torch.zeros(7)}, "size mismatch for 1.bias"),
+        (
+            {"1.bias": None, "1.weight": None, "a": torch.zeros(1)},
+            '"1.weight", "1.bias". Unexpected key(s) in state_dict: "a"',
+        ),
     ],
 )
 def test_weights_that_do_not_fit_are_told_by_name(

@@ -64,7 +64,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "objects": (
         lambda path: packed(path, [FIRST, ("R@1.npy", array(np.array([{}] * Q, dtype=object)))]),
-        "R@1.npy holds Python objects, which are never loaded",
+        "cannot be read as arrays .Object arrays cannot be loaded",
     ),
     "text": (lambda path: packed(path, [("query.npy", array(np.array(["a"] * Q)))]), "query.npy is <U1"),
     "a record array": (
@@ -84,8 +84,11 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: packed(path, [("query.npy", header("{1: 2, 'descr': 3}\n"))]),
         "cannot be read as arrays",
     ),
-    "a shape that is a lie": (lambda path: packed(path, [("query.npy", lying_header(Q))]), "0 bytes for 40 values"),
-    "a shape of terabytes": (lambda path: packed(path, [("query.npy", lying_header(10**13))]), "query.npy is <f8"),
+    "a shape that is a lie": (lambda path: packed(path, [("query.npy", lying_header(Q))]), "cannot be read as arrays"),
+    "a shape of terabytes": (
+        lambda path: packed(path, [("query.npy", lying_header(10**13))]),
+        "cannot be read as arrays",
+    ),
     "other lengths": (lambda path: packed(path, [FIRST, ("R@1.npy", array(np.zeros(3)))]), "arrays of .3, 40. values"),
     "no queries": (lambda path: packed(path, [("query.npy", array(np.zeros(0)))]), "arrays of .0. values"),
     "nothing": (lambda path: packed(path, []), "arrays of .. values"),
@@ -96,10 +99,6 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
         "101 arrays, or two of one name",
     ),
     "another packing": (lambda path: packed(path, [FIRST], zipfile.ZIP_LZMA), "encrypted or packed in another way"),
-    "another version": (
-        lambda path: packed(path, [("query.npy", array(np.arange(Q), version=(2, 0)))]),
-        "another version of the format",
-    ),
     "no archive": (lambda path: path.write_bytes(b"PK" + bytes(100)), "cannot be read as arrays"),
     "an array alone": (lambda path: path.write_bytes(array(np.arange(Q))), "cannot be read as arrays"),
     "no file": (lambda path: None, "no per-query values"),
@@ -150,7 +149,7 @@ def test_pickled_objects_run_nothing(tmp_path: Path) -> None:
             return Path.touch, (trace,)
 
     packed(tmp_path / "values.npz", [("query.npy", array(np.array([Hostile()], dtype=object)))])
-    with pytest.raises(RbdmlError, match="Python objects"):
+    with pytest.raises(RbdmlError, match="Object arrays cannot be loaded"):
         load_values(tmp_path / "values.npz", most=Q)
     assert not trace.exists()
 

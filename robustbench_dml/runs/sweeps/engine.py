@@ -44,13 +44,8 @@ class Work:
     """Do a run in a process."""
 
     def __init__(self, job: Job, environment: Mapping[str, str] | None = None) -> None:
-        """
-        Args:
-            job: the run.
-            environment: variables for the run's process, added to those of this process.
-        """
         self.job = job
-        self._environment = dict(environment or {})
+        self._environment = dict(environment or {})  # variables added to those of this process
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = False
 

@@ -163,11 +163,6 @@ class Rates:
     """The rates of runs, from records on this device if there are any."""
 
     def __init__(self, out: Path, device: torch.device) -> None:
-        """
-        Args:
-            out: the folder of records.
-            device: the device of the runs.
-        """
         self._device, name = device, device_name(device)
         self._costs: list[tuple[Spec, Cost]] = []  # costs of training on this device
         self._evaluations: list[tuple[Spec, float, float]] = []  # passes and seconds on this device
