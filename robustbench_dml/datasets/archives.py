@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from robustbench_dml.utils.errors import RbdmlError, reason
 from robustbench_dml.utils.files import free_bytes
@@ -39,6 +39,7 @@ DAMAGE = (
     RuntimeError,
 )
 HEADERS = 2 << 20  # bytes of the headers of a tar member; sparse files and long names have several headers
+NOT_PLAIN = "is a link, a device or the like, and neither a file nor a folder"
 MEMBERS = 500_000  # members of an archive, four times as many as in the largest set
 
 
@@ -60,13 +61,8 @@ class _Stream:
         self._allowed -= size
         return self._file.read(size)
 
-    def seek(self, position: int) -> int:
-        """Seek like a file."""
-        return self._file.seek(position)
-
-    def tell(self) -> int:
-        """Return the position."""
-        return self._file.tell()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 @dataclass(frozen=True)
@@ -83,35 +79,29 @@ class _Member:
 
 
 def extract(archive: Path, target: Path, *, progress: Progress) -> None:
-    """Unpack a .zip, .tar or .tar.gz, recognised by its content, into a new or empty folder.
-
-    The target stays empty or absent until the content is complete.
+    """Unpack a .zip, .tar or .tar.gz, recognised by its content, into a new folder.
 
     Raises:
         RbdmlError: a damaged archive, a member that is not a plain file or folder below the target, or no room. No
             partial files remain.
     """
-    target = target.resolve()
-    part = target.with_name(f".{target.name}.part")
     try:
-        if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-            raise RbdmlError(f"{target} is there already and is not an empty folder: remove it or choose another one")
         with _members(archive) as members:
             _check_members(archive, members)
-            _remove(part)
             size, free = sum(member.size for member in members), free_bytes(target.parent)
             if size > free:
                 raise RbdmlError(
                     f"{archive} unpacks to {size:,} bytes and {free:,} are free in {target.parent}: make room or "
                     "choose another folder"
                 )
-            part.mkdir(parents=True)
-            with progress.bar(size, archive.name, "B") as bar:
-                for member in members:
-                    _unpack(member, part, bar)
-        if target.exists():
-            target.rmdir()  # Windows renames onto nothing
-        part.rename(target)
+            target.mkdir(parents=True)
+            try:
+                with progress.bar(size, archive.name, "B") as bar:
+                    for member in members:
+                        _unpack(member, target, bar)
+            except BaseException:
+                shutil.rmtree(target, ignore_errors=True)
+                raise
     except DAMAGE as error:
         raise RbdmlError(
             f"{archive} is damaged or incomplete ({reason(error)}): remove it and download it again, or get it by "
@@ -122,8 +112,6 @@ def extract(archive: Path, target: Path, *, progress: Progress) -> None:
             f"cannot unpack {archive} to {target} ({reason(error)}): make room or choose another folder, then give "
             "the same command again"
         ) from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def is_archive(path: Path) -> bool:
@@ -136,7 +124,7 @@ def is_archive(path: Path) -> bool:
     if magic in ZIP:
         return True
     try:
-        with _stream(path, magic) as stream, _tar(stream):
+        with _tar(path, magic):
             return True
     except tarfile.ReadError:
         return False
@@ -154,7 +142,7 @@ def _members(archive: Path) -> Iterator[Sequence[_Member]]:
         with zipfile.ZipFile(archive) as zipped:
             yield [_zip_member(zipped, info) for info in zipped.infolist()]
         return
-    with _stream(archive, magic) as stream, _tar(stream) as tar:
+    with _tar(archive, magic) as (tar, stream):
         yield [_tar_member(tar, info) for info in _tar_infos(tar, stream)]
 
 
@@ -167,36 +155,24 @@ def _magic(path: Path) -> bytes:
 
 
 @contextmanager
-def _stream(path: Path, magic: bytes) -> Iterator[_Stream]:
+def _tar(path: Path, magic: bytes) -> Iterator[tuple[tarfile.TarFile, _Stream]]:
     with gzip.open(path) if magic[:2] == b"\x1f\x8b" else path.open("rb") as file:
-        yield _Stream(file)
-
-
-def _tar(stream: _Stream) -> tarfile.TarFile:
-    return tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:")
+        stream = _Stream(file)
+        with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as tar:
+            yield tar, stream
 
 
 def _zip_member(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
     kind = stat.S_IFMT(info.external_attr >> 16)  # Unix mode; 0 from other systems
-    fault = None
-    if info.flag_bits & 0x1:
-        fault = "is encrypted"
-    elif kind == stat.S_IFLNK:
-        fault = "is a symbolic link"
-    elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        fault = "is neither a file nor a folder"
-    elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        fault = "is compressed by a method that is not known here"
+    fault = None if kind in (0, stat.S_IFREG, stat.S_IFDIR) else NOT_PLAIN
+    if info.flag_bits & 0x1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        fault = "is encrypted, or compressed by a method that is not known here"
     size = 0 if info.is_dir() else info.file_size
     return _Member(info.filename, size, info.is_dir(), fault, lambda: zipped.open(info))
 
 
 def _tar_member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
-    fault = None
-    if info.issym() or info.islnk():
-        fault = "is a symbolic link" if info.issym() else "is a hard link"
-    elif not (info.isreg() or info.isdir()):
-        fault = "is neither a file nor a folder"
+    fault = None if info.isreg() or info.isdir() else NOT_PLAIN
     size = info.size if info.isreg() else 0
     return _Member(info.name, size, info.isdir(), fault, lambda: cast(IO[bytes], tar.extractfile(info)))
 
@@ -247,13 +223,6 @@ def _path_fault(member: _Member) -> str | None:
     if not member.parts and not member.folder:
         return "has no name"
     return None
-
-
-def _remove(part: Path) -> None:
-    if part.is_symlink() or part.is_file():
-        part.unlink()
-    elif part.exists():
-        shutil.rmtree(part)
 
 
 def _unpack(member: _Member, folder: Path, bar: Bar) -> None:

@@ -26,22 +26,13 @@ class Listing:
     origin: Path
 
 
-def load_listed(
-    name: str,
-    read: Callable[[DataPaths], Listing],
-    paths: DataPaths,
-    *,
-    stored: int = STORED,
-    seen: int = SEEN,
-) -> Dataset:
+def load_listed(name: str, read: Callable[[DataPaths], Listing], paths: DataPaths) -> Dataset:
     """Read the lists, check their counts, make or open the cache.
 
     Args:
         name: a registered data set. The lists must match its numbers of classes and images.
         read: finds and reads the lists.
         paths: folders of data.
-        stored: side of the stored images.
-        seen: side of the crop for the network.
 
     Raises:
         RbdmlError: the set is missing, has other counts, or a file is missing or not an image.
@@ -51,18 +42,18 @@ def load_listed(
     splits, hashes, caches = {}, {}, {}
     for part, images in {"train": listing.train, "test": listing.test}.items():
         images.check_present(name)
-        caches[part] = PixelCache(paths.decoded, images, stored, keep_pixels=paths.cache)
+        caches[part] = PixelCache(paths.decoded, images, STORED, keep_pixels=paths.cache)
     check_room(paths.decoded, sum(cache.needed for cache in caches.values()), name)
     for part, cache in caches.items():
         images = cache.images
         cache.prepare(name, progress=paths.progress)
-        pixels: Images = cache.open() if paths.cache else ImageFiles(images, stored)
-        splits[part], hashes[part] = Split(pixels, images.labels, crop=seen), cache.content_hash()
+        pixels: Images = cache.open() if paths.cache else ImageFiles(images, STORED)
+        splits[part], hashes[part] = Split(pixels, images.labels, crop=SEEN), cache.content_hash()
     return Dataset(name, splits["train"], splits["test"], hashes, singleton_classes(listing))
 
 
 def listed_status(
-    name: str, read: Callable[[DataPaths], Listing], paths: DataPaths, *, stored: int = STORED, verify: bool = False
+    name: str, read: Callable[[DataPaths], Listing], paths: DataPaths, *, verify: bool = False
 ) -> DatasetStatus:
     """Return the status of a listed set. With `verify`, read the cached pixels again.
 
@@ -73,7 +64,7 @@ def listed_status(
     states, hashes = [], {}
     for part, images in {"train": listing.train, "test": listing.test}.items():
         images.check_present(name)
-        kept, checked = (PixelCache(paths.decoded, images, stored, keep_pixels=keep) for keep in (True, False))
+        kept, checked = (PixelCache(paths.decoded, images, STORED, keep_pixels=keep) for keep in (True, False))
         found = next((cache for cache in (kept, checked) if cache.complete()), None)
         if found is not None:
             hashes[part] = found.content_hash()

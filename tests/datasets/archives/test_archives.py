@@ -23,7 +23,7 @@ from archive_support import (
     zip_entry,
 )
 
-from robustbench_dml.datasets.archives import extract, is_archive
+from robustbench_dml.datasets.archives import NOT_PLAIN, extract, is_archive
 
 
 @pytest.mark.parametrize("pack", PACKS)
@@ -99,32 +99,17 @@ def test_a_path_that_leads_elsewhere_is_refused_before_anything_is_written(
 
 
 @pytest.mark.parametrize(
-    ("kind", "fault"),
-    [
-        (tarfile.SYMTYPE, "is a symbolic link"),
-        (tarfile.LNKTYPE, "is a hard link"),
-        (tarfile.FIFOTYPE, "is neither a file nor a folder"),
-        (tarfile.CHRTYPE, "is neither a file nor a folder"),
-        (tarfile.BLKTYPE, "is neither a file nor a folder"),
-        (b"Z", "is neither a file nor a folder"),
-    ],
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, b"Z"]
 )
-def test_a_tar_holds_only_files_and_folders(archive: Path, target: Path, kind: bytes, fault: str) -> None:
+def test_a_tar_holds_only_files_and_folders(archive: Path, target: Path, kind: bytes) -> None:
     archive.write_bytes(pack_tar(CONTENT, entry("odd", kind)))
-    assert f"'odd' {fault}" in refusal(archive, target)
+    assert f"'odd' {NOT_PLAIN}" in refusal(archive, target)
 
 
-@pytest.mark.parametrize(
-    ("mode", "fault"),
-    [
-        (stat.S_IFLNK | 0o777, "is a symbolic link"),
-        (stat.S_IFIFO, "is neither a file nor a folder"),
-        (stat.S_IFCHR, "is neither a file nor a folder"),
-    ],
-)
-def test_a_zip_holds_only_files_and_folders(archive: Path, target: Path, mode: int, fault: str) -> None:
+@pytest.mark.parametrize("mode", [stat.S_IFLNK | 0o777, stat.S_IFIFO, stat.S_IFCHR])
+def test_a_zip_holds_only_files_and_folders(archive: Path, target: Path, mode: int) -> None:
     archive.write_bytes(pack_zip(CONTENT, zip_entry("odd", mode)))
-    assert f"'odd' {fault}" in refusal(archive, target)
+    assert f"'odd' {NOT_PLAIN}" in refusal(archive, target)
 
 
 def test_an_encrypted_member_is_refused(archive: Path, target: Path) -> None:
@@ -138,7 +123,7 @@ def test_a_member_of_an_unknown_compression_is_refused(archive: Path, target: Pa
     data = bytearray(pack_zip({"odd": b"text"}))
     data[data.index(b"PK\x01\x02") + 10] = 9
     archive.write_bytes(data)
-    assert "'odd' is compressed by a method" in refusal(archive, target)
+    assert "'odd' is encrypted, or compressed by a method" in refusal(archive, target)
 
 
 @pytest.mark.parametrize("name", ["set/list.txt", "set/./list.txt", "set//list.txt"])

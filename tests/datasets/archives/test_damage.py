@@ -120,54 +120,6 @@ def test_room_is_checked_first(archive: Path, target: Path, monkeypatch: pytest.
     assert tree(target) == CONTENT
 
 
-def test_a_target_that_holds_something_is_left_alone(archive: Path, target: Path) -> None:
-    archive.write_bytes(pack_zip(CONTENT))
-    target.mkdir(parents=True)
-    (target / "mine").write_text("text")
-    with pytest.raises(RbdmlError, match="is there already and is not an empty folder"):
-        extract(archive, target, progress=QUIET)
-    assert tree(target) == {"mine": b"text"}
-    with pytest.raises(RbdmlError, match="is there already and is not an empty folder"):
-        extract(archive, target / "mine", progress=QUIET)
-
-
-def test_an_empty_target_is_filled(archive: Path, target: Path) -> None:
-    archive.write_bytes(pack_zip(CONTENT))
-    target.mkdir(parents=True)
-    extract(archive, target, progress=QUIET)
-    assert tree(target) == CONTENT
-
-
-def test_a_link_to_an_empty_folder_stays_a_link(archive: Path, target: Path) -> None:
-    archive.write_bytes(pack_zip(CONTENT))
-    elsewhere = archive.parent / "elsewhere"
-    elsewhere.mkdir()
-    target.parent.mkdir()
-    target.symlink_to(elsewhere)
-    extract(archive, target, progress=QUIET)
-    assert target.is_symlink()
-    assert tree(elsewhere) == CONTENT
-
-
-@pytest.mark.parametrize("kind", ["folder", "file", "link"])
-def test_a_leftover_is_replaced(archive: Path, target: Path, kind: str) -> None:
-    archive.write_bytes(pack_zip(CONTENT))
-    part = target.with_name(".set.part")
-    outside = archive.parent / "outside"
-    outside.mkdir()
-    (part if kind == "folder" else part.parent).mkdir(parents=True)
-    if kind == "folder":
-        (part / "old").touch()
-    elif kind == "file":
-        part.touch()
-    else:
-        part.symlink_to(outside)
-    extract(archive, target, progress=QUIET)
-    assert tree(target) == CONTENT
-    assert [path.name for path in target.parent.iterdir()] == ["set"]
-    assert list(outside.iterdir()) == []
-
-
 def test_modes_are_plain(archive: Path, target: Path) -> None:
     archive.write_bytes(pack_tar(CONTENT))  # of setuid programs
     extract(archive, target, progress=QUIET)
