@@ -143,8 +143,7 @@ def read_index(folder: Path) -> dict[str, str]:
     """
     path = folder / INDEX
     try:
-        content = read_at_most(path, MOST_INDEX)
-        hashes = json.loads(content or b"")["hashes"]
+        hashes = json.loads(read_at_most(path, MOST_INDEX))["hashes"]
         return {name: str(hashes[name]) for name in SPLITS}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise RbdmlError(f"{path}: not the index of '{NAME}': {REMEDY}") from None

@@ -76,8 +76,6 @@ def decode(path: Path, side: int) -> Decoded:
     """
     try:
         content = read_at_most(path, MOST_BYTES)
-        if content is None:
-            raise RbdmlError(f"{path}: more than {MOST_BYTES:,} bytes, which no image of a data set has: remove it")
         if not content:
             raise RbdmlError(f"{path}: an empty file, not an image: get a fresh copy of it")
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:

@@ -123,10 +123,7 @@ def read_entry(folder: Path) -> Entry:
     """
     path = folder / ENTRY_FILE
     try:
-        content = read_at_most(path, MAX_BYTES)
-        if content is None:
-            raise RbdmlError(f"{path}: larger than {MAX_BYTES} bytes, which no entry is: submit the record again")
-        return Entry.model_validate_json(content)
+        return Entry.model_validate_json(read_at_most(path, MAX_BYTES))
     except OSError as error:
         raise RbdmlError(
             f"{path}: cannot be read ({error.strerror}): entries are made by `rbdml submit`, not by hand"

@@ -132,12 +132,9 @@ def read_record(folder: Path) -> Record:
     """
     path = folder / RECORD_FILE
     try:
-        content = read_at_most(path, MAX_BYTES)
-        if content is None:
-            raise RbdmlError(f"{path}: larger than {MAX_BYTES} bytes, which no record is: remove it")
-        record = Record.model_validate_json(content)
+        record = Record.model_validate_json(read_at_most(path, MAX_BYTES))
     except OSError as error:
-        raise RbdmlError(f"{path}: cannot be read ({error.strerror})") from None
+        raise RbdmlError(f"{path}: cannot be read ({error.strerror}): remove its folder and run again") from None
     except ValidationError as error:
         found = first_invalid(error)
         name = re.sub(r"^spec\.\w+", "spec", found.name)  # without the tag of the union type

@@ -89,17 +89,18 @@ def plain_size(path: Path) -> int:
     return found.st_size
 
 
-def read_at_most(path: Path, limit: int) -> bytes | None:
-    """Return the content of a plain file, None if it is longer than `limit` bytes.
+def read_at_most(path: Path, limit: int) -> bytes:
+    """Return the content of a plain file of at most `limit` bytes.
 
     Raises:
-        OSError: the errors of `plain_size`, or the file cannot be read.
+        OSError: the errors of `plain_size`, the file is larger, or it cannot be read.
     """
-    if plain_size(path) > limit:
-        return None
-    with path.open("rb") as file:
-        content = file.read(limit + 1)  # the file may have grown since
-    return content if len(content) <= limit else None
+    if plain_size(path) <= limit:
+        with path.open("rb") as file:
+            content = file.read(limit + 1)  # the file may have grown since
+        if len(content) <= limit:
+            return content
+    raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
 
 
 def sha256(path: Path) -> str:

@@ -317,7 +317,7 @@ def test_queries_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 def test_queries_are_never_unpickled(tmp_path: Path) -> None:
     write_queries(tmp_path, {"query": np.array([print], dtype=object)})
-    with pytest.raises(RbdmlError, match="Python objects, which are never loaded"):
+    with pytest.raises(RbdmlError, match="Object arrays cannot be loaded"):
         read_queries(tmp_path)
 
 

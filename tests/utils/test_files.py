@@ -45,14 +45,16 @@ def test_a_full_disk_is_distinguished_from_other_errors() -> None:
 def test_no_more_is_read_than_there_may_be(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"12345")
     assert read_at_most(tmp_path / "a", 5) == b"12345"
-    assert read_at_most(tmp_path / "a", 4) is None
+    with pytest.raises(OSError, match="larger than 4 bytes"):
+        read_at_most(tmp_path / "a", 4)
     assert plain_size(tmp_path / "a") == 5
 
 
 def test_a_file_that_grew_meanwhile_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_bytes(b"12345")
     monkeypatch.setattr("robustbench_dml.utils.files.plain_size", lambda _: 1)
-    assert read_at_most(tmp_path / "a", 4) is None
+    with pytest.raises(OSError, match="larger than 4 bytes"):
+        read_at_most(tmp_path / "a", 4)
 
 
 def test_a_link_to_a_plain_file_is_read(tmp_path: Path) -> None:

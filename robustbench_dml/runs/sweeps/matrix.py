@@ -41,12 +41,9 @@ def read_file(path: Path) -> dict[str, Any]:
         RbdmlError: unreadable, too large or not TOML.
     """
     try:
-        content = read_at_most(path, MAX_BYTES)
+        return parse(read_at_most(path, MAX_BYTES), str(path))
     except OSError as error:
         raise RbdmlError(f"{path}: cannot be read ({error.strerror}): give the TOML file of a sweep") from None
-    if content is None:
-        raise RbdmlError(f"{path}: larger than {MAX_BYTES} bytes, which no matrix is: name another file")
-    return parse(content, str(path))
 
 
 def parse(content: bytes, source: str) -> dict[str, Any]:
