@@ -121,7 +121,7 @@ def estimate(file: Path | None, passes_per_second: float | None, as_json: bool, 
     from robustbench_dml.utils.device import pick_device
 
     planned = _planned(file, given)
-    rates = Rates(planned.jobs[0].folder.out, pick_device(planned.where.device))
+    rates = Rates(planned.jobs[0].folder.out, pick_device(planned.where["device"]))
     given_rate = None if passes_per_second is None else Rate(passes_per_second, passes_per_second)
     parts = estimated([status_of(job) for job in planned.jobs], lambda spec: given_rate or rates.rate_of(spec))
     if as_json:
@@ -181,7 +181,7 @@ def _engine(planned: Sweep, given: dict[str, Any]) -> Engine:
         return OnSlurm(
             planned.jobs[0].folder.out, {name: int(text) if text.isdigit() else text for name, text in given["slurm"]}
         )
-    return Local(given["jobs"], devices=visible_devices(planned.where.device))
+    return Local(given["jobs"], devices=visible_devices(planned.where["device"]))
 
 
 def _list(found: list[Status], planned: Sweep, *, as_json: bool) -> None:

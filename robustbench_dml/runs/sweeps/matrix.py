@@ -5,13 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from robustbench_dml.spec.options import BY_NAME, CONTEXT_OPTIONS, SPEC_OPTIONS, Kind, current_name
-from robustbench_dml.utils.errors import RbdmlError, did_you_mean, reason
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from robustbench_dml.spec.budgets import parse_seconds
+from robustbench_dml.spec.options import BY_NAME, CONTEXT_OPTIONS, SPEC_OPTIONS, Kind, Option, current_name, quotient
+from robustbench_dml.utils.errors import RbdmlError, did_you_mean, first_invalid, reason
 from robustbench_dml.utils.files import read_at_most
 
 MAX_BYTES = 1_000_000
@@ -27,11 +31,10 @@ Choices = dict[Key, list[Any]]
 
 @dataclass(frozen=True)
 class Matrix:
-    """The settings of a sweep as given; their names are not checked yet."""
+    """The settings of a sweep, by the names of options."""
 
-    where: dict[str, Any] = field(default_factory=dict)  # the context that all runs share
-    # Each run's position in the file and its settings.
-    runs: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    where: dict[str, Any]  # the context that all runs share
+    runs: list[tuple[str, dict[str, Any]]]  # each run's position in the file and its settings
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -60,7 +63,13 @@ def parse(content: bytes, source: str) -> dict[str, Any]:
         raise RbdmlError(f"{source}: not TOML: {reason(error)}") from None
 
 
-def multiply_out(tree: Mapping[str, Any], *, source: str, instead: Mapping[str, Any] | None = None) -> Matrix:
+def multiply_out(
+    tree: Mapping[str, Any],
+    *,
+    source: str,
+    instead: Mapping[str, Any] | None = None,
+    where: Mapping[str, Any] | None = None,
+) -> Matrix:
     """List every combination of the values of every block.
 
     Args:
@@ -68,6 +77,7 @@ def multiply_out(tree: Mapping[str, Any], *, source: str, instead: Mapping[str, 
             a single block.
         source: name of the tree in messages.
         instead: settings that replace the settings of every block.
+        where: options of the context that replace those of the tree.
 
     Raises:
         RbdmlError: an unknown key, an impossible value, or too many runs.
@@ -75,8 +85,8 @@ def multiply_out(tree: Mapping[str, Any], *, source: str, instead: Mapping[str, 
     blocks = tree.get(BLOCKS, [{}])
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
         raise RbdmlError(f"{source}: runs is no list of tables: write [[runs]], with two brackets each side")
-    where = {name: value for name, value in tree.items() if name in OF_THE_SWEEP}
-    shared = {name: value for name, value in tree.items() if name not in (BLOCKS, EXCLUDE, *where)}
+    context = {name: value for name, value in {**tree, **(where or {})}.items() if name in OF_THE_SWEEP}
+    shared = {name: value for name, value in tree.items() if name not in (BLOCKS, EXCLUDE, *OF_THE_SWEEP)}
     common = choices_of(shared, source, above=True)
     replaced = choices_of(instead or {}, "the command line")
     without = _exclusions(tree, source)
@@ -93,7 +103,7 @@ def multiply_out(tree: Mapping[str, Any], *, source: str, instead: Mapping[str, 
         runs += [
             (position, nested(one)) for one in combinations(choices) if not any(matches(one, each) for each in out)
         ]
-    return Matrix(where, runs)
+    return Matrix({name: _checked(BY_NAME[name], value, f"{source}: {name}") for name, value in context.items()}, runs)
 
 
 def choices_of(table: Mapping[str, Any], position: str, *, above: bool = False) -> Choices:
@@ -108,17 +118,13 @@ def choices_of(table: Mapping[str, Any], position: str, *, above: bool = False) 
     for given, value in table.items():
         name = current_name(given)
         _check_name(name, position, above=above)
-        kind = BY_NAME[name].kind
-        if kind is Kind.TABLE:
-            if not isinstance(value, dict):
-                raise RbdmlError(
-                    f'{position}: {name} = {_shown(value)}: write a table, for instance {name} = {{ "a" = 1 }}'
-                )
-            choices |= {(name, inner): _values(one, f"{position}: {name}.{inner}") for inner, one in value.items()}
-        elif kind is Kind.LIST:
-            choices[name,] = _lists(value, f"{position}: {name}")
+        option, at = BY_NAME[name], f"{position}: {name}"
+        if option.kind is not Kind.TABLE:
+            choices[name,] = _values(option, value, at)
+        elif isinstance(value, dict):
+            choices |= {(name, inner): _values(option, one, f"{at}.{inner}") for inner, one in value.items()}
         else:
-            choices[name,] = _values(value, f"{position}: {name}")
+            raise RbdmlError(f'{at} = {_shown(value)}: write a table, for instance {name} = {{ "a" = 1 }}')
     return choices
 
 
@@ -164,36 +170,61 @@ def _check_name(name: str, position: str, *, above: bool) -> None:
     )
 
 
-def _values(value: Any, position: str) -> list[Any]:
-    values = value if isinstance(value, list) else [value]
+def _values(option: Option, value: Any, position: str) -> list[Any]:
+    """Return the values to multiply out: those of a list, or of a list of lists if each value is a list."""
+    inner = option.kind is Kind.LIST
+    several = isinstance(value, list) and (not inner or any(isinstance(one, list) for one in value))
+    values = value if several else [value]
     if not values:
         raise RbdmlError(f"{position}: an empty list multiplies out to no run: give a value, or leave it out")
-    for one in values:
-        _check_scalar(one, position)
-    return values
+    return [_checked(option, one, position) for one in values]
 
 
-def _lists(value: Any, position: str) -> list[Any]:
-    """Return the values of a setting whose value is a list: one list, or several lists to multiply out."""
-    several = isinstance(value, list) and any(isinstance(one, list) for one in value)
-    lists: Sequence[Any] = value if several else [value]
-    for one in lists:
-        if not isinstance(one, list):
-            raise RbdmlError(f"{position} = {_shown(one)}: write a list of attacks; several lists are multiplied out")
-        for name in one:
-            _check_scalar(name, position)
-    return list(lists)
+def _checked(option: Option, value: Any, position: str) -> Any:
+    """Return the value that an option of `rbdml run` would have."""
+    try:
+        return _type(option).validate_python(value)
+    except RbdmlError as error:
+        raise RbdmlError(f"{position} = {_shown(value)}: {error}") from None
+    except ValidationError as error:
+        message = first_invalid(error).message.lower()
+        raise RbdmlError(f"{position} = {_shown(value)}: {message}: write it as for `rbdml run`") from None
 
 
-def _check_scalar(value: Any, position: str) -> None:
-    """Refuse other TOML types, numbers beyond 64 bits, and text that does not print on one line."""
-    fits = (
-        (isinstance(value, int) and -(2**63) <= value < 2**63)
-        or (isinstance(value, float) and math.isfinite(value))
-        or (isinstance(value, str) and value.isprintable() and len(value) <= 1000)
-    )
-    if not fits:
-        raise RbdmlError(f"{position} = {_shown(value)}: give text, a number, true or false, or a list of such values")
+@cache
+def _type(option: Option) -> TypeAdapter[Any]:
+    kind: Any = Literal[option.choices] if option.choices else _TYPES[option.kind]
+    if option.at_least is not None:
+        kind = Annotated[kind, Field(ge=option.at_least)]
+    return TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False))
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("text should print on one line")
+    return text
+
+
+def _time(text: str) -> str:
+    parse_seconds(text)
+    return text
+
+
+Text = Annotated[str, Field(max_length=1000), AfterValidator(_one_line)]
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+_TYPES: dict[Kind, Any] = {
+    Kind.TEXT: Text,
+    Kind.PATH: Text,
+    Kind.BUDGET: Annotated[Text, BeforeValidator(lambda value: str(value) if type(value) is int else value)],
+    Kind.TIME: Annotated[Text, AfterValidator(_time)],
+    Kind.WHOLE: Whole,
+    Kind.NUMBER: float,
+    Kind.QUOTIENT: Annotated[float, BeforeValidator(quotient)],
+    Kind.FLAG: bool,
+    Kind.SWITCH: bool,
+    Kind.LIST: list[Text],
+    Kind.TABLE: bool | Whole | float | Text,  # each of its values
+}
 
 
 def _shown(value: Any) -> str:

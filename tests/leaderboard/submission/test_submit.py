@@ -244,7 +244,7 @@ BAD: dict[str, tuple[Alter, str]] = {
     ),
     "objects": (
         lambda run: revalued(run, lambda values: values.update({"x": np.array([{}] * 64)}), again=False),
-        "x.npy holds Python objects",
+        "Object arrays cannot be loaded",
     ),
     "another defense's source": (
         lambda run: edit(run, lambda data: data["provenance"].update(defense_source="0" * 64)),

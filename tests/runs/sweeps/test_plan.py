@@ -104,7 +104,7 @@ def test_options_replace_what_the_file_says(tmp_path: Path) -> None:
         ({"dataset": "glyphs-mnii"}, "unknown data set 'glyphs-mnii'"),
         ({"eta": "8"}, "test: eta = '8': input should be a valid integer: write it as for `rbdml run`"),
         ({"seed": -1}, "seed = -1: input should be greater than or equal to 0"),
-        ({"eps": "8/0"}, "test: '8/0' is not a number such as"),
+        ({"eps": "8/0"}, "test: eps = '8/0': '8/0' is not a number such as"),
         ({"batch-size": 0}, "batch-size = 0"),
         ({"device": "tpu"}, "device = 'tpu': input should be 'auto', 'cpu' or 'cuda'"),
         ({"param": {"magrin": 1}}, "has no parameter 'magrin'"),

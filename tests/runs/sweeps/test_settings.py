@@ -11,7 +11,7 @@ from cli_support import rbdml
 from robustbench_dml.cli.main import cli
 from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.sweeps.matrix import OF_A_RUN, OF_THE_SWEEP
-from robustbench_dml.runs.sweeps.plan import Settings, plan_tree
+from robustbench_dml.runs.sweeps.plan import plan_tree
 from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.utils.errors import RbdmlError
 
@@ -64,13 +64,13 @@ BOTH = {"defense": "act", "dataset": "glyphs-mini"}
 def test_settings_and_options_make_the_same_spec(
     parsed: list[tuple[RunSpec, RunContext]], given: dict[str, Any], words: str
 ) -> None:
-    rbdml("run", "--defense", "act", "--dataset", "glyphs-mini", *words.split())
-    assert parsed[-1][0] == Settings.model_validate({**BOTH, **given}).spec()
+    rbdml("run", "--defense", "act", "--dataset", "fashion-mini", *words.split())
+    assert parsed[-1][0] == plan_tree({**BOTH, **given}, source="test").jobs[0].spec
 
 
 def test_parameters_of_a_defense_are_a_table() -> None:
-    found = Settings.model_validate({**BOTH, "defense": "hm-lga-ics", "param": {"ics": 0.25}}).spec()
-    assert found == made_spec("hm-lga-ics", params={"ics": 0.25})
+    [job] = plan_tree({**BOTH, "defense": "hm-lga-ics", "param": {"ics": 0.25}}, source="test").jobs
+    assert job.spec == made_spec("hm-lga-ics", params={"ics": 0.25})
 
 
 def test_where_and_options_make_the_same_context(
