@@ -196,19 +196,15 @@ def prepare(paths: DataPaths, request: DownloadRequest) -> Path:
     """Render the set below the first data folder.
 
     Raises:
-        RbdmlError: fonts are missing, the folder cannot be written, or a source was given.
+        RbdmlError: fonts are missing, or a source was given.
+        OSError: the folder cannot be written.
     """
     if request != DownloadRequest():
         raise RbdmlError(f"'{NAME}' is rendered on this machine: leave --from and --url out")
     folder = paths.folders[0] / NAME
-    try:
-        if not (folder / INDEX).is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            render(paths, folder)
-    except OSError as error:
-        raise RbdmlError(
-            f"cannot write to {folder} ({error.strerror}): name another folder by --data-root or $RBDML_DATA"
-        ) from None
+    if not (folder / INDEX).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        render(paths, folder)
     return folder
 
 

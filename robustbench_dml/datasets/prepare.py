@@ -55,6 +55,7 @@ def prepare_files(
 
     Raises:
         RbdmlError: the set cannot be obtained, or is not the published set. Only downloads to resume remain.
+        OSError: the data folder cannot be written.
     """
     target = paths.folders[0] / name
     there = _below(paths.folders[0], locate)
@@ -64,20 +65,15 @@ def prepare_files(
         if request != DownloadRequest():
             paths.progress.say(f"'{name}' is in {there} already and is taken from there: remove it to replace it")
         return there
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if request.source is not None and request.source.is_dir():
-            unpacked = _below(request.source, locate)
-            if unpacked is not None and len(_published(request.source, files)) < len(files):
-                return _link(target, unpacked)
-        sources = _given(name, request.source, files) if request.source else _downloaded(name, files, paths, request)
-        _unpack(sources, target, paths.progress)
-        if request.source is None:
-            shutil.rmtree(target.parent / _DOWNLOADS / name, ignore_errors=True)
-    except OSError as error:
-        raise RbdmlError(
-            f"cannot write to {target.parent} ({error.strerror}): name another folder by --data-root or $RBDML_DATA"
-        ) from None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if request.source is not None and request.source.is_dir():
+        unpacked = _below(request.source, locate)
+        if unpacked is not None and len(_published(request.source, files)) < len(files):
+            return _link(target, unpacked)
+    sources = _given(name, request.source, files) if request.source else _downloaded(name, files, paths, request)
+    _unpack(sources, target, paths.progress)
+    if request.source is None:
+        shutil.rmtree(target.parent / _DOWNLOADS / name, ignore_errors=True)
     there = _below(target, locate)
     if there is None:
         shutil.rmtree(target, ignore_errors=True)

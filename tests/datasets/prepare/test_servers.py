@@ -172,7 +172,7 @@ def test_a_target_that_cannot_be_written_is_named(
         "url": DownloadRequest(urls=(site.url(""),)),
     }
     with pytest.raises(RbdmlError, match=r"cannot write to .*/data/?.*: name another folder by --data-root or"):
-        prepare("cub", root / "deeper", orders[kind])
+        prepare_dataset("cub", DataPaths(root / "deeper"), orders[kind])
     assert site.paths == []
 
 
