@@ -16,7 +16,6 @@ from robustbench_dml.utils.errors import RbdmlError
 @click.command(cls=GroupedCommand)
 @click.argument("checkpoint", type=click.Path(path_type=Path), required=False)
 @click.option("--model", help="External model: file.py:factory. CHECKPOINT holds its weights.")
-@click.option("--backbone", help="Backbone that the checkpoint must have.")
 @click.option("--dataset", help="With --model, any data set. Else folder:PATH, the new path of the training folder.")
 @click.option("--defense", help="Defense of the checkpoint, if from outside the project: file.py:NAME.")
 @take(*EVALUATION, published=False)
@@ -25,7 +24,6 @@ from robustbench_dml.utils.errors import RbdmlError
 def evaluate(
     checkpoint: Path | None,
     model: str | None,
-    backbone: str | None,
     dataset: str | None,
     defense: str | None,
     **words: Any,
@@ -43,8 +41,8 @@ def evaluate(
 
     changes, context = arguments_of(with_precisions(words))[EVALUATE], context_of(words)
     if model is not None:
-        if dataset is None or backbone is not None or defense is not None:
-            raise RbdmlError("--model needs --dataset, and has no --backbone or --defense of this project: change that")
+        if dataset is None or defense is not None:
+            raise RbdmlError("--model needs --dataset, and has no --defense of this project: change that")
         outcome = evaluate_external(model, checkpoint, context, dataset=dataset, changes=changes, force=words["force"])
         print_outcome(outcome, words)
         return
@@ -52,7 +50,5 @@ def evaluate(
         raise RbdmlError("nothing to evaluate: give a CHECKPOINT that `rbdml run` wrote, or --model file.py:factory")
     if defense is not None:
         find_defense(defense)
-    outcome = runs.reevaluate(
-        checkpoint, context, backbone=backbone, dataset=dataset, changes=changes, force=words["force"]
-    )
+    outcome = runs.reevaluate(checkpoint, context, dataset=dataset, changes=changes, force=words["force"])
     print_outcome(outcome, words)

@@ -18,8 +18,6 @@ from robustbench_dml.utils.errors import RbdmlError, reason
 from robustbench_dml.utils.files import read_at_most
 from robustbench_dml.utils.locks import usable_cores
 
-Pixels = np.ndarray
-
 # Formats of photographs only. For others, such as PostScript, Pillow would start another program.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 MOST_PIXELS = 80_000_000  # a few kB could fill the memory otherwise
@@ -62,7 +60,7 @@ class ImageList:
 class Decoded:
     """One image file as pixels."""
 
-    pixels: Pixels  # (3, S, S) uint8
+    pixels: np.ndarray  # (3, S, S) uint8
     source: str  # SHA-256 of the file
 
 

@@ -52,23 +52,13 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     write_tensors(path, checkpoint.embedder.state_dict(), metadata)
 
 
-def load_checkpoint(path: Path, *, device: torch.device, backbone: str | None = None) -> Checkpoint:
-    """Read a trained model, in eval mode.
-
-    Args:
-        path: a file written by `save_checkpoint`.
-        device: device of the model.
-        backbone: required backbone; None accepts any.
+def load_checkpoint(path: Path, *, device: torch.device) -> Checkpoint:
+    """Read a trained model that `save_checkpoint` wrote, in eval mode.
 
     Raises:
-        RbdmlError: unreadable, not a checkpoint of this project, or of another backbone.
+        RbdmlError: unreadable, or not a checkpoint of this project.
     """
     tensors, spec, spent, end = read_checkpoint(path)
-    if backbone is not None and backbone != spec.backbone:
-        raise RbdmlError(
-            f"{path}: a checkpoint of backbone '{spec.backbone}', not '{backbone}': leave --backbone out or give "
-            "another checkpoint"
-        )
     model = build_embedder(BACKBONES.get(spec.backbone), seed=spec.seed, device=device)
     try:
         model.load_state_dict(tensors)

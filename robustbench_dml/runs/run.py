@@ -55,7 +55,6 @@ def reevaluate(
     checkpoint: Path,
     context: RunContext,
     *,
-    backbone: str | None = None,
     dataset: str | None = None,
     changes: Mapping[str, Any] | None = None,
     force: bool = False,
@@ -65,15 +64,14 @@ def reevaluate(
     Args:
         checkpoint: weights written by `run`.
         context: the surroundings of the evaluation.
-        backbone: refuse a checkpoint of another backbone.
         dataset: `folder:PATH`, the current path of the folder of training images.
         changes: changes of the evaluation, as in `make_spec`.
         force: repeat an evaluation that has a record.
 
     Raises:
-        RbdmlError: a checkpoint that is unreadable or of another backbone, or bad values.
+        RbdmlError: an unreadable checkpoint, or bad values.
     """
-    loaded = load_checkpoint(checkpoint, device=context.device, backbone=backbone)
+    loaded = load_checkpoint(checkpoint, device=context.device)
     spec = with_evaluation(_moved(loaded.spec, dataset), changes or {})
     return Pipeline(FromCheckpoint(replace(loaded, spec=spec)), context).run(force=force)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from robustbench_dml.spec.published import BUDGETS, FAMILIES, published_iterations, published_passes
+from robustbench_dml.spec.published import BUDGETS, FAMILIES
 from robustbench_dml.spec.registry import DATASETS, DatasetInfo
 from robustbench_dml.spec.schema import Budget, BudgetKind
 from robustbench_dml.utils.errors import RbdmlError, did_you_mean
@@ -61,8 +61,13 @@ def parse_seconds(text: str) -> float:
 def named_budget(name: str, dataset: DatasetInfo) -> Budget:
     """Return a named budget for a data set."""
     unit, share, _ = BUDGETS[name]
-    schedule = {"passes": published_passes, "iterations": published_iterations}[unit]
-    return Budget(kind=unit, amount=max(1, round(share * schedule(FAMILIES[dataset.family], dataset.train_images))))
+    family = FAMILIES[dataset.family]
+    images = dataset.train_images * family.epochs
+    if unit == "passes":  # as the papers count: eta + 1 for each image
+        schedule = images * (family.training.threat.steps + 1)
+    else:
+        schedule = images // (2 * family.training.pairs)
+    return Budget(kind=unit, amount=max(1, round(share * schedule)))
 
 
 def name_of(budget: Budget, dataset: str) -> str:

@@ -139,13 +139,3 @@ BUDGETS: dict[str, tuple[Literal["passes", "iterations"], float, str]] = {
     "paper": ("passes", 1, "the published schedule: training images x epochs x (eta + 1)"),
     "schedule": ("iterations", 1, "the published number of iterations, at any cost"),
 }
-
-
-def published_passes(family: Family, train_images: int) -> int:
-    """Return the passes of the published schedule, as the papers count them: images x epochs x (eta + 1)."""
-    return train_images * family.epochs * (family.training.threat.steps + 1)
-
-
-def published_iterations(family: Family, train_images: int) -> int:
-    """Return the iterations of the published schedule: images x epochs / images of a batch."""
-    return train_images * family.epochs // (2 * family.training.pairs)

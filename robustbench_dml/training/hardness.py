@@ -35,15 +35,17 @@ def sampler_hardness(
     After the table of Zhou and Patel, CVPR 2022, arXiv:2203.01439, over 1000 batches of CUB.
 
     Raises:
-        RbdmlError: unknown names, missing data, or a checkpoint of another backbone.
+        RbdmlError: unknown names, missing data, or a backbone for other images.
     """
     info, cpu = DATASETS.get(dataset), torch.device("cpu")
     data = load_dataset(dataset, DataPaths(data_root, progress=Progress()))
-    entry = check_fit(backbone or info.backbone, data.image_shape, dataset)
     if checkpoint is None:
+        entry = check_fit(backbone or info.backbone, data.image_shape, dataset)
         model = build_embedder(entry, seed=seed, device=cpu).eval()
     else:
-        model = load_checkpoint(checkpoint, device=cpu, backbone=entry.name).embedder
+        loaded = load_checkpoint(checkpoint, device=cpu)
+        check_fit(loaded.spec.backbone, data.image_shape, dataset)
+        model = loaded.embedder
     pair_sampler = PairSampler(data.train.labels, pairs=pairs or FAMILIES[info.family].training.pairs, seed=seed)
     values: dict[str, list[torch.Tensor]] = {miner.letter: [] for miner in MINERS}
     for iteration in range(batches):

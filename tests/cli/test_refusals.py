@@ -174,7 +174,6 @@ def test_a_bad_checkpoint_is_refused(made: Made, tmp_path: Path, alter: Alter, p
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (("--backbone", "resnet18"), "a checkpoint of backbone 'c2f2', not 'resnet18'"),
         (("--queries", "0"), "queries = 0"),
         (("--queries", "601"), "601 queries asked for and 'glyphs-mini' has 600"),
         (("--protocol", "esr"), "protocol 'esr': did you mean 'ers'?"),

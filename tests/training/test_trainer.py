@@ -290,7 +290,7 @@ def test_a_saved_model_comes_back_the_same(dataset: Dataset, tmp_path: Path) -> 
     trainer = trained(spec(budget="100"), dataset)
     path = tmp_path / "checkpoint.safetensors"
     save_checkpoint(path, Checkpoint(trainer.model, trainer.spec, trainer.spent, trainer.end))
-    loaded = load_checkpoint(path, device=CPU, backbone="c2f2")
+    loaded = load_checkpoint(path, device=CPU)
     assert weights_hash(loaded.model) == weights_hash(trainer.model)
     assert (loaded.spec, loaded.spent, loaded.end) == (trainer.spec, trainer.spent, trainer.end)
     assert not loaded.model.training
