@@ -39,18 +39,12 @@ from robustbench_dml.utils.runlog import RunLog
 
 @dataclass(frozen=True)
 class Outcome:
-    """The record of a run.
-
-    Attributes:
-        record: the record.
-        folder: the folder with the record.
-        fresh: whether this call made the record.
-        outdated: whether an earlier record was returned although the source of its defense has changed since.
-    """
+    """The record of a run."""
 
     record: Record
-    folder: Path
-    fresh: bool
+    folder: Path  # of the record
+    fresh: bool  # whether this call made the record
+    # Whether an earlier record was returned although the source of its defense has changed since.
     outdated: bool = False
 
 
@@ -66,21 +60,14 @@ class Subject:
 
 
 class ModelSource(ABC):
-    """A way to obtain the model of a record: training, a checkpoint, or an external file.
-
-    Attributes:
-        spec: the spec of the record.
-        code: SHA-256 of the Python files behind the model.
-        weights: the hash of the weights, or None before a training.
-        purposes: ends of the work folder's name, for a first record and for a repetition.
-        keeps_log: whether the log of a replaced record is continued.
-    """
+    """A way to obtain the model of a record: training, a checkpoint, or an external file."""
 
     spec: RunSpec | ExternalSpec
-    code: str
-    weights: str | None = None
+    code: str  # SHA-256 of the Python files behind the model
+    weights: str | None = None  # the hash of the weights, or None before a training
+    # Ends of the work folder's name, for a first record and for a repetition.
     purposes: ClassVar[tuple[str, str]] = (EVALUATED, EVALUATED)
-    keeps_log: ClassVar[bool] = False
+    keeps_log: ClassVar[bool] = False  # whether the log of a replaced record is continued
 
     def fetch(self, context: RunContext) -> None:  # noqa: B027 - most models need no file
         """Get the initial weights; called before the data set is decoded, which may take long.

@@ -17,21 +17,14 @@ CHANCE = "chance"  # the benign value of `fixed_list_recall`
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """One number for a whole protocol, 0..100 unless it is a radius. More is more robust.
+    """One number for a whole protocol, 0..100 unless it is a radius. More is more robust."""
 
-    Attributes:
-        name: name of the score's column.
-        label: axis label.
-        meaning: description for a reader of the table.
-        of: computes the score from benign and attacked values in the units of the papers.
-        linear: equals the mean of its per-query values, so that tests on queries apply.
-    """
-
-    name: str
-    label: str
-    meaning: str
+    name: str  # name of the score's column
+    label: str  # axis label
+    meaning: str  # description for a reader of the table
+    # Computes the score from benign and attacked values in the units of the papers.
     of: Callable[[Mapping[str, np.ndarray]], np.ndarray]
-    linear: bool = True
+    linear: bool = True  # equals the mean of its per-query values, so that tests on queries apply
 
 
 def scores_of(protocol: str, columns: Mapping[str, Column]) -> tuple[Score, ...]:

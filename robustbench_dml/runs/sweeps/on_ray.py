@@ -9,19 +9,19 @@ from robustbench_dml.runs.sweeps.engine import Engine, Work, inherited
 from robustbench_dml.runs.sweeps.plan import Job
 from robustbench_dml.utils.errors import RbdmlError, reason
 
+RESTARTS = 3  # of a run whose worker or node was lost
 PATIENCE = 120  # seconds for stopped runs to store their states
 
 
 class OnRay(Engine):
     """One Ray task for each run. After the loss of a node Ray starts the task elsewhere, from the last checkpoint."""
 
-    def __init__(self, address: str = "auto", *, cpus: float = 1, gpus: float = 0, lost: int = 3) -> None:
+    def __init__(self, address: str = "auto", *, cpus: float = 1, gpus: float = 0) -> None:
         """
         Args:
             address: host:port of a running cluster, or `auto` for the cluster of this machine.
             cpus: cores of each run; PyTorch has as many threads.
             gpus: GPUs of each run; with a fraction, runs share one.
-            lost: restarts of a run whose worker or node was lost.
 
         Raises:
             RbdmlError: Ray is not installed, or there is no cluster.
@@ -39,7 +39,7 @@ class OnRay(Engine):
             raise RbdmlError(
                 f"no Ray cluster at '{address}' ({cause}): start one with `ray start --head`, or give --ray-address"
             ) from None
-        self._do = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=lost)(_do)
+        self._do = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RESTARTS)(_do)
         self._tasks: dict[Any, Job] = {}
 
     def start(self, job: Job) -> None:

@@ -49,8 +49,8 @@ class Kept:
 class Status:
     """A run of a sweep and its progress."""
 
-    job: Job  # the run
-    state: State  # its state
+    job: Job
+    state: State
     record: Record | None = None  # the record of a run that is done
     kept: Kept | None = None  # the stored progress of an unfinished run
     why: str = ""  # the reason of a failure
