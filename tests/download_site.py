@@ -39,7 +39,7 @@ class Site:
     length: bool = True
     chunked: bool = False
     silent: bool = False
-    content_range: str | None = None  # in place of the right one; "" for none
+    shift: int = 0  # bytes by which a resumed answer begins too late
     location: str | None = None
     asked: list[str | None] = field(default_factory=list)
     closing: Event = field(default_factory=Event)
@@ -67,11 +67,11 @@ class Site:
         beyond = bool(heed and start >= total)
         span = f"bytes */{total}" if beyond else f"bytes {start}-{total - 1}/{total}"
         request.send_response((416 if beyond else 206) if heed else 200)
-        body = b"" if beyond else self.content[start:]
+        body = b"" if beyond else self.content[start + (self.shift if start else 0) :]
         headers = {
             "Content-Type": self.content_type,
             "Content-Length": str(len(body)) if self.length and not self.chunked else None,
-            "Content-Range": (span if self.content_range is None else self.content_range) if heed else None,
+            "Content-Range": span if heed else None,
             "Transfer-Encoding": "chunked" if self.chunked else None,
         }
         for name, value in headers.items():

@@ -104,19 +104,14 @@ def _request(url: str, part: Path, progress: Progress) -> bool:
     with closing(_open(url, {"Range": f"bytes={offset}-"} if offset else {})) as answer:
         if answer.status == 416:  # no byte is missing
             return True
-        start, total = (0, None) if answer.status == 200 else _content_range(answer)
-        if answer.status == 206 and start != offset:
-            part.unlink(missing_ok=True)
-            raise _FailedError("answered with another part of the file", again=True)
-        _receive(answer, part, start, total, progress)
+        start = offset if answer.status == 206 else 0
+        _receive(answer, part, start, progress)
     return start > 0
 
 
-def _receive(answer: HTTPResponse, part: Path, start: int, total: int | None, progress: Progress) -> None:
-    """Write the content of an answer to the partial file, from the byte `start` of `total` bytes."""
-    name = part.name.removesuffix(".part")
-    if total is None and answer.length is not None:
-        total = start + answer.length
+def _receive(answer: HTTPResponse, part: Path, start: int, progress: Progress) -> None:
+    """Write the content of an answer to the partial file, from the byte `start` on."""
+    name, total = part.name.removesuffix(".part"), None if answer.length is None else start + answer.length
     body = _body(answer, start, total)
     head = next(body, b"")
     if answer.headers.get_content_type() == "text/html" or (start == 0 and WEB_PAGE.match(head)):
@@ -181,12 +176,6 @@ def _reason(error: Exception) -> str:
     if isinstance(cause, TimeoutError):
         return f"no answer within {TIMEOUT:g} s"
     return reason(cause) if isinstance(cause, Exception) else " ".join(str(cause).split())
-
-
-def _content_range(answer: HTTPResponse) -> tuple[int, int | None]:
-    """First byte of a partial answer, and the length of the whole file."""
-    found = re.fullmatch(r"bytes (?:([0-9]+)-[0-9]+|\*)/([0-9]+|\*)", answer.headers.get("Content-Range", ""))
-    return (int(found[1] or 0), None if found[2] == "*" else int(found[2])) if found else (0, None)
 
 
 def _host(url: str) -> str:
