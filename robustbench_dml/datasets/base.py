@@ -29,17 +29,11 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """Images and their classes.
+    """Images and their classes."""
 
-    Attributes:
-        images: (N, C, H, W) uint8, as stored.
-        labels: (N,) int64 classes; batches go to their device.
-        crop: side of the square for the network; None for the whole stored image.
-    """
-
-    images: Images
-    labels: Tensor
-    crop: int | None = None
+    images: Images  # (N, C, H, W) uint8, as stored
+    labels: Tensor  # (N,) int64 classes; batches go to their device
+    crop: int | None = None  # side of the square for the network; None for the whole stored image
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -90,21 +84,13 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test images, with hashes of their source.
+    """Training and test images, with hashes of their source."""
 
-    Attributes:
-        name: name of the data set, as the user wrote it.
-        train: images of the training classes.
-        test: images of the test classes: the gallery and the queries.
-        hashes: SHA-256 of each file, or of each split's images and classes.
-        notes: remarks on this copy for the user, a line each.
-    """
-
-    name: str
-    train: Split
-    test: Split
-    hashes: Mapping[str, str]
-    notes: tuple[str, ...] = ()
+    name: str  # name of the data set, as the user wrote it
+    train: Split  # images of the training classes
+    test: Split  # images of the test classes: the gallery and the queries
+    hashes: Mapping[str, str]  # SHA-256 of each file, or of each split's images and classes
+    notes: tuple[str, ...] = ()  # remarks on this copy for the user, a line each
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
