@@ -10,12 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from robustbench_dml.runs.command import written
+from robustbench_dml.runs.command import settings_of, written
 from robustbench_dml.runs.folder import RunFolder
 from robustbench_dml.runs.sweeps.matrix import multiply_out, read_file
 from robustbench_dml.runs.task import Task, anywhere
+from robustbench_dml.spec.lookup import IN_A_FILE
 from robustbench_dml.spec.make import make_spec
-from robustbench_dml.spec.options import CONTEXT_OPTIONS, EVALUATE, OPTIONS, SPEC_OPTIONS, arguments_of, word_of
+from robustbench_dml.spec.options import CONTEXT_OPTIONS, EVALUATE, SPEC_OPTIONS, arguments_of, word_of, words_of
 from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.spec.weights import surrogate_digits
 from robustbench_dml.utils.errors import RbdmlError
@@ -122,8 +123,12 @@ _surrogate_digits = functools.cache(surrogate_digits)  # many runs transfer from
 
 
 def _job(spec: RunSpec, words: Mapping[str, Any]) -> Job:
-    """Return a run with its command, in which files have absolute paths."""
+    """Return a run with its command: the settings that are not as published, and files by absolute paths."""
     words = anywhere({**words, "dataset": spec.dataset})
-    given = ((option, words[option.word]) for option in OPTIONS if option.word in words)
-    changed = ((option, value) for option, value in given if value not in (None, option.default))
+    files = ["extra_attack", "weights", "surrogate", *(["defense"] if IN_A_FILE.fullmatch(words["defense"]) else [])]
+    changed = [
+        (option, words[option.word] if option.word in files else value) for option, value in words_of(settings_of(spec))
+    ]
+    context = [(option, words[option.word]) for option in CONTEXT_OPTIONS]
+    changed += [(option, value) for option, value in context if value not in (None, option.default)]
     return Job(Task.of(spec, words), ("run", *written(changed)))
