@@ -107,11 +107,11 @@ def test_another_source_is_another_record(model: str, tmp_path: Path) -> None:
 
 BAD = {
     "no data set": (("--model", "{model}"), "--model needs --dataset"),
-    "unknown data set": (("--model", "{model}", "--dataset", "fashion-mni"), "did you mean 'fashion-mini'"),
-    "a defense": (("--model", "{model}", "--dataset", "fashion-mini", "--defense", "act"), "has no --defense"),
-    "no factory": (("--model", "{model}x", "--dataset", "fashion-mini"), "has no function 'buildx'"),
-    "no file": (("--model", "absent.py:build", "--dataset", "fashion-mini"), "no such Python file"),
-    "no weights": (("absent.pt", "--model", "{model}", "--dataset", "fashion-mini"), "no such checkpoint"),
+    "unknown data set": (("--model", "{model}", "--dataset", "glyphs-mni"), "did you mean 'glyphs-mini'"),
+    "a defense": (("--model", "{model}", "--dataset", "glyphs-mini", "--defense", "act"), "has no --defense"),
+    "no factory": (("--model", "{model}x", "--dataset", "glyphs-mini"), "has no function 'buildx'"),
+    "no file": (("--model", "absent.py:build", "--dataset", "glyphs-mini"), "no such Python file"),
+    "no weights": (("absent.pt", "--model", "{model}", "--dataset", "glyphs-mini"), "no such checkpoint"),
     "too many queries": (
         ("--model", "{model}", "--dataset", "glyphs-mini", "--queries", "1501"),
         "1501 queries asked for",

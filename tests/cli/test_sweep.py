@@ -125,7 +125,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def options(world: Any) -> list[str]:
     seeds = [word for job in world.jobs for word in ("--seed", str(job.spec.seed))]
-    return ["--defense", "regular", "--dataset", "fashion-mini", *seeds, "--out", str(world.jobs[0].folder.out)]
+    return ["--defense", "regular", "--dataset", "glyphs-mini", *seeds, "--out", str(world.jobs[0].folder.out)]
 
 
 @pytest.mark.usefixtures("soon")

@@ -141,7 +141,7 @@ def test_a_process_that_does_not_lead_works_in_silence_in_the_leaders_folder(
 def test_the_program_does_a_run_and_its_interruption_is_an_exit_code(tmp_path: Path) -> None:
     training = {"pairs": 16, "eta": 1}
     evaluation = {"queries": 8, "steps": 1}
-    spec = make_spec(defense="regular", dataset="fashion-mini", budget="200", training=training, evaluation=evaluation)
+    spec = make_spec(defense="regular", dataset="glyphs-mini", budget="200", training=training, evaluation=evaluation)
     task = Task(spec=spec, options={"out": str(tmp_path), "device": "cpu", "checkpoint_every": "0s"})
     folder = RunFolder(tmp_path, spec)
     process = subprocess.Popen(task.words, stderr=subprocess.PIPE, text=True)

@@ -21,7 +21,7 @@ from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.spec.weights import surrogate_digits
 from robustbench_dml.utils.errors import RbdmlError
 
-EXAMPLES = {"defense": "hm-lga-ics", "dataset": "fashion-mini"}  # of the options that every run needs
+EXAMPLES = {"defense": "hm-lga-ics", "dataset": "glyphs"}  # of the options that every run needs
 SETTINGS = {option.word: option.default for option in SPEC_OPTIONS}
 WHERE = {option.word: option.default for option in CONTEXT_OPTIONS}
 

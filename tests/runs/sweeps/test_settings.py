@@ -64,7 +64,7 @@ BOTH = {"defense": "act", "dataset": "glyphs-mini"}
 def test_settings_and_options_make_the_same_spec(
     parsed: list[tuple[RunSpec, RunContext]], given: dict[str, Any], words: str
 ) -> None:
-    rbdml("run", "--defense", "act", "--dataset", "fashion-mini", *words.split())
+    rbdml("run", "--defense", "act", "--dataset", "glyphs-mini", *words.split())
     assert parsed[-1][0] == plan_tree({**BOTH, **given}, source="test").jobs[0].spec
 
 
