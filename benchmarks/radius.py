@@ -22,7 +22,7 @@ from torch import nn
 from robustbench_dml.datasets.base import DataPaths, Dataset
 from robustbench_dml.datasets.status import load_dataset
 from robustbench_dml.evaluation.context import AttackContext
-from robustbench_dml.evaluation.evaluate import attacked_values, choose_queries, enter
+from robustbench_dml.evaluation.evaluate import attacked_values, choose_queries, context_for
 from robustbench_dml.models.checkpoints import load_checkpoint
 from robustbench_dml.models.embedder import build_embedder
 from robustbench_dml.retrieval.gallery import Items
@@ -51,7 +51,7 @@ def model_named(text: str, data: Dataset) -> tuple[str, nn.Module]:
 
 def measured(model: nn.Module, data: Dataset, evaluation: Evaluation, surrogate: nn.Module | None) -> dict[str, Any]:
     """All columns per query of an evaluation, and its cost in passes and processor seconds."""
-    context = enter(model, data, evaluation, device=CPU, surrogate=surrogate)
+    context = context_for(model, data, evaluation, device=CPU, surrogate=surrogate)
     rows = choose_queries(data.test.labels, evaluation, data.name)
     block = context.block(ATTACKS.get("ranking-margin").build(), "ranking-margin", Items(context.gallery, rows))
     start = time.process_time()

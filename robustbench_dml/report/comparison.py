@@ -141,7 +141,7 @@ def comparison_text(comparison: Comparison) -> str:
     spec, over_seeds = comparison.first.spec, comparison.over_seeds
     models = [
         f"{letter}: {registered_name(record.spec)}, seed {record.spec.seed}, {record.digest}"
-        + (f", flagged {', '.join(record.flags)}" if record.flags else "")
+        + (f", flagged {', '.join(record.sized_flags)}" if record.flags else "")
         + (": not to be believed" if record.disqualifying else "")
         for letter, record in zip("AB", (comparison.first, comparison.second), strict=True)
     ]

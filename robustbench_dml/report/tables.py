@@ -75,8 +75,9 @@ def rank_cell(row: Row) -> str:
 
 
 def doubts(row: Row) -> list[str]:
-    """Return the flags of a row, and the baseline that it is not significantly above."""
-    return [*row.flags, *([f"not above {row.not_above}"] if row.not_above else [])]
+    """Return the flags of a row, with sizes if it is one record, and the baseline that it is not significantly above."""
+    flags = row.records[0].sized_flags if len(row.records) == 1 else row.flags
+    return [*flags, *([f"not above {row.not_above}"] if row.not_above else [])]
 
 
 def _first_cells(row: Row, marked: str | None) -> dict[str, object]:

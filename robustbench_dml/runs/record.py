@@ -20,6 +20,8 @@ from robustbench_dml.utils.files import read_at_most, write_atomically
 RECORD_FILE = "record.json"
 QUERIES_FILE = "queries.npz"
 CHECKPOINT_FILE = "checkpoint.safetensors"
+# Flags that a mean radius is too high, and the measured values behind them.
+SIZED, ALL_CHECKS = {"PGD overstates": "MR by PGD", "masked gradients": "MR by gradients"}, "MR by all checks"
 MAX_BYTES = 1_000_000  # a record is a few kB; a larger file is not a record
 
 
@@ -91,16 +93,24 @@ class Record(Frozen):
 
     @property
     def flags(self) -> list[str]:
-        """Reasons to doubt the scores: the flags of the evaluation, and a training that ended collapsed."""
-        end = self.training_end
-        in_training = end is not None and end.collapsed_at is not None and "collapsed" not in self.diagnostics.flags
-        return [*self.diagnostics.flags, *(["collapsed in training"] if in_training else [])]
+        """Reasons to doubt the scores."""
+        return self.diagnostics.flags
 
     @property
     def disqualifying(self) -> list[str]:
         """Flags that exclude the record from the ranking. The others mean that attacks could have been stronger."""
-        mild = set(self.diagnostics.flags) - set(self.diagnostics.disqualifying)
-        return [flag for flag in self.flags if flag not in mild]
+        return self.diagnostics.disqualifying
+
+    @property
+    def sized_flags(self) -> list[str]:
+        """The flags, those of a lower mean radius with the difference in 1/255."""
+        measured = self.diagnostics.measured
+        return [
+            f"{flag}: {measured[ALL_CHECKS] - measured[SIZED[flag]]:.1f} MR"
+            if SIZED.get(flag) in measured and ALL_CHECKS in measured
+            else flag
+            for flag in self.flags
+        ]
 
     @property
     def score(self) -> str:

@@ -103,7 +103,9 @@ def radius_grid(finest: float, cap: float, *, per_octave: int) -> list[float]:
     return [*(finest * 2 ** (step / per_octave) for step in range(steps)), cap]
 
 
-def bisect(problem: Problem, least: LeastRadii, search: Search, grid: list[float], *, stage: int) -> None:
+def bisect(
+    problem: Problem, least: LeastRadii, search: Search, grid: list[float], *, stage: int, rows: Tensor | None = None
+) -> None:
     """Find for each image the first radius of a grid at which a search breaks the image.
 
     Args:
@@ -112,11 +114,13 @@ def bisect(problem: Problem, least: LeastRadii, search: Search, grid: list[float
         search: the search, at a separate radius for each image.
         grid: rising radii.
         stage: the stage number stored with lower radii.
+        rows: (n,) the images to search for; all by default.
     """
+    rows = problem.rows if rows is None else rows
     radii = torch.tensor(grid, dtype=torch.float64, device=least.radii.device)
     high = torch.searchsorted(radii, least.radii * (1 - 1e-6))  # broken at this radius; beyond the grid if at none
     low = torch.full_like(high, -1)
-    while len(rows := (high - low > 1).nonzero().squeeze(1)):
+    while len(rows := rows[high[rows] - low[rows] > 1]):
         middle = (low[rows] + high[rows]) // 2
         part = problem.take(rows).within(radii[middle], steps=problem.threat.steps)
         broken = least.offer(search(part), rows, stage)

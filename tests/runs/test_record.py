@@ -363,3 +363,15 @@ def test_sha256_is_that_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abc")
     # FIPS 180-4, the example of one block
     assert sha256(tmp_path / "file") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_the_flags_of_a_mean_radius_have_a_size() -> None:
+    measured = {"MR by PGD": 20.0, "MR by all checks": 7.75}
+    flags = ["PGD overstates", "random"]
+
+    def sized(measured: dict[str, float]) -> list[str]:
+        checks = RECORD.diagnostics.model_copy(update={"flags": flags, "measured": measured})
+        return RECORD.model_copy(update={"diagnostics": checks}).sized_flags
+
+    assert sized({}) == flags
+    assert sized(measured) == ["PGD overstates: -12.2 MR", "random"]

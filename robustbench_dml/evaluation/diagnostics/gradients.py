@@ -6,13 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_dml.evaluation.diagnostics.findings import Finding
-from robustbench_dml.retrieval.metrics import mean_cosine
 from robustbench_dml.utils.randomness import generator
 
 DEAD = 0.1  # share of images without input gradient above which gradients count as masked
 HUGE = 1e30  # replaces infinity, so that a direction remains
 TINY = 1e-20  # an attack that averages smaller gradients over a gallery underflows in float32
-ALIKE = 0.99  # mean cosine between the gradients of two images above which they do not depend on the image
 REPEATED = 1e-4  # distance of two embeddings of the same image; above it, the difference is more than rounding
 REPEATED_HALF = 2e-2  # the same for networks in half precision
 
@@ -39,13 +37,10 @@ def check_gradients(model: nn.Module, images: Tensor, benign: Tensor, *, seed: i
         repeated = float(torch.linalg.vector_norm(model(images) - embeddings, dim=1).max())
     unmoved = float(torch.linalg.vector_norm(embeddings - benign, dim=1).max())
     dead = float((gradient.abs() < TINY).flatten(1).all(1).double().mean())
-    directions = torch.nn.functional.normalize(gradient.flatten(1).double(), dim=1)
-    alike = mean_cosine(directions) if len(images) > 1 else 0.0
     coarse = any(weight.dtype.itemsize < 4 for weight in model.parameters() if weight.is_floating_point())
     limit = REPEATED_HALF if coarse else REPEATED
     return [
         Finding("no gradient", {"images without gradient": dead}, dead > DEAD),
-        Finding("constant gradient", {"cosine of two gradients": alike}, alike > ALIKE),
         Finding("random", {"difference of two calls": repeated}, repeated > limit),
         Finding("not benign at eps 0", {"difference at eps 0": unmoved}, unmoved > limit),
     ]

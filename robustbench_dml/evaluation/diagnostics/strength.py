@@ -1,110 +1,145 @@
-"""Checks of the strength of an evaluation's attacks, by stronger attacks on a sample of its queries.
+"""Checks of what gradients find, in mean radii over a sample of queries.
 
-All attack the embedding (`es`) and the first place (`ranking-margin`). A flag that finds the protocol's PGD too weak is
-only reported. A flag that finds gradient-free solvers ahead of gradients disqualifies.
+A radius is the least one at which a search breaks a query. The searches by gradients come first; those without
+gradients of the model then try to go below. An honest model gives them little.
 """
 
 from __future__ import annotations
 
-import torch
+import math
+from functools import partial
+
 from torch import Tensor
 
-from robustbench_dml.evaluation.context import AttackContext, check_finite
+from robustbench_dml.evaluation.context import AttackContext
 from robustbench_dml.evaluation.diagnostics.findings import Finding
 from robustbench_dml.retrieval.gallery import Items
 from robustbench_dml.solvers.apgd import AutoPGD
-from robustbench_dml.solvers.base import Solver
+from robustbench_dml.solvers.base import FORWARD, Problem, Solver
+from robustbench_dml.solvers.blend import Blend
+from robustbench_dml.solvers.least_radii import LeastRadii
+from robustbench_dml.solvers.minimal_radius import UNIT, bisect, radius_grid
 from robustbench_dml.solvers.pgd import PGD
+from robustbench_dml.solvers.shrinking_ball import shrink
 from robustbench_dml.solvers.square import Square
 from robustbench_dml.solvers.transfer import Transfer
 from robustbench_dml.spec.registry import ATTACKS
+from robustbench_dml.spec.schema import Threat
 
-OBJECTIVES = ("es", "ranking-margin")  # both in units of distance
-ENOUGH = 32  # PGD steps for an attack of any radius
+NAME = "ranking-margin"  # its objective is below 0 where a query is broken
+FINEST = 0.25  # least radius of the searches, in 1/255
 LARGE = 0.1  # highest recall at 1 allowed at a radius that permits every image
-LEVEL = 0.05  # highest share of the total gain from the last tenth of the steps: half the mean pace
-DOUBLED = 0.1  # highest further gain from twice the steps, as a share of the total gain
-STRONGER = 0.05  # distance by which a solver may pass the protocol's PGD; smaller gains do not count
-MASKED = 0.1  # distance by which a gradient-free solver may pass gradients
+ENOUGH = 32  # PGD steps for an attack of any radius
+LEAST = 8  # steps of APGD and of a descent
 TRIALS = 8, 200  # queries of Square: for each step of the evaluation, and at most
+BELOW = 1 / 16  # searches without gradients go below the radius by this share
+MASKED = 0.05  # highest share of the mean radius that searches without gradients take off, but for one query
+OVERSTATED = 0.5  # highest share of the mean radius by PGD that all searches take off
 
 
 def check_strength(context: AttackContext, items: Items) -> list[Finding]:
-    """Attack a sample of images with stronger solvers than the evaluation's."""
-    steps = context.evaluation.threat.steps
-    findings = [_large_radius(context, items)]
-    if steps == 0 or context.evaluation.threat.eps == 0:
-        return findings
-    doubled = _with(context, steps=2 * steps)
-    curves = {name: _curve(doubled, name, items) for name in OBJECTIVES}
-    late, more = (max(share(curve, steps) for curve in curves.values()) for share in (_late_share, _doubled_share))
-    findings += [
-        Finding("loss not level", {"gain of the last tenth of the steps": late}, late > LEVEL, disqualifies=False),
-        Finding("more steps are stronger", {"gain of twice the steps": more}, more > DOUBLED, disqualifies=False),
+    """Search the least radii of a sample of queries, with gradients and without."""
+    threat = context.evaluation.threat
+    found = [_large_radius(context, items)]
+    if threat.steps == 0 or threat.eps == 0:
+        return found
+    radii = _radii(_in_fp32(context), items)
+    means = {name: float(each.mean()) for name, each in radii.items()}
+    gradients, pgd = (radii[name] - radii["all checks"] for name in ("gradients", "PGD"))
+    masked = float(gradients.sum() - gradients.max()) / len(items) / max(means["gradients"], FINEST)
+    over = float(pgd.mean()) / max(means["PGD"], FINEST)
+    measured = {f"MR by {name}": mean for name, mean in means.items()}
+    return [
+        *found,
+        Finding("masked gradients", {**measured, "MR lost without gradients": masked}, masked > MASKED),
+        Finding("PGD overstates", {"MR overstated by PGD": over}, over > OVERSTATED, disqualifies=False),
     ]
-    published = {name: curve[steps] for name, curve in curves.items()}
-    followed = _with(context, steps=max(steps, TRIALS[0]))
-    gradients = {name: _end(followed, name, items, AutoPGD()) for name in OBJECTIVES}
-    trials = Square(queries=min(TRIALS[0] * steps, TRIALS[1]))
-    exact = _with(context)
-    black_box = {"square": {name: _end(exact, name, items, trials) for name in OBJECTIVES}}
-    if context.surrogate is not None:
-        black_box["transfer"] = {name: _end(exact, name, items, Transfer()) for name in OBJECTIVES}
-    for kind, reached in black_box.items():
-        for of, other, limit in (("PGD", published, STRONGER), ("gradients", gradients, MASKED)):
-            lead = max(other[name] - reached[name] for name in OBJECTIVES)
-            measured = {f"lead of {kind} over {of}": lead}
-            findings.append(Finding(f"{kind} beats {of}", measured, lead > limit, disqualifies=other is gradients))
-    return findings
+
+
+def check_passes(threat: Threat, *, transfers: bool) -> float:
+    """Passes of the checks of strength on one query whose radius no search without gradients lowers."""
+    large = ENOUGH + FORWARD
+    if threat.steps == 0 or threat.eps == 0:
+        return large
+    longer = threat.model_copy(update={"steps": max(threat.steps, LEAST)})
+    bisections = (
+        math.ceil(math.log2(len(radius_grid(FINEST * UNIT, threat.eps, per_octave=per_octave)) + 1)) * (each + FORWARD)
+        for per_octave, each in ((4, threat.steps), (1, AutoPGD().passes(longer)))
+    )
+    below = [*_without_gradients(threat), *([Transfer(solver="apgd")] if transfers else [])]
+    searches = 2 * (longer.steps + FORWARD) + sum(search.passes(threat) + FORWARD for search in below)
+    return large + sum(bisections) + searches
+
+
+def _without_gradients(threat: Threat) -> tuple[Solver, ...]:
+    """The searches by values alone."""
+    return Blend(), Square(queries=min(TRIALS[0] * threat.steps, TRIALS[1]))
+
+
+def _radii(context: AttackContext, items: Items) -> dict[str, Tensor]:
+    """(B,) radii in 1/255 by the evaluation's PGD, by stronger searches with gradients, and by those without as well.
+
+    A radius is 0 where a query is wrong untouched.
+    """
+    attack, threat = ATTACKS.get(NAME).build(), context.evaluation.threat
+    every = context.block(attack, NAME, items)
+    intact = every.recall_at_1(every.benign).nonzero().squeeze(1)
+    block, problem = every.take(intact), context.problem(attack, NAME, every).take(intact)
+
+    def judge(images: Tensor, rows: Tensor) -> Tensor:
+        part = block.take(rows)
+        return part.recall_at_1(context.embed(images, problem.images[rows], part)) == 0
+
+    start = partial(LeastRadii, problem.images, threat.norm, threat.eps, judge)
+    pgd, least = start(), start()
+    bisect(problem, pgd, _scaled_pgd, radius_grid(FINEST * UNIT, threat.eps, per_octave=4), stage=0)
+    _by_gradients(problem, least, max(threat.steps, LEAST))
+    by_gradients = least.reach.clone()
+    for search in (*_without_gradients(threat), *([Transfer(solver="apgd")] if context.surrogate else [])):
+        _go_below(problem, least, search)
+    found = {"PGD": pgd.reach, "gradients": by_gradients, "all checks": least.reach}
+    none = least.radii.new_zeros(len(items))
+    return {name: none.index_put((intact,), radii / UNIT) for name, radii in found.items()}
+
+
+def _by_gradients(problem: Problem, least: LeastRadii, steps: int) -> None:
+    """APGD at radii an octave apart, then descents from the benign image and from the nearest broken one."""
+    longer = problem.within(least.reach, steps=steps)
+    bisect(longer, least, AutoPGD().run, radius_grid(FINEST * UNIT, least.cap, per_octave=1), stage=0)
+    for start, factor in ((problem.images, 2), (least.images, 1)):
+        shrink(problem, least, problem.rows, problem.objective, start, factor=factor, steps=steps, stage=0)
+
+
+def _go_below(problem: Problem, least: LeastRadii, search: Solver) -> None:
+    """Search a little below the least radii; where that breaks a query, by bisection further below."""
+    below = problem.within(least.reach * (1 - BELOW), steps=problem.threat.steps)
+    broken = least.offer(search.run(below), problem.rows, 0).nonzero().squeeze(1)
+    grid = radius_grid(FINEST * UNIT, least.cap, per_octave=4)
+    bisect(problem, least, search.run, grid, stage=0, rows=broken)
+
+
+def _scaled_pgd(problem: Problem) -> Tensor:
+    """The evaluation's PGD with steps in proportion to each radius."""
+    ball, threat, images = problem.ball, problem.threat, problem.images
+    for _ in range(threat.steps):
+        _, gradient = problem.gradient(images, problem.rows)
+        step = threat.alpha / threat.eps * ball.radius
+        images = ball.project(images - step * ball.direction(gradient))
+    return images
 
 
 def _large_radius(context: AttackContext, items: Items) -> Finding:
     """Allow any image: every honest model then loses every query."""
     pixels = context.split.batch(items.rows[:1]).numel()
     radius = 1.0 if context.evaluation.threat.norm == "linf" else float(pixels) ** 0.5
-    allowed = _with(context, eps=radius, alpha=radius / 8, steps=ENOUGH)
-    attack = ATTACKS.get("ranking-margin").build()
-    block = allowed.block(attack, "ranking-margin", items)
-    problem = allowed.problem(attack, "ranking-margin", block)
+    threat = context.evaluation.threat.model_copy(update={"eps": radius, "alpha": radius / 8, "steps": ENOUGH})
+    allowed = _in_fp32(context).changed(threat=threat)
+    attack = ATTACKS.get(NAME).build()
+    block = allowed.block(attack, NAME, items)
+    problem = allowed.problem(attack, NAME, block)
     recall = float(block.recall_at_1(allowed.embed(PGD().run(problem), problem.images, block)).mean())
     return Finding("large eps resisted", {"recall at 1 with any image allowed": recall}, recall > LARGE)
 
 
-def _with(context: AttackContext, **threat: float) -> AttackContext:
-    return context.changed(threat=context.evaluation.threat.model_copy(update=threat), precision="fp32")
-
-
-def _curve(context: AttackContext, name: str, items: Items) -> list[float]:
-    """Return the mean objective after 0, 1, ... steps of PGD."""
-    means: list[Tensor] = []
-    attack = ATTACKS.get(name).build()
-    problem = context.problem(
-        attack, name, context.block(attack, name, items), watch=lambda values, _: means.append(values.mean())
-    )
-    end = problem.values(PGD().run(problem), problem.rows)
-    means[-1] = end.mean()
-    curve = torch.stack(means)
-    check_finite(curve)
-    return curve.tolist()
-
-
-def _late_share(curve: list[float], steps: int) -> float:
-    last = max(1, steps // 10)
-    return _share(curve[steps - last] - curve[steps], curve[0] - curve[steps])
-
-
-def _doubled_share(curve: list[float], steps: int) -> float:
-    return _share(curve[steps] - curve[2 * steps], curve[0] - curve[steps])
-
-
-def _share(gain: float, total: float) -> float:
-    """Share of a total gain; 0 if the total is too small to count."""
-    return gain / total if total > STRONGER else 0.0
-
-
-def _end(context: AttackContext, name: str, items: Items, solver: Solver) -> float:
-    attack = ATTACKS.get(name).build()
-    problem = context.problem(attack, name, context.block(attack, name, items))
-    mean = problem.values(solver.run(problem), problem.rows).mean()
-    check_finite(mean)
-    return float(mean)
+def _in_fp32(context: AttackContext) -> AttackContext:
+    return context.changed(precision="fp32")

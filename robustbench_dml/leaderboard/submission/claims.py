@@ -28,22 +28,20 @@ ROUNDING = 1e-9
 HICCUP = 60.0  # seconds that other programs may have added to the last iteration
 COSTLIEST = 3  # cost of the most expensive iteration, relative to the mean
 
-# Flags of attacks that were merely short; all others disqualify.
-MILD = {"loss not level", "more steps are stronger", "square beats PGD", "transfer beats PGD"}
+# Flags of attacks that were merely short; all others disqualify. Only records of older checks have the last four.
+MILD = {"PGD overstates", "loss not level", "more steps are stronger", "square beats PGD", "transfer beats PGD"}
+OLDER = "gain of twice the steps"  # measured by older checks alone
 # The measured value behind each flag, and the limit above which the flag is raised.
+SEARCHED = {
+    "masked gradients": ("MR lost without gradients", strength.MASKED),
+    "PGD overstates": ("MR overstated by PGD", strength.OVERSTATED),
+}
 LIMITS = {
     "no gradient": ("images without gradient", gradients.DEAD),
-    "constant gradient": ("cosine of two gradients", gradients.ALIKE),
     "random": ("difference of two calls", gradients.REPEATED_HALF),
     "not benign at eps 0": ("difference at eps 0", gradients.REPEATED_HALF),
     "large eps resisted": ("recall at 1 with any image allowed", strength.LARGE),
-    "loss not level": ("gain of the last tenth of the steps", strength.LEVEL),
-    "more steps are stronger": ("gain of twice the steps", strength.DOUBLED),
-    **{
-        f"{kind} beats {of}": (f"lead of {kind} over {of}", limit)
-        for kind in ("square", "transfer")
-        for of, limit in (("PGD", strength.STRONGER), ("gradients", strength.MASKED))
-    },
+    **SEARCHED,
 }
 
 
@@ -147,7 +145,7 @@ def flag_problems(record: Record) -> Iterator[str]:
     cause = collapse_cause(checks.measured["mean cosine"], checks.measured["effective rank"])
     if (cause is not None) != ("collapsed" in checks.flags):
         yield f"diagnostics: 'collapsed' and what was measured disagree ({cause or 'no collapse'}): evaluate again"
-    unmeasured = sorted(_measured(record.spec.evaluation) - set(checks.measured))
+    unmeasured = sorted(_measured(record) - set(checks.measured))
     if unmeasured:
         yield f"diagnostics: no {unmeasured[0]}: evaluate again"
     exact = _evaluated_as_trained(record.spec)
@@ -165,13 +163,11 @@ def _evaluated_as_trained(spec: RunSpec | ExternalSpec) -> bool:
     return DEFENSES.get(spec.defense).cls.deploy is Defense.deploy
 
 
-def _measured(evaluation: Evaluation) -> set[str]:
-    """Names of the values that the checks measure of every model under this evaluation."""
-    searched = evaluation.threat.steps > 0 and evaluation.threat.eps > 0
-    of_searches = {flag for flag in LIMITS if flag in MILD or flag.endswith("beats gradients")}
-    of_transfer = {flag for flag in of_searches if flag.startswith("transfer")}
-    left_out = (set() if searched else of_searches) | (set() if evaluation.surrogate else of_transfer)
-    return {name for flag, (name, _) in LIMITS.items() if flag not in left_out}
+def _measured(record: Record) -> set[str]:
+    """Names of the values that the checks measured of every model under the record's evaluation."""
+    threat = record.spec.evaluation.threat
+    searched = threat.steps > 0 and threat.eps > 0 and OLDER not in record.diagnostics.measured
+    return {name for flag, (name, _) in LIMITS.items() if searched or flag not in SEARCHED}
 
 
 def _texts(value: Any, where: str = "") -> Iterator[tuple[str, str]]:

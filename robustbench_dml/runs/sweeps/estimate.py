@@ -13,19 +13,16 @@ from pathlib import Path
 import torch
 
 from robustbench_dml.evaluation.attack import Attack
-from robustbench_dml.evaluation.diagnostics.strength import ENOUGH, OBJECTIVES, TRIALS
+from robustbench_dml.evaluation.diagnostics.strength import check_passes
 from robustbench_dml.evaluation.diagnostics.suite import ATTACKED, SAMPLE
 from robustbench_dml.evaluation.ensemble import WorstCase
 from robustbench_dml.evaluation.radius import RadiusAttack
 from robustbench_dml.models.embedder import build_embedder
 from robustbench_dml.runs.record import Cost, Record, read_record, record_folders
 from robustbench_dml.runs.sweeps.state import State, Status
-from robustbench_dml.solvers.apgd import AutoPGD
 from robustbench_dml.solvers.base import FORWARD, Solver
 from robustbench_dml.solvers.ensemble import Ensemble
 from robustbench_dml.solvers.minimal_radius import MinimalRadius
-from robustbench_dml.solvers.pgd import PGD
-from robustbench_dml.solvers.square import Square
 from robustbench_dml.solvers.transfer import Transfer
 from robustbench_dml.spec.parameters import build_defense
 from robustbench_dml.spec.protocols import attacks_of
@@ -139,15 +136,8 @@ def _searches(attack: Attack, solver: Solver, threat: Threat, *, transfers: bool
 
 def _check_passes(evaluation: Evaluation, queries: int) -> float:
     """The passes of the checks (`evaluation.diagnostics`): gradients of a sample, and attacks on a part of it."""
-    threat, sample = evaluation.threat, min(queries, SAMPLE)
-    searches: list[tuple[Solver, int]] = []
-    if threat.steps and threat.eps:
-        steps, trials = threat.steps, Square(queries=min(TRIALS[0] * threat.steps, TRIALS[1]))
-        searches = [(PGD(), 2 * steps), (AutoPGD(), max(steps, TRIALS[0])), (trials, steps)]
-        searches += [(Transfer(), steps)] if evaluation.surrogate is not None else []
-    searches = [(PGD(), ENOUGH), *len(OBJECTIVES) * searches]
-    each = sum(solver.passes(threat.model_copy(update={"steps": steps})) + FORWARD for solver, steps in searches)
-    return sample * (1 + FORWARD) + min(sample, ATTACKED) * each
+    sample, transfers = min(queries, SAMPLE), evaluation.surrogate is not None
+    return sample * (1 + FORWARD) + min(sample, ATTACKED) * check_passes(evaluation.threat, transfers=transfers)
 
 
 @dataclass(frozen=True)

@@ -96,8 +96,8 @@ TAMPERED: dict[str, tuple[Edit, str]] = {
         "the flag 'no gradient' is missing",
     ),
     "a flag that is hidden with its measurement": (
-        lambda data: data["diagnostics"]["measured"].pop("lead of square over gradients"),
-        "^diagnostics: no lead of square over gradients",
+        lambda data: data["diagnostics"]["measured"].pop("MR lost without gradients"),
+        "^diagnostics: no MR lost without gradients",
     ),
     "what only half precision may differ by": (
         at("diagnostics", "measured", "difference of two calls", value=0.01),

@@ -8,8 +8,10 @@ import torch
 from board_support import made_spec
 
 from robustbench_dml.datasets.base import DataPaths, Dataset, Split
+from robustbench_dml.evaluation.diagnostics import suite
 from robustbench_dml.evaluation.evaluate import evaluate_model
 from robustbench_dml.models.embedder import Embedder, build_embedder
+from robustbench_dml.runs.sweeps import estimate
 from robustbench_dml.runs.sweeps.estimate import evaluation_passes
 from robustbench_dml.solvers.base import Problem, Solver
 from robustbench_dml.spec.published import PROTOCOLS
@@ -50,7 +52,7 @@ def metered(dataset: Dataset, evaluation: dict[str, Any]) -> tuple[float, float]
     [
         {"queries": 8, "steps": 1},
         {"queries": 12, "steps": 3, "extra_attacks": ["ca+w2", "ranking-margin"]},
-        {"queries": 40, "steps": 1},  # the checks attack a sample of 32
+        {"queries": 40, "steps": 1},
         {"queries": 5, "steps": 0},
         {"queries": 6, "steps": 2, "solver_params": {"restarts": 3}},
         {"queries": 6, "steps": 4, "solver": "apgd", "solver_params": {"restarts": 2}},
@@ -62,9 +64,19 @@ def metered(dataset: Dataset, evaluation: dict[str, Any]) -> tuple[float, float]
     ],
     ids=str,
 )
-def test_an_evaluation_costs_what_it_was_estimated_to(dataset: Dataset, evaluation: dict[str, Any]) -> None:
+def test_an_evaluation_costs_what_it_was_estimated_to(
+    dataset: Dataset, evaluation: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the checks of strength, which bisect."""
+    monkeypatch.setattr(suite, "check_strength", lambda *_: [])
+    monkeypatch.setattr(estimate, "check_passes", lambda *_, **__: 0.0)
     real, estimated = metered(dataset, evaluation)
     assert estimated == pytest.approx(real, rel=1e-9)
+
+
+def test_checks_cost_no_more_than_estimated(dataset: Dataset) -> None:
+    real, estimated = metered(dataset, {"queries": 40, "steps": 3})
+    assert 0.5 * estimated < real <= estimated
 
 
 def test_autorank_costs_no_more_than_estimated(dataset: Dataset) -> None:
