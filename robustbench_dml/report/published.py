@@ -32,6 +32,7 @@ NAMES = {
 }
 FILE = "published.csv"
 PLAIN = re.compile(r"[\w+-]+")
+COMMIT, DATE = re.compile(r"([0-9a-f]{40})?"), re.compile(r"(\d{4}-\d\d(-\d\d(/\d{4}-\d\d-\d\d)?)?)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,9 @@ class Reported:
         eta: PGD steps in training; None for training without attacks.
         collapsed: whether the authors report a collapsed training, without values.
         values: the reported values by the names of `NAMES`, in the units of the papers; empty if collapsed.
-        source: publication and table.
+        source: publication and table, and whether the authors withdrew the row.
+        commit: commit of the source, where it is known.
+        date: when the source was published, a day or a month, or the first and the last day; empty if unknown.
     """
 
     dataset: str
@@ -55,6 +58,8 @@ class Reported:
     collapsed: bool
     values: dict[str, float]
     source: str
+    commit: str
+    date: str
 
 
 def read_published(path: Path | None = None) -> list[Reported]:
@@ -84,7 +89,8 @@ def _rows(text: str, name: str) -> Iterator[Reported]:
         try:
             values = {ours: float(row[theirs]) for theirs, ours in NAMES.items() if row[theirs] != ""}
             plain = all(PLAIN.fullmatch(row[name]) for name in ("dataset", "backbone"))  # part of file names
-            if not plain or not all(map(math.isfinite, values.values())):
+            dated = COMMIT.fullmatch(row["commit"]) and DATE.fullmatch(row["date"])
+            if not (plain and dated) or not all(map(math.isfinite, values.values())):
                 raise ValueError
             yield Reported(
                 dataset=row["dataset"],
@@ -94,6 +100,8 @@ def _rows(text: str, name: str) -> Iterator[Reported]:
                 collapsed={"0": False, "1": True}[row["collapsed"]],
                 values=values,
                 source=row["source"],
+                commit=row["commit"],
+                date=row["date"],
             )
         except (KeyError, TypeError, ValueError):
             raise RbdmlError(f"{name}: line {line} is not a row of published results: mend or remove it") from None

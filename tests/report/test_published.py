@@ -27,20 +27,26 @@ def test_every_row_and_value_of_the_file_is_read() -> None:
         assert row.collapsed == bool(line["collapsed"])
         given = {ours: line[theirs] for theirs, ours in NAMES.items() if not pd.isna(line[theirs])}
         assert row.values == given
+        assert ("" if pd.isna(line["commit"]) else line["commit"], row.date) == (
+            row.commit,
+            line["date"] if row.date else "",
+        )
         assert bool(row.values) != row.collapsed
 
 
 @pytest.mark.parametrize(
     ("what", "line"),
     [
-        ("a value that is no number", "cub,resnet18,ACT[R],8,0,high" + ",1" * 14 + ",source"),
-        ("not a number", "cub,resnet18,ACT[R],8,0,nan" + ",1" * 14 + ",source"),
-        ("infinity", "cub,resnet18,ACT[R],8,0,inf" + ",1" * 14 + ",source"),
+        ("a value that is no number", "cub,resnet18,ACT[R],8,0,high" + ",1" * 14 + ",source,,"),
+        ("not a number", "cub,resnet18,ACT[R],8,0,nan" + ",1" * 14 + ",source,,"),
+        ("infinity", "cub,resnet18,ACT[R],8,0,inf" + ",1" * 14 + ",source,,"),
         ("too short", "cub,resnet18,ACT[R],8"),
-        ("a path", "../cub,resnet18,ACT[R],8,0" + ",1" * 15 + ",source"),
+        ("a path", "../cub,resnet18,ACT[R],8,0" + ",1" * 15 + ",source,,"),
         ("a huge field", "cub,resnet18,ACT[R],8,0" + ",1" * 15 + "," + "x" * 200_000),
-        ("another mark of collapse", "cub,resnet18,ACT[R],8,maybe" + ",1" * 15 + ",source"),
-        ("no whole eta", "cub,resnet18,ACT[R],8.5,0" + ",1" * 15 + ",source"),
+        ("another mark of collapse", "cub,resnet18,ACT[R],8,maybe" + ",1" * 15 + ",source,,"),
+        ("no whole eta", "cub,resnet18,ACT[R],8.5,0" + ",1" * 15 + ",source,,"),
+        ("no commit", "cub,resnet18,ACT[R],8,0" + ",1" * 15 + ",source,main,2022-03"),
+        ("no date", "cub,resnet18,ACT[R],8,0" + ",1" * 15 + ",source,,2022"),
     ],
 )
 def test_a_row_that_is_not_one_is_named(what: str, line: str, tmp_path: Path) -> None:

@@ -102,7 +102,15 @@ def test_of_one_eta_from_two_sources_neither_continues_the_other() -> None:
 
 def test_training_without_attacks_costs_one_pass() -> None:
     regular = Reported(
-        dataset="d", backbone="b", defense="regular[R]", eta=None, collapsed=False, values={"ERS": 1.0}, source="s"
+        dataset="d",
+        backbone="b",
+        defense="regular[R]",
+        eta=None,
+        collapsed=False,
+        values={"ERS": 1.0},
+        source="s",
+        commit="",
+        date="",
     )
     assert layer_of_reported([regular]).points[0].values[COST] == 1
 
