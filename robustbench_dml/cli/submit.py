@@ -15,8 +15,9 @@ from robustbench_dml.utils.terminal import echo
 
 
 @click.command()
-@click.argument("record", type=click.Path(path_type=Path))
+@click.argument("record", type=click.Path(path_type=Path), required=False)
 @BOARDS
+@click.option("--attack", type=click.Path(path_type=Path), help="Images of `rbdml attack --save`, in place of RECORD.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Checkpoint.  [default: beside the record]")
 @click.option("--self-reported", is_flag=True, help="Enter without a second evaluation; marked on the board.")
 @click.option(
@@ -39,19 +40,29 @@ from robustbench_dml.utils.terminal import echo
 @click.option("--dry-run", is_flag=True, help="Check and show; write nothing.")
 @click.option("--yes", is_flag=True, help="Write without asking.")
 @take("surrogate", "batch-size", *DATA)
-def submit(record: Path, boards: Path | None, dry_run: bool, yes: bool, **given: Any) -> None:
+def submit(
+    record: Path | None, attack: Path | None, boards: Path | None, dry_run: bool, yes: bool, **given: Any
+) -> None:
     """Put records on the leaderboards.
 
     A record is checked, and its checkpoint evaluated again on some of the queries. RECORD is a folder that `rbdml run`
     or `rbdml evaluate` wrote, or a folder of several records: all are entered or none. You see all changes before
-    anything is written.
+    anything is written. --attack lowers the radii of the entries with the weights of --checkpoint.
     """
     from robustbench_dml.leaderboard.entries import find_leaderboards
+    from robustbench_dml.leaderboard.submission.lower import prepared_attack
     from robustbench_dml.leaderboard.submission.submit import prepared
 
     leaderboards = find_leaderboards(boards)
     context = context_of({**given, "out": leaderboards, "quiet": False, "as_json": False})
-    with prepared(record, leaderboards, context, _terms(given)) as submission:
+    if (record is None) == (attack is None):
+        raise RbdmlError("give a RECORD or --attack FILE, one of the two")
+    accepted = (
+        prepared(record, leaderboards, context, _terms(given))
+        if record is not None
+        else prepared_attack(attack, given["checkpoint"], leaderboards, context)  # type: ignore[arg-type]
+    )
+    with accepted as submission:
         echo(submission.report)
         if dry_run:
             click.echo("\nNothing was written (--dry-run).")

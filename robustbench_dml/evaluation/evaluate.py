@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -92,11 +93,7 @@ def evaluate_model(
     k_means = Finding("clusters", {"k-means iterations": clusters.iterations}, raised=False)  # reported only
 
     fractions = {name: values.numpy() for name, values in {**benign, **attacked}.items()}
-    medians = median_columns(evaluation)
-    middles = {name: float(median_above_zero(fractions[name])[0]) for name in medians}
-    published = {
-        name: column.published(middles.get(name, float(attacked[name].mean()))) for name, column in columns.items()
-    }
+    published = published_means(evaluation, fractions)
     chance = fixed_list_recall(labels[queries.to(labels.device)].cpu().numpy())
     retrieved = {name: 100 * float(values.mean()) for name, values in benign.items()}
     retrieved |= {"NMI": 100 * clusters.nmi(labels), CHANCE: chance}
@@ -109,11 +106,22 @@ def evaluate_model(
             shown,
             summary_of(columns, scores, {CHANCE: chance}),
             seed=seed_of(evaluation.seed, "bootstrap", dataset.name),
-            medians=medians,
+            medians=median_columns(evaluation),
         ),
         findings=Findings((*findings.all, k_means)),
         per_query={"query": queries.cpu().numpy(), **fractions},
     )
+
+
+def published_means(evaluation: Evaluation, values: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Return the means, or the medians, of the (Q,) values of every attacked column, in the papers' units."""
+    medians = median_columns(evaluation)
+    return {
+        name: column.published(
+            float(median_above_zero(values[name])[0]) if name in medians else float(values[name].mean())
+        )
+        for name, column in evaluated_columns(evaluation).items()
+    }
 
 
 def context_for(

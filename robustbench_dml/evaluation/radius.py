@@ -78,19 +78,23 @@ class RadiusAttack(Attack):
         descents = sum(len(list(self.descents(turn))) for turn in range(solver.rounds))
         return solver.blend_passes(cap) + descents * (solver.steps + 1 / 3) + solver.rounds * below
 
-    @torch.no_grad()
     def run(self, context: AttackContext, name: str, items: Items) -> dict[str, Tensor]:
         """The columns, and for each item the number of the stage that found its radius (-1: no stage)."""
+        intact, least = self.search(context, items)
+        radii = torch.zeros(len(items), dtype=torch.float64, device=items.rows.device)
+        stage = torch.full_like(radii, -1)
+        radii[intact], stage[intact] = least.reach, least.stage
+        return {**self.columns_of(radii, context.evaluation), f"{self.value_column} stage": stage}
+
+    @torch.no_grad()
+    def search(self, context: AttackContext, items: Items) -> tuple[Tensor, LeastRadii]:
+        """The (n,) items that are not broken without an attack, and their least radii with images."""
         solver = context.solver
         assert isinstance(solver, MinimalRadius)
         block = context.block(self, self.drawn_as, items)
         intact = (~self.broken(block.benign, block)).nonzero().squeeze(1)
-        radii = torch.zeros(len(block), dtype=torch.float64, device=items.rows.device)
-        stage = torch.full_like(radii, -1)
-        if len(intact):
-            least = _Search(self, context, items, block, intact).run(solver)
-            radii[intact], stage[intact] = least.reach, least.stage
-        return {**self.columns_of(radii, context.evaluation), f"{self.value_column} stage": stage}
+        search = _Search(self, context, items, block, intact)
+        return intact, search.run(solver) if len(intact) else search.least
 
 
 class _Search:
@@ -103,12 +107,12 @@ class _Search:
         self._block = block.take(intact)
         self._problem = context.problem(attack, attack.drawn_as, block).take(intact)
         threat = context.evaluation.threat
-        self._least = LeastRadii(self._problem.images, threat.norm, threat.eps, self._judge)
+        self.least = LeastRadii(self._problem.images, threat.norm, threat.eps, self._judge)
         self._problems: dict[str, Problem] = {}  # descents with the same name share targets
 
     def run(self, solver: MinimalRadius) -> LeastRadii:
         """Search in all stages."""
-        least, rows = self._least, self._problem.rows
+        least, rows = self.least, self._problem.rows
         solver.blend(self._problem, least)
         stage = 1
         for turn in range(solver.rounds):
@@ -124,14 +128,14 @@ class _Search:
 
     def _judge(self, images: Tensor, rows: Tensor) -> Tensor:
         block = self._block.take(rows)
-        return self._attack.broken(self._context.embed(images, self._least.benign[rows], block), block)
+        return self._attack.broken(self._context.embed(images, self.least.benign[rows], block), block)
 
     def _descend(self, descent: Descent, rows: Tensor, steps: int, stage: int) -> None:
         if descent.name not in self._problems:
             block = self._context.block(descent.attack, descent.name, self._items)
             whole = self._context.problem(descent.attack, descent.name, block).take(self._intact)
             self._problems[descent.name] = whole
-        part, least = self._problems[descent.name].take(rows), self._least
+        part, least = self._problems[descent.name].take(rows), self.least
         start = self._start(descent, rows, stage)
 
         def margin(embeddings: Tensor, own: Tensor) -> Tensor:
@@ -140,7 +144,7 @@ class _Search:
         shrink(part, least, rows, margin, start, factor=descent.factor, steps=steps, stage=stage)
 
     def _start(self, descent: Descent, rows: Tensor, stage: int) -> Tensor:
-        part, least = self._problem.take(rows), self._least
+        part, least = self._problem.take(rows), self.least
         if descent.start == "best":
             return least.images[rows]
         if descent.start == "random":
@@ -154,6 +158,6 @@ class _Search:
         searches = [solver.square, *([Transfer(solver="apgd")] if self._problem.surrogate is not None else [])]
         for number, search in enumerate(searches, start=stage):
             part = replace(self._problem.take(rows), key=(*self._problem.key, number))
-            below = part.within(self._least.reach[rows] * (1 - BELOW), steps=solver.steps)
-            self._least.offer(search.run(below), rows, number)
+            below = part.within(self.least.reach[rows] * (1 - BELOW), steps=solver.steps)
+            self.least.offer(search.run(below), rows, number)
         return stage + 2  # with or without a surrogate: random starts depend on the number

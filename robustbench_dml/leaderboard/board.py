@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from robustbench_dml.leaderboard.best_known import lowered
 from robustbench_dml.leaderboard.entries import Listed, read_all
 from robustbench_dml.report.completeness import require_complete
 from robustbench_dml.report.grouping import grouped, short_name
@@ -13,6 +14,7 @@ from robustbench_dml.report.per_query import readable_values
 from robustbench_dml.report.ranking import Standing
 from robustbench_dml.report.rows import Row, rows_of
 from robustbench_dml.report.tables import title
+from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import Record
 from robustbench_dml.spec.columns import Column
 from robustbench_dml.spec.make import published_evaluation
@@ -104,20 +106,32 @@ def boards_of(entries: Sequence[Listed], leaderboards: Path) -> list[Board]:
     for one in entries:
         require_complete(one.record, one.folder)
     listed = {one.record.digest: one for one in entries}
+    lower = lowered(entries)
     boards = [
-        _board(records, {record.digest: listed[record.digest] for record in records}, leaderboards)
-        for records in grouped(one.judged for one in entries)
+        _board(records, {record.digest: listed[record.digest] for record in records}, lower, leaderboards)
+        for records in grouped(_counted(one, lower) for one in entries)
     ]
     return sorted(boards, key=lambda board: (board.dataset, not board.main, -len(board.rows), board.folder))
 
 
-def _board(records: list[Record], listed: dict[str, Listed], leaderboards: Path) -> Board:
+def _counted(one: Listed, lower: Mapping[str, tuple[Record, Values]]) -> Record:
+    """The record of an entry with the flags of both evaluations and the best known radii."""
+    if one.record.digest not in lower:
+        return one.judged
+    record, _ = lower[one.record.digest]
+    return one.judged.model_copy(update={name: getattr(record, name) for name in ("attacked", "scores", "intervals")})
+
+
+def _board(
+    records: list[Record], listed: dict[str, Listed], lower: Mapping[str, tuple[Record, Values]], leaderboards: Path
+) -> Board:
     spec = records[0].spec
     network = next((record.spec.network for record in records if record.spec.network), None)
     main = spec.evaluation == published_evaluation(spec.dataset) and network == DATASETS.get(spec.dataset).backbone
     folder = leaderboards / spec.dataset_folder
     inner = f"{network or 'models'}-{spec.evaluation.protocol}-{short_name(records)}"
     values = readable_values(records, {digest: one.folder for digest, one in listed.items()})
+    values |= {digest: lower[digest][1] for digest in listed if digest in lower}
     return Board(
         dataset=spec.dataset,
         network=network,

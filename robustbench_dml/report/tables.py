@@ -75,7 +75,7 @@ def rank_cell(row: Row) -> str:
 
 
 def doubts(row: Row) -> list[str]:
-    """Return the flags of a row, with sizes if it is one record, and the baseline that it is not significantly above."""
+    """Return the flags of a row, with sizes for a single record, and the baseline that it is not above."""
     flags = row.records[0].sized_flags if len(row.records) == 1 else row.flags
     return [*flags, *([f"not above {row.not_above}"] if row.not_above else [])]
 
