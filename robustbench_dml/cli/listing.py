@@ -7,12 +7,14 @@ the child fail; then this process imports the real packages.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from multiprocessing import get_context
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -25,9 +27,8 @@ Rows = list[dict[str, str]]
 def rows_of(kind: str) -> Rows:
     """Return the rows of a kind of entries, as `report.catalogue.describe`."""
     if "torch" not in sys.modules and hasattr(os, "fork"):
-        rows = _rows_of_child(kind)
-        if rows is not None:
-            return rows
+        with suppress(Exception), ProcessPoolExecutor(1, get_context("fork"), initializer=_silence) as child:
+            return child.submit(light_rows, kind).result()
     from robustbench_dml.report.catalogue import describe
 
     return describe(kind)
@@ -45,50 +46,32 @@ def light_rows(kind: str) -> Rows:
     return describe(kind)
 
 
-def _rows_of_child(kind: str) -> Rows | None:
-    """Return the rows from a forked child; None if the child fails."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        _send(kind, writing)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        content = pipe.read()
-    _, status = os.waitpid(child, 0)
-    return json.loads(content) if status == 0 else None
+def _silence() -> None:
+    """Discard the output of this process: if it fails, another one repeats the work."""
+    silence = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(silence, stream)
 
 
-def _send(kind: str, writing: int) -> NoReturn:
-    """Write the rows as JSON and end this process silently."""
-    code = 1
-    try:
-        silence = os.open(os.devnull, os.O_WRONLY)
-        for stream in (1, 2):
-            os.dup2(silence, stream)
-        with os.fdopen(writing, "wb") as pipe:
-            pipe.write(json.dumps(light_rows(kind)).encode())
-        code = 0
-    finally:
-        os._exit(code)
-
-
-class StandIn:
-    """An object of a heavy package. It works in calls, types and base classes; everything else raises TypeError."""
+class StandIn(ModuleType):
+    """A heavy package, or an object of one. It works in calls, types and base classes; all else raises TypeError."""
 
     __iter__ = None
 
     def __getattr__(self, name: str) -> StandIn:
-        return _attribute(self, name)
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return StandIn(name)
 
     def __call__(self, *_: Any, **__: Any) -> StandIn:
         """Return another stand-in."""
-        return StandIn()
+        return StandIn(self.__name__)
 
     def __getitem__(self, _: Any) -> StandIn:
-        return StandIn()
+        return StandIn(self.__name__)
 
     def __or__(self, _: Any) -> StandIn:
-        return StandIn()
+        return StandIn(self.__name__)
 
     __ror__ = __or__
 
@@ -102,19 +85,6 @@ class StandIn:
         raise TypeError("a stand-in has no text")
 
 
-class StandInModule(ModuleType):
-    """A module of a heavy package."""
-
-    def __getattr__(self, name: str) -> StandIn:
-        return _attribute(self, name)
-
-
-def _attribute(of: object, name: str) -> StandIn:
-    if name.startswith("__"):
-        raise AttributeError(name)
-    return StandIn()
-
-
 class _Finder(MetaPathFinder, Loader):
     """Finds a stand-in for every module of a heavy package."""
 
@@ -126,7 +96,7 @@ class _Finder(MetaPathFinder, Loader):
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """An empty stand-in."""
-        return StandInModule(spec.name)
+        return StandIn(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
         """Nothing to execute."""

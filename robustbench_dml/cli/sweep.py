@@ -67,19 +67,21 @@ def run(file: Path | None, retries: int, dry_run: bool, quiet: bool, as_json: bo
 
     planned = _planned(file, given)
     before = [status_of(job) for job in planned.jobs]
+    many = planned.duplicates
+    counts = state_counts(before) + (f" ({many} that came to the same as another left out)" if many else "")
     if dry_run:
-        _list(before, planned, as_json=as_json)
+        lines = [f"{status.state:<12} {status.job.command}" for status in before]
+        _show(before, "\n".join([*lines, "", counts]), as_json=as_json)
         return
     silent, engine = quiet or as_json, _engine(planned, given)
     if not silent:
-        click.echo(f"{state_counts(before)}{_left_out(planned)}; records below {planned.jobs[0].folder.out}")
-    reporter = SweepReporter(planned.jobs, say=_nothing if silent else echo)
+        click.echo(f"{counts}; records below {planned.jobs[0].folder.out}")
+    reporter = SweepReporter(planned.jobs, say=(lambda _: None) if silent else echo)
     Sweeping(planned.jobs, engine, reporter, retries=retries).carry_out()
     states = [reporter.found[job.spec.digest] for job in planned.jobs]
     _draw(states)
-    if not silent:
-        echo(f"\n{sweep_table(states)}")
-    _show_json(states, as_json=as_json)
+    if as_json or not quiet:
+        _show(states, f"\n{sweep_table(states)}", as_json=as_json)
     failed = [one for one in states if one.state is State.FAILED]
     for one in failed if quiet else ():
         echo(f"rbdml: {one.job.command}: {one.why}; log: {one.job.folder.process_log}", err=True)
@@ -97,9 +99,7 @@ def status(file: Path | None, as_json: bool, **given: Any) -> None:
     from robustbench_dml.runs.sweeps.state import status_of
 
     found = [status_of(job) for job in _planned(file, given).jobs]
-    _show_json(found, as_json=as_json)
-    if not as_json:
-        echo(sweep_table(found))
+    _show(found, sweep_table(found), as_json=as_json)
 
 
 @sweep.command(cls=GroupedCommand)
@@ -184,27 +184,8 @@ def _engine(planned: Sweep, given: dict[str, Any]) -> Engine:
     return Local(given["jobs"], devices=visible_devices(planned.where["device"]))
 
 
-def _list(found: list[Status], planned: Sweep, *, as_json: bool) -> None:
-    from robustbench_dml.report.sweeps import state_counts
-
-    _show_json(found, as_json=as_json)
-    if not as_json:
-        for one in found:
-            click.echo(f"{one.state:<12} {one.job.command}")
-        click.echo(f"\n{state_counts(found)}{_left_out(planned)}")
-
-
-def _left_out(planned: Sweep) -> str:
-    many = planned.duplicates
-    return f" ({many} that came to the same as another left out)" if many else ""
-
-
-def _show_json(found: list[Status], *, as_json: bool) -> None:
+def _show(statuses: list[Status], text: str, *, as_json: bool) -> None:
+    """Print the runs as JSON, or this text about them."""
     from robustbench_dml.report.sweeps import sweep_rows
 
-    if as_json:
-        click.echo(json.dumps(sweep_rows(found), indent=1))
-
-
-def _nothing(_: str) -> None:
-    pass
+    echo(json.dumps(sweep_rows(statuses), indent=1) if as_json else text)

@@ -83,7 +83,7 @@ import json, sys
 from robustbench_dml.cli.listing import light_rows
 
 rows = {kind: light_rows(kind) for kind in sys.argv[1:]}
-assert type(sys.modules["torch"]).__name__ == "StandInModule"
+assert type(sys.modules["torch"]).__name__ == "StandIn"
 print(json.dumps(rows))
 """
 FULL = """
