@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from robustbench_dml.spec.registry import DEFENSES
 from robustbench_dml.training.batches import Batch
 from robustbench_dml.training.defense import Defense, Perturbed
+from robustbench_dml.training.log import measure
 from robustbench_dml.training.losses import MARGIN
-from robustbench_dml.training.measures import measure
 from robustbench_dml.training.metrics import log_value
 from robustbench_dml.training.testing import small_dataset, small_spec
 from robustbench_dml.training.trainer import Observer, Trainer
@@ -120,7 +120,8 @@ def test_rank_and_cosine_are_those_of_the_last_look() -> None:
             assert values["mean_cosine"] == pytest.approx(np.mean(cosines), abs=1e-5)
 
 
-CLASSES = {info.cls: info.name for info in DEFENSES if info.cls.__module__.startswith("robustbench_dml.")}
+TRAINED = (info for info in DEFENSES if info.cls.trains and info.cls.__module__.startswith("robustbench_dml."))
+CLASSES = {info.cls: info.name for info in TRAINED}
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES.values()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from functools import partial
 from typing import Any
@@ -43,16 +42,12 @@ def classifier(name: str, **settings: Any) -> nn.Module:
     import torchvision.models as zoo  # slow, and needed for these networks alone
 
     build = zoo.get_model_builder(name)
-    accepted = inspect.signature(getattr(zoo, _CLASSES[name]).__init__).parameters if name in _CLASSES else {}
-    if "aux_logits" in accepted:  # their extra heads change what train mode returns
+    if name in ("googlenet", "inception_v3"):  # their extra heads change what train mode returns
         settings |= {"aux_logits": False, "transform_input": True, "init_weights": True}
     network = with_embedding(build(weights=None, **settings))
     if isinstance(network, zoo.ResNet):  # the only named networks whose stem is large enough to gain
         network.conv1 = as_stem(network.conv1)
     return network
-
-
-_CLASSES = {"googlenet": "GoogLeNet", "inception_v3": "Inception3"}
 
 
 def torchvision_backbone(name: str) -> BackboneInfo:
