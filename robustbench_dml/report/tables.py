@@ -48,14 +48,17 @@ def title(records: Sequence[Record]) -> str:
     return ", ".join([spec.dataset, *networks, describe_evaluation(spec.evaluation)])
 
 
+DECIMALS = {"TMA": 3, "ES:D": 3, "MR": 2, "MR:Q": 2, "MR:C": 2, "r50": 2}
+
+
 def short_passes(passes: float) -> str:
     """Return passes in three digits: 94.3k, 20M."""
     return f"{passes / 1e3:.3g}k" if passes < 999_500 else f"{passes / 1e6:.3g}M"
 
 
 def decimals(column: str) -> int:
-    """Return the number of decimals of a column: three for cosines and distances, one for per cent."""
-    return 3 if column in ("TMA", "ES:D") else 1
+    """Return the number of decimals of a column: three for cosines and distances, two for radii, one for per cent."""
+    return DECIMALS.get(column, 1)
 
 
 def cell(column: str, value: float, sign: str = "") -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from robustbench_dml.report.rows import rows_of
-from robustbench_dml.report.tables import record_tables, short_passes
+from robustbench_dml.report.tables import cell, record_tables, short_passes
 from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import Record
 from robustbench_dml.spec.describe import describe_evaluation
@@ -62,6 +62,11 @@ def test_cosines_and_distances_keep_three_decimals(make_record: Callable[..., Re
     _, _, [row], _ = parts(tables([make_record()]))
     decimals = {name: len(row[name].partition(".")[2]) for name in COLUMNS}
     assert decimals == {name: 3 if name in ("TMA", "ES:D") else 1 for name in COLUMNS}
+
+
+def test_radii_keep_two_decimals() -> None:
+    """A radius is often below one pixel value."""
+    assert [cell(column, 0.4375) for column in ("MR", "MR:Q", "MR:C", "r50", "R@1:1")] == ["0.44"] * 4 + ["0.4"]
 
 
 def test_the_best_score_comes_first_in_both_tables(make_record: Callable[..., Record]) -> None:
