@@ -51,7 +51,9 @@ def entered(precision: Precision, device: torch.device, queries: int) -> tuple[A
     name = dataset_name()
     training = {"precision": best_precision(device)}
     trained = api.train("hm-lga-ics", name, budget="30k", device=device.type, training=training, quiet=True)
-    evaluation = make_spec(defense="regular", dataset=name, evaluation={"precision": precision}).evaluation
+    evaluation = make_spec(
+        defense="regular", dataset=name, evaluation={"protocol": "ers", "precision": precision}
+    ).evaluation
     split = load_dataset(name, DataPaths(None)).test.to(device)
     rows = choose_queries(split.labels, evaluation.model_copy(update={"queries": queries}), name)
     return make_context(trained.model, split, evaluation=evaluation, dataset=name, device=device), rows.to(device)

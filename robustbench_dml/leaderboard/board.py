@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from robustbench_dml.leaderboard.best_known import lowered
 from robustbench_dml.leaderboard.entries import Listed, read_all
@@ -13,11 +14,12 @@ from robustbench_dml.report.grouping import grouped, short_name
 from robustbench_dml.report.per_query import readable_values
 from robustbench_dml.report.ranking import Standing
 from robustbench_dml.report.rows import Row, rows_of
-from robustbench_dml.report.tables import title
+from robustbench_dml.report.tables import doubts, title
 from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import Record
 from robustbench_dml.spec.columns import Column
 from robustbench_dml.spec.make import published_evaluation
+from robustbench_dml.spec.options import DEFAULT_PROTOCOL
 from robustbench_dml.spec.protocols import evaluated_columns
 from robustbench_dml.spec.registry import DATASETS
 from robustbench_dml.spec.schema import Evaluation
@@ -36,6 +38,7 @@ class Board:
     folder: Path  # folder of its table and plots; inside the data set's folder unless `main`
     rows: tuple[Row, ...]  # section by section, the best of each first
     listed: dict[str, Listed]  # its entries, by the digest of the record
+    ers: dict[str, float]  # ERS of the same weights on another board, as published, by the key of the row
 
     @property
     def columns(self) -> dict[str, Column]:
@@ -51,6 +54,16 @@ class Board:
     def sections(self) -> dict[str, list[Row]]:
         """The rows by heading: a section for each budget, then baselines and models from elsewhere."""
         return sections_of(self.rows)
+
+    @property
+    def common_flags(self) -> list[str]:
+        """The mild flags that all of several rows have, which therefore belong into a caption."""
+        shared = set.intersection(*(set(row.flags) - set(row.disqualifying) for row in self.rows))
+        return sorted(shared) if len(self.rows) > 1 else []
+
+    def remarks(self, row: Row) -> list[str]:
+        """Return what sets a row apart: its flags, and the baseline that it is not above."""
+        return [remark for remark in doubts(row) if remark not in self.common_flags]
 
     @property
     def name(self) -> str:
@@ -106,12 +119,12 @@ def boards_of(entries: Sequence[Listed], leaderboards: Path) -> list[Board]:
     for one in entries:
         require_complete(one.record, one.folder)
     listed = {one.record.digest: one for one in entries}
-    lower = lowered(entries)
+    ers, lower = _ers_of_weights([one.record for one in entries]), lowered(entries)
     boards = [
-        _board(records, {record.digest: listed[record.digest] for record in records}, lower, leaderboards)
+        _board(records, {record.digest: listed[record.digest] for record in records}, lower, leaderboards, ers)
         for records in grouped(_counted(one, lower) for one in entries)
     ]
-    return sorted(boards, key=lambda board: (board.dataset, not board.main, -len(board.rows), board.folder))
+    return sorted(boards, key=_order)
 
 
 def _counted(one: Listed, lower: Mapping[str, tuple[Record, Values]]) -> Record:
@@ -122,8 +135,30 @@ def _counted(one: Listed, lower: Mapping[str, tuple[Record, Values]]) -> Record:
     return one.judged.model_copy(update={name: getattr(record, name) for name in ("attacked", "scores", "intervals")})
 
 
+def _order(board: Board) -> tuple[object, ...]:
+    """Sort by data set; then the main board, boards of the protocol that ranks, and the longest."""
+    other = board.evaluation.protocol != DEFAULT_PROTOCOL
+    return board.dataset, not board.main, other, -len(board.rows), board.folder
+
+
+def _weights(record: Record) -> tuple[str, str, str]:
+    """The weights of a record; a defense may deploy the same weights in another way."""
+    return record.spec.dataset, record.spec.label, record.provenance.weights
+
+
+def _ers_of_weights(records: Sequence[Record]) -> dict[tuple[str, str, str], float]:
+    """The ERS of all weights that protocol `ers` has evaluated, on the most queries."""
+    known = [record for record in records if record.spec.evaluation.protocol == "ers"]
+    known.sort(key=lambda record: record.spec.evaluation.queries or float("inf"))
+    return {_weights(record): record.primary_score for record in known}
+
+
 def _board(
-    records: list[Record], listed: dict[str, Listed], lower: Mapping[str, tuple[Record, Values]], leaderboards: Path
+    records: list[Record],
+    listed: dict[str, Listed],
+    lower: Mapping[str, tuple[Record, Values]],
+    leaderboards: Path,
+    ers: Mapping[tuple[str, str, str], float],
 ) -> Board:
     spec = records[0].spec
     network = next((record.spec.network for record in records if record.spec.network), None)
@@ -132,12 +167,19 @@ def _board(
     inner = f"{network or 'models'}-{spec.evaluation.protocol}-{short_name(records)}"
     values = readable_values(records, {digest: one.folder for digest, one in listed.items()})
     values |= {digest: lower[digest][1] for digest in listed if digest in lower}
+    rows = [row for section in sections_of(rows_of(records, values)).values() for row in section]
+    known = {row.key: [ers[_weights(record)] for record in row.records if _weights(record) in ers] for row in rows}
     return Board(
         dataset=spec.dataset,
         network=network,
         evaluation=spec.evaluation,
         main=main,
         folder=folder if main else folder / inner,
-        rows=tuple(row for section in sections_of(rows_of(records, values)).values() for row in section),
+        rows=tuple(rows),
         listed=listed,
+        ers={
+            row.key: fmean(known[row.key])
+            for row in rows
+            if "ERS" not in row.values and len(known[row.key]) == len(row.records)
+        },
     )

@@ -12,7 +12,7 @@ from robustbench_dml.leaderboard.board import Board
 from robustbench_dml.report.deviations import changed_training
 from robustbench_dml.report.published import NAMES, Reported
 from robustbench_dml.report.rows import Row
-from robustbench_dml.report.tables import decimals, doubts, half_width, rank_cell, short_passes
+from robustbench_dml.report.tables import decimals, half_width, rank_cell, short_passes
 from robustbench_dml.runs.record import RECORD_FILE
 from robustbench_dml.spec.budgets import name_of
 from robustbench_dml.spec.scores import CHANCE
@@ -32,7 +32,12 @@ SHORT = {"rank", "defense", "eta", "settings", "seeds", "status", "passes", "R@1
     "ERS",
     "sERS",
     "ERS by seed",
+    "MR",
+    "MR by seed",
+    "AutoRank",
+    "ERS as published",
 }
+ERS = "ERS as published"
 Cells = Mapping[str, object]
 
 
@@ -47,8 +52,8 @@ def board_markdown(board: Board, *, to_records: str | None = None, top: int | No
     if top is not None:
         costs = [_cost_cells(board, row, address) for row in board.rows[:top]]
         short = [{name: cell for name, cell in one.items() if name in SHORT} for one in costs]
-        return f"{plain(board.title)}\n\n{_markdown(short)}\n"
-    parts = [f"**{plain(board.title)}**"]
+        return "\n\n".join([plain(board.title), _markdown(short), *_common(board)]) + "\n"
+    parts = [f"**{plain(board.title)}**", *_common(board)]
     for heading, rows in board.sections.items():
         parts += [f"## {heading}", _markdown([_cost_cells(board, row, address) for row in rows])]
     attacks = _markdown([_attack_cells(board, row) for row in board.rows])
@@ -97,9 +102,20 @@ def _cost_cells(board: Board, row: Row, address: str) -> Cells:
         "cost": "-" if row.eta is None else f"{row.eta + 1} ({row.metered:.1f})",
         **{name: f"{row.values[name]:.1f}" for name in row.records[0].benign if name != CHANCE},
         **{name: _with_interval(row, name, 1) for name in row.records[0].scores},
+        **_ers_cell(board, row),
         f"{row.score} by seed": _by_seed(row),
-        "flags": plain(", ".join(doubts(row))),
+        "flags": plain(", ".join(board.remarks(row))),
     }
+
+
+def _common(board: Board) -> list[str]:
+    """A caption with the flags of all rows, if there are any."""
+    return [f"All rows: {plain(', '.join(board.common_flags))}."] if board.common_flags else []
+
+
+def _ers_cell(board: Board, row: Row) -> dict[str, str]:
+    """The ERS of the same weights, on a board whose rows have no ERS of their own."""
+    return {ERS: f"{board.ers[row.key]:.1f}" if row.key in board.ers else "-"} if board.ers else {}
 
 
 def _attack_cells(board: Board, row: Row) -> Cells:
@@ -129,6 +145,7 @@ def _csv_cells(board: Board, row: Row) -> Cells:
         "flags": "; ".join(row.flags),
         "disqualifying": "; ".join(row.disqualifying),
         "not above": row.not_above,
+        **({ERS: board.ers.get(row.key)} if board.ers else {}),
         **{
             f"{name}{what}": value
             for name, mean in row.values.items()

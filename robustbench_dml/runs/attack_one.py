@@ -81,7 +81,7 @@ def attack_one(
         if dataset is None:
             raise RbdmlError("--model needs --dataset: give the name of a data set")
         external = load_external(model, checkpoint)
-        evaluation = changed_evaluation(published_evaluation(dataset), changes or {})
+        evaluation = changed_evaluation(published_evaluation(dataset, "ers"), changes or {})
         data = load_dataset(dataset, context.paths)
         network, label, weights = external.on_sphere(data, context), external.name, external.weights
     elif checkpoint is not None:

@@ -11,7 +11,6 @@ from robustbench_dml.spec.budgets import UNITS, budget_name
 from robustbench_dml.spec.make import published_evaluation
 from robustbench_dml.spec.options import DEFAULT_BUDGET, EVALUATE, OPTIONS, TRAIN, Kind, Option, words_of
 from robustbench_dml.spec.parameters import resolve, usual_params
-from robustbench_dml.spec.protocols import protocol_named
 from robustbench_dml.spec.published import FAMILIES
 from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, SOLVERS
 from robustbench_dml.spec.schema import Budget, Evaluation, ExternalSpec, RunSpec, SolverSpec
@@ -27,7 +26,7 @@ def command_for(spec: RunSpec | ExternalSpec) -> str:
     hash are named in capitals.
     """
     if isinstance(spec, ExternalSpec):
-        changes = _evaluation_changes(spec.evaluation, published_evaluation(spec.dataset))
+        changes = _evaluation_changes(spec.evaluation, spec.dataset)
         words = ["evaluate", "--model", spec.model, CHECKPOINT_FILE, "--dataset", spec.dataset]
         return shlex.join(["rbdml", *words, *written(words_of({EVALUATE: changes}))])
     settings = settings_of(spec)
@@ -51,7 +50,7 @@ def settings_of(spec: RunSpec) -> dict[str, Any]:
         "seed": spec.seed,
         "params": _changed(spec.params, usual),
         "training": _training_changes(spec),
-        "evaluation": _evaluation_changes(spec.evaluation, published_evaluation(spec.dataset)),
+        "evaluation": _evaluation_changes(spec.evaluation, spec.dataset),
     }
     defaults = {"budget": DEFAULT_BUDGET, "backbone": data.backbone, "seed": 0}
     return {name: value for name, value in settings.items() if value != {} and value != defaults.get(name)}
@@ -77,21 +76,22 @@ def _training_changes(spec: RunSpec) -> dict[str, Any]:
     return {**threat, **_changed(others, dict(usual))}
 
 
-def _evaluation_changes(evaluation: Evaluation, usual: Evaluation) -> dict[str, Any]:
-    """Return the arguments with which `spec.make.changed_evaluation` makes this evaluation from the usual one."""
-    protocol = protocol_named(evaluation.protocol)
+def _evaluation_changes(evaluation: Evaluation, dataset: str) -> dict[str, Any]:
+    """Return the arguments with which `spec.make.changed_evaluation` makes this evaluation from the default."""
+    usual = published_evaluation(dataset, evaluation.protocol)
     threat = _changed(dict(evaluation.threat), dict(usual.threat))
     if "norm" in threat:  # a different norm needs a different radius and step
         threat |= {name: getattr(evaluation.threat, name) for name in ("eps", "alpha")}
     others = {
         name: value for name, value in evaluation if name not in ("threat", "solver") and value != getattr(usual, name)
     }
+    if evaluation.protocol != published_evaluation(dataset).protocol:
+        others = {"protocol": evaluation.protocol, **others}
     if "extra_attacks" in others:
         others["extra_attacks"] = [name if name in ATTACKS else f"{FILE}:{name}" for name in evaluation.extra_attacks]
     if evaluation.surrogate is not None:
         others["surrogate"] = SURROGATE + evaluation.surrogate
-    before = usual.solver if evaluation.protocol == usual.protocol else protocol.solver
-    return {**threat, **others, **_solver_changes(evaluation.solver, before)}
+    return {**threat, **others, **_solver_changes(evaluation.solver, usual.solver)}
 
 
 def _solver_changes(solver: SolverSpec, before: SolverSpec) -> dict[str, Any]:

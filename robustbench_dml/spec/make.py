@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from robustbench_dml.spec.budgets import parse_budget
 from robustbench_dml.spec.lookup import find_attack, find_defense
-from robustbench_dml.spec.options import DEFAULT_BUDGET
+from robustbench_dml.spec.options import DEFAULT_BUDGET, DEFAULT_PROTOCOL
 from robustbench_dml.spec.parameters import named_entry, published_params, resolve, resolve_params
 from robustbench_dml.spec.protocols import (
     BENIGN_COLUMNS,
@@ -102,7 +102,7 @@ def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any], *, da
             parameters by name; `extra_attacks`, names of attacks beside the protocol's; `surrogate`, a checkpoint or
             the first 16 digits of its weights' hash. None values are left out. Another protocol brings its solver, and
             drops surrogate and extra attacks.
-        dataset: name. Changing to the protocol `radius` then brings the radii of its family.
+        dataset: name. The protocol `radius` then brings the radii of its family, and any other its published threat.
 
     Raises:
         RbdmlError: an unknown name, a value out of range, or settings that do not go together.
@@ -113,6 +113,8 @@ def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any], *, da
     solver, params = changed.pop("solver", None), changed.pop("solver_params", None) or {}
     name = changed.get("protocol", evaluation.protocol)
     protocol = protocol_named(name)
+    if evaluation.protocol == "radius" != name and dataset is not None:
+        evaluation = evaluation.model_copy(update={"threat": FAMILIES[DATASETS.get(dataset).family].attack})
     if protocol != protocol_named(evaluation.protocol):
         evaluation = evaluation.model_copy(update={"solver": protocol.solver, "surrogate": None, "extra_attacks": ()})
     changed["solver"] = _solver(solver or evaluation.solver.name, evaluation.solver, params)
@@ -168,10 +170,14 @@ def _with_surrogate_if_needed(evaluation: Evaluation, protocol: Protocol, *, ask
     return evaluation if allowed else evaluation.model_copy(update={"surrogate": None})
 
 
-def published_evaluation(dataset: str) -> Evaluation:
-    """Return the default evaluation of a data set."""
-    family = FAMILIES[DATASETS.get(dataset).family]
-    return Evaluation(protocol="ers", threat=family.attack, queries=None, seed=0)
+def published_evaluation(dataset: str, protocol: str | None = None) -> Evaluation:
+    """Return the default evaluation of a data set, by default under the protocol that ranks."""
+    name = protocol or DEFAULT_PROTOCOL
+    attack = FAMILIES[DATASETS.get(dataset).family].attack
+    evaluation = Evaluation(protocol="ers", threat=attack, queries=None, seed=0)
+    if name == "radius":
+        return changed_evaluation(evaluation, {"protocol": name}, dataset=dataset)
+    return evaluation.model_copy(update={"protocol": name, "solver": protocol_named(name).solver})
 
 
 def with_evaluation(spec: RunSpec, changes: Mapping[str, Any]) -> RunSpec:

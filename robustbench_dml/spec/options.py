@@ -73,6 +73,7 @@ def word_of(name: str) -> str:
 
 
 DEFAULT_BUDGET = "quick"
+DEFAULT_PROTOCOL = "radius"
 PUBLISHED, OF_THE_DATA = "as published", "the data set's"
 PRECISIONS = ("fp32", "bf16")
 _what = partial(Option, group=WHAT, part=SPEC)
@@ -122,7 +123,7 @@ OPTIONS = (
         choices=("frozen", "train"),
         usual="frozen if pretrained, else train",
     ),
-    _attack("protocol", "Protocol from `rbdml list protocols`.", usual="ers"),
+    _attack("protocol", "Protocol from `rbdml list protocols`.", usual=DEFAULT_PROTOCOL),
     _attack("queries", "Test images used as queries, a seeded choice.", Kind.WHOLE, usual="all"),
     _attack(
         "extra-attack",

@@ -25,7 +25,7 @@ from robustbench_dml.utils.tensors import read_tensors
 
 SMALL = ("--backbone", "test-linear", "--budget", "150", "--pairs", "6", "--checkpoint-every", "0s")
 WHOLE = ("--budget", "400", "--pairs", "16", "--checkpoint-every", "0.3s")
-EVALUATION = ("--queries", "12", "--batch-size", "6", "--attack-steps", "2")
+EVALUATION = ("--protocol", "ers", "--queries", "12", "--batch-size", "6", "--attack-steps", "2")
 OF_TIME = ("cost.spent.seconds", "cost.peak_memory_bytes", "provenance.created")
 POLL = 0.001  # seconds
 

@@ -57,7 +57,8 @@ def test_rows_are_ranked_and_the_disqualified_last_of_their_budget(leaderboards:
 
 def test_a_section_is_a_budget_or_baselines_or_models_from_elsewhere(leaderboards: Path) -> None:
     for name in ("regular", "pixels", "untrained"):
-        enter_made(leaderboards, made_spec(name), **({} if name == "regular" else {"nominal": 0, "passes": 0}))
+        trained = int(name == "regular")
+        enter_made(leaderboards, made_spec(name), nominal=trained, passes=trained * 10**6)
     enter_made(leaderboards, made_spec("est", budget="20M"), passes=20_000_000)
     sections = read_boards(leaderboards)[0].sections
     assert {heading: sorted(row.label for row in rows) for heading, rows in sections.items()} == {
@@ -116,3 +117,18 @@ def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(RbdmlError, match="no such folder"):
         read_boards(tmp_path / "none")
     assert read_boards(tmp_path) == []
+
+
+def test_ers_of_the_same_weights_stands_beside_the_radius(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Joined by the weights; of two evaluations, that on more queries counts."""
+    monkeypatch.setattr("robustbench_dml.leaderboard.board.require_complete", lambda *_: None)
+    levels = {32: 0.2, None: 0.6}
+    for name in ("act", "est"):
+        enter_made(tmp_path, made_spec(name, evaluation={"protocol": "radius"}))
+    ers = [
+        enter_made(tmp_path, made_spec("act", evaluation={"queries": queries}), level=level)
+        for queries, level in levels.items()
+    ]
+    board = next(board for board in read_boards(tmp_path) if board.evaluation.protocol == "radius")
+    assert {row.label: board.ers.get(row.key) for row in board.rows} == {"act": ers[1].scores["ERS"], "est": None}
+    assert all(not other.ers for other in read_boards(tmp_path) if other.evaluation.protocol == "ers")

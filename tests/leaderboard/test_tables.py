@@ -119,3 +119,13 @@ def test_an_eta_that_its_column_does_not_show_is_told(tmp_path: Path) -> None:
         enter_made(tmp_path, made_spec("hm-free", training={"eta": eta}, budget="1M"), level=eta / 100, nominal=1)
     [costs] = [tables_in(board_markdown(board))[0] for board in read_boards(tmp_path)]
     assert sorted(costs["settings"]) == ["1M", "1M, eta=8"]
+
+
+def test_flags_of_all_rows_are_in_the_caption(tmp_path: Path) -> None:
+    for name, flags in (("act", ["loss not level"]), ("est", ["loss not level", "square beats PGD"])):
+        enter_made(tmp_path, made_spec(name), flags=flags)
+    [board] = read_boards(tmp_path)
+    text = board_markdown(board)
+    costs, _ = tables_in(text)
+    assert "\n\nAll rows: loss not level.\n\n" in text
+    assert {row["defense"]: row["flags"] for _, row in costs.iterrows()} == {"act": "", "est": "square beats PGD"}

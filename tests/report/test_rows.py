@@ -46,7 +46,8 @@ def test_its_intervals_are_those_of_a_t_test_over_seeds_and_queries(
     """Worked out by hand: the variance between the seeds, and the covariance of two seeds over the queries."""
     records, values = seeds
     [row] = rows_of(records, values)
-    per_query = np.stack([ranking_values(record, values[record.digest]) for record in records])
+    found = [ranking_values(record, values[record.digest]) for record in records]
+    per_query = np.stack([one for one in found if one is not None])
     between = np.var([record.values["ERS"] for record in records], ddof=1) / 3
     covariance = np.cov(per_query)
     shared = max(0.0, (covariance.sum() - covariance.trace()) / 6 / QUERIES)

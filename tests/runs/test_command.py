@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from robustbench_dml.runs import api
 from robustbench_dml.runs import external as foreign
 from robustbench_dml.runs import run as runs
-from robustbench_dml.runs.command import FILE, SURROGATE, WEIGHTS, command_for
+from robustbench_dml.runs.command import FILE, SURROGATE, WEIGHTS, command_for, settings_of
 from robustbench_dml.runs.context import RunContext
+from robustbench_dml.spec import make
 from robustbench_dml.spec.make import changed_evaluation, make_spec, published_evaluation
 from robustbench_dml.spec.registry import DEFENSES, SOLVERS
 from robustbench_dml.spec.schema import ExternalSpec, RunSpec
@@ -227,3 +228,30 @@ def test_an_external_model_is_evaluated_again(evaluation: Any, dataset: str, par
 def test_a_name_cannot_leave_its_word() -> None:
     spec = made_spec("act").model_copy(update={"defense": "x; rm -rf ~ $(id) `id` '", "params": {}})
     assert shlex.split(command_for(spec))[2:4] == ["--defense", f"{FILE}:{spec.defense}"]
+
+
+@pytest.mark.parametrize("dataset", ["fashion", "glyphs", "cub"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"eps": 16 / 255},
+        {"norm": "l2"},
+        {"solver_params": {"steps": 7}},
+        {"protocol": "ers"},
+        {"protocol": "ers", "eps": 32 / 255},
+        {"protocol": "ers", "solver": "apgd"},
+        {"protocol": "ers-published", "steps": 3},
+    ],
+    ids=str,
+)
+def test_an_evaluation_is_repeated_where_radius_is_the_default(
+    dataset: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outside of these tests, it is."""
+    monkeypatch.setattr(make, "DEFAULT_PROTOCOL", "radius")
+    spec = make_spec(defense="act", dataset=dataset, evaluation=changes)
+    assert spec.evaluation.protocol == changes.get("protocol", "radius")
+    assert make_spec(**settings_of(spec)) == spec
+    if not changes:
+        assert settings_of(spec) == {"defense": "act", "dataset": dataset}

@@ -16,10 +16,11 @@ function recordColumns(board) {
     {name: 'defense', meaning: 'The defense, with what is not its own setting; its budget, and PGD steps in training (eta). Provisional: fewer than three seeds.',
       better: 0, width: NARROW.matches ? 144 : 268, fixed: true, words: true, value: (row) => row.name, cell: nameCell},
     ...group('scores'),
+    ...(board.rows.some((row) => row.ers !== null) ? [ersColumn()] : []),
     ...benign.filter((column) => column.name === 'R@1'),
     {name: 'flags', group: 'entry', words: true, width: 264, better: 0,
       meaning: 'Reasons to doubt the scores. Red ones disqualify; the others say that the attacks were too weak for this model. Not above: not significantly above this baseline.',
-      value: (row) => doubts(row).join('; '), cell: (row) => h('span', {class: 'badges'}, badges(doubts(row), row.disqualifying))},
+      value: (row) => doubts(row).join('; '), cell: (row) => h('span', {class: 'badges'}, badges(doubts(row).filter((one) => !board.common.includes(one)), row.disqualifying))},
     {name: 'status', group: 'entry', words: true, width: 124, better: 0,
       meaning: 'verified: the checkpoint was evaluated again on a part of the queries and agreed.',
       value: (row) => row.status, cell: (row) => badge(row.status)},
@@ -31,6 +32,12 @@ function recordColumns(board) {
     ...benign.filter((column) => column.name !== 'R@1'),
     ...group('attacked'),
   ].map((column) => ({field: column.name, saved: column.value, ...column}));
+}
+
+function ersColumn() {
+  return {name: 'ERS as published', group: 'scores', number: true, width: 128, better: 1, value: (row) => row.ers,
+    meaning: 'Empirical Robustness Score of the same weights, from their evaluation by protocol ers.',
+    cell: (row) => (row.ers === null ? '–' : number(row.ers, 1))};
 }
 
 function costColumns() {

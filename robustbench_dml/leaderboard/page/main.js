@@ -57,7 +57,8 @@ function showHead(view) {
   const empty = byId('empty');
   byId('board-title').textContent = view ? `${view.dataset}, ${view.network}` : 'No entries yet';
   byId('protocol').hidden = !view?.board;
-  byId('protocol').textContent = view?.board ? view.board.line + (view.board.chance === null ? '' : `; R@1 by chance ${view.board.chance}%`) : '';
+  byId('protocol').textContent = view?.board ? view.board.line + (view.board.chance === null ? '' : `; R@1 by chance ${view.board.chance}%`)
+    + (view.board.common.length ? `; flags of all rows: ${view.board.common.join(', ')}` : '') : '';
   empty.hidden = Boolean(view?.board);
   if (!view) empty.replaceChildren(h('p', {}, 'This leaderboard is empty. The commands below make the first entry.'));
   else if (!view.board) empty.replaceChildren(h('p', {}, `There are no records of ours yet for ${view.dataset} with ${view.network}; the commands below add one.`),
