@@ -12,7 +12,7 @@ from robustbench_dml.leaderboard.board import Board
 from robustbench_dml.report.deviations import changed_training
 from robustbench_dml.report.published import NAMES, Reported
 from robustbench_dml.report.rows import Row
-from robustbench_dml.report.tables import decimals, half_width, rank_cell, short_passes
+from robustbench_dml.report.tables import cell, rank_cell, score_cell, short_passes
 from robustbench_dml.runs.record import RECORD_FILE
 from robustbench_dml.spec.budgets import name_of
 from robustbench_dml.spec.scores import CHANCE
@@ -101,7 +101,7 @@ def _cost_cells(board: Board, row: Row, address: str) -> Cells:
         "passes": "-" if passes is None else short_passes(passes) + (" declared" if declared else ""),
         "cost": "-" if row.eta is None else f"{row.eta + 1} ({row.metered:.1f})",
         **{name: f"{row.values[name]:.1f}" for name in row.records[0].benign if name != CHANCE},
-        **{name: _with_interval(row, name, 1) for name in row.records[0].scores},
+        **{name: score_cell(name, row.values[name], row.intervals[name]) for name in row.records[0].scores},
         **_ers_cell(board, row),
         f"{row.score} by seed": _by_seed(row),
         "flags": plain(", ".join(board.remarks(row))),
@@ -121,8 +121,8 @@ def _ers_cell(board: Board, row: Row) -> dict[str, str]:
 def _attack_cells(board: Board, row: Row) -> Cells:
     return {
         **_name_cells(row),
-        **{name: _with_interval(row, name, decimals(name)) for name in board.columns},
-        **{name: f"{row.values[name]:.1f}" for name in row.records[0].scores},
+        **{name: score_cell(name, row.values[name], row.intervals[name]) for name in board.columns},
+        **{name: cell(name, row.values[name]) for name in row.records[0].scores},
     }
 
 
@@ -186,11 +186,9 @@ def _seed_links(row: Row, address: str) -> str:
 
 def _by_seed(row: Row) -> str:
     """List the scores of the seeds."""
-    return ", ".join(f"{record.primary_score:.1f}" for record in row.records) if len(row.records) > 1 else "-"
-
-
-def _with_interval(row: Row, name: str, digits: int) -> str:
-    return f"{row.values[name]:.{digits}f} +- {half_width(row.intervals[name]):.{digits}f}"
+    return (
+        ", ".join(cell(record.score, record.primary_score) for record in row.records) if len(row.records) > 1 else "-"
+    )
 
 
 def _markdown(cells: Sequence[Cells]) -> str:

@@ -207,8 +207,9 @@ def _over_seeds_text(score: str, found: OverSeeds) -> str:
     value, half, above = found.difference
     where = "seeds and queries" if found.spread else "queries alone: no defense here has two seeds"
     return (
-        f"Over seeds, {score}: A {found.first:.1f} ({seeds[0]}), B {found.second:.1f} ({seeds[1]}), A - B {value:+.1f} "
-        f"+- {half:.1f}.\nProbability that A is above B: {above:.3f} (t test over {where})."
+        f"Over seeds, {score}: A {cell(score, found.first)} ({seeds[0]}), B {cell(score, found.second)} ({seeds[1]}), "
+        f"A - B {cell(score, value, '+')} +- {cell(score, half)}.\n"
+        f"Probability that A is above B: {above:.3f} (t test over {where})."
     )
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from robustbench_dml.report.tables import half_width, short_passes
+from robustbench_dml.report.tables import score_cell, short_passes
 from robustbench_dml.runs.record import Record
 from robustbench_dml.runs.sweeps.estimate import Estimate, Kind, total
 from robustbench_dml.runs.sweeps.logs import Attempt, last_attempt
@@ -88,7 +88,7 @@ def varying_options(jobs: Sequence[Job]) -> dict[str, str]:
 
 def score_with_interval(record: Record) -> str:
     """Return the ranking score and half its interval."""
-    return f"{record.score} {record.primary_score:.1f} +- {half_width(record.intervals[record.score]):.1f}"
+    return f"{record.score} {score_cell(record.score, record.primary_score, record.intervals[record.score])}"
 
 
 def sweep_rows(statuses: Sequence[Status]) -> list[dict[str, Any]]:

@@ -66,6 +66,11 @@ def cell(column: str, value: float, sign: str = "") -> str:
     return f"{value:{sign}.{decimals(column)}f}"
 
 
+def score_cell(score: str, value: float, interval: tuple[float, float]) -> str:
+    """Return a score with half its interval: 0.44 +- 0.12."""
+    return f"{cell(score, value)} +- {cell(score, half_width(interval))}"
+
+
 def half_width(interval: tuple[float, float]) -> float:
     """Return half the width of an interval, for `value +- half`."""
     low, high = interval
@@ -93,7 +98,7 @@ def _first_cells(row: Row, marked: str | None) -> dict[str, object]:
 
 def _cost_row(row: Row, marked: str | None) -> dict[str, object]:
     record = row.records[0]
-    scores = {name: f"{row.values[name]:.1f} +- {half_width(row.intervals[name]):.1f}" for name in record.scores}
+    scores = {name: score_cell(name, row.values[name], row.intervals[name]) for name in record.scores}
     return {
         **_first_cells(row, marked),
         "budget": row.budget or "-",
@@ -121,5 +126,5 @@ def _attack_row(row: Row, columns: Mapping[str, Column], marked: str | None) -> 
     return {
         **_first_cells(row, marked),
         **{name: cell(name, row.values[name]) for name in columns},
-        **{score: f"{row.values[score]:.1f}" for score in row.records[0].scores},
+        **{score: cell(score, row.values[score]) for score in row.records[0].scores},
     }

@@ -106,7 +106,7 @@ class Record(Frozen):
         """The flags, those of a lower mean radius with the difference in 1/255."""
         measured = self.diagnostics.measured
         return [
-            f"{flag}: {measured[ALL_CHECKS] - measured[SIZED[flag]]:.1f} MR"
+            f"{flag}: {measured[ALL_CHECKS] - measured[SIZED[flag]]:.3g} MR"
             if SIZED.get(flag) in measured and ALL_CHECKS in measured
             else flag
             for flag in self.flags

@@ -9,7 +9,7 @@ from robustbench_dml.leaderboard.board import Board, boards_of
 from robustbench_dml.leaderboard.entries import Listed
 from robustbench_dml.leaderboard.tables import settings_of
 from robustbench_dml.report.rows import Row
-from robustbench_dml.report.tables import doubts, rank_cell
+from robustbench_dml.report.tables import cell, doubts, rank_cell
 from robustbench_dml.utils.terminal import text_table
 
 Cells = dict[str, object]
@@ -58,7 +58,8 @@ def _cells(board: Board, row: Row) -> Cells:
         "eta": "-" if row.eta is None else row.eta,
         "settings": settings_of(row),
         "seeds": ", ".join(map(str, row.seeds)) or "-",
-        "score": f"{row.score} {row.values[row.score]:.1f}",  # without the interval, which other rows change, too
+        # Without the interval, which other rows change, too.
+        "score": f"{row.score} {cell(row.score, row.values[row.score])}",
         "R@1": f"{row.values['R@1']:.1f}",
         "status": board.status(row),
         "flags": ", ".join(doubts(row)),
