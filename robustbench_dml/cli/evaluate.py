@@ -33,7 +33,8 @@ def evaluate(
     Attack options you leave out stay as in the run of the checkpoint; with --model, they have the published values.
 
     With --model, factory() returns a torch module from (B, C, H, W) images in [0, 1] to embeddings, and CHECKPOINT is
-    its state dict: safetensors, or a torch file, which is never unpickled freely.
+    its state dict: safetensors, or a torch file, which is never unpickled freely. The file can import modules beside
+    it; the record stores the hash of the file and of the weights, not of those modules.
     """
     from robustbench_dml.runs import run as runs
     from robustbench_dml.runs.external import evaluate_external

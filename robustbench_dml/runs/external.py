@@ -52,7 +52,7 @@ class ExternalModel:
         try:
             with torch.no_grad():
                 embeddings = model(images.to(InOwnPrecision(model).dtype))
-        except Exception as error:  # a stranger's code may raise anything
+        except (Exception, SystemExit) as error:  # a stranger's code may raise anything
             shape = "x".join(map(str, dataset.image_shape))
             raise RbdmlError(
                 f"{self.name} fails on {shape} images of '{dataset.name}' ({failure(error, self.path)}): let its "
@@ -155,7 +155,7 @@ def _made(path: Path, factory: str, name: str) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(0, "weights", name))
             model = make()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RbdmlError(f"{name}() fails ({failure(error, path)}): mend the file") from None
     if not isinstance(model, nn.Module):
         raise RbdmlError(f"{name}() returns {type(model).__name__}: let it return a torch.nn.Module")

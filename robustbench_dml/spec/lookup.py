@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import sys
 import traceback
@@ -15,6 +16,7 @@ from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.terminal import one_line
 
 FILE_MODULE = "rbdml_file_"  # prefix of the module name of a user's file
+FOLDERS: list[str] = []  # folders of users' files, on the path of imports, the newest first
 
 WITH_SAMPLER = re.compile(r"([A-Za-z-]+)\[([A-Z])\]")  # ACT[S], EST[R]
 IN_A_FILE = re.compile(r"(.+\.py):([^:/\\]+)")
@@ -62,7 +64,7 @@ def find_attack(text: str) -> str:
 
 
 def load_module(path: Path) -> ModuleType:
-    """Import a Python file once.
+    """Import a Python file once. It can import its neighbours.
 
     Raises:
         RbdmlError: there is no such file, or it fails.
@@ -79,6 +81,7 @@ def load_module(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
+        _see_neighbours(path.resolve().parent)
         spec.loader.exec_module(module)
     except RbdmlError:
         del sys.modules[module_name]
@@ -87,6 +90,18 @@ def load_module(path: Path) -> ModuleType:
         del sys.modules[module_name]
         raise RbdmlError(f"{path}: cannot be loaded: {failure(error, path)}: mend the file") from error
     return module
+
+
+def _see_neighbours(folder: Path) -> None:
+    """Put a folder behind the installed packages, and forget modules of the same names from other users' folders."""
+    here, names = str(folder), {path.stem for path in folder.iterdir()}
+    others = tuple(other + os.sep for other in FOLDERS if other != here)
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in names and str(getattr(module, "__file__", "")).startswith(others):
+            del sys.modules[name]
+    sys.path[:] = [entry for entry in sys.path if entry not in FOLDERS]
+    FOLDERS[:] = [here, *(other for other in FOLDERS if other != here)]
+    sys.path += FOLDERS
 
 
 def failure(error: BaseException, path: Path) -> str:

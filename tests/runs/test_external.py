@@ -67,6 +67,7 @@ def test_a_factory_makes_the_same_model_each_time_and_leaves_the_randomness_of_o
         ("{source}:number", "has no function 'number'"),
         ("{source}:raises", "mine.py:raises() fails (ValueError at line 30: not today)"),
         ("{source}:nothing", "mine.py:nothing() returns int"),
+        ("{source}:leaves", "mine.py:leaves() fails (SystemExit at line 38: 4): mend the file"),
         ("{source}:stateful", "something else than tensors"),
     ],
 )
@@ -75,6 +76,19 @@ def test_what_is_no_factory_is_told_in_one_line(source: Path, text: str, part: s
         load_external(text.format(source=source, absent=source.with_name("absent.py")))
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_imports_its_neighbours_and_not_those_of_another_file(tmp_path: Path) -> None:
+    for name, width in (("one", 3), ("two", 5)):
+        folder = tmp_path / name
+        (folder / "nets").mkdir(parents=True)
+        (folder / "nets" / "__init__.py").write_text("from nets.size import WIDTH\n")
+        (folder / "nets" / "size.py").write_text(f"WIDTH = {width}\n")
+        (folder / "mine.py").write_text(
+            "from nets import WIDTH\nfrom torch import nn\n\ndef build():\n    return nn.Linear(2, WIDTH)\n"
+        )
+    for name, width in (("one", 3), ("two", 5), ("one", 3)):
+        assert load_external(f"{tmp_path / name / 'mine.py'}:build").model.out_features == width
 
 
 # Its weights
