@@ -50,6 +50,6 @@ def test_no_record_no_values_and_other_values_are_refused(made: Made, second: Pa
     assert "no per-query values" in refusal(rbdml("compare", copy, second))
 
 
-def test_the_tables_of_a_run_have_ranks(made: Made) -> None:
+def test_the_tables_of_a_run_name_baselines(made: Made) -> None:
     rows = [line.split()[0] for line in made.answer.out.splitlines() if " regular" in line]
-    assert rows == ["-" if made.record.disqualifying else "1"] * 2
+    assert rows == ["-" if made.record.disqualifying else "baseline"] * 2
