@@ -25,7 +25,7 @@ class RawPixels(nn.Module):
         return F.normalize(small.flatten(1) + OFFSET, dim=1)
 
 
-@register_defense("pixels", summary="BASELINE: the pixels of an image, without a network", paper="")
+@register_defense("pixels", summary="BASELINE: the pixels of an image, without a network", paper="of this project")
 @dataclass(kw_only=True)
 class Pixels(Untrained):
     """Deploy the pixels instead of the network."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from robustbench_dml import Batch, Defense, Perturbed, register_defense
 
 
-@register_defense("untrained", summary="BASELINE: the network with its initial weights", paper="")
+@register_defense("untrained", summary="BASELINE: the network with its initial weights", paper="of this project")
 @dataclass(kw_only=True)
 class Untrained(Defense):
     """Train nothing. Settings of training and the budget have no effect."""

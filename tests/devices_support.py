@@ -138,6 +138,7 @@ class Job:
             dataset="glyphs-mini",
             budget=self.budget,
             training={"pairs": 7, "eta": 3, "lr": 1e-3, "batchnorm": "frozen", **training},
+            evaluation={"protocol": "ers"},  # in every process: `conftest` sets it in that of pytest alone
         )
         threat = spec.training.threat.model_copy(update={"norm": self.norm, **radius})
         settings = spec.training.model_copy(update={"threat": threat})

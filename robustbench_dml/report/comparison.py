@@ -180,12 +180,17 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
 
 
 def _over_seeds(pair: tuple[Record, Record], folders: Sequence[Path]) -> OverSeeds | None:
-    """Compare the defenses of two records over all their seeds in the records' parent folders."""
+    """Compare the defenses of two records over all their seeds in the records' parent folders.
+
+    Only a folder with the name of its record has other runs beside it; elsewhere lies what is the user's.
+    """
     records: dict[str, Record] = {}
     values: dict[str, Values] = {}
     for record, folder in zip(pair, folders, strict=True):
-        beside, _ = comparable_records(record, folder.resolve().parent)
-        paths = {path.name: path for path in record_folders(folder.resolve().parent)}
+        own = folder.resolve()
+        above = own.parent if own.name == record.digest else own
+        beside, _ = comparable_records(record, above)
+        paths = {path.name: path for path in record_folders(above)}
         records |= {other.digest: other for other in beside}
         values |= readable_values(beside, paths)
     rows = rows_of(list(records.values()), values)

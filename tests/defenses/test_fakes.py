@@ -18,7 +18,7 @@ FLAGS = {  # of those that name a trick; what attacks it then survives raises ot
     "fake-saturated": ["no gradient"],
 }
 TRICKS = {flag for flags in FLAGS.values() for flag in flags}
-SMALL: Any = {"device": "cpu", "quiet": True, "budget": "500", "training": {"pairs": 16}}
+SMALL: Any = {"device": "cpu", "quiet": True, "budget": "500", "sampler": "M", "pairs": 16}
 
 
 @pytest.fixture(scope="module")

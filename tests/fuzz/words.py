@@ -46,8 +46,8 @@ param = { ics = [0.5, 1] }
 eta = [2, 8]
 """
 ROW = b"""\
-dataset,backbone,defense,eta,collapsed,r_at_1,r_at_2,map,nmi,ca_plus,ca_minus,qa_plus,qa_minus,tma,es_d,es_r,ltm,gtm,gtt,ers,source
-cub,rn18,ACT[R],8,0,1,2,3,4,5,6,7,8,0.5,0.1,1,2,3,4,5,somewhere
+dataset,backbone,defense,eta,collapsed,r_at_1,r_at_2,map,nmi,ca_plus,ca_minus,qa_plus,qa_minus,tma,es_d,es_r,ltm,gtm,gtt,ers,source,commit,date
+cub,rn18,ACT[R],8,0,1,2,3,4,5,6,7,8,0.5,0.1,1,2,3,4,5,somewhere,,2022-03
 """
 SETTINGS = (
     b"defense=HM[S,g_LGA]&ICS(0.5)\nbudget=20k\neps=8/255\nparam:ics=0.25\nsolver-param:restarts=2\nattack_steps=3\n"
