@@ -113,7 +113,6 @@ class _Functions(TorchFunctionMode):
             Tensor.cpu: lambda tensor, **_: device.move(tensor, HOST),
             Tensor.cuda: lambda tensor, *_, **how: device.move(tensor, DEVICE, **how),
             Tensor.to: self._to,
-            Tensor.pin_memory: lambda tensor, *_: tensor,
             Tensor.numpy: lambda tensor, **how: self._on_host(tensor).numpy(**how),
             Tensor.__array__: lambda tensor, *args, **how: self._on_host(tensor).__array__(*args, **how),
             Tensor.tolist: self._tolist,
@@ -230,6 +229,7 @@ def pretend_device() -> Iterator[PretendDevice]:
         stream = SimpleNamespace(is_capturing=lambda: False)  # asked by fused optimizers
         stack.enter_context(patch.object(torch.accelerator, "current_stream", lambda *_: stream))
         stack.enter_context(patch.object(torch, "autocast", lambda _, **how: _autocast("cpu", **how)))
+        stack.enter_context(patch.object(Tensor, "pin_memory", lambda tensor, *_: tensor))  # in threads that read, too
         stack.enter_context(_Operations(device))
         stack.enter_context(_Functions(device))
         yield device

@@ -164,7 +164,7 @@ def test_a_run_on_photographs_from_disk(tmp_path: Path, monkeypatch: pytest.Monk
             device="cuda",
             backbone=PHOTOGRAPHS.name,
             pretrained=False,
-            budget="1it",
+            budget="2it",  # the second batch is read ahead
             out=tmp_path / "runs",
             quiet=True,
             training={"pairs": 6, "eta": 1},
