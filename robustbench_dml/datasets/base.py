@@ -121,8 +121,15 @@ class DataPaths:
 
 
 def cache_folder() -> Path:
-    """Return the folder of reproducible files: $RBDML_CACHE, or a folder of the user's cache."""
-    return expanded(os.environ.get("RBDML_CACHE") or "~/.cache/robustbench-dml")
+    """Return the folder of reproducible files: $RBDML_CACHE, or a folder of the user's cache.
+
+    Raises:
+        RbdmlError: there is no home folder.
+    """
+    try:
+        return expanded(os.environ.get("RBDML_CACHE") or "~/.cache/robustbench-dml")
+    except RbdmlError:
+        raise RbdmlError("there is no home folder for decoded images: set RBDML_CACHE to a folder") from None
 
 
 def expanded(path: str | Path) -> Path:

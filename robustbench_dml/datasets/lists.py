@@ -20,7 +20,7 @@ def read_table(path: Path, columns: int, *, header: bool = False) -> list[list[s
         RbdmlError: missing, not text, or a line with fewer columns.
     """
     try:
-        lines = read_at_most(path, MOST).decode("utf-8").splitlines()
+        lines = read_at_most(path, MOST).decode("utf-8-sig").splitlines()
     except OSError as error:
         raise RbdmlError(f"{path}: cannot be read ({error.strerror}): get a complete copy of the set") from None
     except UnicodeDecodeError:

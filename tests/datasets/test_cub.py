@@ -55,6 +55,15 @@ def test_names_with_blanks_and_empty_lines_are_read(root: Path) -> None:
     assert cub.read(DataPaths(root)).test.paths[0] == "images/101.Some_Bird/Some Bird 0.jpg"
 
 
+def test_the_mark_of_a_windows_editor_is_ignored(root: Path) -> None:
+    before = cub.read(DataPaths(root))
+    for name in ("images.txt", "image_class_labels.txt"):
+        path = root / name
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    after = cub.read(DataPaths(root))
+    assert (after.train.paths, after.test.paths) == (before.train.paths, before.test.paths)
+
+
 def test_a_line_with_too_few_columns_is_named(root: Path) -> None:
     edit(root / "images.txt", "3 100.Some_Bird/Some_Bird_0000_700.jpg", "3")
     with pytest.raises(RbdmlError, match=r"/images\.txt, line 3: 1 columns instead of 2: get a fresh copy"):

@@ -56,7 +56,7 @@ def parse(content: bytes, source: str) -> dict[str, Any]:
         RbdmlError: not TOML.
     """
     try:
-        return tomllib.loads(content.decode())
+        return tomllib.loads(content.decode("utf-8-sig"))
     except RecursionError:
         raise RbdmlError(f"{source}: nested too deeply: a matrix has tables and lists of values, no more") from None
     except ValueError as error:  # an error of TOML or UTF-8, or a number too long for Python

@@ -27,6 +27,10 @@ def test_lists_are_multiplied_out_the_last_one_fastest() -> None:
     ]
 
 
+def test_the_mark_of_a_windows_editor_is_ignored() -> None:
+    assert parse(b"\xef\xbb\xbf" + b"seed = 1", "f.toml") == {"seed": 1}
+
+
 def test_every_block_is_a_matrix_with_the_shared_settings() -> None:
     text = """
     dataset = "glyphs-mini"
