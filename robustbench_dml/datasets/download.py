@@ -194,7 +194,7 @@ def _digest(path: Path, like: str) -> str:
 
 def _check_present(target: Path, digest: str, or_else: str) -> None:
     if not target.is_file():
-        raise RbdmlError(f"{target} is there and is no file: remove it, or choose another folder")
+        raise RbdmlError(f"{target} is there and is no file: move it away, or choose another folder")
     if (found := _digest(target, digest)) != digest:
         target.unlink()
         raise RbdmlError(

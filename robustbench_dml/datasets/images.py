@@ -50,10 +50,10 @@ class ImageList:
         missing = [path for path in self.paths if not (self.root / path).is_file()]
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise RbdmlError(
-                f"{self.root / missing[0]}{more}: missing image of '{name}': unpack its archive again, or remove "
-                f"{self.root} and get it anew by `rbdml data prepare {name}`"
-            )
+            remedy = f"unpack its archive again, or move {self.root} away and use `rbdml data prepare {name}`"
+            if name.startswith("folder:"):
+                remedy = "put it back, or take its name or link out of the folder"
+            raise RbdmlError(f"{self.root / missing[0]}{more}: missing image of '{name}': {remedy}")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ class Listing:
     train: ImageList
     test: ImageList
     origin: Path
+    notes: tuple[str, ...] = ()  # remarks for the user, a line each
 
 
 def load_listed(name: str, read: Callable[[DataPaths], Listing], paths: DataPaths) -> Dataset:
@@ -49,7 +50,7 @@ def load_listed(name: str, read: Callable[[DataPaths], Listing], paths: DataPath
         cache.prepare(name, progress=paths.progress)
         pixels: Images = cache.open() if paths.cache else ImageFiles(images, STORED)
         splits[part], hashes[part] = Split(pixels, images.labels, crop=SEEN), cache.content_hash()
-    return Dataset(name, splits["train"], splits["test"], hashes, singleton_classes(listing))
+    return Dataset(name, splits["train"], splits["test"], hashes, (*listing.notes, *singleton_classes(listing)))
 
 
 def listed_status(

@@ -60,10 +60,10 @@ def prepare_files(
     target = paths.folders[0] / name
     there = _below(paths.folders[0], locate)
     if there is None and target.is_dir() and any(target.iterdir()):
-        raise RbdmlError(f"{target}: holds something that is not '{name}': remove it, or name another --data-root")
+        raise RbdmlError(f"{target}: holds something that is not '{name}': move it away, or name another --data-root")
     if there is not None:
         if request != DownloadRequest():
-            paths.progress.say(f"'{name}' is in {there} already and is taken from there: remove it to replace it")
+            paths.progress.say(f"'{name}' is in {there} already and is taken from there: move it away to replace it")
         return there
     target.parent.mkdir(parents=True, exist_ok=True)
     if request.source is not None and request.source.is_dir():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -52,9 +54,67 @@ def test_folders_train_and_test_are_the_split(tmp_path: Path) -> None:
     check_dataset(DATASETS.get(f"folder:{tmp_path}").load(DataPaths()), tree)
 
 
-def test_beside_other_folders_train_and_test_are_classes(tmp_path: Path) -> None:
-    write_folder(tmp_path, classes=("test", "train", "alpha", "beta"))
-    assert {path.split("/")[0] for path in folder.read(tmp_path).train.paths} == {"alpha", "beta"}
+@pytest.mark.parametrize("classes", [("test", "train", "val"), ("Query", "a", "b", "gallery")])
+def test_several_parts_beside_other_folders_are_refused(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    write_folder(tmp_path, classes=classes)
+    parts = ", ".join(name for name in classes if len(name) > 1)
+    with pytest.raises(RbdmlError, match=f"holds {parts}: keep train/ and test/ alone, or class folders alone"):
+        folder.read(tmp_path)
+
+
+def test_a_class_may_have_the_name_of_a_part(tmp_path: Path) -> None:
+    write_folder(tmp_path, classes=("train", "bus", "car", "plane"))
+    assert {path.split("/")[0] for path in folder.read(tmp_path).train.paths} == {"bus", "car"}
+
+
+def test_folders_of_the_system_and_folders_called_like_images_do_not_count(tmp_path: Path) -> None:
+    tree = write_folder(tmp_path)
+    for name in ("__MACOSX", "lost+found", "$RECYCLE.BIN"):
+        write_image(tmp_path / name / "ant" / "0.jpg", 0)
+    (tmp_path / "ant" / "folder.jpg").mkdir()
+    assert counts(f"folder:{tmp_path}") == (4, 2, 4, 2)
+    check_dataset(DATASETS.get(f"folder:{tmp_path}").load(DataPaths()), tree)
+
+
+def test_a_note_names_the_images_and_counts_the_files_left_out(tmp_path: Path) -> None:
+    write_folder(tmp_path, classes=("a", "b", "c", "d"))
+    for name in ("a/0.avif", "a/1.AVIF", "d/none"):
+        (tmp_path / name).touch()
+    for suffix in (".jfif", ".JPE"):
+        write_image(tmp_path / "b" / "2.jpg", 1)
+        (tmp_path / "b" / "2.jpg").rename(tmp_path / "b" / f"2{suffix}")
+    [note] = folder.read(tmp_path).notes
+    assert note == (
+        "2 training classes, a/0.jpg to b/2.jfif; 2 test classes, c/0.jpg to d/1.jpg; "
+        "left out: 1 without suffix, 2 .avif"
+    )
+
+
+def test_a_broken_link_is_named_and_nothing_is_to_be_removed(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    (tmp_path / "ant" / "gone.jpg").symlink_to("/nonexistent.jpg")
+    with pytest.raises(RbdmlError, match=r"/ant/gone\.jpg: missing image of .*: put it back, or take its name or link"):
+        DATASETS.get(f"folder:{tmp_path}").load(DataPaths())
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"a/caf\xe9.jpg"])
+def test_a_path_that_is_not_utf_8_is_refused(tmp_path: Path, name: bytes) -> None:
+    root = tmp_path / (os.fsdecode(name) if b"/" not in name else "data")
+    write_folder(root)
+    if b"/" in name:
+        write_image(root / "ant" / "x.jpg", 1)
+        (root / "ant" / "x.jpg").rename(root / "ant" / os.fsdecode(name[2:]))
+    with pytest.raises(RbdmlError, match=r"caf.xe9.*: a path that is not UTF-8: rename it"):
+        DATASETS.get(f"folder:{root}")
+
+
+def test_without_a_home_folder_the_variable_to_set_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path)
+    for name in ("HOME", "RBDML_CACHE"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # raises KeyError, as for a user without an entry
+    with pytest.raises(RbdmlError, match="there is no home folder for decoded images: set RBDML_CACHE to a folder"):
+        DATASETS.get(f"folder:{tmp_path}").load(DataPaths())
 
 
 def test_a_hidden_folder_beside_train_and_test_does_not_count(tmp_path: Path) -> None:
@@ -143,7 +203,7 @@ def test_the_status_of_a_set(tmp_path: Path) -> None:
     found = info.status(DataPaths(), verify=True)
     assert (found.where, found.train, found.test, found.decoded) == (tmp_path, (4, 2), (4, 2), "kept")
     assert found.hashes == dataset.hashes
-    assert (dataset.name, dataset.image_shape, dataset.notes) == (f"folder:{tmp_path}", (3, 224, 224), ())
+    assert (dataset.name, dataset.image_shape, len(dataset.notes)) == (f"folder:{tmp_path}", (3, 224, 224), 1)
 
 
 def test_a_tilde_is_the_home_folder(tmp_path: Path) -> None:
@@ -161,7 +221,7 @@ def test_training_and_test_classes_share_no_image(tmp_path: Path) -> None:
 def test_a_class_of_one_image_is_noted(tmp_path: Path) -> None:
     write_folder(tmp_path)
     (tmp_path / "bee" / "1.jpg").unlink()
-    [note] = DATASETS.get(f"folder:{tmp_path}").load(DataPaths()).notes
+    _, note = DATASETS.get(f"folder:{tmp_path}").load(DataPaths()).notes
     assert note == "1 training classes have one image and are left out of training, for instance bee/0.jpg"
 
 

@@ -126,7 +126,9 @@ def test_a_missing_image_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     tree = written(monkeypatch, name, tmp_path / "data")
     path = tree.root / getattr(tree, part)[-1][0]
     path.unlink()
-    with pytest.raises(RbdmlError, match=rf"{path}: missing image of '{name}': .*remove .*rbdml data prepare {name}"):
+    with pytest.raises(
+        RbdmlError, match=rf"{path}: missing image of '{name}': .*move .* away .*rbdml data prepare {name}"
+    ):
         load(name, tmp_path / "data")
 
 
