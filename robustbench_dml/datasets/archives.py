@@ -24,6 +24,7 @@ from robustbench_dml.utils.progress import Bar, Progress
 
 CHUNK = 1 << 20
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second begins an empty archive
+OTHERS = {b"BZh": "bzip2", b"\xfd7z": "xz", b"\x28\xb5\x2f": "zstd", b"7z\xbc": "7-Zip", b"Rar": "RAR"}
 BLOCK = 512  # bytes in a block of a tar file
 DAMAGE = (
     tarfile.TarError,
@@ -118,9 +119,13 @@ def is_archive(path: Path) -> bool:
     """Return true if the content is a .zip, .tar or .tar.gz, sound or damaged.
 
     Raises:
-        RbdmlError: the file cannot be read.
+        RbdmlError: the file cannot be read, or is compressed in another way.
     """
     magic = _magic(path)
+    if magic[:3] in OTHERS:
+        raise RbdmlError(
+            f"{path}: compressed by {OTHERS[magic[:3]]}, which is not read: unpack it, or pack it as .tar.gz"
+        )
     if magic in ZIP:
         return True
     try:
