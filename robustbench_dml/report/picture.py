@@ -16,7 +16,7 @@ from torch import Tensor
 
 from robustbench_dml.datasets.base import Split
 from robustbench_dml.evaluation.trace import AttackTrace, Ranking
-from robustbench_dml.report.figures.style import STYLES
+from robustbench_dml.report.figures.style import STYLES, drawable
 from robustbench_dml.report.figures.write import METADATA, drawn_in
 from robustbench_dml.report.tables import cell
 from robustbench_dml.runs.attack_one import AttackedImage
@@ -82,7 +82,7 @@ def draw_picture(trace: AttackTrace, split: Split, *, caption: str) -> Figure:
         figure.text(LEFT, top + 0.043, f"{owner} {name}", fontsize=9.5, fontweight="bold")
         figure.text(LEFT + 0.18, top + 0.043, f"\u2713 of the class of image {trace.query}, \u2717 of another", **NOTE)
         _draw_list(figure, trace, split, ranking, image, top)
-    figure.text(LEFT, 0.024, "\n".join(wrap(caption, 170)), **NOTE)
+    figure.text(LEFT, 0.024, "\n".join(wrap(drawable(caption), 170)), **NOTE)
     return figure
 
 

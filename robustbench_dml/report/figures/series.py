@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from robustbench_dml.report.deviations import changed_training
+from robustbench_dml.report.figures.style import drawable
 from robustbench_dml.report.names import paper_name, printable, shortened
 from robustbench_dml.report.published import Reported
 from robustbench_dml.report.ranking import Standing
@@ -122,10 +123,10 @@ def layer_of_rows(rows: Sequence[Row], passes: Passes | None = None) -> Layer:
     for row, name in zip(rows, _names(rows), strict=True):
         cost = (row.passes, False) if passes is None else passes(row)
         points.setdefault(name, []).append(_point(row, *cost))
-        labels.setdefault(name, printable(row.label))
+        labels.setdefault(name, drawable(printable(row.label)))
     return Layer(
-        series=tuple(Series(name, labels[name], tuple(points[name])) for name in points),
-        where=title([record for row in rows for record in row.records]),
+        series=tuple(Series(drawable(name), labels[name], tuple(points[name])) for name in points),
+        where=drawable(title([record for row in rows for record in row.records])),
         score=rows[0].score,
         score_label=scores_of(evaluation.protocol, protocol_columns(evaluation.protocol))[0].label,
         columns=evaluated_columns(evaluation),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import seaborn as sns
+from matplotlib.font_manager import findfont, get_font
 
 # Any two colours differ by at least 20 in CIELAB, seen with full sight, protanopia, deuteranopia or tritanopia
 # (Machado et al., 2009). They differ by at least 5 in lightness, which keeps them apart in grey.
@@ -93,6 +95,18 @@ def _rarest_dash(taken: Sequence[SeriesStyle], colour: str, marker: Any) -> Any:
     used = [style.dash for style in taken if style.marker == marker]
     in_family = [style.dash for style in taken if style.colour == colour]
     return min(DASHES, key=lambda dash: (used.count(dash), in_family.count(dash)))
+
+
+@cache
+def _glyphs() -> frozenset[int]:
+    """Characters that the last font of each style draws."""
+    fonts = (get_font(findfont(name)) for name in ("DejaVu Sans", "DejaVu Serif"))
+    return frozenset.intersection(*(frozenset(font.get_charmap()) for font in fonts))
+
+
+def drawable(text: str) -> str:
+    """Escape the characters that have no glyph in the fonts of the figures."""
+    return "".join(char if ord(char) in _glyphs() else char.encode("unicode_escape").decode() for char in text)
 
 
 StyleName = Literal["screen", "paper"]

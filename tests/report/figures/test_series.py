@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
 from board_support import enter_made, foreign_spec, made_spec, make_leaderboards
-from figures_support import layer_of_board, made_point, main_board
+from figures_support import layer_of_board, made_point, main_board, write_board
 
 from robustbench_dml.leaderboard.board import Board
 from robustbench_dml.report.figures.series import COST, PASSES, curves, layer_of_reported, layer_of_rows
@@ -79,6 +80,17 @@ def test_two_models_from_one_file_have_their_weights_in_their_names(tmp_path: Pa
     enter_made(tmp_path, foreign_spec().model_copy(update={"weights": "7" * 64}))
     names = {one.name for one in layer_of_board(main_board(tmp_path)).series}
     assert names == {"mine.py:factory@66666666", "mine.py:factory@77777777"}
+
+
+def test_characters_without_a_glyph_are_escaped(tmp_path: Path) -> None:
+    enter_made(tmp_path, foreign_spec().model_copy(update={"model": "\u72ac\u03b3.py:\U0001f436"}))
+    board = main_board(tmp_path)
+    [series] = layer_of_board(board).series
+    assert series.name.startswith("\\u72ac\u03b3.py:\\U0001f436")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert write_board(board, "screen", tmp_path / "a")
+        assert write_board(board, "paper", tmp_path / "b")
 
 
 def test_reported_results_are_hollow_sorted_and_without_the_collapsed() -> None:
