@@ -30,6 +30,8 @@ def evaluate(
 ) -> None:
     """Evaluate a trained model again, or an external model.
 
+    CHECKPOINT is the folder of a run, or its checkpoint.safetensors.
+
     Attack options you leave out stay as in the run of the checkpoint; with --model, they have the published values.
 
     With --model, factory() returns a torch module from (B, C, H, W) images in [0, 1] to embeddings, and CHECKPOINT is

@@ -26,6 +26,7 @@ from robustbench_dml.utils.randomness import seed_of
 from robustbench_dml.utils.tensors import read_state_dict, write_tensors
 
 TRIED = 4  # images on which a model is tried
+PREFIXES = ("module.", "_orig_mod.", "model.")  # of DataParallel, torch.compile and Lightning
 UNIT = 1e-3  # largest deviation of an embedding's length from 1
 
 
@@ -78,7 +79,8 @@ def load_external(text: str, checkpoint: Path | None = None) -> ExternalModel:
 
     Args:
         text: path/to/file.py:factory; `factory()` returns a torch module.
-        checkpoint: a state dict: safetensors or a torch file, alone or under `state_dict` or `model`.
+        checkpoint: a state dict: safetensors or a torch file, alone or under a key in `tensors.NESTED`. Prefixes in
+            `PREFIXES` are taken off its names.
 
     Raises:
         RbdmlError: no such file or factory, a factory that fails, or unreadable or unsuitable weights.
@@ -165,13 +167,24 @@ def _made(path: Path, factory: str, name: str) -> nn.Module:
 
 
 def _fill(model: nn.Module, checkpoint: Path, name: str) -> None:
-    """Load a state dict, all of it and nothing else."""
-    state = read_state_dict(checkpoint, nested=True)
+    """Load a state dict, all of it and nothing else, without the prefixes that wrappers put before its names."""
+    state = _unwrapped(read_state_dict(checkpoint, nested=True), set(model.state_dict()))
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:  # names all tensors that are missing, unknown or of another shape
         wrong = reason(error).partition(": ")[2]
         raise RbdmlError(f"{checkpoint}: does not fit {name}: {wrong}: give its own weights") from None
+
+
+def _unwrapped(state: dict[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:
+    """Take prefixes off the names if they are the wanted names then; else return the state as it is."""
+    plain = state
+    while set(plain) != wanted:
+        prefix = next((each for each in PREFIXES if plain and all(name.startswith(each) for name in plain)), None)
+        if prefix is None:
+            return state
+        plain = {name.removeprefix(prefix): value for name, value in plain.items()}
+    return plain
 
 
 def _save(path: Path, *, model: nn.Module, name: str) -> None:

@@ -15,11 +15,11 @@ from pydantic_core import PydanticCustomError
 from robustbench_dml.runs.queries import Values, load_values
 from robustbench_dml.spec.schema import ComputeUsed, ExternalSpec, Frozen, RunSpec, TrainingEnd
 from robustbench_dml.utils.errors import RbdmlError, first_invalid
-from robustbench_dml.utils.files import read_at_most, write_atomically
+from robustbench_dml.utils.files import CHECKPOINT, read_at_most, write_atomically
 
 RECORD_FILE = "record.json"
 QUERIES_FILE = "queries.npz"
-CHECKPOINT_FILE = "checkpoint.safetensors"
+CHECKPOINT_FILE = CHECKPOINT
 # Flags that a mean radius is too high, and the measured values behind them.
 SIZED, ALL_CHECKS = {"PGD overstates": "MR by PGD", "masked gradients": "MR by gradients"}, "MR by all checks"
 MAX_BYTES = 1_000_000  # a record is a few kB; a larger file is not a record

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+CHECKPOINT = "checkpoint.safetensors"  # the file of the weights in the folder of a run
+
 
 def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
     """Write a temporary file beside `path`, then move it into place. The file survives a power cut.

@@ -13,9 +13,14 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from robustbench_dml.utils.errors import RbdmlError, reason
-from robustbench_dml.utils.files import write_atomically
+from robustbench_dml.utils.files import CHECKPOINT, write_atomically
 
-NESTED = ("state_dict", "model")  # keys under which others store the state dict
+NESTED = ("state_dict", "model_state_dict", "model", "net")  # keys under which others store the state dict
+NO_WEIGHTS = {  # first bytes of files that a download may leave
+    b"version https://git-lfs": "a pointer of Git LFS: get the file itself by `git lfs pull`",
+    b"<!doctype html": "a web page: download the file itself",
+    b"<html": "a web page: download the file itself",
+}
 
 
 def content_hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
@@ -41,19 +46,21 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors and the text of a safetensors file.
+    """Return the tensors and the text of a safetensors file, or of the checkpoint in a run's folder.
 
     Raises:
         RbdmlError: no such file, or not readable as safetensors.
     """
+    path = _checkpoint_in(path)
     if not path.is_file():
-        raise RbdmlError(f"{path}: no such checkpoint: give the path of a checkpoint.safetensors")
+        raise RbdmlError(f"{path}: no such checkpoint: give a run's folder, or the path of a {CHECKPOINT}")
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise RbdmlError(
-            f"{path}: not a readable safetensors file ({error}): it is truncated or altered; remove it"
+            f"{path}: not a readable safetensors file ({error}): give a run's folder or its {CHECKPOINT}; if "
+            "rbdml wrote this file, it is truncated or altered: remove it"
         ) from None
 
 
@@ -67,10 +74,19 @@ def read_state_dict(path: Path, *, nested: bool = False) -> dict[str, Tensor]:
     Raises:
         RbdmlError: unreadable, not a state dict, or a file that runs code when it is unpickled.
     """
+    path = _checkpoint_in(path)
     if not path.is_file():
         raise RbdmlError(f"{path}: no such checkpoint: give a .safetensors or a torch file with a state dict")
     try:
-        content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        with path.open("rb") as file:
+            start = file.read(64)
+            kind = next((kind for first, kind in NO_WEIGHTS.items() if start.lstrip().lower().startswith(first)), None)
+            if kind is not None or not start:
+                raise RbdmlError(f"{path}: holds no weights but {kind or 'nothing: get the file again'}")
+            file.seek(0)
+            content = load_file(path) if start[8:9] == b"{" else torch.load(file, "cpu", weights_only=True)
+    except RbdmlError:
+        raise
     except Exception as error:  # a damaged file can fail in any way
         raise RbdmlError(
             f"{path}: cannot be read without running code from it ({type(error).__name__}: {reason(error)}): save the "
@@ -84,6 +100,10 @@ def read_state_dict(path: Path, *, nested: bool = False) -> dict[str, Tensor]:
         keys = f", alone or under {' or '.join(NESTED)}" if nested else ""
         raise RbdmlError(f"{path}: holds no state dict{keys}: save the state_dict() alone")
     return dict(content)
+
+
+def _checkpoint_in(path: Path) -> Path:
+    return path / CHECKPOINT if path.is_dir() else path
 
 
 def to_unit_range(images: Tensor) -> Tensor:

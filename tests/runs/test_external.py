@@ -103,6 +103,14 @@ WRITERS: dict[str, tuple[str, Callable[[Path, dict[str, Tensor]], object]]] = {
     "alone": ("weights.pt", lambda path, held: torch.save(held, path)),
     "under state_dict": ("weights.pth", lambda path, held: torch.save({"state_dict": held, "epoch": 3}, path)),
     "under model": ("weights.tar", lambda path, held: torch.save({"model": held, "loss": [0.5]}, path)),
+    "under net": ("weights.pth", lambda path, held: torch.save({"net": held}, path)),
+    "with prefixes": (
+        "weights.pt",
+        lambda path, held: torch.save({f"module._orig_mod.model.{key}": value for key, value in held.items()}, path),
+    ),
+    "in the folder of a run": (".", lambda path, held: save_file(held, path / CHECKPOINT_FILE)),
+    "safetensors by content": ("weights.bin", as_safetensors),
+    "torch by content": ("pth.safetensors", lambda path, held: torch.save(held, path)),
     "under both": ("weights.pt", lambda path, held: torch.save({"state_dict": {"model": held}}, path)),
 }
 
@@ -137,6 +145,20 @@ def test_nothing_is_unpickled_freely(
         read_state_dict(path, nested=True)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "evil-was-here").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "holds no weights but a pointer of Git LFS"),
+        ("\n<!DOCTYPE html><html></html>", "holds no weights but a web page: download the file itself"),
+        ("", "holds no weights but nothing: get the file again"),
+    ],
+)
+def test_what_a_download_left_in_place_of_weights_is_recognised(tmp_path: Path, content: str, part: str) -> None:
+    (tmp_path / "weights.pth").write_text(content)
+    with pytest.raises(RbdmlError, match=part):
+        read_state_dict(tmp_path / "weights.pth", nested=True)
 
 
 @pytest.mark.parametrize("held", [[1, 2], {"epoch": 3}, {"state_dict": {"a": 1}}, {1: torch.zeros(2)}, torch.zeros(2)])
