@@ -11,6 +11,7 @@ from robustbench_dml.datasets.status import load_dataset
 from robustbench_dml.evaluation.evaluate import Evaluated, evaluate_model
 from robustbench_dml.models.checkpoints import Checkpoint, load_checkpoint, weights_hash
 from robustbench_dml.models.pretrained import first_weights
+from robustbench_dml.models.wrappers import left_as_they_were
 from robustbench_dml.runs.context import RunContext, run_context
 from robustbench_dml.runs.record import Record
 from robustbench_dml.runs.run import run as run_spec
@@ -78,7 +79,7 @@ def evaluate(
     quiet: bool = False,
     **words: Any,
 ) -> Evaluated:
-    """Evaluate any module that maps images in [0, 1] to unit vectors.
+    """Evaluate any module that maps images in [0, 1] to unit vectors. It keeps its mode and its device.
 
     Args:
         model: (B, C, H, W) float -> (B, D).
@@ -93,7 +94,14 @@ def evaluate(
     """
     former = {option.key: option.word for option in OPTIONS if option.part == EVALUATE}
     words = words_named({former.get(name, name): value for name, value in words.items()}, EVALUATE, CONTEXT)
-    context, named = run_context(words, quiet=quiet), None
+    with left_as_they_were(*(each for each in (model, surrogate) if isinstance(each, nn.Module))):
+        return _evaluated(model, dataset, surrogate, run_context(words, quiet=quiet), words)
+
+
+def _evaluated(
+    model: nn.Module, dataset: str, surrogate: str | Path | nn.Module | None, context: RunContext, words: dict[str, Any]
+) -> Evaluated:
+    named = None
     if isinstance(surrogate, nn.Module):
         named = weights_hash(surrogate)[:16]
     elif surrogate is not None:

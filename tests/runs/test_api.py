@@ -27,13 +27,24 @@ def test_run_train_evaluate_and_load_agree(tmp_path: Path) -> None:
     )
     assert isinstance(record, Record)
     assert record.spec.params["ics"] == 0.3
-    loaded = rb.load_model(tmp_path / "glyphs-mini" / record.digest / "checkpoint.safetensors", device="cpu")
+    folder = tmp_path / "glyphs-mini" / record.digest
+    loaded = rb.load_model(folder, device="cpu")  # or its checkpoint.safetensors
+    with pytest.raises(
+        rb.RbdmlError, match=r"record\.json: not a readable safetensors file .*give a run's folder or its"
+    ):
+        rb.load_model(folder / "record.json", device="cpu")
     trained = rb.train(
         "hm-lga-ics", "glyphs-mini", budget="300", device="cpu", quiet=True, params={"ics": 0.3}, **SMALL
     )
     for name, weights in trained.model.state_dict().items():
         assert torch.equal(weights, loaded.state_dict()[name])
+    loaded.train()
+    next(loaded.children()).eval()
+    modes = [module.training for module in loaded.modules()]
+    torch.backends.cudnn.allow_tf32 = True
     found = rb.evaluate(loaded, "glyphs-mini", device="cpu", quiet=True, queries=8, steps=1)
+    assert [module.training for module in loaded.modules()] == modes
+    assert torch.backends.cudnn.allow_tf32
     assert found.attacked == record.attacked
     assert found.benign == record.benign
     assert found.scores == record.scores
