@@ -16,6 +16,7 @@ from robustbench_dml.leaderboard.board import Board, read_boards
 from robustbench_dml.report.figures.series import COST, PASSES, Layer, Point, Series, layer_of_rows
 from robustbench_dml.report.figures.style import STYLES, FigureStyle, StyleName
 from robustbench_dml.report.figures.write import drawn_in, write_figures
+from robustbench_dml.report.rows import Row
 
 SVG = "{http://www.w3.org/2000/svg}"
 Position = tuple[float, float]
@@ -72,6 +73,11 @@ def write_board(board: Board, style: StyleName = "screen", folder: Path | None =
 def main_board(leaderboards: Path) -> Board:
     """The first of the boards."""
     return read_boards(leaderboards)[0]
+
+
+def drawn_rows(board: Board) -> list[Row]:
+    """The rows of a board in the order of its figures: over all sections, the best first, the disqualified last."""
+    return sorted(board.rows, key=lambda row: (bool(row.disqualifying), -row.values[row.score]))
 
 
 def made_point(

@@ -122,7 +122,7 @@ def test_a_checkpoint_that_comes_later_verifies(run: Path, board: Path, believed
     assert listed.entry.submitted == first.submitted
     assert "an entry that is verified now" in report
     [row] = [line for line in report.splitlines() if line.startswith("changed ")]
-    assert "1 -> none" in row
+    assert "baseline -> - " in row  # disqualified by the second evaluation
 
 
 def test_without_a_checkpoint_only_as_self_reported(run: Path, board: Path, tmp_path: Path) -> None:

@@ -55,10 +55,11 @@ def test_bars_are_the_intervals_and_small_marks_the_seeds(tmp_path: Path) -> Non
     low, high = act.intervals["ERS"]
     assert any(np.allclose(bar, [[9, low], [9, high]]) for bar in bars(axes))
     lines = [np.ravel(line.get_xydata()) for line in axes.get_lines()]
+    assert len(act.records) == 3
     assert all(
         any(np.allclose(line, [9, record.primary_score]) for line in lines if len(line) == 2) for record in act.records
     )
-    assert "means over 1 to 2 seeds, small marks: single seeds" in small_print(figure)
+    assert "means over 1 to 3 seeds, small marks: single seeds" in small_print(figure)
 
 
 @pytest.mark.parametrize("dataset", ["cub", "cars", "sop", "fashion", "mnist"])
@@ -124,6 +125,18 @@ def test_without_known_costs_there_is_no_figure() -> None:
     assert draw_efficiency(made_layer([made_point(None)]), STYLES["screen"]) is None
     [axes] = figure_of(made_layer([made_point(None, passes=2e5)])).axes
     assert marks(axes, "a") == {(2e5, 30.0)}
+
+
+def test_a_trained_baseline_is_a_point_and_an_untrained_one_a_dotted_line() -> None:
+    series = [made_point(8, 40.0)], [made_point(0, 30.0, baseline=True)], [made_point(None, 20.0, baseline=True)]
+    figure = figure_of(made_layer(*series))
+    for axes, cost in zip(figure.axes, (1e5, 1), strict=True):
+        assert marks(axes, "b") == {(cost, 30)}
+        [line] = [line for line in axes.get_lines() if line.get_gid() == "c"]
+        assert (line.get_linestyle(), list(np.ravel(line.get_ydata()))) == (":", [20, 20])
+    assert [text.get_text() for text in legend_of(figure).get_texts()] == ["a", "b: baseline"]
+    assert "Dotted: baselines without training" in small_print(figure)
+    assert "Left out" not in small_print(figure)
 
 
 def test_the_disqualified_are_crossed_out_and_their_flag_is_written() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from board_support import make_leaderboards
-from figures_support import drawn, layer_of_board, made_layer, made_point, main_board, marks, small_print
+from figures_support import drawn, drawn_rows, layer_of_board, made_layer, made_point, main_board, marks, small_print
 from matplotlib.figure import Figure
 
 from robustbench_dml.report.figures.profile import MOST, draw_profile, on_scale
@@ -29,7 +29,7 @@ def test_a_panel_for_each_column_with_the_means_on_the_scale_of_the_score(tmp_pa
     board = main_board(make_leaderboards(tmp_path))
     panels = figure_of(layer_of_board(board)).axes
     assert [axes.get_title() for axes in panels] == list(board.columns)
-    for place, row in enumerate(board.rows):
+    for place, row in enumerate(drawn_rows(board)):
         seen = []
         for axes, (name, column) in zip(panels, board.columns.items(), strict=True):
             [(x, y)] = marks(axes, row.label)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from board_support import enter_made, foreign_spec, made_spec, make_leaderboards
-from figures_support import layer_of_board, made_point, main_board, write_board
+from figures_support import drawn_rows, layer_of_board, made_point, main_board, write_board
 
 from robustbench_dml.leaderboard.board import Board
 from robustbench_dml.report.figures.series import COST, PASSES, curves, layer_of_reported, layer_of_rows
@@ -27,7 +27,7 @@ def test_every_row_is_one_point_with_its_values(board: Board) -> None:
         ("mine.py:factory", "mine.py:factory@66666666"),
         ("madry", "madry"),
     ]
-    for row, point in zip(board.rows, layer.points, strict=True):
+    for row, point in zip(drawn_rows(board), layer.points, strict=True):
         assert point.values.items() >= row.values.items()
         assert (point.intervals, point.eta) == (row.intervals, row.eta)
         assert (point.seed_numbers, len(point.seeds)) == (row.seeds, len(row.records))
