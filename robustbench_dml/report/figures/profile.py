@@ -39,13 +39,14 @@ def draw_profile(layer: Layer, style: FigureStyle) -> Figure:
         sharex=True,
         sharey=True,
     )
-    for axes, (name, column) in zip(panels, layer.columns.items(), strict=False):
-        _draw_panel(axes, layer, name, column, shown)
-    for axes in panels[len(layer.columns) :]:
+    used, spare = panels[: len(layer.columns)], panels[len(layer.columns) :]
+    for axes in spare:
         axes.remove()
+    for axes, (name, column) in zip(used, layer.columns.items(), strict=True):
+        _draw_panel(axes, layer, name, column, shown)
     panels[0].set(ylim=(-0.6, len(shown) - 0.4), xticks=[0, 50, 100])
     panels[0].set_yticks(range(len(shown)), [_name(series, style) for series in reversed(shown)])
-    for text in (text for axes in panels for text in axes.get_yticklabels()):
+    for text in (text for axes in used for text in axes.get_yticklabels()):
         text.set_parse_math(style.typeset)
     return figure
 

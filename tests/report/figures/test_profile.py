@@ -39,6 +39,13 @@ def test_a_panel_for_each_column_with_the_means_on_the_scale_of_the_score(tmp_pa
         assert np.mean(seen) == pytest.approx(row.values["ERS"])
 
 
+@pytest.mark.parametrize("count", [1, 4, 5, 6, 9])
+def test_there_are_as_many_panels_as_columns(count: int) -> None:
+    columns = dict(list(COLUMNS.items())[:count])
+    panels = figure_of(made_layer([attacked(30)], columns=columns)).axes
+    assert [axes.get_title() for axes in panels] == list(columns)
+
+
 def test_an_interval_is_turned_where_more_is_worse() -> None:
     point = attacked(30)
     for name, column in COLUMNS.items():
