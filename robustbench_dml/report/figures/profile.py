@@ -11,15 +11,21 @@ from robustbench_dml.report.figures.series import Layer, Point, Series
 from robustbench_dml.report.figures.sheet import new_sheet
 from robustbench_dml.report.figures.style import OUT, FigureStyle, series_styles
 from robustbench_dml.report.names import typeset
-from robustbench_dml.spec.columns import Column
+from robustbench_dml.spec.columns import RADIUS_SCALE, Column
 
 HEADING = "Attack by attack"
 MOST = 12  # largest number of defenses shown
 ACROSS = 5  # panels side by side
 
 
-def draw_profile(layer: Layer, style: FigureStyle) -> Figure:
-    """Draw a panel for each attack, with the means of the best defenses and their bars, the best defense on top."""
+def draw_profile(layer: Layer, style: FigureStyle) -> Figure | None:
+    """Draw a panel for each attack, with the means of the best defenses and their bars, the best defense on top.
+
+    Returns:
+        The figure, or None for radii, which are no parts of the score.
+    """
+    if any(column.scale == RADIUS_SCALE for column in layer.columns.values()):
+        return None
     shown = sorted(layer.series, key=lambda series: not series.ranked)[:MOST]  # the disqualified last
     across = min(ACROSS, len(layer.columns))
     rows = -(-len(layer.columns) // across)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -9,6 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from robustbench_dml.report.figures.style import QUIET, FigureStyle
+
+LETTERS = 13  # of a subtitle, in an inch
 
 
 def new_sheet(
@@ -36,8 +39,9 @@ def new_sheet(
     FigureCanvasAgg(figure)
     panels = figure.subplots(*grid, squeeze=False, **shared).flatten().tolist()
     if style.titled:
-        title = figure.suptitle(f"{heading}\n", x=0.01, ha="left", fontsize=11, fontweight="bold")
-        panels[0].annotate(where, (0, 0), xycoords=title, va="bottom", color=QUIET, in_layout=False)
+        lines = wrap(where, round(LETTERS * size[0]))
+        title = figure.suptitle(heading + "\n" * len(lines), x=0.01, ha="left", fontsize=11, fontweight="bold")
+        panels[0].annotate("\n".join(lines), (0, 0), xycoords=title, va="bottom", color=QUIET, in_layout=False)
     figure.supxlabel(notes if style.titled else f"{where}. {notes}", x=0.01, ha="left", color=QUIET, wrap=True)
     return figure, panels
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -157,7 +158,7 @@ def test_nothing_leaves_the_figure_and_no_text_hides_another(
 ) -> None:
     names = [f"{'a long name of a ' if place % 2 else ''}defense {place}" for place in range(many)]
     series = [[made_point(eta, 20 + eta / 4 + place) for eta in (2, 8, 32)] for place in range(many)]
-    layer = made_layer(*series, names=names)
+    layer = replace(made_layer(*series, names=names), where="glyphs, c2f2, protocol radius: " + 12 * "a=1,2,4, ")
     with drawn_in(STYLES[style]):
         figure = draw(layer, STYLES[style])
         assert figure is not None
@@ -165,8 +166,9 @@ def test_nothing_leaves_the_figure_and_no_text_hides_another(
         texts = [text for text in [*figure.texts, *legend_of(figure).get_texts()] if text.get_text()]
         texts += [label for axes in figure.axes for label in (axes.xaxis.label, axes.yaxis.label) if label.get_text()]
         boxes = [text.get_window_extent() for text in texts]
+        subtitles = [text.get_window_extent() for axes in figure.axes for text in axes.texts]  # within the title's box
     width, height = figure.get_size_inches() * figure.dpi
-    assert all(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height for box in boxes)
+    assert all(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height for box in [*boxes, *subtitles])
     assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
-    assert not any(axes.bbox.overlaps(box) for axes in figure.axes for box in boxes)
+    assert not any(axes.bbox.overlaps(box) for axes in figure.axes for box in [*boxes, *subtitles])
     assert all(axes.bbox.width > 0.3 * width and axes.bbox.height > 0.2 * height for axes in figure.axes)

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 
 from robustbench_dml.report.figures.profile import MOST, draw_profile, on_scale
 from robustbench_dml.report.figures.series import Layer, Point
+from robustbench_dml.report.figures.style import STYLES
+from robustbench_dml.report.figures.write import drawn_in
 from robustbench_dml.spec.protocols import protocol_columns
 
 COLUMNS = protocol_columns("ers")
@@ -44,6 +46,12 @@ def test_there_are_as_many_panels_as_columns(count: int) -> None:
     columns = dict(list(COLUMNS.items())[:count])
     panels = figure_of(made_layer([attacked(30)], columns=columns)).axes
     assert [axes.get_title() for axes in panels] == list(columns)
+
+
+def test_radii_have_no_profile() -> None:
+    """They are no parts of a score."""
+    with drawn_in(STYLES["screen"]):
+        assert draw_profile(made_layer([attacked(30)], columns=protocol_columns("radius")), STYLES["screen"]) is None
 
 
 def test_an_interval_is_turned_where_more_is_worse() -> None:
