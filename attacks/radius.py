@@ -12,6 +12,7 @@ from robustbench_dml.attacks.margin import WrongClass, margin, right_rows, wrong
 from robustbench_dml.evaluation.radius import Descent, RadiusAttack
 from robustbench_dml.retrieval.gallery import in_chunks
 from robustbench_dml.retrieval.geometry import LAST_KEY, nearest, rowwise_distance
+from robustbench_dml.solvers.least_radii import ROUNDING
 from robustbench_dml.solvers.minimal_radius import UNIT, MinimalRadius
 from robustbench_dml.spec.columns import radius_column
 from robustbench_dml.spec.registry import ATTACKS
@@ -20,7 +21,6 @@ from robustbench_dml.utils.errors import RbdmlError
 
 PAPER = "of this project; minimum-norm attacks as in Pintor et al., NeurIPS 2021, arXiv:2102.12827"
 TOP = 0.01  # share of a list that a planted candidate has to enter
-ROUNDING = 1e-6  # the pixels of an image may pass a radius by this much
 CLASSES = 3  # nearest wrong classes that a query is sent to
 NEAR, FAR = 2, 4  # first radii of descents, as multiples of the least known radius
 

@@ -20,7 +20,7 @@ from robustbench_dml.evaluation.radius import RadiusAttack
 from robustbench_dml.models.checkpoints import load_checkpoint, weights_hash
 from robustbench_dml.retrieval.gallery import Items
 from robustbench_dml.runs.context import RunContext
-from robustbench_dml.solvers.ball import norms
+from robustbench_dml.solvers.least_radii import ROUNDING, distances
 from robustbench_dml.spec.make import changed_evaluation
 from robustbench_dml.spec.registry import ATTACKS
 from robustbench_dml.spec.schema import Evaluation
@@ -29,7 +29,6 @@ from robustbench_dml.utils.tensors import read_tensors, write_tensors
 
 FILE = "attack.safetensors"
 QUERY = "radius-query"  # the attack whose images are saved
-ROUNDING = 1e-6  # the pixels of an image may pass its radius by this much
 BATCH = 128
 
 
@@ -129,8 +128,7 @@ def verify_attack(
     benign = test.batch(saved.query.to(test.labels.device)).cpu()
     if benign.shape != saved.images.shape:
         raise RbdmlError(f"{path}: images of {tuple(saved.images.shape[1:])}, and the data set's differ")
-    away = saved.images.double() - benign.double()
-    distance = away.flatten(1).abs().amax(1) if saved.norm == "linf" else norms(away).flatten()
+    distance = distances(saved.images, benign, saved.norm)
     _refuse(path, saved.query, distance > saved.radii * (1 + ROUNDING), "is farther away than its radius")
     context, attack = context_for(model, dataset, evaluation, device=device), ATTACKS.get(QUERY).build()
     assert isinstance(attack, RadiusAttack)

@@ -11,6 +11,7 @@ from torch import Tensor
 from robustbench_dml.solvers.ball import norms
 
 Judge = Callable[[Tensor, Tensor], Tensor]  # (n, C, H, W) images of the (n,) rows -> (n,) whether they are broken
+ROUNDING = 1e-6  # the pixels of an image may pass a radius by this share
 
 
 @dataclass
@@ -47,8 +48,7 @@ class LeastRadii:
 
     def distance(self, images: Tensor, rows: Tensor) -> Tensor:
         """(n,) float64 distances of images from the benign images of the (n,) rows."""
-        away = images.double() - self.benign[rows].double()
-        return away.flatten(1).abs().amax(1) if self.norm == "linf" else norms(away).flatten()
+        return distances(images, self.benign[rows], self.norm)
 
     def offer(self, images: Tensor, rows: Tensor, stage: int) -> Tensor:
         """Keep the images, of (n,) different rows, that are broken and nearer than before. Return (n,) true if kept.
@@ -57,7 +57,7 @@ class LeastRadii:
         """
         images = images.to(self.benign)
         distance = self.distance(images, rows)
-        distance = torch.where(distance <= self.cap * (1 + 1e-6), distance.clamp_max(self.cap), torch.inf)
+        distance = torch.where(distance <= self.cap * (1 + ROUNDING), distance.clamp_max(self.cap), torch.inf)
         kept = distance < self.radii[rows]
         trial = kept.nonzero().squeeze(1)
         if len(trial):
@@ -66,3 +66,9 @@ class LeastRadii:
         self.images[rows[kept]] = images[kept]
         self.stage[rows[kept]] = stage
         return kept
+
+
+def distances(images: Tensor, benign: Tensor, norm: str) -> Tensor:
+    """(n,) float64 distances of (n, C, H, W) images from benign images."""
+    away = images.double() - benign.double()
+    return away.flatten(1).abs().amax(1) if norm == "linf" else norms(away).flatten()

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from robustbench_dml.datasets.status import load_dataset
-from robustbench_dml.leaderboard.best_known import SHOWN_FILE, best_known, write_shown
+from robustbench_dml.leaderboard.best_known import RADIUS, SHOWN_FILE, best_known, write_shown
 from robustbench_dml.leaderboard.entries import Listed, described, read_all
 from robustbench_dml.leaderboard.submission.submit import Prepared
 from robustbench_dml.leaderboard.submission.transaction import Change
@@ -85,7 +85,7 @@ def _report(one: Listed, copy: Listed, entries: list[Listed]) -> str:
     """
     others = [other for other in entries if other is not one]
     (old, known), (new, lowered) = best_known(one, entries), best_known(copy, [*others, copy])
-    less = int((lowered["MR:Q"] < known["MR:Q"]).sum())
+    less = int((lowered[RADIUS] < known[RADIUS]).sum())
     if less == 0:
         raise RbdmlError(f"no radius is below the best known one of {described(one.record)}: there is nothing to do")
     return f"{described(one.record)}: {less} radii are lower, MR {old.primary_score:.2f} -> {new.primary_score:.2f}"
