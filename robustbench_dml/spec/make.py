@@ -117,6 +117,8 @@ def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any], *, da
         evaluation = evaluation.model_copy(update={"threat": FAMILIES[DATASETS.get(dataset).family].attack})
     if protocol != protocol_named(evaluation.protocol):
         evaluation = evaluation.model_copy(update={"solver": protocol.solver, "surrogate": None, "extra_attacks": ()})
+    if protocol.float32:
+        _check_precision(name, changed.setdefault("precision", "fp32"))
     changed["solver"] = _solver(solver or evaluation.solver.name, evaluation.solver, params)
     if "extra_attacks" in changed:
         changed["extra_attacks"] = tuple(_extra_attacks(changed["extra_attacks"], name))
@@ -149,6 +151,14 @@ def _check_norm(before: Threat, changes: Mapping[str, Any]) -> None:
         raise RbdmlError(
             f"attack norm {norm} without its own {' and '.join(missing)}: those of the evaluation are {before.norm} "
             f"lengths; give {options} too"
+        )
+
+
+def _check_precision(protocol: str, precision: str) -> None:
+    if precision == "bf16":
+        raise RbdmlError(
+            f"protocol '{protocol}' searches in fp32: pixels in bf16 lie up to 1/256 apart, as far as its radii; leave "
+            "--attack-precision out"
         )
 
 

@@ -86,6 +86,7 @@ class Protocol(Frozen):
     surrogate: bool = False  # attacks transfer from an undefended model
     may_transfer: bool = False  # attacks transfer if a surrogate is given
     alone: bool = False  # no other solver is allowed
+    float32: bool = False  # its perturbations are too small for bf16, whose pixels lie up to 1/256 apart
 
 
 _WIDTHS = (2, 5, 10)
@@ -128,6 +129,7 @@ PROTOCOLS = {
         ),
         may_transfer=True,
         alone=True,
+        float32=True,
     ),
 }
 

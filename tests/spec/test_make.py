@@ -255,3 +255,12 @@ def test_records_on_the_board_keep_their_names() -> None:
 def test_a_precision_can_only_be_auto_where_a_device_is_known() -> None:
     with pytest.raises(RbdmlError, match=r"precision = 'auto': input should be 'fp32' or 'bf16'"):
         make_spec(defense="regular", dataset="glyphs-mini", training={"precision": "auto"})
+
+
+def test_radius_searches_in_fp32_alone() -> None:
+    settings = {"protocol": "ers", "precision": "bf16"}
+    trained = make_spec(defense="regular", dataset="glyphs-mini", evaluation=settings)
+    assert with_evaluation(trained, {"protocol": "radius"}).evaluation.precision == "fp32"
+    for wrong in ({**settings, "protocol": "radius"}, {"protocol": "radius", "precision": "bf16"}):
+        with pytest.raises(RbdmlError, match="protocol 'radius' searches in fp32: .* leave --attack-precision out"):
+            make_spec(defense="regular", dataset="glyphs-mini", evaluation=wrong)
