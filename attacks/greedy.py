@@ -12,6 +12,7 @@ from torch import Tensor
 
 from robustbench_dml import Attack, Block, Column, Draws, Items, in_chunks, recall_column, register_attack
 from robustbench_dml.attacks.query import QueryAttack
+from robustbench_dml.retrieval.geometry import LAST_KEY, nearest
 
 PAPER = "Zhou et al., T-PAMI 2024, arXiv:2106.03614"
 KEPT = 4  # GTT succeeds where it pushes the first candidate out of the top 4
@@ -35,8 +36,9 @@ class GreedyMisranking(Attack):
     """Minimise d(q~, u), u the nearest item of another class.
 
     Attributes:
-        arbitrary: choose u as the published code does. It takes u's number among the rows of other classes for a row
-            of the whole gallery, which makes u an arbitrary item.
+        arbitrary: choose u as the published code does. It takes the class of the query's first candidate for the
+            query's, and u's number among the rows of other classes for a row of the whole gallery. So u is an
+            arbitrary item.
     """
 
     arbitrary: bool = False
@@ -52,13 +54,16 @@ class GreedyMisranking(Attack):
 
 
 def _misread(items: Items) -> Tensor:
-    """(B, 1) number of the nearest wrong row among the rows of other classes."""
-    labels, rows = items.gallery.labels, torch.arange(len(items.gallery), device=items.rows.device)
+    """(B, 1) number of the nearest wrong row among the wrong rows, by the class of the query's first candidate."""
+    gallery, labels = items.gallery, items.gallery.labels
 
-    def number(own: Tensor, wrong: Tensor) -> Tensor:
-        return ((labels != labels[own][:, None]) & (rows < wrong)).sum(1, keepdim=True)
+    def number(own: Tensor, first: Tensor) -> Tensor:
+        other = labels != labels[first]
+        keys = gallery.keys(gallery.embeddings[own]).scatter_(1, own[:, None], LAST_KEY)
+        wrong = nearest(keys.masked_fill(~other, LAST_KEY), 1)
+        return (other & (torch.arange(len(gallery), device=own.device) < wrong)).sum(1, keepdim=True)
 
-    return in_chunks(number, items.rows, items.nearest_wrong, width=len(items.gallery))
+    return in_chunks(number, items.rows, items.nearest[:, :1], width=len(gallery))
 
 
 @register_attack(

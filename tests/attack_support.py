@@ -213,7 +213,7 @@ def naive_items(block: Block, moved: Tensor) -> list[Naive]:
 OBJECTIVES: dict[str, Callable[[Naive], float]] = {
     "gtt": lambda n: n.query(-1),
     "tma": lambda n: 1 - n.cosine(),
-    "es": lambda n: -n.shifted(),
+    **dict.fromkeys(("es", "es-d-published", "es-r-published"), lambda n: -n.shifted()),
     "ltm": lambda n: n.misrank(),
     "ltm-published": lambda n: n.misrank(itself=True),
     "gtm": lambda n: n.to_target(),

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from robustbench_dml.retrieval.gallery import Block, Items
 from robustbench_dml.spec.columns import Column
-from robustbench_dml.spec.schema import Evaluation
+from robustbench_dml.spec.schema import Evaluation, Threat
 from robustbench_dml.utils.errors import RbdmlError
 
 # draws(n) -> (B, n) uniform numbers in [0, 1), the same for an image in every batch
@@ -33,6 +33,10 @@ class Attack(ABC):
     def further_columns(cls, evaluation: Evaluation) -> tuple[Column, ...]:
         """Columns beside the registered ones, which depend on the evaluation and count for no score."""
         return ()
+
+    def within(self, threat: Threat) -> Threat:
+        """The threat of this attack, from that of the evaluation."""
+        return threat
 
     def choose_targets(self, items: Items, draws: Draws) -> Tensor:
         """Return (B, W) gallery rows for the objective, none of them an image's own row. By default W is 0."""

@@ -93,7 +93,7 @@ class AttackContext:
             model=self.stepping,
             images=self.split.batch(block.items),
             objective=objective,
-            threat=self.evaluation.threat,
+            threat=attack.within(self.evaluation.threat),
             items=block.items,
             key=(self.evaluation.seed, "search", name, self.dataset),
             rows=whole,

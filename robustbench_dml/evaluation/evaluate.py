@@ -24,6 +24,7 @@ from robustbench_dml.spec.protocols import (
     median_columns,
     protocol_columns,
 )
+from robustbench_dml.spec.published import PROTOCOLS
 from robustbench_dml.spec.schema import Evaluation
 from robustbench_dml.spec.scores import CHANCE, fixed_list_recall, scores_of, summary_of
 from robustbench_dml.utils import distributed
@@ -201,7 +202,8 @@ def attacked_values(
 def clusters_of(context: AttackContext) -> Clusters:
     """Cluster the gallery by k-means, with as many clusters as classes."""
     seed = seed_of(context.evaluation.seed, "k-means", context.dataset)
-    return class_clusters(context.gallery.embeddings, context.split.labels, seed=seed)
+    points = PROTOCOLS[context.evaluation.protocol].cluster_points
+    return class_clusters(context.gallery.embeddings, context.split.labels, seed=seed, points=points)
 
 
 def choose_queries(labels: Tensor, evaluation: Evaluation, dataset: str) -> Tensor:

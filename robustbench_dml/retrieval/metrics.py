@@ -158,24 +158,31 @@ class Clusters:
         return float(normalized_mutual_info_score(labels.cpu().numpy(), self.assigned))
 
 
-def class_clusters(embeddings: Tensor, labels: Tensor, *, seed: int) -> Clusters:
-    """Cluster (N, D) embeddings into as many clusters as classes."""
-    return kmeans_clusters(embeddings, len(labels.unique()), seed=seed)
+def class_clusters(embeddings: Tensor, labels: Tensor, *, seed: int, points: int | None = None) -> Clusters:
+    """Cluster (N, D) embeddings into as many clusters as classes. `points` as in `kmeans_clusters`."""
+    return kmeans_clusters(embeddings, len(labels.unique()), seed=seed, points=points)
 
 
-def kmeans_clusters(embeddings: Tensor, clusters: int, *, seed: int) -> Clusters:
-    """Run Lloyd's algorithm of faiss on all rows, from one seeded start."""
-    points = np.ascontiguousarray(embeddings.cpu().float().numpy())
+def kmeans_clusters(embeddings: Tensor, clusters: int, *, seed: int, points: int | None = None) -> Clusters:
+    """Run Lloyd's algorithm of faiss, from one seeded start.
+
+    Args:
+        embeddings: (N, D) rows.
+        clusters: number of clusters.
+        seed: random seed.
+        points: most rows a cluster to train on, a random sample; by default all rows. Each row is assigned.
+    """
+    rows = np.ascontiguousarray(embeddings.cpu().float().numpy())
     kmeans = faiss.Kmeans(
-        points.shape[1],
+        rows.shape[1],
         clusters,
         niter=KMEANS_ITERATIONS,
         seed=seed % 2**31,
         min_points_per_centroid=1,
-        max_points_per_centroid=len(points),  # the default would train on a subsample
+        max_points_per_centroid=points or len(rows),
     )
-    kmeans.train(points)
-    assigned: np.ndarray = kmeans.index.search(points, 1)[1][:, 0]
+    kmeans.train(rows)
+    assigned: np.ndarray = kmeans.index.search(rows, 1)[1][:, 0]
     errors = np.array([] if kmeans.obj is None else kmeans.obj)
     return Clusters(assigned, len(errors), float(errors[-1]) if len(errors) else float("nan"))
 

@@ -85,6 +85,7 @@ class Protocol(Frozen):
     solver: SolverSpec = SolverSpec()  # the default
     surrogate: bool = False  # attacks transfer from an undefended model
     may_transfer: bool = False  # attacks transfer if a surrogate is given
+    cluster_points: int | None = None  # images that k-means trains on for a cluster; None: all of them
     alone: bool = False  # no other solver is allowed
     float32: bool = False  # its perturbations are too small for bf16, whose pixels lie up to 1/256 apart
 
@@ -104,7 +105,19 @@ PROTOCOLS = {
     ),
     "ers-published": Protocol(
         summary="the ten columns as the published code computes them, to compare with published numbers",
-        attacks=("ca+", "ca-", "qa+", "qa-", "tma", "es", "ltm-published", "gtm-published", "gtt"),
+        attacks=(
+            "ca+",
+            "ca-",
+            "qa+",
+            "qa-",
+            "tma",
+            "es-d-published",
+            "es-r-published",
+            "ltm-published",
+            "gtm-published",
+            "gtt",
+        ),
+        cluster_points=256,
     ),
     "autorank": Protocol(
         summary="the worst case of every query over an ensemble of attacks",

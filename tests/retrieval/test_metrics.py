@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -174,3 +175,15 @@ def test_mean_cosine_equals_a_loop() -> None:
     embeddings = unit_rows(12, 5, seed=0)
     pairs = [float(embeddings[i] @ embeddings[j]) for i in range(12) for j in range(12) if i != j]
     assert mean_cosine(embeddings) == pytest.approx(sum(pairs) / len(pairs))
+
+
+def test_clusters_of_a_sample_still_take_every_row() -> None:
+    """As faiss does by default, with 256 rows a cluster."""
+    rows = unit_rows(600, 8, seed=1)
+    ours = kmeans_clusters(rows, 2, seed=3, points=256)
+    theirs = faiss.Kmeans(8, 2, niter=50, seed=3, min_points_per_centroid=1)
+    theirs.train(rows.numpy())
+    assert ours.assigned.tolist() == theirs.index.search(rows.numpy(), 1)[1][:, 0].tolist()
+    whole = kmeans_clusters(rows, 2, seed=3)
+    assert len(ours.assigned) == len(whole.assigned) == 600
+    assert ours.error != whole.error  # summed over the rows that it trained on

@@ -129,9 +129,10 @@ def _searches(attack: Attack, solver: Solver, threat: Threat, *, transfers: bool
         for stage in attack.stages(solver):
             yield stage.solver, longer if stage.longer else threat
         return
-    yield solver, threat
+    within = attack.within(threat)
+    yield solver, within
     if isinstance(solver, Ensemble) and transfers:
-        yield Transfer(), threat
+        yield Transfer(), within
 
 
 def _check_passes(evaluation: Evaluation, queries: int) -> float:
