@@ -6,14 +6,17 @@ Zhou et al., ECCV 2020, arXiv:2002.11293; Zhou et al., T-PAMI 2024, arXiv:2106.0
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from robustbench_dml import MARGIN, Batch, Defense, Perturbed, distance, pgd, register_defense, shift, triplet_loss
+from robustbench_dml import Batch, Defense, Perturbed, distance, pgd, register_defense, shift
 
 
 class ShiftedBatch(Defense):
     """Moves every image of the batch. `Perturbed.images` is (2P, C, H, W)."""
+
+    takes_losses: ClassVar[bool] = True
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         triplets, origin = self.mine_embedded(model, batch)
@@ -28,11 +31,10 @@ class ShiftedBatch(Defense):
 )
 @dataclass(kw_only=True)
 class EmbeddingShiftedTriplet(ShiftedBatch):
-    """Minimise the triplet loss of the shifted images."""
+    """Minimise the loss of the shifted images, by default that of triplets."""
 
     def loss(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Tensor:
-        anchor, positive, negative = model(perturbed.images)[perturbed.triplets.rows].unbind(1)
-        return triplet_loss(anchor, positive, negative, margin=MARGIN)
+        return self.metric_loss(model(perturbed.images), batch, perturbed.triplets)
 
 
 @register_defense(
@@ -42,10 +44,9 @@ class EmbeddingShiftedTriplet(ShiftedBatch):
 )
 @dataclass(kw_only=True)
 class SuppressedEmbeddingShift(ShiftedBatch):
-    """Minimise the benign triplet loss plus the mean shift, with gradient to both embeddings of an image."""
+    """Minimise the benign loss plus the mean shift, with gradient to both embeddings of an image."""
 
     def loss(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Tensor:
         benign = model(batch.images)
-        anchor, positive, negative = benign[perturbed.triplets.rows].unbind(1)
         moved = distance(model(perturbed.images), benign).mean()
-        return triplet_loss(anchor, positive, negative, margin=MARGIN) + moved
+        return self.metric_loss(benign, batch, perturbed.triplets) + moved

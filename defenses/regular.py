@@ -1,12 +1,13 @@
-"""No defense: triplet loss on benign images."""
+"""No defense: training on benign images."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from robustbench_dml import MARGIN, Batch, Defense, Perturbed, register_defense, triplet_loss
+from robustbench_dml import Batch, Defense, Perturbed, register_defense
 
 
 @register_defense(
@@ -16,7 +17,9 @@ from robustbench_dml import MARGIN, Batch, Defense, Perturbed, register_defense,
 )
 @dataclass(kw_only=True)
 class Regular(Defense):
-    """Minimise the triplet loss of benign triplets."""
+    """Minimise the loss of benign images, by default that of triplets."""
+
+    takes_losses: ClassVar[bool] = True
 
     @property
     def nominal_cost(self) -> int:
@@ -27,5 +30,4 @@ class Regular(Defense):
         return Perturbed(triplets)
 
     def loss(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Tensor:
-        anchor, positive, negative = model(batch.images)[perturbed.triplets.rows].unbind(1)
-        return triplet_loss(anchor, positive, negative, margin=MARGIN)
+        return self.metric_loss(model(batch.images), batch, perturbed.triplets)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robustbench_dml.models.embedder import Embedder, build_embedder
 from robustbench_dml.spec.parameters import build_defense, resolve_params
 from robustbench_dml.spec.registry import BACKBONES, DEFENSES
 from robustbench_dml.spec.schema import ComputeUsed, RunSpec, TrainingEnd
-from robustbench_dml.spec.weights import read_checkpoint
+from robustbench_dml.spec.weights import PROXIES, read_checkpoint
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.tensors import tensors_hash, write_tensors
 
@@ -26,12 +27,14 @@ class Checkpoint:
         spec: spec of the run.
         spent: compute used by training.
         end: end of training.
+        proxies: learned tensors of the run's loss by name; the deployed model does without them.
     """
 
     embedder: Embedder
     spec: RunSpec
     spent: ComputeUsed
     end: TrainingEnd
+    proxies: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def model(self) -> nn.Module:
@@ -49,7 +52,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a trained model atomically."""
     parts = {"spec": checkpoint.spec, "spent": checkpoint.spent, "end": checkpoint.end}
     metadata = {name: part.model_dump_json() for name, part in parts.items()}
-    write_tensors(path, checkpoint.embedder.state_dict(), metadata)
+    proxies = {f"{PROXIES}{name}": tensor for name, tensor in checkpoint.proxies.items()}
+    write_tensors(path, {**checkpoint.embedder.state_dict(), **proxies}, metadata)
 
 
 def load_checkpoint(path: Path, *, device: torch.device) -> Checkpoint:
@@ -58,7 +62,7 @@ def load_checkpoint(path: Path, *, device: torch.device) -> Checkpoint:
     Raises:
         RbdmlError: unreadable, or not a checkpoint of this project.
     """
-    tensors, spec, spent, end = read_checkpoint(path)
+    tensors, spec, spent, end, proxies = read_checkpoint(path)
     model = build_embedder(BACKBONES.get(spec.backbone), seed=spec.seed, device=device)
     try:
         model.load_state_dict(tensors)
@@ -67,7 +71,7 @@ def load_checkpoint(path: Path, *, device: torch.device) -> Checkpoint:
             f"{path}: its weights do not fit backbone '{spec.backbone}': it was made with another version of the "
             "backbone or altered; train again"
         ) from None
-    return Checkpoint(model.eval(), spec, spent, end)
+    return Checkpoint(model.eval(), spec, spent, end, proxies)
 
 
 def weights_hash(model: nn.Module) -> str:

@@ -68,7 +68,8 @@ def train(defense: str, dataset: str, *, quiet: bool = False, **words: Any) -> C
     weights = first_weights(spec, context.weights, context.progress)
     trainer = Trainer(spec, data, device=context.device, weights=weights)
     trainer.run(progress=context.progress)
-    return Checkpoint(trainer.model.eval(), spec, trainer.spent, trainer.end)
+    trainer.model.eval()
+    return trainer.trained
 
 
 def evaluate(

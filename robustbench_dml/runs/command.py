@@ -8,12 +8,14 @@ from typing import Any
 
 from robustbench_dml.runs.record import CHECKPOINT_FILE
 from robustbench_dml.spec.budgets import UNITS, budget_name
+from robustbench_dml.spec.loss_names import NO_MINER
+from robustbench_dml.spec.losses import PROXY_LR, loss_spec
 from robustbench_dml.spec.make import published_evaluation
 from robustbench_dml.spec.options import DEFAULT_BUDGET, EVALUATE, OPTIONS, TRAIN, Kind, Option, words_of
 from robustbench_dml.spec.parameters import resolve, usual_params
 from robustbench_dml.spec.published import FAMILIES
 from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, SOLVERS
-from robustbench_dml.spec.schema import Budget, Evaluation, ExternalSpec, RunSpec, SolverSpec
+from robustbench_dml.spec.schema import Budget, Evaluation, ExternalSpec, LossSpec, RunSpec, SolverSpec
 
 FILE = "FILE.py"  # stands for the file of a defense or an attack from outside the project
 SURROGATE, WEIGHTS = "SURROGATE-", "WEIGHTS-"  # stand for files, with the start of their hash
@@ -72,8 +74,19 @@ def _training_changes(spec: RunSpec) -> dict[str, Any]:
     threat = _changed(dict(spec.training.threat), dict(usual.threat))
     if "steps" in threat:
         threat["eta"] = threat.pop("steps")
-    others = {name: value for name, value in spec.training if name != "threat"}
-    return {**threat, **_changed(others, dict(usual))}
+    others = {name: value for name, value in spec.training if name not in ("threat", "loss")}
+    return {**threat, **_changed(others, dict(usual)), **_loss_changes(spec.training.loss)}
+
+
+def _loss_changes(loss: LossSpec | None) -> dict[str, Any]:
+    if loss is None:
+        return {}
+    usual = loss_spec(loss.name)
+    assert usual is not None
+    params, miner = _changed(loss.params, usual.params), loss.miner or NO_MINER
+    changes = {"loss_params": params, "loss_miner": None if loss.miner == usual.miner else miner}
+    rate = {} if loss.lr in (None, PROXY_LR) else {"loss_lr": loss.lr}
+    return {"loss": loss.name, **{name: value for name, value in changes.items() if value}, **rate}
 
 
 def _evaluation_changes(evaluation: Evaluation, dataset: str) -> dict[str, Any]:

@@ -98,7 +98,7 @@ class TrainedHere(ModelSource):
             trainer.observer = TrainingLog(log, scalars=context.tensorboard)
             progress = LoggedProgress(progress.quiet, log=log)
         trainer.run(progress=progress, checkpoint=work / RESUME_FILE, checkpoint_every=context.checkpoint_every)
-        trained = Checkpoint(trainer.model, self.spec, trainer.spent, trainer.end)
+        trained = trainer.trained
         return _subject(trained, weights_hash(trained.embedder), context)
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from robustbench_dml.spec.budgets import parse_budget
 from robustbench_dml.spec.lookup import find_attack, find_defense
+from robustbench_dml.spec.losses import loss_spec
 from robustbench_dml.spec.options import DEFAULT_BUDGET, DEFAULT_PROTOCOL
 from robustbench_dml.spec.parameters import named_entry, published_params, resolve, resolve_params
 from robustbench_dml.spec.protocols import (
@@ -21,8 +22,8 @@ from robustbench_dml.spec.protocols import (
     protocol_named,
 )
 from robustbench_dml.spec.published import FAMILIES, PROTOCOLS, Protocol
-from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, SOLVERS
-from robustbench_dml.spec.schema import Budget, Evaluation, RunSpec, SolverSpec, Threat
+from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, SOLVERS, DefenseInfo
+from robustbench_dml.spec.schema import Budget, Evaluation, LossSpec, RunSpec, SolverSpec, Threat
 from robustbench_dml.spec.scores import CHANCE, scores_of
 from robustbench_dml.spec.weights import initial_digits, surrogate_digits
 from robustbench_dml.utils.errors import RbdmlError, first_invalid
@@ -54,7 +55,8 @@ def make_spec(
         seed: random seed for weights, batches and triplets.
         params: parameters of the defense, by name.
         training: any of norm, eps, alpha, eta, pairs, lr, weight_decay, on_collapse, transform, batchnorm, precision,
-            weight_precision; None values are left out. `batchnorm` is `frozen` by default, but `train` for networks
+            weight_precision, warmup, and loss, loss_params, loss_miner, loss_lr (the arguments of
+            `losses.loss_spec`); None values are left out. `batchnorm` is `frozen` by default, but `train` for networks
             that start from random weights: they have running statistics to learn.
         evaluation: settings of the evaluation, the `changes` of `changed_evaluation`.
 
@@ -75,6 +77,7 @@ def make_spec(
     chosen.setdefault("batchnorm", "train" if first is None else "frozen")
     if "eta" in chosen:
         chosen["steps"] = chosen.pop("eta")
+    chosen["loss"] = _loss(chosen, entry, {**named, **(params or {})})
     if chosen.get("weight_precision") == chosen.get("precision", family.training.precision):
         chosen.pop("weight_precision", None)
     threat = _threat_changes(chosen)
@@ -91,6 +94,18 @@ def make_spec(
             seed=seed,
             evaluation=evaluated,
         )
+
+
+def _loss(chosen: dict[str, Any], entry: DefenseInfo, params: Mapping[str, Any]) -> LossSpec | None:
+    """Take the settings of the loss out of those of training; refuse a loss where the triplets are the method."""
+    settings = [chosen.pop(name, None) for name in ("loss", "loss_params", "loss_miner", "loss_lr")]
+    loss = loss_spec(*settings)
+    if loss is not None and not entry.cls.takes_losses:
+        able = ", ".join(info.name for info in DEFENSES if info.cls.takes_losses and not info.cls.fake)
+        raise RbdmlError(f"defense '{entry.name}' is defined on triplets: leave --loss out, or choose one of {able}")
+    if loss is not None and "sampler" in params:
+        raise RbdmlError(f"loss '{loss.name}' takes whole batches, no mined triplets: leave --sampler out")
+    return loss
 
 
 def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any], *, dataset: str | None = None) -> Evaluation:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from robustbench_dml.spec.loss_names import LOSS_MINERS, LOSSES, NO_MINER, TRIPLET
 from robustbench_dml.utils.errors import RbdmlError, did_you_mean
 
 
@@ -102,6 +103,20 @@ OPTIONS = (
     _what("pretrained", "ImageNet weights as initial weights.", Kind.SWITCH, group=TRAINING, usual=PUBLISHED),
     _train("sampler", "Triplet miner of the defense: R, M, S, D or H.", part=PARAMS, usual="the defense's"),
     _train("param", "Parameter of the defense; repeatable.", Kind.TABLE, part=PARAMS, aliases=("set",)),
+    _train(
+        "loss",
+        "Loss, by its name in pytorch-metric-learning.",
+        choices=(TRIPLET, *LOSSES),
+        usual="triplet, with gamma 0.2",
+    ),
+    _train("loss-param", "Parameter of the loss; repeatable.", Kind.TABLE, key="loss_params"),
+    _train(
+        "loss-miner",
+        "Miner of the loss, by its name in pytorch-metric-learning.",
+        choices=(NO_MINER, *LOSS_MINERS),
+        usual="that of the loss's paper, or none",
+    ),
+    _train("loss-lr", "Learning rate of the loss's proxies.", Kind.NUMBER, usual="0.01"),
     _train("eta", "PGD steps in training.", Kind.WHOLE, usual=PUBLISHED),
     _train("eps", "Perturbation radius in training, in pixel values, e.g. 77/255.", Kind.QUOTIENT, usual=PUBLISHED),
     _train("alpha", "PGD step size in training, in pixel values, e.g. 3/255.", Kind.QUOTIENT, usual=PUBLISHED),

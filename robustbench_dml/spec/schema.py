@@ -60,6 +60,20 @@ class Threat(Frozen):
         return value
 
 
+class LossSpec(Frozen):
+    """A loss of pytorch-metric-learning (PML) with all its parameters."""
+
+    name: str  # the class in PML
+    params: dict[str, Value]  # by PML's names
+    miner: str | None = None  # PML's miner of pairs or triplets, with its defaults; None: all pairs or triplets
+    lr: Annotated[float, Field(gt=0, le=1e30)] | None = None  # learning rate of its proxies; None: it has none
+
+    def __str__(self) -> str:
+        params = ", ".join(f"{name}={value}" for name, value in self.params.items())
+        rate = [] if self.lr is None else [f"lr {self.lr:g}"]
+        return " ".join([f"{self.name}({params})", *([self.miner] if self.miner else []), *rate])
+
+
 class Training(Frozen):
     """The training of a defense, apart from the defense's parameters."""
 
@@ -73,12 +87,14 @@ class Training(Frozen):
     precision: Precision = "fp32"  # precision of the network in training
     weight_precision: Precision | None = None  # precision of the step that trains the weights, if it differs
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0  # share of the budget for `regular` with semihard triplets first
+    loss: LossSpec | None = None  # None: the triplet loss
 
     @model_serializer(mode="wrap")
     def _omit_unset(self, inner: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Omit later fields when unset, so that older specs keep their hash."""
         written: dict[str, Any] = inner(self)
-        return {name: value for name, value in written.items() if value or name not in ("weight_precision", "warmup")}
+        later = ("weight_precision", "warmup", "loss")
+        return {name: value for name, value in written.items() if value or name not in later}
 
 
 class SolverSpec(Frozen):

@@ -20,13 +20,17 @@ DIGITS = 8  # digits of a weight file's SHA-256, as in the file names of torchvi
 SURROGATE_DIGITS = 16  # digits of the hash of a surrogate's weights
 
 
+PROXIES = "loss."  # prefix of the learned tensors of a loss in a checkpoint
+
+
 class StoredRun(NamedTuple):
-    """The content of a checkpoint: weights by name, the run's spec, its training cost and how training ended."""
+    """The content of a checkpoint: weights by name, the run's spec, training cost and end, and proxies of its loss."""
 
     weights: Mapping[str, Tensor]
     spec: RunSpec
     spent: ComputeUsed
     end: TrainingEnd
+    proxies: Mapping[str, Tensor]
 
 
 def read_checkpoint(path: Path) -> StoredRun:
@@ -40,10 +44,11 @@ def read_checkpoint(path: Path) -> StoredRun:
     tensors, metadata = read_tensors(path)
     try:
         stored = StoredRun(
-            tensors,
+            {name: tensor for name, tensor in tensors.items() if not name.startswith(PROXIES)},
             RunSpec.model_validate_json(metadata["spec"]),
             ComputeUsed.model_validate_json(metadata["spent"]),
             TrainingEnd.model_validate_json(metadata["end"]),
+            {name[len(PROXIES) :]: tensor for name, tensor in tensors.items() if name.startswith(PROXIES)},
         )
     except (KeyError, ValidationError):
         stored = None

@@ -58,7 +58,7 @@ class CollapseMonitor:
         self._seen = []
 
     def check(self, iteration: int, loss: float) -> None:
-        """Check the embeddings of an iteration. Call it after the step, with the loss."""
+        """Check the embeddings of an iteration. Call it after the step, with the triplet loss; NaN for another loss."""
         seen, self._seen = self._seen, None
         if iteration % EVERY or not seen:
             return

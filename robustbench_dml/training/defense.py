@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from robustbench_dml.spec.schema import Threat
 from robustbench_dml.training.batches import Batch
+from robustbench_dml.training.criterion import Criterion
+from robustbench_dml.training.losses import MARGIN, triplet_loss
 from robustbench_dml.training.miners import Triplets, miner_by_name
 
 
@@ -47,9 +49,11 @@ class Defense(ABC):
     fake: ClassVar[bool] = False  # a test of the diagnostics, never ranked
     trains: ClassVar[bool] = True  # False: the network keeps its initial weights, at no cost
     seeded: ClassVar[bool] = True  # False: the deployed model does not depend on the seed
+    takes_losses: ClassVar[bool] = False  # its loss is `metric_loss`, which `--loss` chooses
 
     threat: Threat
     sampler: str = "R"
+    criterion: Criterion | None = field(default=None, init=False, repr=False)  # the run's --loss, set by the harness
 
     def __post_init__(self) -> None:
         self._miner = miner_by_name(self.sampler)
@@ -72,6 +76,12 @@ class Defense(ABC):
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Tensor:
         """Return the scalar loss of the weights. Called in train mode, with gradient."""
+
+    def metric_loss(self, embeddings: Tensor, batch: Batch, triplets: Triplets) -> Tensor:
+        """Return the loss () of the (2P, D) embeddings of a batch: the run's `--loss`, by default that of triplets."""
+        if self.criterion is not None:
+            return self.criterion(embeddings, batch)
+        return triplet_loss(*embeddings[triplets.rows].unbind(1), margin=MARGIN)
 
     def deploy(self, model: nn.Module) -> nn.Module:
         """Turn the trained model into the evaluated model, by default the same."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor
 
 from robustbench_dml.spec.schema import ComputeUsed
 from robustbench_dml.utils.distributed import ROUNDING, gather_values, world_size
 from robustbench_dml.utils.errors import RbdmlError
 
 
-def average_gradients(model: nn.Module) -> None:
+def average_gradients(weights: Iterable[Tensor]) -> None:
     """Average the gradient of every weight over processes, in one exchange."""
-    gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
     if world_size() == 1 or not gradients:
         return
     together = torch.cat([gradient.reshape(-1) for gradient in gradients])

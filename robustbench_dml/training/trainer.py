@@ -7,11 +7,13 @@ import math
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.datasets.prefetch import prefetch, with_prefetch
+from robustbench_dml.models.checkpoints import Checkpoint
 from robustbench_dml.models.embedder import build_embedder, check_fit
 from robustbench_dml.models.sharded import shared
 from robustbench_dml.spec.budgets import UNITS
@@ -21,6 +23,7 @@ from robustbench_dml.spec.schema import ComputeUsed, RunSpec, TrainingEnd
 from robustbench_dml.spec.source import defense_source
 from robustbench_dml.training.batches import Batch, PairSampler
 from robustbench_dml.training.collapse import CollapseMonitor
+from robustbench_dml.training.criterion import Criterion
 from robustbench_dml.training.defense import Defense
 from robustbench_dml.training.meter import PropagationMeter
 from robustbench_dml.training.metrics import Logged, collecting
@@ -72,8 +75,9 @@ class Trainer:
         self.model.frozen_batchnorm = spec.training.batchnorm == "frozen"
         self.defense = build_defense(spec.defense, spec.params, spec.training.threat)
         self._benign = build_defense("regular", {"sampler": "M"}, spec.training.threat)
+        self.criterion = self.defense.criterion = self._criterion(dataset)
         self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=spec.training.lr, weight_decay=spec.training.weight_decay, fused=True
+            self._groups(), lr=spec.training.lr, weight_decay=spec.training.weight_decay, fused=True
         )
         self.pairs = PairSampler(dataset.train.labels, pairs=spec.training.pairs, seed=spec.seed)
         self.spent = ComputeUsed()
@@ -82,6 +86,28 @@ class Trainer:
         self.collapse = CollapseMonitor(self.model)
         self.logged: Logged = {}  # values logged by `perturb` and `loss` in the last iteration
         self.observer = Observer()
+
+    def _criterion(self, dataset: Dataset) -> Criterion | None:
+        """Make the run's loss; None is the triplet loss."""
+        loss = self.spec.training.loss
+        if loss is None:
+            return None
+        with torch.no_grad():  # one image, before the meter counts
+            dimension = self.model.eval()(torch.zeros(1, *dataset.image_shape, device=self.device)).shape[1]
+        return Criterion(loss, dataset.train.labels, dimension=dimension, seed=self.spec.seed).to(self.device)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Group the trained weights: those of the network, and the proxies of the loss with their learning rate."""
+        groups: list[dict[str, Any]] = [{"params": list(self.model.parameters())}]
+        if self.criterion is not None and (proxies := list(self.criterion.parameters())):
+            assert self.spec.training.loss is not None
+            groups.append({"params": proxies, "lr": self.spec.training.loss.lr})
+        return groups
+
+    @property
+    def _learned(self) -> list[torch.Tensor]:
+        """All trained weights, in the order of the optimizer."""
+        return [weights for group in self.optimizer.param_groups for weights in group["params"]]
 
     def run(
         self,
@@ -141,7 +167,7 @@ class Trainer:
         return self.spent.iterations > 0 and self.spent.of(budget) + self._costliest > budget.amount
 
     def _keep(self, checkpoint: Path | None) -> None:
-        if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
+        if not all(bool(weights.isfinite().all()) for weights in self._learned):
             raise DivergedError(
                 f"training diverged: the weights of '{self.spec.defense}' are not finite after iteration "
                 f"{self.spent.iterations - 1}: lower --lr (now {self.spec.training.lr:g}) or look at the defense"
@@ -161,6 +187,16 @@ class Trainer:
             device=device_name(self.device),
         )
 
+    @property
+    def trained(self) -> Checkpoint:
+        """The model with its run and the proxies of its loss."""
+        return Checkpoint(self.model, self.spec, self.spent, self.end, self._proxies)
+
+    @property
+    def _proxies(self) -> dict[str, torch.Tensor]:
+        """The learned tensors of the loss by name; empty for a loss without any."""
+        return {} if self.criterion is None else self.criterion.state_dict()
+
     def _iterate(self, meter: PropagationMeter) -> None:
         start, before = time.perf_counter(), self.spent.of(self.spec.budget)
         batch, defense = self.batch(self.spent.iterations), self._current
@@ -176,7 +212,7 @@ class Trainer:
         self.logged = {**first, **second}
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        average_gradients(self.model)
+        average_gradients(self._learned)
         self.loss = loss.item()
         if not math.isfinite(self.loss):
             raise DivergedError(
@@ -193,7 +229,8 @@ class Trainer:
         )
         self.spent = spent_together(used, loss=self.loss, chosen=perturbed.triplets.rows)
         self._costliest = max(self._costliest, self.spent.of(self.spec.budget) - before)
-        self.collapse.check(self.spent.iterations - 1, self.loss)  # not charged to the budget
+        of_triplets = self.criterion is None or defense is not self.defense
+        self.collapse.check(self.spent.iterations - 1, self.loss if of_triplets else math.nan)  # not charged
 
     @property
     def _current(self) -> Defense:
@@ -232,6 +269,7 @@ class Trainer:
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in values.items()}
         tensors |= {f"defense.{name}": tensor for name, tensor in self.defense.state().items()}
+        tensors |= {f"loss.{name}": tensor for name, tensor in self._proxies.items()}
         state = {
             "spec": self.spec.model_dump_json(),
             "spent": self.spent.model_dump_json(),
@@ -266,11 +304,13 @@ class Trainer:
         if state["data"] != json.dumps(self.hashes, sort_keys=True):
             raise ValueError("the data has changed")
         self.model.load_state_dict(_under("model", tensors))
+        if self.criterion is not None:
+            self.criterion.load_state_dict(_under("loss", tensors))
         saved = self.optimizer.state_dict()
         moments = _under("optimizer", tensors)
         saved["state"] = {
             index: {name: _laid_out_as(weights, value) for name, value in _under(str(index), moments).items()}
-            for index, weights in enumerate(self.model.parameters())
+            for index, weights in enumerate(self._learned)
         }
         self.optimizer.load_state_dict(saved)
         self.spent = ComputeUsed.model_validate_json(state["spent"])

@@ -14,7 +14,16 @@ import torch
 from robustbench_dml.utils.distributed import world_size
 
 SOURCE = Path(__file__).resolve().parent
-DEPENDENCIES = ("robustbench-dml", "torch", "torchvision", "numpy", "pillow", "faiss-cpu", "scikit-learn")
+DEPENDENCIES = (
+    "robustbench-dml",
+    "torch",
+    "torchvision",
+    "numpy",
+    "pillow",
+    "faiss-cpu",
+    "scikit-learn",
+    "pytorch-metric-learning",
+)
 
 
 def versions() -> dict[str, str]:

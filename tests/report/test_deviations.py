@@ -40,6 +40,11 @@ def test_changed_settings_are_listed(training: dict[str, Any], told: list[str]) 
     assert changed_training(spec) == told
 
 
+def test_a_loss_is_listed_with_its_parameters() -> None:
+    spec = make_spec(defense="regular", dataset="glyphs-mini", training={"loss": "ProxyAnchorLoss"})
+    assert changed_training(spec) == ["loss=ProxyAnchorLoss(alpha=32, margin=0.1) lr 0.01"]
+
+
 @pytest.mark.parametrize(
     ("defense", "eta", "told"),
     [("hm-free", 8, ["eta=8"]), ("hm-free", 32, []), ("hm-s-lga", 8, []), ("regular", 32, [])],

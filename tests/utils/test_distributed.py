@@ -26,7 +26,7 @@ def test_one_process_is_a_team_of_its_own() -> None:
     model(torch.ones(1, 2)).sum().backward()
     assert model.weight.grad is not None
     before = model.weight.grad.clone()
-    average_gradients(model)
+    average_gradients(model.parameters())
     assert torch.equal(model.weight.grad, before)
     assert spent_together(own, loss=0.5, chosen=triplets) is own
     assert (distributed.world_size(), distributed.rank(), distributed.is_leader()) == (1, 0, True)
