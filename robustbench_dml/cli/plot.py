@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 @click.option("--published", is_flag=True, help="Draw the results that authors report instead of the boards.")
 @BOARDS
 @click.option("--style", type=click.Choice(["screen", "paper"]), default="screen", show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the figures.  [default: beside the data]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the figures.  [default: beside the data; the current folder for boards in the package]",
+)
 @QUIET
 def plot(
     records: Path | None, published: bool, boards: Path | None, style: StyleName, out: Path | None, quiet: bool

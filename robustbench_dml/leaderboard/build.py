@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robustbench_dml.leaderboard.board import Board, read_boards
-from robustbench_dml.leaderboard.entries import find_leaderboards
+from robustbench_dml.leaderboard.entries import INSTALLED, find_leaderboards
 from robustbench_dml.leaderboard.page.render import render
 from robustbench_dml.leaderboard.tables import board_csv, board_markdown, reported_markdown
 from robustbench_dml.report.figures.style import StyleName
@@ -55,11 +55,11 @@ def redraw_boards(leaderboards: Path | None, out: Path | None, style: StyleName)
     Raises:
         RbdmlError: no boards, an invalid entry, or a folder without write permission.
     """
-    folder = find_leaderboards(leaderboards)
+    folder = find_leaderboards(leaderboards, installed=True)
     boards = read_boards(folder)
     if not boards:
         raise RbdmlError(f"no entries below {folder}: draw a folder of runs with --records, or name another --boards")
-    return _draw(boards, style, out)
+    return _draw(boards, style, out or _beside(folder))
 
 
 def redraw_published(leaderboards: Path | None, out: Path | None, style: StyleName) -> list[Path]:
@@ -68,8 +68,14 @@ def redraw_published(leaderboards: Path | None, out: Path | None, style: StyleNa
     Raises:
         RbdmlError: the file is missing or not valid, or a folder cannot be written to.
     """
-    folder = find_leaderboards(leaderboards) / PUBLISHED
-    return write_published(read_published(folder / FILE), out or folder, style)
+    folder = find_leaderboards(leaderboards, installed=True)
+    reported = read_published(folder / PUBLISHED / FILE)
+    return write_published(reported, out or _beside(folder) or folder / PUBLISHED, style)
+
+
+def _beside(folder: Path) -> Path | None:
+    """Return the current folder for the boards of the installed package, which are not written to; None for others."""
+    return Path() if folder == INSTALLED else None
 
 
 def read_reported(leaderboards: Path) -> list[Reported]:

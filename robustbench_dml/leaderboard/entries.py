@@ -9,6 +9,7 @@ leaderboards/<data set>/history/<digest>-<start of the weights' hash>/          
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -22,6 +23,7 @@ from robustbench_dml.utils.files import read_at_most, write_atomically
 
 NAME = "leaderboards"
 CHECKOUT = Path(__file__).resolve().parents[2]
+INSTALLED = Path(__file__).resolve().parents[1] / NAME
 ENTRY_FILE = "entry.json"
 RECORDS, HISTORY, RERUNS = "records", "history", "reruns"
 SHORT = 16  # digits of a hash in messages and in names of folders
@@ -94,8 +96,12 @@ class Listed:
         return self.record.model_copy(update={"diagnostics": first.model_copy(update=both)})
 
 
-def find_leaderboards(given: Path | None = None) -> Path:
+def find_leaderboards(given: Path | None = None, *, installed: bool = False) -> Path:
     """Return the given folder, else `leaderboards` in the current folder, else `leaderboards` in the checkout.
+
+    Args:
+        given: the folder that the user names.
+        installed: accept the boards in the installed package last. They are for reading alone.
 
     Raises:
         RbdmlError: the given folder does not exist, or no folder is given and none of the others exists.
@@ -106,7 +112,17 @@ def find_leaderboards(given: Path | None = None) -> Path:
     for folder in (Path(NAME), *checkout):
         if folder.is_dir():
             return folder
+    if installed and any(INSTALLED.glob(f"*/{RECORDS}")):
+        return INSTALLED
     raise RbdmlError(f"no folder '{NAME}' here: go into a checkout of the project, or name the folder with --boards")
+
+
+def find_entry(path: Path) -> Path:
+    """Return the folder of an entry for a digest on the boards; any other path stays as it is."""
+    if path.exists() or not re.fullmatch(r"[0-9a-f]{16}", str(path)):
+        return path
+    entries = find_leaderboards(installed=True).glob(f"*/{RECORDS}/{path}")
+    return next(entries, path)
 
 
 def described(record: Record) -> str:

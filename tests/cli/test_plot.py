@@ -9,7 +9,7 @@ import pytest
 from board_support import make_leaderboards
 from cli_support import PLOTS, files_below, nothing_below, rbdml, refusal
 
-from robustbench_dml.leaderboard import entries
+from robustbench_dml.leaderboard import build, entries
 from robustbench_dml.leaderboard.board import read_boards
 
 pytestmark = pytest.mark.usefixtures("described_figures")
@@ -56,9 +56,29 @@ def test_runs_and_boards_are_not_drawn_at_once(leaderboards: Path, other: tuple[
     assert "give one of them" in refusal(rbdml("plot", "--records", leaderboards, *other))
 
 
+@pytest.mark.parametrize("options", [(), ("--published",)])
+def test_the_boards_of_an_installed_package_are_drawn_into_the_current_folder(
+    options: tuple[str, ...], leaderboards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(PUBLISHED, leaderboards / "published", ignore=shutil.ignore_patterns("*.png", "*.svg"))
+    here = tmp_path / "new"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(entries, "CHECKOUT", here)
+    for module in (entries, build):
+        monkeypatch.setattr(module, "INSTALLED", leaderboards)
+    before = files_below(leaderboards)
+    answer = rbdml("plot", *options)
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out and all(Path(line).is_file() for line in answer.out.splitlines())
+    assert {here / line for line in answer.out.splitlines()} == set(files_below(here))
+    assert files_below(leaderboards) == before
+
+
 def test_outside_of_a_checkout_the_boards_have_to_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(entries, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(entries, "INSTALLED", tmp_path)
     assert "--boards" in refusal(rbdml("plot"))
     assert "none: no such folder" in refusal(rbdml("plot", "--boards", "none"))
     assert nothing_below(tmp_path)

@@ -15,6 +15,7 @@ from robustbench_dml.leaderboard.entries import (
     Entry,
     Verification,
     entry_folders,
+    find_entry,
     find_leaderboards,
     read_all,
     read_entry,
@@ -130,3 +131,12 @@ def test_an_installed_package_is_no_checkout(checkout: Path) -> None:
 
 def test_this_project_is_a_checkout() -> None:
     assert (entries.CHECKOUT / "leaderboards" / "published" / "published.csv").is_file()
+
+
+def test_a_digest_names_an_entry_of_the_boards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "leaderboards" / "fashion" / "records" / ("0a" * 8)
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert find_entry(Path("0a" * 8)) == folder.relative_to(tmp_path)
+    others = [Path("0b" * 8), Path("runs/0a"), tmp_path]
+    assert [find_entry(path) for path in others] == others
