@@ -216,6 +216,7 @@ def pretend_device() -> Iterator[PretendDevice]:
         "get_rng_state": lambda *_: torch.get_rng_state(),
         "is_available": lambda: True,
         "is_bf16_supported": lambda **_: True,
+        "is_tf32_supported": lambda: True,
         "manual_seed_all": lambda *_: None,
         "max_memory_allocated": lambda *_: 0,
         "reset_peak_memory_stats": lambda *_: None,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from robustbench_dml.cli.options import ATTACK, DATA, JSON, QUIET, GroupedCommand, context_of, take, with_precisions
+from robustbench_dml.cli.options import ATTACK, DATA, JSON, QUIET, GroupedCommand, check_bf16, context_of, take
 from robustbench_dml.spec.options import EVALUATE, arguments_of
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.terminal import echo
@@ -49,6 +49,7 @@ def attack(
     from robustbench_dml.report.picture import check_picture, values_of, values_text, write_picture
     from robustbench_dml.runs.attack_one import attack_one
 
+    check_bf16(words)
     if save is not None:
         if checkpoint is None or model or query is not None or attack_name or words["out"]:
             raise RbdmlError("--save takes a CHECKPOINT and settings of the attack, neither a model, a query nor --out")
@@ -63,7 +64,7 @@ def attack(
         row=query,
         attack=attack_name,
         dataset=dataset,
-        changes=arguments_of(with_precisions(words))[EVALUATE],
+        changes=arguments_of(words)[EVALUATE],
     )
     write_picture(words["out"], result.trace, result.split, caption=result.caption)
     if as_json:
@@ -76,7 +77,7 @@ def _save(checkpoint: Path, folder: Path, dataset: str | None, words: dict[str, 
     from robustbench_dml.runs.saved_attack import save_attack
 
     context = context_of({**words, "quiet": quiet, "as_json": False, "batch_size": 128})
-    changes = arguments_of(with_precisions(words))[EVALUATE]
+    changes = arguments_of(words)[EVALUATE]
     path, saved = save_attack(checkpoint, folder, context, dataset=dataset, changes=changes)
     if not quiet:
         echo(f"{len(saved.query)} images, mean radius {255 * float(saved.radii.mean()):.2f}/255: {path}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from robustbench_dml.cli.options import DATA, EVALUATION, GroupedCommand, context_of, take, with_precisions
+from robustbench_dml.cli.options import DATA, EVALUATION, GroupedCommand, check_bf16, context_of, take
 from robustbench_dml.cli.output import output_options, print_outcome
 from robustbench_dml.spec.options import EVALUATE, arguments_of
 from robustbench_dml.utils.errors import RbdmlError
@@ -42,7 +42,8 @@ def evaluate(
     from robustbench_dml.runs.external import evaluate_external
     from robustbench_dml.spec.lookup import find_defense
 
-    changes, context = arguments_of(with_precisions(words))[EVALUATE], context_of(words)
+    check_bf16(words)
+    changes, context = arguments_of(words)[EVALUATE], context_of(words)
     if model is not None:
         if dataset is None or defense is not None:
             raise RbdmlError("--model needs --dataset, and has no --defense of this project: change that")

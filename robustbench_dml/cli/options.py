@@ -127,18 +127,15 @@ JSON = click.option("--json", "as_json", is_flag=True, help="JSON instead of a t
 QUIET = click.option("--quiet", is_flag=True, help="No messages on success.")
 
 
-def with_precisions(words: dict[str, Any]) -> dict[str, Any]:
-    """Replace every precision `auto` by the better one of the device; warn where bf16 is slower than fp32."""
-    asked = {option.word for option in OPTIONS if option.auto and words.get(option.word) in ("auto", "bf16")}
-    if not asked:
-        return words
+def check_bf16(words: Mapping[str, Any]) -> None:
+    """Warn if bf16 is asked for and slower than fp32 on the device."""
+    if not any(option.auto and words.get(option.word) == "bf16" for option in OPTIONS):
+        return
     from robustbench_dml.utils.device import pick_device
     from robustbench_dml.utils.precision import best_precision
 
-    best = best_precision(pick_device(words["device"]))
-    if best == "fp32" and any(words[word] == "bf16" for word in asked):
+    if best_precision(pick_device(words["device"])) == "fp32":
         _warn_of_emulation()
-    return {name: best if name in asked and value == "auto" else value for name, value in words.items()}
 
 
 @cache  # once in a process

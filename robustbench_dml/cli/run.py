@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from robustbench_dml.cli.options import GroupedCommand, context_of, take, with_precisions
+from robustbench_dml.cli.options import GroupedCommand, check_bf16, context_of, take
 from robustbench_dml.cli.output import output_options, print_outcome
 from robustbench_dml.spec.options import OPTIONS, arguments_of
 
@@ -21,9 +21,10 @@ def run(**words: Any) -> None:
     run is resumed. Its log is log.jsonl beside its record, and in a hidden folder there while it runs.
     """
     from robustbench_dml.runs.launch import run_on_devices
-    from robustbench_dml.spec.make import make_spec
+    from robustbench_dml.runs.on_device import spec_on
 
-    words = with_precisions(words)
-    spec = make_spec(**arguments_of(words))
-    outcome = run_on_devices(spec, context_of(words), words["devices"], words=words, force=words["force"])
+    check_bf16(words)
+    context = context_of(words)
+    spec = spec_on(context.device, arguments_of(words))
+    outcome = run_on_devices(spec, context, words["devices"], words=words, force=words["force"])
     print_outcome(outcome, words)

@@ -21,7 +21,7 @@ from robustbench_dml.spec.registry import SOLVERS
 from robustbench_dml.spec.schema import Evaluation
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.memory import keep_freed_memory
-from robustbench_dml.utils.precision import weights_unchanged
+from robustbench_dml.utils.precision import products_in, weights_unchanged
 from robustbench_dml.utils.randomness import uniform_per_item
 
 GALLERY_BLOCK = 256  # fixed, so that the benign embeddings do not depend on --batch-size
@@ -56,7 +56,7 @@ class AttackContext:
     @cached_property
     def stepping(self) -> nn.Module:
         """The model in the precision of attack steps."""
-        return self.model if self.evaluation.precision == "fp32" else InBfloat16(self.model)
+        return InBfloat16(self.model) if self.evaluation.precision == "bf16" else self.model
 
     @cached_property
     def thumbnails(self) -> Tensor:
@@ -105,6 +105,7 @@ class AttackContext:
         )
 
     @torch.no_grad()
+    @products_in("fp32")
     def embed(self, moved: Tensor, images: Tensor, block: Block) -> Tensor:
         """Return (B, D) embeddings of attacked images, in full precision.
 
@@ -153,6 +154,7 @@ def make_context(
 
 
 @torch.no_grad()
+@products_in("fp32")
 def embed(model: nn.Module, split: Split, *, device: torch.device) -> Tensor:
     """Return the (N, D) embeddings of a split."""
     split = with_prefetch(split)

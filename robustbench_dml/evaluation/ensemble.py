@@ -18,6 +18,7 @@ from robustbench_dml.solvers.base import Solver
 from robustbench_dml.solvers.ensemble import Ensemble
 from robustbench_dml.spec.registry import ATTACKS
 from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.precision import products_in
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def run_attack(context: AttackContext, name: str, items: Items) -> dict[str, Ten
         (B,) values of each column, and values that are stored per query but stand in no table.
     """
     attack = ATTACKS.get(name).build()
-    if isinstance(attack, WorstCase | RadiusAttack):
-        return attack.run(context, name, items)
-    return context.attack(attack, name, items)
+    with products_in(context.evaluation.precision):
+        if isinstance(attack, WorstCase | RadiusAttack):
+            return attack.run(context, name, items)
+        return context.attack(attack, name, items)

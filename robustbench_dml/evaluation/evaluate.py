@@ -30,7 +30,7 @@ from robustbench_dml.spec.scores import CHANCE, fixed_list_recall, scores_of, su
 from robustbench_dml.utils import distributed
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.interrupts import deferred_interrupts
-from robustbench_dml.utils.precision import weights_unchanged
+from robustbench_dml.utils.precision import products_in, weights_unchanged
 from robustbench_dml.utils.progress import Progress
 from robustbench_dml.utils.randomness import seed_of, uniform_per_item
 from robustbench_dml.utils.statistics import bootstrap_interval, median_above_zero
@@ -57,6 +57,7 @@ class Evaluated:
     per_query: dict[str, np.ndarray]
 
 
+@products_in("fp32")
 def evaluate_model(
     model: nn.Module,
     dataset: Dataset,

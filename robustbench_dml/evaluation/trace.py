@@ -13,6 +13,7 @@ from robustbench_dml.retrieval.gallery import Gallery, Items
 from robustbench_dml.retrieval.geometry import LAST_KEY, distance
 from robustbench_dml.spec.registry import ATTACKS, AttackInfo
 from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.precision import products_in
 
 TOP = 8  # rows of the ranking that are shown
 
@@ -97,7 +98,7 @@ def trace_attack(context: AttackContext, name: str, row: int) -> AttackTrace:
     items = Items(gallery, torch.tensor([row], device=gallery.labels.device))
     block = context.block(attack, name, items)
     problem = context.problem(attack, name, block)
-    with torch.no_grad():
+    with torch.no_grad(), products_in(context.evaluation.precision):
         moved = context.solver.run(problem)
     embedding = context.embed(moved, problem.images, block)
     targets = tuple(block.targets[0].tolist())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from robustbench_dml.models.pretrained import load_weights
 from robustbench_dml.spec.registry import BACKBONES, BackboneInfo
 from robustbench_dml.spec.schema import Precision
 from robustbench_dml.utils.errors import RbdmlError
-from robustbench_dml.utils.precision import bfloat16
+from robustbench_dml.utils.precision import bfloat16, products_in
 from robustbench_dml.utils.randomness import seed_of
 from robustbench_dml.utils.tensors import to_unit_range
 
@@ -33,6 +33,7 @@ class Embedder(nn.Module):
         self.backbone = backbone
         self.frozen_batchnorm = False  # batch-norm keeps its running statistics in train mode
         self.precision: Precision = "fp32"  # precision of the backbone; the embedding is always float32
+        self._layout = torch.channels_last
         self._normalises = any(mean) or any(each != 1 for each in std)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
@@ -42,12 +43,9 @@ class Embedder(nn.Module):
         if images.dtype == torch.uint8:
             images = to_unit_range(images)
         normalised = (images - self.mean) / self.std if self._normalises else images
-        normalised = normalised.contiguous(memory_format=torch.channels_last)
-        if self.precision == "fp32":
+        normalised = normalised.contiguous(memory_format=self._layout)
+        with bfloat16(images.device) if self.precision == "bf16" else nullcontext():
             features = self.backbone(normalised)
-        else:
-            with bfloat16(images.device):
-                features = self.backbone(normalised)
         if features.dtype in (torch.bfloat16, torch.float16):  # too coarse for distances
             features = features.float()
         return F.normalize(features, dim=1)
@@ -63,15 +61,32 @@ class Embedder(nn.Module):
 
     @contextmanager
     def in_precision(self, precision: Precision) -> Iterator[None]:
-        """Run the backbone in another precision inside the context."""
+        """Run the backbone in another precision inside the context, and take all gradients in it."""
         before, self.precision = self.precision, precision
         try:
-            yield
+            with products_in(precision):
+                yield
         finally:
             self.precision = before
 
+    def laid_out(self, precision: Precision) -> Embedder:
+        """Order weights and images in memory as convolutions in a precision are fastest on this device.
 
-def build_embedder(info: BackboneInfo, *, seed: int, device: torch.device, weights: Path | None = None) -> Embedder:
+        That is channels last, except for float32 on a GPU, which has no matrix units for it.
+        """
+        last = self.mean.device.type == "cpu" or precision != "fp32"
+        self._layout = torch.channels_last if last else torch.contiguous_format
+        return self.to(memory_format=self._layout)
+
+
+def build_embedder(
+    info: BackboneInfo,
+    *,
+    seed: int,
+    device: torch.device,
+    weights: Path | None = None,
+    precision: Precision = "fp32",
+) -> Embedder:
     """Build a model with initial weights, which depend on the seed and not on the device.
 
     Args:
@@ -79,6 +94,7 @@ def build_embedder(info: BackboneInfo, *, seed: int, device: torch.device, weigh
         seed: seed of the weights that `weights` does not fill.
         device: device of the model.
         weights: file of weights to start from (see `pretrained.load_weights`).
+        precision: the precision that the memory layout is for.
 
     Raises:
         RbdmlError: the file is unreadable or of another network.
@@ -88,7 +104,7 @@ def build_embedder(info: BackboneInfo, *, seed: int, device: torch.device, weigh
         model = Embedder(info.build(), mean=info.mean, std=info.std)
     if weights is not None:
         load_weights(model.backbone, weights)
-    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.to(device).laid_out(precision)
 
 
 def check_fit(backbone: str, image_shape: tuple[int, int, int], dataset: str) -> BackboneInfo:

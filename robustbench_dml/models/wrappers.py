@@ -15,10 +15,9 @@ from robustbench_dml.utils.precision import bfloat16
 
 @contextmanager
 def left_as_they_were(*models: nn.Module) -> Iterator[None]:
-    """Restore the modes and the device of models, and TF32, at the end."""
+    """Restore the modes and the device of models at the end."""
     modes = {module: module.training for model in models for module in model.modules()}
     devices = [next((each.device for each in chain(model.parameters(), model.buffers())), None) for model in models]
-    tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     try:
         yield
     finally:
@@ -27,7 +26,6 @@ def left_as_they_were(*models: nn.Module) -> Iterator[None]:
         for model, device in zip(models, devices, strict=True):
             if device is not None:
                 model.to(device)
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = tf32
 
 
 class InOwnPrecision(nn.Module):

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from robustbench_dml.utils.precision import products_in
+
 # Keys resolve 2^-29 in cosine similarity: finer than the rounding of float32 embeddings (about 1e-7), coarser than the
 # rounding of a float64 product (about 1e-15).
 KEY_SCALE = 2.0**29
@@ -28,7 +30,8 @@ def pairwise_distance(a: Tensor, b: Tensor) -> Tensor:
 
     Equal vectors come out up to 9e-4 apart in float32, 1e-7 in float64. The gradient at zero is zero.
     """
-    return _chord(a @ b.T)
+    with products_in("fp32"):
+        return _chord(a @ b.T)
 
 
 def rowwise_distance(a: Tensor, b: Tensor) -> Tensor:

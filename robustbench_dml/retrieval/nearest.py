@@ -12,6 +12,7 @@ from torch import Tensor
 from robustbench_dml.retrieval.gallery import Gallery, Items, in_chunks
 from robustbench_dml.retrieval.geometry import LAST_KEY
 from robustbench_dml.retrieval.rank_hinge import TILE
+from robustbench_dml.utils.precision import products_in
 
 
 class ExtremeRows(NamedTuple):
@@ -41,6 +42,7 @@ class RowKind:
 
 
 @torch.no_grad()
+@products_in("fp32")
 def extreme_rows(embeddings: Tensor, gallery: Gallery, *wanted: RowKind) -> list[ExtremeRows]:
     """Return the nearest or farthest gallery rows of several kinds. The choice carries no gradient.
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from robustbench_dml.utils.precision import products_in
+
 TILE = 1024  # gallery rows at once: a tile of distances stays in the processor's cache
 TABLE = 2**27  # numbers of sorted lists (2 x 4 bytes each); longer lists are scanned
 SORTED = 2**24  # numbers sorted at once, to bound the memory beside the table
@@ -44,6 +46,7 @@ class _Scan(torch.autograd.Function):
     """Value and gradient in one pass over the gallery, without a tensor of its size."""
 
     @staticmethod
+    @products_in("fp32")
     def forward(
         ctx: Any, queries: Tensor, item: Tensor, gallery: Tensor, own: Tensor, targets: Tensor, sign: int
     ) -> Tensor:
@@ -139,6 +142,7 @@ class SortedLists:
             sums[rows, 1:] = ordered.cumsum(1, dtype=torch.float64)
         return distances, sums
 
+    @products_in("fp32")
     def _ordered(self, rows: slice) -> Tensor:
         """(m, N - 2) distances in these lists, rising."""
         away = (self._queries[rows] @ self._gallery.T).mul_(-2).add_(2).clamp_min_(COINCIDENT).sqrt_()

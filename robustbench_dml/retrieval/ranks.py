@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_dml.retrieval.geometry import order_keys, order_keys_rowwise
-from robustbench_dml.utils.precision import full_float32
+from robustbench_dml.utils.precision import products_in
 
 QUERIES = 512  # queries at once
 TILE = 1024  # gallery rows at once: a tile of products stays in the processor's cache
@@ -40,7 +40,7 @@ def exact_ranks(embeddings: Tensor, queries: Tensor, items: Tensor) -> Tensor:
     # Stability of Numerical Algorithms, 2002, section 3.1. 2% more, since the compared values are rounded, too.
     uncertain = 1.02 * ((embeddings.shape[1] + 4) * ROUNDING + 4 * float((lengths - 1).abs().max()))
     ranks = torch.full_like(items, -1)
-    with full_float32():
+    with products_in("fp32"):
         for rows, wanted, ranked in zip(*(each.split(QUERIES) for each in (queries, items, ranks)), strict=True):
             used = (wanted != rows[:, None]).any(0)  # small classes leave columns of padding
             if bool(used.any()):

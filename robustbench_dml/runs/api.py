@@ -13,9 +13,10 @@ from robustbench_dml.models.checkpoints import Checkpoint, load_checkpoint, weig
 from robustbench_dml.models.pretrained import first_weights
 from robustbench_dml.models.wrappers import left_as_they_were
 from robustbench_dml.runs.context import RunContext, run_context
+from robustbench_dml.runs.on_device import evaluation_on, spec_on
 from robustbench_dml.runs.record import Record
 from robustbench_dml.runs.run import run as run_spec
-from robustbench_dml.spec.make import changed_evaluation, make_spec, published_evaluation
+from robustbench_dml.spec.make import published_evaluation
 from robustbench_dml.spec.options import CALL, CONTEXT, EVALUATE, OPTIONS, TABLES, arguments_of, words_named
 from robustbench_dml.spec.registry import (
     ATTACKS,
@@ -32,7 +33,6 @@ from robustbench_dml.spec.registry import (
 from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.training.trainer import Trainer
 from robustbench_dml.utils.device import pick_device
-from robustbench_dml.utils.precision import resolve_precision
 
 
 def run(defense: str, dataset: str, *, force: bool = False, quiet: bool = False, **words: Any) -> Record:
@@ -108,11 +108,11 @@ def _evaluated(
     elif surrogate is not None:
         loaded = load_checkpoint(Path(surrogate), device=context.device)
         surrogate, named = loaded.model, weights_hash(loaded.embedder)[:16]
-    changes = {**resolve_precision(arguments_of(words)[EVALUATE], context.device), "surrogate": named}
+    changes = {**arguments_of(words)[EVALUATE], "surrogate": named}
     return evaluate_model(
         model,
         load_dataset(dataset, context.paths),
-        changed_evaluation(published_evaluation(dataset), changes, dataset=dataset),
+        evaluation_on(context.device, published_evaluation(dataset), changes, dataset=dataset, unset=True),
         device=context.device,
         batch_size=context.batch_size,
         surrogate=surrogate,
@@ -131,8 +131,8 @@ def _prepared(defense: str, dataset: str, words: dict[str, Any], quiet: bool) ->
     context = run_context(words, quiet=quiet)
     arguments = arguments_of(words)
     for name in TABLES:
-        arguments[name] = resolve_precision({**tables[name], **arguments[name]}, context.device)
-    return make_spec(**arguments), context
+        arguments[name] = {**tables[name], **arguments[name]}
+    return spec_on(context.device, arguments), context
 
 
 def load_model(checkpoint: str | Path, *, device: str = "auto") -> nn.Module:

@@ -17,9 +17,10 @@ from robustbench_dml.models.checkpoints import load_checkpoint, weights_hash
 from robustbench_dml.models.embedder import check_fit
 from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.external import load_external
+from robustbench_dml.runs.on_device import evaluation_on
 from robustbench_dml.spec.describe import describe_attack
 from robustbench_dml.spec.lookup import find_attack
-from robustbench_dml.spec.make import changed_evaluation, published_evaluation
+from robustbench_dml.spec.make import published_evaluation
 from robustbench_dml.spec.protocols import protocol_named
 from robustbench_dml.spec.schema import Evaluation
 from robustbench_dml.utils import provenance
@@ -81,12 +82,12 @@ def attack_one(
         if dataset is None:
             raise RbdmlError("--model needs --dataset: give the name of a data set")
         external = load_external(model, checkpoint)
-        evaluation = changed_evaluation(published_evaluation(dataset, "ers"), changes or {})
+        evaluation = evaluation_on(context.device, published_evaluation(dataset, "ers"), changes or {})
         data = load_dataset(dataset, context.paths)
         network, label, weights = external.on_sphere(data, context), external.name, external.weights
     elif checkpoint is not None:
         loaded = load_checkpoint(checkpoint, device=context.device)
-        evaluation = _outside_an_ensemble(loaded.spec.evaluation, changes or {})
+        evaluation = _outside_an_ensemble(context, loaded.spec.evaluation, changes or {})
         data = load_dataset(dataset or loaded.spec.dataset, context.paths)
         check_fit(loaded.spec.backbone, data.image_shape, data.name)
         network, label, weights = loaded.model, loaded.spec.label, weights_hash(loaded.embedder)
@@ -108,8 +109,8 @@ def attack_one(
     )
 
 
-def _outside_an_ensemble(evaluation: Evaluation, changes: Mapping[str, Any]) -> Evaluation:
+def _outside_an_ensemble(context: RunContext, evaluation: Evaluation, changes: Mapping[str, Any]) -> Evaluation:
     """Give an attack of an ensemble the published solver."""
     if protocol_named(evaluation.protocol).surrogate:
         changes = {"protocol": "ers", **changes}
-    return changed_evaluation(evaluation, changes)
+    return evaluation_on(context.device, evaluation, changes)

@@ -13,6 +13,7 @@ from robustbench_dml.spec.losses import PROXY_LR, loss_spec
 from robustbench_dml.spec.make import published_evaluation
 from robustbench_dml.spec.options import DEFAULT_BUDGET, EVALUATE, OPTIONS, TRAIN, Kind, Option, words_of
 from robustbench_dml.spec.parameters import resolve, usual_params
+from robustbench_dml.spec.protocols import protocol_named
 from robustbench_dml.spec.published import FAMILIES
 from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, SOLVERS
 from robustbench_dml.spec.schema import Budget, Evaluation, ExternalSpec, LossSpec, RunSpec, SolverSpec
@@ -23,6 +24,8 @@ SURROGATE, WEIGHTS = "SURROGATE-", "WEIGHTS-"  # stand for files, with the start
 
 def command_for(spec: RunSpec | ExternalSpec) -> str:
     """Return the command that repeats a spec: `rbdml run ...`, or `rbdml evaluate --model ...`.
+
+    The command names its precisions: their defaults depend on the device.
 
     A few settings of training have no option; a run with one of them is a line of Python. Files known only by their
     hash are named in capitals.
@@ -39,7 +42,10 @@ def command_for(spec: RunSpec | ExternalSpec) -> str:
 
 
 def settings_of(spec: RunSpec) -> dict[str, Any]:
-    """Return the arguments with which `spec.make.make_spec` makes a spec, without arguments at their defaults."""
+    """Return the arguments with which `spec.make.make_spec` makes a spec, without arguments at their defaults.
+
+    Precisions are there in any case.
+    """
     data = DATASETS.get(spec.dataset)
     known = spec.defense in DEFENSES
     usual = usual_params(DEFENSES.get(spec.defense), spec.dataset) if known else {}
@@ -74,8 +80,9 @@ def _training_changes(spec: RunSpec) -> dict[str, Any]:
     threat = _changed(dict(spec.training.threat), dict(usual.threat))
     if "steps" in threat:
         threat["eta"] = threat.pop("steps")
-    others = {name: value for name, value in spec.training if name not in ("threat", "loss")}
-    return {**threat, **_changed(others, dict(usual)), **_loss_changes(spec.training.loss)}
+    others = _changed({name: value for name, value in spec.training if name not in ("threat", "loss")}, dict(usual))
+    precision = {"precision": spec.training.precision} if spec.budget.amount > 0 else {}
+    return {**threat, **others, **precision, **_loss_changes(spec.training.loss)}
 
 
 def _loss_changes(loss: LossSpec | None) -> dict[str, Any]:
@@ -98,6 +105,8 @@ def _evaluation_changes(evaluation: Evaluation, dataset: str) -> dict[str, Any]:
     others = {
         name: value for name, value in evaluation if name not in ("threat", "solver") and value != getattr(usual, name)
     }
+    if not protocol_named(evaluation.protocol).float32:
+        others["precision"] = evaluation.precision
     if evaluation.protocol != published_evaluation(dataset).protocol:
         others = {"protocol": evaluation.protocol, **others}
     if "extra_attacks" in others:

@@ -15,9 +15,10 @@ from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.models.checkpoints import weights_hash
 from robustbench_dml.models.wrappers import InOwnPrecision, OnSphere
 from robustbench_dml.runs.context import RunContext
+from robustbench_dml.runs.on_device import evaluation_on
 from robustbench_dml.runs.pipeline import ModelSource, Outcome, Pipeline, Subject
 from robustbench_dml.spec.lookup import IN_A_FILE, failure, load_module
-from robustbench_dml.spec.make import changed_evaluation, published_evaluation
+from robustbench_dml.spec.make import published_evaluation
 from robustbench_dml.spec.registry import DATASETS
 from robustbench_dml.spec.schema import Evaluation, ExternalSpec
 from robustbench_dml.utils.errors import RbdmlError, did_you_mean, reason
@@ -117,7 +118,8 @@ def evaluate_external(
     Raises:
         RbdmlError: bad input, in one line.
     """
-    evaluation = changed_evaluation(published_evaluation(dataset), changes or {}, dataset=dataset)
+    before = published_evaluation(dataset)
+    evaluation = evaluation_on(context.device, before, changes or {}, dataset=dataset, unset=True)
     source = FromOutside(load_external(text, checkpoint), dataset, evaluation)
     return Pipeline(source, context).run(force=force)
 

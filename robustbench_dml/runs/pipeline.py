@@ -34,6 +34,7 @@ from robustbench_dml.spec.source import attack_source
 from robustbench_dml.utils import distributed, provenance
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import sha256
+from robustbench_dml.utils.precision import check_precision
 from robustbench_dml.utils.runlog import RunLog
 
 
@@ -176,6 +177,7 @@ class Pipeline:
 
     def _load(self) -> None:
         """Load everything first: a missing input must be noticed before the training."""
+        check_precision(self._source.spec.evaluation.precision, self._context.device)
         self._source.fetch(self._context)
         self._source.prepare(self._dataset, self._context)
         choose_queries(self._dataset.test.labels, self._source.spec.evaluation, self._dataset.name)

@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 
 from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.models.checkpoints import Checkpoint, load_checkpoint, save_checkpoint, weights_hash
+from robustbench_dml.models.embedder import Embedder
 from robustbench_dml.models.pretrained import first_weights
 from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.folder import FIRST, REPEATED
+from robustbench_dml.runs.on_device import evaluation_on
 from robustbench_dml.runs.pipeline import ModelSource, Outcome, Pipeline, Subject
 from robustbench_dml.runs.record import CHECKPOINT_FILE, Cost, read_record, record_folders
-from robustbench_dml.spec.make import with_evaluation
 from robustbench_dml.spec.parameters import build_defense
 from robustbench_dml.spec.registry import DATASETS, DEFENSES
 from robustbench_dml.spec.schema import RunSpec
@@ -72,7 +73,9 @@ def reevaluate(
         RbdmlError: an unreadable checkpoint, or bad values.
     """
     loaded = load_checkpoint(checkpoint, device=context.device)
-    spec = with_evaluation(_moved(loaded.spec, dataset), changes or {})
+    spec = _moved(loaded.spec, dataset)
+    evaluation = evaluation_on(context.device, spec.evaluation, changes or {}, dataset=spec.dataset)
+    spec = spec.model_copy(update={"evaluation": evaluation})
     return Pipeline(FromCheckpoint(replace(loaded, spec=spec)), context).run(force=force)
 
 
@@ -147,6 +150,9 @@ def _moved(spec: RunSpec, dataset: str | None) -> RunSpec:
 def _subject(trained: Checkpoint, weights: str, context: RunContext) -> Subject:
     """Return a model trained by this project, with the cost of its training."""
     spec, spent = trained.spec, trained.spent
+    for module in trained.model.modules():
+        if isinstance(module, Embedder):
+            module.laid_out(spec.evaluation.precision)
     defense = build_defense(spec.defense, spec.params, spec.training.threat)
     return Subject(
         model=trained.model,

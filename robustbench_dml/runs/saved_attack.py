@@ -20,8 +20,8 @@ from robustbench_dml.evaluation.radius import RadiusAttack
 from robustbench_dml.models.checkpoints import load_checkpoint, weights_hash
 from robustbench_dml.retrieval.gallery import Items
 from robustbench_dml.runs.context import RunContext
+from robustbench_dml.runs.on_device import evaluation_on
 from robustbench_dml.solvers.least_radii import ROUNDING, distances
-from robustbench_dml.spec.make import changed_evaluation
 from robustbench_dml.spec.registry import ATTACKS
 from robustbench_dml.spec.schema import Evaluation
 from robustbench_dml.utils.errors import RbdmlError
@@ -73,7 +73,8 @@ def save_attack(
         raise RbdmlError(f"{path}: exists already: name another folder with --save")
     loaded = load_checkpoint(checkpoint, device=context.device)
     data = load_dataset(dataset or loaded.spec.dataset, context.paths)
-    evaluation = changed_evaluation(loaded.spec.evaluation, {**changes, "protocol": "radius"}, dataset=data.name)
+    changes = {**changes, "protocol": "radius"}
+    evaluation = evaluation_on(context.device, loaded.spec.evaluation, changes, dataset=data.name)
     surrogate = context.surrogate_model(evaluation, data)
     attacked = context_for(loaded.model, data, evaluation, device=context.device, surrogate=surrogate)
     rows = choose_queries(data.test.labels, evaluation, data.name)

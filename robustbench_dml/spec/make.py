@@ -170,10 +170,11 @@ def _check_norm(before: Threat, changes: Mapping[str, Any]) -> None:
 
 
 def _check_precision(protocol: str, precision: str) -> None:
-    if precision == "bf16":
+    apart = {"bf16": 256, "tf32": 2048}.get(precision)
+    if apart is not None:
         raise RbdmlError(
-            f"protocol '{protocol}' searches in fp32: pixels in bf16 lie up to 1/256 apart, as far as its radii; leave "
-            "--attack-precision out"
+            f"protocol '{protocol}' searches in fp32: pixels in {precision} lie up to 1/{apart} apart, too far for its "
+            "radii; leave --attack-precision out"
         )
 
 

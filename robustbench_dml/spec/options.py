@@ -76,7 +76,8 @@ def word_of(name: str) -> str:
 DEFAULT_BUDGET = "quick"
 DEFAULT_PROTOCOL = "radius"
 PUBLISHED, OF_THE_DATA = "as published", "the data set's"
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "bf16", "tf32")
+BEST = "fp32; on CUDA auto"
 _what = partial(Option, group=WHAT, part=SPEC)
 _train = partial(Option, group=TRAINING, part=TRAIN)
 _attack = partial(Option, group=ATTACK, part=EVALUATE)
@@ -130,7 +131,7 @@ OPTIONS = (
         usual=OF_THE_DATA,
     ),
     _train("on-collapse", "Reaction to collapsed embeddings.", choices=("stop", "continue"), usual="continue"),
-    _train("precision", "Precision of the network in training.", choices=PRECISIONS, auto=True, usual="fp32"),
+    _train("precision", "Precision of the network in training.", choices=PRECISIONS, auto=True, usual=BEST),
     _train("weight-precision", "Precision of the weight step.", choices=PRECISIONS, auto=True, usual="as --precision"),
     _train(
         "batchnorm",
@@ -160,7 +161,7 @@ OPTIONS = (
         key="precision",
         choices=PRECISIONS,
         auto=True,
-        usual="fp32",
+        usual=f"{BEST}, except with radius",
     ),
     _attack("surrogate", "Checkpoint that attacks transfer from.", Kind.PATH),
     _attack("solver", "Solver from `rbdml list solvers`.", usual="the protocol's", aliases=("optimiser",)),

@@ -35,7 +35,7 @@ Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Norm = Literal["linf", "l2"]
 Value = bool | int | float | str  # parameter value
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "tf32"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 

@@ -33,7 +33,7 @@ from robustbench_dml.utils import distributed
 from robustbench_dml.utils.errors import DivergedError, RbdmlError, reason
 from robustbench_dml.utils.interrupts import Interrupts, deferred_interrupts
 from robustbench_dml.utils.memory import keep_freed_memory
-from robustbench_dml.utils.precision import weights_unchanged
+from robustbench_dml.utils.precision import check_precision, products_in, weights_unchanged
 from robustbench_dml.utils.progress import Progress
 from robustbench_dml.utils.provenance import device_name
 from robustbench_dml.utils.randomness import generator, reproducible, seed_of
@@ -57,8 +57,11 @@ class Trainer:
             weights: the file of the spec's `pretrained` weights.
 
         Raises:
-            RbdmlError: the backbone does not accept these images, or the data cannot fill a batch.
+            RbdmlError: the backbone does not accept these images, the device has no such precision, or the data cannot
+                fill a batch.
         """
+        for precision in (spec.training.precision, spec.training.weight_precision):
+            check_precision(precision, device)
         self.spec = spec
         self.device = device
         if device.type == "cuda":
@@ -71,6 +74,7 @@ class Trainer:
             seed=spec.seed,
             device=device,
             weights=weights,
+            precision=spec.training.precision,
         )
         self.model.frozen_batchnorm = spec.training.batchnorm == "frozen"
         self.defense = build_defense(spec.defense, spec.params, spec.training.threat)
@@ -142,6 +146,7 @@ class Trainer:
             progress.bar(budget.amount, f"train {self.spec.defense}", UNITS[budget.kind]) as bar,
             deferred_interrupts(interrupts) as pending,
             reproducible(self.device),
+            products_in("fp32"),
             self.observer.watching(self),
         ):
             bar.advance_to(self.spent.of(budget))
@@ -209,9 +214,9 @@ class Trainer:
         self.collapse.begin()
         with self.model.in_precision(self.spec.training.weight_precision or precision), collecting() as second:
             loss = defense.loss(self.model, batch, perturbed)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
         self.logged = {**first, **second}
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         average_gradients(self._learned)
         self.loss = loss.item()
         if not math.isfinite(self.loss):

@@ -19,6 +19,4 @@ def pick_device(name: str = "auto") -> torch.device:
         raise RbdmlError(f"unknown device '{name}': use auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise RbdmlError("there is no CUDA device here that PyTorch can use: use --device cpu")
-    # TF32 would make convolutions depend on the batch by 1e-3, and attacks with them.
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     return torch.device(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cli_support import RUN, rbdml, spec_of
+from cli_support import RUN, nothing_below, rbdml, refusal, spec_of
 
 from robustbench_dml.cli.options import _warn_of_emulation
 from robustbench_dml.runs import api
@@ -59,7 +59,14 @@ def test_a_sweep_names_its_precision() -> None:
     """It is planned on one machine and runs on others."""
     answer = rbdml("sweep", "--defense", "regular", "--dataset", "glyphs-mini", "--precision", "auto")
     assert answer.code == 2
-    assert "'auto' is not one of 'fp32', 'bf16'" in answer.err
+    assert "'auto' is not one of 'fp32', 'bf16', 'tf32'" in answer.err
+
+
+def test_tf32_is_refused_on_a_cpu(tmp_path: Path) -> None:
+    """A record would state it, and the run would be one in float32."""
+    for option in ("--precision", "--weight-precision", "--attack-precision"):
+        assert "tf32 is a format of CUDA GPUs" in refusal(rbdml(*RUN, option, "tf32", "--out", tmp_path))
+    assert nothing_below(tmp_path)
 
 
 def test_auto_is_a_precision_of_the_device() -> None:

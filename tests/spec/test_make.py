@@ -253,7 +253,7 @@ def test_records_on_the_board_keep_their_names() -> None:
 
 
 def test_a_precision_can_only_be_auto_where_a_device_is_known() -> None:
-    with pytest.raises(RbdmlError, match=r"precision = 'auto': input should be 'fp32' or 'bf16'"):
+    with pytest.raises(RbdmlError, match=r"precision = 'auto': input should be 'fp32', 'bf16' or 'tf32'"):
         make_spec(defense="regular", dataset="glyphs-mini", training={"precision": "auto"})
 
 

@@ -198,7 +198,8 @@ class Rates:
 def plain_rate(spec: RunSpec, device: torch.device) -> float:
     """Measure forward and backward passes of a run's network for some seconds, on batches of random images."""
     info = BACKBONES.get(spec.backbone)
-    model, side = build_embedder(info, seed=0, device=device).eval(), info.side or max(SIDE, info.least_side)
+    model = build_embedder(info, seed=0, device=device, precision=spec.training.precision).eval()
+    side = info.side or max(SIDE, info.least_side)
     images = torch.rand(2 * spec.training.pairs, info.channels, side, side, device=device)
     with model.in_precision(spec.training.precision):
         model(images[:2]).sum().backward()  # warm-up

@@ -42,4 +42,4 @@ def test_budget_and_settings_of_training_do_not_count(defense: str) -> None:
     assert spec == make_spec(defense=defense, dataset="glyphs", budget="20M", training={"lr": 1.0, "eta": 3})
     assert spec.budget == Budget(kind="passes", amount=0)
     assert RunSpec.model_validate_json(spec.model_dump_json()) == spec
-    assert command_for(spec) == f"rbdml run --defense {defense} --dataset glyphs"
+    assert command_for(spec) == f"rbdml run --defense {defense} --dataset glyphs --attack-precision fp32"
