@@ -261,6 +261,6 @@ def test_radius_searches_in_fp32_alone() -> None:
     settings = {"protocol": "ers", "precision": "bf16"}
     trained = make_spec(defense="regular", dataset="glyphs-mini", evaluation=settings)
     assert with_evaluation(trained, {"protocol": "radius"}).evaluation.precision == "fp32"
-    for wrong in ({**settings, "protocol": "radius"}, {"protocol": "radius", "precision": "bf16"}):
+    for wrong in ({**settings, "protocol": "radius"}, {"protocol": "radius", "precision": "tf32"}):
         with pytest.raises(RbdmlError, match=r"protocol 'radius' searches in fp32: .* leave --attack-precision out"):
             make_spec(defense="regular", dataset="glyphs-mini", evaluation=wrong)
