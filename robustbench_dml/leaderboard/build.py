@@ -9,7 +9,7 @@ from pathlib import Path
 from robustbench_dml.leaderboard.board import Board, read_boards
 from robustbench_dml.leaderboard.entries import INSTALLED, find_leaderboards
 from robustbench_dml.leaderboard.page.render import render
-from robustbench_dml.leaderboard.tables import board_csv, board_markdown, reported_markdown
+from robustbench_dml.leaderboard.tables import board_csv, board_markdown, board_top, reported_markdown
 from robustbench_dml.report.figures.style import StyleName
 from robustbench_dml.report.figures.write import write_figures, write_published
 from robustbench_dml.report.published import FILE, Reported, read_published
@@ -93,13 +93,13 @@ def texts(boards: Sequence[Board], reported: Sequence[Reported], leaderboards: P
     readme = leaderboards.parent / "README.md"
     if readme.is_file():
         try:
-            contents[readme] = with_tops(readme.read_bytes().decode(), boards, leaderboards)
+            contents[readme] = with_tops(readme.read_bytes().decode(), boards)
         except UnicodeDecodeError:
             raise RbdmlError(f"{readme}: not in UTF-8: convert it") from None
     return contents
 
 
-def with_tops(text: str, boards: Sequence[Board], leaderboards: Path) -> str:
+def with_tops(text: str, boards: Sequence[Board]) -> str:
     """Fill the marked parts of a README with the tops of boards."""
     named = {board.name: board for board in boards}
 
@@ -107,8 +107,7 @@ def with_tops(text: str, boards: Sequence[Board], leaderboards: Path) -> str:
         board = named.get(match["name"])
         if board is None:  # its last entry may have been withdrawn
             return f"{match[1]}No entry on board `{match['name']}` yet.\n{match[4]}"
-        records = f"{leaderboards.name}/{board.dataset}/records"
-        return f"{match[1]}{board_markdown(board, to_records=records, top=int(match['top']))}{match[4]}"
+        return f"{match[1]}{board_top(board, int(match['top']))}{match[4]}"
 
     return MARKED.sub(top, text)
 

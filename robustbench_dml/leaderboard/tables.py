@@ -11,6 +11,7 @@ from tabulate import tabulate
 from robustbench_dml.leaderboard.board import Board
 from robustbench_dml.report.deviations import changed_training
 from robustbench_dml.report.published import NAMES, Reported
+from robustbench_dml.report.ranking import Standing
 from robustbench_dml.report.rows import Row
 from robustbench_dml.report.tables import cell, rank_cell, score_cell, short_passes
 from robustbench_dml.runs.record import RECORD_FILE
@@ -28,36 +29,28 @@ distance; MR: radius in 1/255; the rest in %."""
 REPORTED_LEGEND = """\
 As printed by their authors and computed with their code; never mixed with records of ours. *collapsed*: the authors
 report that training collapsed."""
-SHORT = {"rank", "defense", "eta", "settings", "seeds", "status", "passes", "R@1", "flags"} | {
-    "ERS",
-    "sERS",
-    "ERS by seed",
-    "MR",
-    "MR by seed",
-    "AutoRank",
-    "ERS as published",
-}
 ERS = "ERS as published"
+SHORT = ("rank", "defense", "eta", "MR", "AutoRank", "R@1", "ERS", ERS, "passes")  # what fits on a narrow page
 Cells = Mapping[str, object]
 
 
-def board_markdown(board: Board, *, to_records: str | None = None, top: int | None = None) -> str:
-    """Write a board: cost and retrieval of each row, then its values under attack.
-
-    Args:
-        to_records: address of the folder of records, relative to the text; by default the address in the board's table.
-        top: number of rows, with the few columns that fit on a page; all by default.
-    """
-    address = to_records if to_records is not None else ("" if board.main else "../") + "records"
-    if top is not None:
-        costs = [_cost_cells(board, row, address) for row in board.rows[:top]]
-        short = [{name: cell for name, cell in one.items() if name in SHORT} for one in costs]
-        return "\n\n".join([plain(board.title), _markdown(short), *_common(board)]) + "\n"
+def board_markdown(board: Board) -> str:
+    """Write a board: cost and retrieval of each row, then its values under attack."""
+    address = ("" if board.main else "../") + "records"
     parts = [f"**{plain(board.title)}**", *_common(board)]
     for heading, rows in board.sections.items():
         parts += [f"## {heading}", _markdown([_cost_cells(board, row, address) for row in rows])]
     attacks = _markdown([_attack_cells(board, row) for row in board.rows])
     return "\n\n".join([*parts, "## Under attack", attacks, LEGEND]) + "\n"
+
+
+def board_top(board: Board, most: int) -> str:
+    """Write the first rows of a board and all its baselines, with the few columns that fit on a narrow page."""
+    baselines = [row for row in board.rows if row.standing is Standing.BASELINE][:most]
+    others = [row for row in board.rows if row not in baselines][: most - len(baselines)]
+    cells = [_cost_cells(board, row, "") for row in (*others, *baselines)]
+    short = [{name.removesuffix(" as published"): one[name] for name in SHORT if name in one} for one in cells]
+    return f"{plain(board.title)}\n\n{_markdown(short)}\n"
 
 
 def board_csv(board: Board) -> str:

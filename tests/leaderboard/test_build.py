@@ -86,8 +86,8 @@ def test_the_reported_layer_is_in_a_folder_of_its_own(leaderboards: Path) -> Non
 
 
 def test_a_readme_that_marks_no_board_stays_as_it_is(leaderboards: Path) -> None:
-    assert with_tops("nothing", read_boards(leaderboards), leaderboards) == "nothing"
-    text = with_tops(README.replace("glyphs-mini", "sop"), read_boards(leaderboards), leaderboards)
+    assert with_tops("nothing", read_boards(leaderboards)) == "nothing"
+    text = with_tops(README.replace("glyphs-mini", "sop"), read_boards(leaderboards))
     assert "<!-- board sop 2 -->\nNo entry on board `sop` yet.\n<!-- end of board -->" in text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,8 +12,9 @@ import pytest
 from board_support import enter_made, foreign_spec, made_spec, make_leaderboards
 
 from robustbench_dml.leaderboard.board import Board, read_boards
-from robustbench_dml.leaderboard.tables import board_csv, board_markdown, plain, reported_markdown
+from robustbench_dml.leaderboard.tables import board_csv, board_markdown, board_top, plain, reported_markdown
 from robustbench_dml.report.published import read_published
+from robustbench_dml.report.ranking import Standing
 
 
 @pytest.fixture
@@ -70,11 +72,15 @@ def test_markdown_has_both_tables_with_links_to_every_record(board: Board) -> No
     assert list(costs["settings"]) == ["quick", "quick", "quick", "-"]
 
 
-def test_the_top_of_a_board_is_its_first_rows(board: Board) -> None:
-    [costs] = tables_in(board_markdown(board, to_records="leaderboards/glyphs-mini/records", top=2))
-    assert len(costs) == 2
-    assert "ERS by seed" in costs
-    assert f"(leaderboards/glyphs-mini/records/{board.rows[0].records[0].digest}/record.json)" in costs["seeds"][0]
+def test_the_top_of_a_board_is_its_first_rows_and_its_baselines(board: Board) -> None:
+    [top] = tables_in(board_top(board, 2))
+    assert list(top) == ["rank", "defense", "eta", "R@1", "ERS", "passes"]
+    assert list(top["defense"]) == [row.name for row in board.rows[:2]]
+    baseline = replace(board.rows[2], standing=Standing.BASELINE)
+    changed = replace(board, rows=(*board.rows[:2], baseline, *board.rows[3:]))
+    [top] = tables_in(board_top(changed, 2))
+    assert list(top["defense"]) == [board.rows[0].name, baseline.name]
+    assert list(top["rank"]) == ["1", "baseline"]
 
 
 def test_a_board_below_another_links_to_the_same_records(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_files_stand_in_commands_by_paths_that_hold_everywhere(
     parsed: list[tuple[RunSpec, RunContext]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rbdml("new", "defense", "sweep-made", "--folder", tmp_path)
-    source = Path(__file__).parents[3] / "README.md"
+    source = Path(__file__).parents[3] / "docs" / "extending.md"
     (tmp_path / "swap.py").write_text(_attack_of(source))
     model = build_embedder(BACKBONES.get("c2f2"), seed=3, device=torch.device("cpu"))
     end = TrainingEnd(last_loss=0.1, collapsed_at=None, collapse_cause=None, stopped=False, device="cpu")
@@ -76,9 +76,9 @@ def test_files_stand_in_commands_by_paths_that_hold_everywhere(
         assert str(tmp_path / name) in job.words
 
 
-def _attack_of(readme: Path) -> str:
+def _attack_of(page: Path) -> str:
     """The file of the attack that is shown there, under another name."""
-    blocks = [block.split("```")[0] for block in readme.read_text().split("```python\n")]
+    blocks = [block.split("```")[0] for block in page.read_text().split("```python\n")]
     [text] = [block for block in blocks if 'register_attack(\n    "swap"' in block]
     return text.replace("SWAP", "SWEPT").replace('"swap"', '"swept"')
 
