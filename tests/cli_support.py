@@ -19,7 +19,7 @@ from robustbench_dml.spec.schema import RunSpec
 SETTINGS = ("--budget", "200", "--pairs", "16", "--queries", "8", "--attack-steps", "1", "--device", "cpu")
 RUN = ("run", "--defense", "regular", "--dataset", "glyphs-mini", *SETTINGS)
 HM = ("run", "--defense", "hm-lga-ics", "--dataset", "glyphs-mini", *SETTINGS)
-PLOTS = tuple(f"{name}.{kind}" for name in ("efficiency", "tradeoff", "profile") for kind in ("png", "svg"))
+PLOTS = tuple(f"{name}.{kind}" for name in ("overview", "efficiency", "tradeoff", "profile") for kind in ("png", "svg"))
 
 
 @dataclass(frozen=True)

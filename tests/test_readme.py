@@ -55,7 +55,9 @@ def test_every_command_is_one(page: Path) -> None:
         words = line.split()
         command = cli.commands[words[0]]
         while hasattr(command, "commands") and words[1:]:
-            words = words[1:] if words[1] in command.commands else ["run", *words[1:]]  # `sweep FILE` is `sweep run FILE`
+            words = (
+                words[1:] if words[1] in command.commands else ["run", *words[1:]]
+            )  # `sweep FILE` is `sweep run FILE`
             command = command.commands[words[0]]
         known = {option for parameter in command.params for option in parameter.opts + parameter.secondary_opts}
         assert {word for word in words if word.startswith("--")} <= known | {"--help"}, line

@@ -39,7 +39,7 @@ def test_everything_is_written_and_again_changes_no_byte(leaderboards: Path) -> 
     for board in (main, other):
         assert board_markdown(board) in (board.folder / "table.md").read_text()
         assert (board.folder / "table.csv").read_text() == board_csv(board)
-        for name in ("efficiency", "tradeoff", "profile"):
+        for name in ("overview", "efficiency", "tradeoff", "profile"):
             assert (board.folder / f"{name}.png").is_file() and (board.folder / f"{name}.svg").is_file()
     assert (leaderboards / "index.html").is_file()
     text = readme.read_text()

@@ -13,7 +13,7 @@ from robustbench_dml.report.run_report import plot_all, show
 from robustbench_dml.runs.record import Record
 from robustbench_dml.utils.errors import RbdmlError
 
-PLOTS = {f"{name}.{kind}" for name in ("efficiency", "tradeoff", "profile") for kind in ("png", "svg")}
+PLOTS = {f"{name}.{kind}" for name in ("overview", "efficiency", "tradeoff", "profile") for kind in ("png", "svg")}
 
 COMPARABLE: list[dict[str, Any]] = [
     {"defense": "hm-lga-ics"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,7 +10,7 @@ from matplotlib.ticker import EngFormatter, FixedLocator, Locator, LogLocator, N
 
 from robustbench_dml.report.figures.footnotes import joined_by, notes
 from robustbench_dml.report.figures.marks import draw_legend, draw_series, from_zero, joined, size_with_legend
-from robustbench_dml.report.figures.series import COST, PASSES, Layer, Point
+from robustbench_dml.report.figures.series import COST, PASSES, Layer
 from robustbench_dml.report.figures.sheet import new_sheet
 from robustbench_dml.report.figures.style import QUIET, FigureStyle
 
@@ -28,48 +28,61 @@ def draw_efficiency(layer: Layer, style: FigureStyle) -> Figure | None:
     Returns:
         None if no point has a known cost.
     """
-    xs = [x for x in LABELS if any(x in point.values for point in layer.points)]
+    xs = known_costs(layer)
     if not xs:
         return None
     known = [point for point in layer.points if any(x in point.values for x in xs)]
-    free = {series.shown: point for series in layer.series for point in series.points if _free(point)}
-    missing = len(layer.points) - len(known) - len(free)
-    lines = [line for series in layer.series for x in xs for line in joined(series, x)]
     figure, panels = new_sheet(
         style,
         size_with_legend(layer, style),
         heading=HEADING + (", as reported" if layer.reported else ""),
         where=layer.where,
-        notes=notes(
-            layer,
-            known,
-            joined_by(lines, layer.score),
-            "Dotted: baselines without training" if free else "",
-            f"Left out: {missing} without known training cost" if missing else "",
-        ),
+        notes=notes(layer, known, *cost_notes(layer, xs)),
         grid=(1, len(xs)),
         sharey=True,
     )
     for axes, x in zip(panels, xs, strict=True):
-        draw_series(axes, layer, x)
-        _finish(axes, x, [point.values[x] for point in known if x in point.values])
-        _draw_free(axes, {name: point.values[layer.score] for name, point in free.items()})
+        paint_costs(axes, layer, x)
     panels[0].set_ylabel(layer.score_label)
     from_zero(panels[0])
     draw_legend(figure, panels[-1], layer, xs, style)
     return figure
 
 
-def _free(point: Point) -> bool:
-    """Return whether a point is a baseline that trains nothing."""
-    return point.baseline and COST not in point.values
+def known_costs(layer: Layer) -> list[str]:
+    """Return the kinds of training cost that some points have, metered passes first."""
+    return [x for x in LABELS if any(x in point.values for point in layer.points)]
 
 
-def _draw_free(axes: Axes, scores: Mapping[str, float]) -> None:
-    """Draw a dotted line with a name at each score."""
-    for name, score in scores.items():
+def cost_notes(layer: Layer, xs: Sequence[str]) -> tuple[str, ...]:
+    """Return the footnotes about lines, baselines without training and points without a cost."""
+    lines = [line for series in layer.series for x in xs for line in joined(series, x)]
+    free, without = _free(layer), sum(not any(x in point.values for x in xs) for point in layer.points)
+    missing = without - len(free)
+    return (
+        joined_by(layer, lines),
+        "Dotted: baselines without training" if free else "",
+        f"Left out: {missing} without known training cost" if missing else "",
+    )
+
+
+def paint_costs(axes: Axes, layer: Layer, x: str) -> None:
+    """Draw a panel of the score against one kind of training cost, with baselines without training as lines."""
+    draw_series(axes, layer, x)
+    _finish(axes, x, [point.values[x] for point in layer.points if x in point.values])
+    for name, score in _free(layer).items():
         axes.axhline(score, color=QUIET, linestyle=":", linewidth=1, zorder=1.5, gid=name)
         axes.annotate(name, (0.99, score), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=QUIET)
+
+
+def _free(layer: Layer) -> dict[str, float]:
+    """Return the scores of the baselines that train nothing, by name."""
+    return {
+        series.shown: point.values[layer.score]
+        for series in layer.series
+        for point in series.points
+        if point.baseline and COST not in point.values
+    }
 
 
 def _finish(axes: Axes, x: str, costs: list[float]) -> None:

@@ -29,15 +29,11 @@ def notes(layer: Layer, shown: Sequence[Point], *further: str) -> str:
     return " ".join(f"{sentence}." for sentence in (*first, *further) if sentence)
 
 
-def joined_by(lines: Sequence[Sequence[Point]], score: str) -> str:
-    """Return the quantity that varies along lines: eta and its direction, or the budget at one eta."""
-    over = [line for line in lines if line[0].eta != line[-1].eta]
-    etas = sorted({point.eta for line in over for point in line if point.eta})
-    rises = all(line[-1].values[score] > line[0].values[score] for line in over)
-    direction = "Along a line eta rises with the score" if rises else "Along a line eta rises"
+def joined_by(layer: Layer, lines: Sequence[Sequence[Point]]) -> str:
+    """Return the meaning of the numbers beside the marks, and of lines at one eta."""
     budgeted = sorted({line[0].eta or 0 for line in lines if line[0].eta == line[-1].eta})
     sentences = [
-        f"{direction}: {', '.join(map(str, etas))}" if len(etas) > 1 else "",
+        "Numbers: eta" if layer.several_etas else "",
         f"At eta {' and '.join(map(str, budgeted))} a line joins budgets" if budgeted else "",
     ]
     return ". ".join(filter(None, sentences))

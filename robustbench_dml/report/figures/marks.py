@@ -11,12 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from robustbench_dml.report.figures.series import PASSES, Layer, Point, Series, curves
+from robustbench_dml.report.figures.series import COST, PASSES, Layer, Point, Series, curves
 from robustbench_dml.report.figures.style import INK, OUT, FigureStyle, SeriesStyle, series_styles
 from robustbench_dml.report.names import shortened, typeset
 
 SAME = 1.25  # largest ratio of the passes of one budget
 NARROW = 24  # longest name in a legend of two columns, in characters
+ETA: Mapping[str, Any] = {"fontsize": "x-small", "zorder": 5, "in_layout": False}  # of the number beside a mark
 # Relative sizes that make all shapes look equally large.
 SCALES: Mapping[Any, float] = {
     "*": 1.5,
@@ -61,6 +62,9 @@ def draw_series(axes: Axes, layer: Layer, x: str) -> None:
                 gid=series.registered,
                 zorder=2.6 if point.flag else zorder,
             )
+            if layer.several_etas and point.eta and x != COST:
+                near = (point.values[x], point.values[layer.score])
+                axes.annotate(str(point.eta), near, (4, 3), textcoords="offset points", **ETA, color=own.colour)
 
 
 def draw_point(

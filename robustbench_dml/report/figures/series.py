@@ -53,7 +53,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """A defense with all its points, which differ by eta and budget.
+    """A defense with all its points, which differ by eta, budget and precision.
 
     Attributes:
         name: paper name, unique in its figure.
@@ -107,6 +107,11 @@ class Layer:
     def points(self) -> list[Point]:
         """The points of all series."""
         return [point for series in self.series for point in series.points]
+
+    @property
+    def several_etas(self) -> bool:
+        """True if points of defenses differ by eta, which then stands beside each."""
+        return len({point.eta for point in self.points if point.eta}) > 1
 
 
 def layer_of_rows(rows: Sequence[Row], passes: Passes | None = None) -> Layer:
@@ -179,7 +184,7 @@ def curves(points: Sequence[Point], *, by: str) -> list[list[Point]]:
 
 
 def _names(rows: Sequence[Row]) -> list[str]:
-    """Names of the rows: equal if rows differ only by eta and budget, else different."""
+    """Names of the rows: equal if rows differ only by eta, budget and precision, else different."""
     specs = [row.records[0].spec for row in rows]
     plain = [
         paper_name(spec.label, spec.params, spec.dataset) if isinstance(spec, RunSpec) else spec.model for spec in specs
@@ -194,11 +199,11 @@ def _full_name(spec: RunSpec | ExternalSpec, name: str) -> str:
 
 
 def _kind(spec: RunSpec | ExternalSpec) -> str:
-    """Everything except the name that the points of a series share."""
+    """Everything except the name that the points of a series share. Neither eta nor the precision make another."""
     if not isinstance(spec, RunSpec):
         return spec.weights
-    training = spec.training
-    same = training.model_copy(update={"threat": training.threat.model_copy(update={"steps": 0})})
+    threat = spec.training.threat.model_copy(update={"steps": 0})
+    same = spec.training.model_copy(update={"threat": threat, "precision": "fp32", "weight_precision": None})
     return f"{same.model_dump_json()} {spec.pretrained}"
 
 

@@ -29,9 +29,6 @@ def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, flo
 
 def draw_tradeoff(layer: Layer, style: FigureStyle) -> Figure:
     """Draw the score against benign recall at 1, with bars both ways and the front of the ranked points."""
-    front = pareto_front(
-        (point.values[RECALL], point.values[layer.score]) for series in layer.series for point in series.ranked
-    )
     figure, [axes] = new_sheet(
         style,
         size_with_legend(layer, style),
@@ -40,18 +37,34 @@ def draw_tradeoff(layer: Layer, style: FigureStyle) -> Figure:
         notes=notes(
             layer,
             layer.points,
-            joined_by([line for series in layer.series for line in joined(series, RECALL)], layer.score),
-            "Grey steps: Pareto front" + ("" if layer.reported else " of what is ranked") if front else "",
+            joined_by(layer, [line for series in layer.series for line in joined(series, RECALL)]),
+            front_note(layer),
         ),
     )
-    draw_series(axes, layer, RECALL)
-    axes.set_xlabel("benign recall at 1 (R@1, %)")
     axes.set_ylabel(layer.score_label)
-    axes.margins(0.08)
-    from_zero(axes)
-    _draw_front(axes, front)
+    paint_recall(axes, layer)
     draw_legend(figure, axes, layer, [RECALL], style)
     return figure
+
+
+def paint_recall(axes: Axes, layer: Layer) -> None:
+    """Draw a panel of the score against benign recall, with the front."""
+    draw_series(axes, layer, RECALL)
+    axes.set_xlabel("benign recall at 1 (R@1, %)")
+    axes.margins(0.08)
+    from_zero(axes)
+    _draw_front(axes, _front(layer))
+
+
+def front_note(layer: Layer) -> str:
+    """Return the footnote about the front, empty if nothing is ranked."""
+    return "Grey steps: Pareto front" if _front(layer) else ""
+
+
+def _front(layer: Layer) -> list[tuple[float, float]]:
+    return pareto_front(
+        (point.values[RECALL], point.values[layer.score]) for series in layer.series for point in series.ranked
+    )
 
 
 def _draw_front(axes: Axes, front: list[tuple[float, float]]) -> None:

@@ -12,6 +12,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from robustbench_dml.report.figures.efficiency import draw_efficiency
+from robustbench_dml.report.figures.overview import draw_overview
 from robustbench_dml.report.figures.profile import draw_profile
 from robustbench_dml.report.figures.series import Layer, Passes, layer_of_reported, layer_of_rows
 from robustbench_dml.report.figures.sheet import settle
@@ -36,7 +37,7 @@ METADATA: dict[str, dict[str, Any]] = {  # without machine, time and version
 def write_figures(
     rows: Sequence[Row], folder: Path, style: StyleName = "screen", *, passes: Passes | None = None
 ) -> list[Path]:
-    """Write `efficiency`, `tradeoff` and `profile` of comparable rows.
+    """Write `overview`, `efficiency`, `tradeoff` and `profile` of comparable rows.
 
     Args:
         rows: comparable rows, at least one, the best first.
@@ -45,7 +46,7 @@ def write_figures(
         passes: training cost of a row, see `layer_of_rows`.
 
     Returns:
-        The files. There is no `efficiency` if no training cost is known.
+        The files. There is neither `overview` nor `efficiency` if no training cost is known.
 
     Raises:
         RbdmlError: the folder cannot be written to.
@@ -54,7 +55,7 @@ def write_figures(
 
 
 def write_published(reported: Sequence[Reported], folder: Path, style: StyleName = "screen") -> list[Path]:
-    """Write `<data set>-efficiency` and `<data set>-tradeoff` of reported results.
+    """Write `<data set>-overview`, `<data set>-efficiency` and `<data set>-tradeoff` of reported results.
 
     Returns:
         The files. Names include the backbone where a data set has several.
@@ -85,7 +86,11 @@ def drawn_in(style: FigureStyle) -> Iterator[None]:
 def _write(layer: Layer, folder: Path, style: FigureStyle, prefix: str = "") -> list[Path]:
     """Draw all figures of a layer, then write them."""
     with drawn_in(style):
-        figures = {"efficiency": draw_efficiency(layer, style), "tradeoff": draw_tradeoff(layer, style)}
+        figures = {
+            "overview": draw_overview(layer, style),
+            "efficiency": draw_efficiency(layer, style),
+            "tradeoff": draw_tradeoff(layer, style),
+        }
         if not layer.reported:
             figures["profile"] = draw_profile(layer, style)
         drawn = {name: figure for name, figure in figures.items() if figure is not None}

@@ -70,7 +70,7 @@ def test_the_front_steps_through_the_ranked_alone() -> None:
     figure = figure_of(layer)
     left, bottom = figure.axes[0].get_xlim()[0], figure.axes[0].get_ylim()[0]
     assert front_of(figure) == [(left, 40), (50, 40), (80, 10), (80, bottom)]  # steps come before the points
-    assert "Pareto front of what is ranked" in small_print(figure)
+    assert "Pareto front" in small_print(figure)
     assert "d: collapsed" in written_in(figure)
 
 
@@ -103,9 +103,11 @@ def test_a_line_joins_a_defense_over_eta_however_alike_its_recalls_are() -> None
     lines = [line for line in figure.axes[0].get_lines() if line.get_gid() is None]
     [line] = [line for line in lines if len(np.ravel(line.get_xdata())) == 3]
     assert list(np.ravel(line.get_ydata())) == [22, 28, 52]
-    assert "Along a line eta rises with the score: 2, 8, 32." in small_print(figure)
-    falling = figure_of(made_layer([made_point(2, 20.0), made_point(8, 10.0)]))
-    assert "Along a line eta rises: 2, 8." in small_print(falling)
+    assert "Numbers: eta." in small_print(figure)
+    beside = {text.get_text(): text.xy for text in figure.axes[0].texts if text.get_text().isdigit()}
+    assert beside == {str(eta): (77 + eta / 100, 20.0 + eta) for eta in (2, 8, 32)}
+    alike = figure_of(made_layer([made_point(8, 20.0), made_point(8, 10.0)]))
+    assert "eta." not in small_print(alike) and not any(text.get_text().isdigit() for text in alike.axes[0].texts)
 
 
 @pytest.mark.parametrize(("scores", "zero"), [((4, 60), True), ((40, 60), False), ((-1, 60), False)])
