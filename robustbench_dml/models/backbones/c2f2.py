@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from robustbench_dml.models.head import Head
 from robustbench_dml.models.stem import StemConv2d
 from robustbench_dml.spec.registry import BackboneInfo, register_backbone
 
@@ -20,7 +21,7 @@ def c2f2() -> nn.Module:
         nn.Flatten(),
         nn.Linear(64 * 7 * 7, 1024),
         nn.ReLU(),
-        nn.Linear(1024, 512),
+        Head(1024, 512),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from robustbench_dml.models.head import Head
 from robustbench_dml.models.stem import as_stem
 from robustbench_dml.spec.registry import BACKBONES, BackboneInfo, Scheme, Weights, register_backbone
 from robustbench_dml.utils.errors import RbdmlError, did_you_mean
@@ -26,7 +27,7 @@ def with_embedding(network: nn.Module) -> nn.Module:
     """
     for name, layer in reversed(list(network.named_modules())):
         if isinstance(layer, nn.Linear) and layer.out_features == CLASSES:
-            new: nn.Module = nn.Linear(layer.in_features, EMBEDDING)
+            new: nn.Module = Head(layer.in_features, EMBEDDING)
         elif isinstance(layer, nn.Conv2d) and layer.out_channels == CLASSES:
             new = nn.Conv2d(layer.in_channels, EMBEDDING, kernel_size=1)
         else:
