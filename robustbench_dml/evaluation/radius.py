@@ -141,7 +141,8 @@ class _Search:
         def margin(embeddings: Tensor, own: Tensor) -> Tensor:
             return self._problem.objective(embeddings, rows[own])
 
-        shrink(part, least, rows, margin, start, factor=descent.factor, steps=steps, stage=stage)
+        watched = None if descent.attack is self._attack and descent.name == self._attack.drawn_as else margin
+        shrink(part, least, rows, watched, start, factor=descent.factor, steps=steps, stage=stage)
 
     def _start(self, descent: Descent, rows: Tensor, stage: int) -> Tensor:
         part, least = self._problem.take(rows), self.least

@@ -53,6 +53,22 @@ class Gallery:
             keys[:, tile] = unit_keys(queries, rows)
         return keys
 
+    def members_of(self, labels: Tensor) -> Tensor:
+        """Return the (n, M) rows of these (n,) classes, filled up with N; M is the size of the largest class."""
+        classes, table = self._members
+        place = torch.searchsorted(classes, labels).clamp_max(len(classes) - 1)
+        return table[torch.where(classes[place] == labels, place, len(classes))]
+
+    @cached_property
+    def _members(self) -> tuple[Tensor, Tensor]:
+        """The (C,) classes in order, and the rows of each; the last line is for classes without rows."""
+        classes, number, count = self.labels.unique(return_inverse=True, return_counts=True)
+        order = number.argsort(stable=True)
+        place = torch.arange(len(order), device=order.device) - (count.cumsum(0) - count)[number[order]]
+        table = torch.full((len(classes) + 1, int(count.max())), len(self), device=order.device)
+        table[number[order], place] = order
+        return classes, table
+
     @cached_property
     def _unit64(self) -> Tensor | None:
         return unit64(self.embeddings) if self.embeddings.numel() <= KEPT else None

@@ -1,17 +1,17 @@
-"""Nearest and farthest gallery rows of some classes, by one scan in tiles."""
+"""Nearest and farthest gallery rows of some classes, by one matrix product."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from robustbench_dml.retrieval.gallery import Gallery, Items, in_chunks
 from robustbench_dml.retrieval.geometry import LAST_KEY
-from robustbench_dml.retrieval.rank_hinge import TILE
 from robustbench_dml.utils.precision import products_in
 
 
@@ -40,6 +40,10 @@ class RowKind:
     without: Tensor | None = None
     k: int = 1
 
+    def take(self, rows: Tensor) -> RowKind:
+        """The kind for some of the embeddings."""
+        return replace(self, labels=self.labels[rows], without=None if self.without is None else self.without[rows])
+
 
 @torch.no_grad()
 @products_in("fp32")
@@ -51,30 +55,31 @@ def extreme_rows(embeddings: Tensor, gallery: Gallery, *wanted: RowKind) -> list
         gallery: N unit vectors with classes.
         wanted: the kinds.
     """
-    best = [(embeddings.new_empty(len(embeddings), 0), gallery.labels.new_empty(len(embeddings), 0)) for _ in wanted]
-    for start in range(0, len(gallery), TILE):
-        stop = min(start + TILE, len(gallery))
-        similarity = embeddings @ gallery.embeddings[start:stop].T
-        for number, want in enumerate(wanted):
-            near = _nearness(similarity, want, gallery.labels[start:stop], start)
-            values, columns = near.max(1, keepdim=True) if want.k == 1 else near.topk(min(want.k, stop - start), 1)
-            values = torch.cat([best[number][0], values], 1)
-            rows = torch.cat([best[number][1], columns + start], 1)
-            values, order = values.topk(min(want.k, values.shape[1]), 1)
-            best[number] = values, rows.gather(1, order)
-    return [ExtremeRows(rows, values > -torch.inf) for values, rows in best]
+
+    def find(rows: Tensor) -> tuple[Tensor, ...]:
+        similarity = embeddings[rows] @ gallery.embeddings.T
+        found = [_extreme(similarity, want.take(rows), gallery) for want in wanted]
+        return tuple(part for each in found for part in each)
+
+    parts = in_chunks(find, torch.arange(len(embeddings), device=embeddings.device), width=len(gallery))
+    return [ExtremeRows(*parts[place : place + 2]) for place in range(0, len(parts), 2)]
 
 
-def _nearness(similarity: Tensor, want: RowKind, labels: Tensor, start: int) -> Tensor:
-    """(n, T) similarities of a tile -> (n, T), largest for the wanted rows, -inf for rows that do not count."""
+def _extreme(similarity: Tensor, want: RowKind, gallery: Gallery) -> ExtremeRows:
+    """The rows of one kind, from the (n, N) similarities."""
+    count, members = len(gallery), gallery.members_of(want.labels)
     near = -similarity if want.farthest else similarity
-    near = near.masked_fill((labels == want.labels[:, None]) != want.same, -torch.inf)
-    if want.without is not None:
-        left_out = want.without[:, None] - start
-        inside = (left_out >= 0) & (left_out < near.shape[1])
-        column = left_out.clamp(0, near.shape[1] - 1)
-        near.scatter_(1, column, near.gather(1, column).masked_fill(inside, -torch.inf))
-    return near
+    if want.without is not None and want.same:
+        members = members.masked_fill(members == want.without[:, None], count)
+    if want.same:  # one more column, -inf, stands for the rows that do not count
+        columns = members if members.shape[1] >= want.k else F.pad(members, (0, want.k - members.shape[1]), value=count)
+        near = near.gather(1, columns.clamp_max(count - 1)).masked_fill_(columns == count, -torch.inf)
+    else:
+        left_out = members if want.without is None else torch.cat([members, want.without[:, None]], 1)
+        near = F.pad(near, (0, 1)).scatter_(1, left_out, -torch.inf)[:, :count]
+    values, chosen = near.max(1, keepdim=True) if want.k == 1 else near.topk(min(want.k, near.shape[1]), 1)
+    rows = columns.gather(1, chosen).clamp_max(count - 1) if want.same else chosen
+    return ExtremeRows(rows, values > -torch.inf)
 
 
 def nearest_wrong_classes(items: Items, k: int) -> Tensor:

@@ -26,7 +26,7 @@ def shrink(
     problem: Problem,
     least: LeastRadii,
     rows: Tensor,
-    margin: Margin,
+    margin: Margin | None,
     start: Tensor,
     *,
     factor: float,
@@ -41,7 +41,7 @@ def shrink(
         problem: n images and any objective.
         least: the radii known so far; lower radii are kept here.
         rows: (n,) the images, as rows of `least`.
-        margin: below 0 where an embedding breaks an image of the problem.
+        margin: below 0 where an embedding breaks an image of the problem; None: the problem's own objective is.
         start: (n, C, H, W) first images, drawn into the ball.
         factor: first radius, in least radii; a larger ball reaches other broken images.
         steps: number of steps; each costs one pass.
@@ -50,8 +50,9 @@ def shrink(
     seen: list[Tensor] = []
 
     def objective(embeddings: Tensor, own: Tensor) -> Tensor:
-        seen[:] = [margin(embeddings.detach(), own)]
-        return problem.objective(embeddings, own)
+        values = problem.objective(embeddings, own)
+        seen[:] = [values.detach() if margin is None else margin(embeddings.detach(), own)]
+        return values
 
     watched = replace(problem, objective=objective)
     best, nearest = problem.images, (factor * least.reach[rows]).clamp_max(least.cap)

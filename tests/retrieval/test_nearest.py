@@ -12,7 +12,6 @@ from support import unit_rows
 from torch import Tensor
 
 from robustbench_dml.retrieval import gallery as gallery_module
-from robustbench_dml.retrieval import nearest as extremes
 from robustbench_dml.retrieval.gallery import Gallery, Items
 from robustbench_dml.retrieval.nearest import RowKind, extreme_rows, nearest_wrong_classes
 
@@ -43,13 +42,13 @@ def away(embeddings: Tensor, query: int, row: int) -> float:
     return math.dist(EMBEDDINGS[query].tolist(), embeddings[row].tolist())
 
 
-@pytest.mark.parametrize("tile", [1, 4, ROWS - 1, ROWS, ROWS + 1])
+@pytest.mark.parametrize("at_once", [1, 4, 6])
 @pytest.mark.parametrize("k", [1, 2, 5, ROWS])
 @pytest.mark.parametrize("embeddings", [unit_rows(ROWS, 4, seed=0), tied()], ids=["random", "tied"])
 def test_all_kinds_of_rows_in_one_scan_equal_a_loop(
-    embeddings: Tensor, k: int, tile: int, monkeypatch: pytest.MonkeyPatch
+    embeddings: Tensor, k: int, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extremes, "TILE", tile)
+    monkeypatch.setattr(gallery_module, "CHUNK", at_once * ROWS)
     kinds = [(same, farthest, without) for same in (True, False) for farthest in (True, False) for without in (0, 1)]
     wanted = [
         RowKind(labels=OF_QUERIES, same=same, farthest=farthest, without=WITHOUT if without else None, k=k)
@@ -94,17 +93,15 @@ def test_choosing_carries_no_gradient_and_keeps_its_input() -> None:
 
 @given(st.data())
 def test_the_nearest_by_hypothesis(data: st.DataObject) -> None:
-    """Few labels, many ties, any tile."""
+    """Few labels, many ties."""
     n = data.draw(st.integers(1, 9))
     corners = torch.cat([torch.eye(2), -torch.eye(2)]).double()
     some = st.lists(st.integers(0, 3), min_size=n, max_size=n)
     places, labels = data.draw(some), data.draw(some)
     query, label, k = data.draw(st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(1, 4)))
     gallery = Gallery(corners[places], torch.tensor(labels))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extremes, "TILE", data.draw(st.integers(1, 10)))
-        wanted = RowKind(labels=torch.tensor([label]), same=True, k=k)
-        ((rows, found),) = extreme_rows(corners[query : query + 1], gallery, wanted)
+    wanted = RowKind(labels=torch.tensor([label]), same=True, k=k)
+    ((rows, found),) = extreme_rows(corners[query : query + 1], gallery, wanted)
     chosen = [int(corners[query] @ gallery.embeddings[row]) for row in rows[found].tolist()]
     of_class = [int(corners[query] @ corners[place]) for place, of in zip(places, labels, strict=True) if of == label]
     assert chosen == sorted(of_class, reverse=True)[:k]
