@@ -221,14 +221,14 @@ class Block:
         return (self.gallery.labels[found] == self.labels).double()
 
 
-T = TypeVar("T", Tensor, tuple[Tensor, Tensor])
+T = TypeVar("T", Tensor, tuple[Tensor, Tensor], tuple[Tensor, ...])
 
 
 def in_chunks(function: Callable[..., T], *arguments: Tensor, width: int) -> T:
     """Call a function on a few rows at a time and concatenate its results.
 
     Args:
-        function: takes (b, ...) tensors and returns one or two (b, ...) tensors.
+        function: takes (b, ...) tensors and returns one or several (b, ...) tensors.
         arguments: (B, ...) tensors.
         width: numbers in memory per row.
     """

@@ -152,7 +152,11 @@ def test_several_budgets_are_several_lines_over_eta_and_one_for_each_eta_over_pa
 
 
 def test_precision_makes_no_series_of_its_own(tmp_path: Path) -> None:
-    changes = ({}, {"precision": "bf16"}, {"precision": "bf16", "weight_precision": "fp32"})
+    changes: tuple[dict[str, str], ...] = (
+        {},
+        {"precision": "bf16"},
+        {"precision": "bf16", "weight_precision": "fp32"},
+    )
     for place, training in enumerate(changes):
         enter_made(tmp_path, made_spec(seed=place, training=training))
     [series] = layer_of_board(main_board(tmp_path)).series

@@ -19,6 +19,7 @@ from figures_support import (
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 
 from robustbench_dml.report.figures.series import Layer, layer_of_reported
 from robustbench_dml.report.figures.tradeoff import draw_tradeoff, pareto_front
@@ -104,7 +105,11 @@ def test_a_line_joins_a_defense_over_eta_however_alike_its_recalls_are() -> None
     [line] = [line for line in lines if len(np.ravel(line.get_xdata())) == 3]
     assert list(np.ravel(line.get_ydata())) == [22, 28, 52]
     assert "Numbers: eta." in small_print(figure)
-    beside = {text.get_text(): text.xy for text in figure.axes[0].texts if text.get_text().isdigit()}
+    beside = {
+        text.get_text(): text.xy
+        for text in figure.axes[0].texts
+        if isinstance(text, Annotation) and text.get_text().isdigit()
+    }
     assert beside == {str(eta): (77 + eta / 100, 20.0 + eta) for eta in (2, 8, 32)}
     alike = figure_of(made_layer([made_point(8, 20.0), made_point(8, 10.0)]))
     assert "eta." not in small_print(alike) and not any(text.get_text().isdigit() for text in alike.axes[0].texts)
