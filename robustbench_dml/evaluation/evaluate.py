@@ -30,10 +30,13 @@ from robustbench_dml.spec.scores import CHANCE, fixed_list_recall, scores_of, su
 from robustbench_dml.utils import distributed
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.interrupts import deferred_interrupts
+from robustbench_dml.utils.memory import enough_memory
 from robustbench_dml.utils.precision import products_in, weights_unchanged
 from robustbench_dml.utils.progress import Progress
 from robustbench_dml.utils.randomness import seed_of, uniform_per_item
 from robustbench_dml.utils.statistics import bootstrap_interval, median_above_zero
+
+REMEDY = "use a smaller --batch-size, or --devices; a training before it is kept"
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Evaluated:
     per_query: dict[str, np.ndarray]
 
 
+@enough_memory(REMEDY)
 @products_in("fp32")
 def evaluate_model(
     model: nn.Module,
@@ -151,6 +155,7 @@ def benign_values(context: AttackContext, queries: Tensor) -> dict[str, Tensor]:
     return dict(zip(BENIGN_COLUMNS, (scores.r_at_1, scores.r_at_2, scores.ap, scores.ap_at_r), strict=False))
 
 
+@enough_memory(REMEDY)
 def attacked_values(
     context: AttackContext,
     queries: Tensor,

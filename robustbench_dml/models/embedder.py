@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from robustbench_dml.models.pretrained import load_weights
 from robustbench_dml.spec.registry import BACKBONES, BackboneInfo
@@ -33,13 +36,25 @@ class Embedder(nn.Module):
         self.backbone = backbone
         self.frozen_batchnorm = False  # batch-norm keeps its running statistics in train mode
         self.precision: Precision = "fp32"  # precision of the backbone; the embedding is always float32
+        self.micro_batch: int | None = None  # images propagated at once; None: all
         self._layout = torch.channels_last
         self._normalises = any(mean) or any(each != 1 for each in std)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map (B, C, H, W) images, float in [0, 1] or uint8, to (B, D) unit vectors."""
+        """Map (B, C, H, W) images, float in [0, 1] or uint8, to (B, D) unit vectors.
+
+        In micro-batches, a backward pass propagates each of them again: only one keeps its activations at a time.
+        """
+        if self.micro_batch is None or len(images) <= self.micro_batch:
+            return self._propagated(images)
+        if not torch.is_grad_enabled():
+            return torch.cat([self._propagated(part) for part in images.split(self.micro_batch)])
+        again = partial(checkpoint, self._propagated, use_reentrant=False, preserve_rng_state=self.training)
+        return torch.cat([again(part) for part in images.split(self.micro_batch)])
+
+    def _propagated(self, images: Tensor) -> Tensor:
         if images.dtype == torch.uint8:
             images = to_unit_range(images)
         normalised = (images - self.mean) / self.std if self._normalises else images
@@ -55,7 +70,7 @@ class Embedder(nn.Module):
         super().train(mode)
         if self.frozen_batchnorm:
             for module in self.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                if isinstance(module, _BatchNorm):
                     module.eval()
         return self
 
@@ -68,6 +83,33 @@ class Embedder(nn.Module):
                 yield
         finally:
             self.precision = before
+
+    @contextmanager
+    def in_micro_batches(self, size: int | None) -> Iterator[None]:
+        """Propagate at most this number of images at once inside the context.
+
+        Raises:
+            RbdmlError: batch-norm would see the statistics of a part of the batch.
+        """
+        if size is not None:
+            self.check_parts()
+        before, self.micro_batch = self.micro_batch, size
+        try:
+            yield
+        finally:
+            self.micro_batch = before
+
+    def check_parts(self) -> None:
+        """Check that parts of a batch give what the whole gives.
+
+        Raises:
+            RbdmlError: batch-norm would see the statistics of a part of the batch.
+        """
+        if not self.frozen_batchnorm and any(isinstance(module, _BatchNorm) for module in self.modules()):
+            raise RbdmlError(
+                "batch-norm in train mode would see a part of a batch, that of one device or a micro-batch, which is "
+                "another training: use --batchnorm frozen, or one device and no --micro-batch"
+            )
 
     def laid_out(self, precision: Precision) -> Embedder:
         """Order weights and images in memory as convolutions in a precision are fastest on this device.

@@ -101,12 +101,7 @@ def shared(model: Embedder) -> Iterator[None]:
     if world_size() == 1:
         yield
         return
-    normalises = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
-    if normalises and not model.frozen_batchnorm:
-        raise RbdmlError(
-            "batch-norm in train mode would see the part of a batch that one device has, which is another training: "
-            "use --batchnorm frozen or one device"
-        )
+    model.check_parts()
     shares = Shares(model)
     _SHARED[model] = shares
     try:

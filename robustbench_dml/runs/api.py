@@ -67,6 +67,7 @@ def train(defense: str, dataset: str, *, quiet: bool = False, **words: Any) -> C
     data = load_dataset(dataset, context.paths)
     weights = first_weights(spec, context.weights, context.progress)
     trainer = Trainer(spec, data, device=context.device, weights=weights)
+    trainer.micro_batch = context.micro_batch
     trainer.run(progress=context.progress)
     trainer.model.eval()
     return trainer.trained

@@ -36,11 +36,14 @@ class RunContext:
     weights: Path | None = None  # the file of initial weights, if the spec names an unpublished file
     surrogate: Path | None = None  # the checkpoint that attacks transfer from, if the evaluation names one
     checkpoint_every: float = 300  # seconds between two stored states of a training
+    micro_batch: int | None = None  # images propagated at once in training; None: the whole batch
     tensorboard: bool = False  # write scalars of a training for TensorBoard
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise RbdmlError(f"batch size {self.batch_size} is not positive: attack at least one image at once")
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise RbdmlError(f"micro-batch {self.micro_batch} is not positive: propagate at least one image at once")
         if self.tensorboard:
             needed()
 
@@ -100,6 +103,7 @@ def run_context(words: Mapping[str, Any], *, quiet: bool) -> RunContext:
         weights=_path(values.get("weights")),
         surrogate=_path(values.get("surrogate")),
         checkpoint_every=parse_seconds(values["checkpoint_every"]),
+        micro_batch=values.get("micro_batch"),
         tensorboard=bool(values["tensorboard"]),
     )
 

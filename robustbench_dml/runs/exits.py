@@ -41,7 +41,15 @@ def message_of(error: BaseException) -> str | None:
         return INTERRUPTED
     if isinstance(error, OSError):
         return _message_of_system(error)
+    if isinstance(error, MemoryError | RuntimeError):
+        return _message_of_memory(error)
     return str(error) if isinstance(error, RbdmlError) else None
+
+
+def _message_of_memory(error: MemoryError | RuntimeError) -> str | None:
+    from robustbench_dml.utils.memory import is_out_of_memory, lack_of_memory  # PyTorch, which `--help` does without
+
+    return lack_of_memory(error, "use a device with more of it") if is_out_of_memory(error) else None
 
 
 def _message_of_system(error: OSError) -> str | None:

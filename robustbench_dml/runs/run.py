@@ -96,6 +96,7 @@ class TrainedHere(ModelSource):
     def obtain(self, dataset: Dataset, context: RunContext, work: Path) -> Subject:
         """See `ModelSource`."""
         trainer, progress = Trainer(self.spec, dataset, device=context.device, weights=self._start), context.progress
+        trainer.micro_batch = context.micro_batch
         if distributed.is_leader():  # the leading process alone writes the log
             log = RunLog(work)
             trainer.observer = TrainingLog(log, scalars=context.tensorboard)

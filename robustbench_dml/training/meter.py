@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from robustbench_dml.spec.schema import ComputeUsed
@@ -17,7 +18,8 @@ class PropagationMeter:
 
     Every image through the network's forward counts once, as one of three kinds (both gradients count as weights). A
     repeated backward through the same forward counts as another pass. Copies of the network made while the meter is on
-    are counted, too. A part of the network called alone would not be counted and raises an RbdmlError. Use the meter as
+    are counted, too. Micro-batches propagate again in the backward pass, which is not counted: their run is the same
+    run. A part of the network called alone would not be counted and raises an RbdmlError. Use the meter as
     a context manager.
 
     Attributes:
@@ -74,6 +76,8 @@ class PropagationMeter:
             )
 
     def _on_forward(self, network: nn.Module, _: tuple[Any, ...], output: Tensor) -> None:
+        if torch._C._current_graph_task_id() != -1:  # a micro-batch is propagated again within a backward pass
+            return
         self._reached.clear()
         if network not in self._watched:  # a copy has the hook on its forward but none on its weights
             self._watched.add(network)

@@ -32,12 +32,17 @@ from robustbench_dml.training.sync import average_gradients, spent_together
 from robustbench_dml.utils import distributed
 from robustbench_dml.utils.errors import DivergedError, RbdmlError, reason
 from robustbench_dml.utils.interrupts import Interrupts, deferred_interrupts
-from robustbench_dml.utils.memory import keep_freed_memory
+from robustbench_dml.utils.memory import enough_memory, keep_freed_memory
 from robustbench_dml.utils.precision import check_precision, products_in, weights_unchanged
 from robustbench_dml.utils.progress import Progress
 from robustbench_dml.utils.provenance import device_name
 from robustbench_dml.utils.randomness import generator, reproducible, seed_of
 from robustbench_dml.utils.tensors import content_hash, read_tensors, write_tensors
+
+REMEDY = (
+    "use --micro-batch or --devices and go on from the state that was kept last, or train another run with "
+    "--precision bf16 or fewer --pairs"
+)
 
 
 class Trainer:
@@ -89,6 +94,7 @@ class Trainer:
         self._costliest = 0.0
         self.collapse = CollapseMonitor(self.model)
         self.logged: Logged = {}  # values logged by `perturb` and `loss` in the last iteration
+        self.micro_batch: int | None = None  # images propagated at once; None: all
         self.observer = Observer()
 
     def _criterion(self, dataset: Dataset) -> Criterion | None:
@@ -133,7 +139,7 @@ class Trainer:
             interrupts: source of interrupts, checked after each iteration; by default Ctrl-C and SIGTERM.
 
         Raises:
-            RbdmlError: the loss is not finite, or the checkpoint is unreadable.
+            RbdmlError: the loss is not finite, the checkpoint is unreadable, or the memory does not suffice.
         """
         if not self.defense.trains:
             return
@@ -141,6 +147,8 @@ class Trainer:
             load_newest(checkpoint, self.load, progress.say)
         budget, written = self.spec.budget, time.monotonic()
         with (
+            enough_memory(REMEDY),
+            self.model.in_micro_batches(self.micro_batch),
             shared(self.model),
             PropagationMeter(self.model.backbone, start=self.spent if distributed.is_leader() else None) as meter,
             progress.bar(budget.amount, f"train {self.spec.defense}", UNITS[budget.kind]) as bar,

@@ -4,11 +4,14 @@ import ctypes
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from robustbench_dml.utils import memory
+from robustbench_dml.utils.errors import RbdmlError
 
 SCRIPT = """
 import resource
@@ -69,3 +72,18 @@ def test_an_older_glibc_gets_smaller_limits_and_never_the_second_alone(monkeypat
         mapped = [value for option, value, taken in told if option == memory.M_MMAP_THRESHOLD and taken]
         assert mapped == ([most] if kept else [])
         assert (told[-1][0] == memory.M_TRIM_THRESHOLD) is kept
+
+
+def allocate() -> object:
+    return torch.empty(2**50)
+
+
+@pytest.mark.parametrize("lack", [allocate, lambda: bytearray(2**62)])
+def test_a_lack_of_memory_is_one_line_with_the_remedy(lack: Callable[[], object]) -> None:
+    with pytest.raises(RbdmlError, match=r"^out of memory \(.*\): take less$"), memory.enough_memory("take less"):
+        lack()
+
+
+def test_other_errors_stay_as_they_are() -> None:
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), memory.enough_memory("take less"):
+        torch.ones(2, 3) @ torch.ones(2, 3)
