@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -14,5 +16,7 @@ class Head(nn.Linear):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, F) in any precision to (B, D) in the precision of the weights."""
-        with torch.autocast(features.device.type, enabled=False):
+        kind = features.device.type
+        outside = torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+        with outside:
             return super().forward(features.to(self.weight.dtype))
