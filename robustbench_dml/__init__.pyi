@@ -20,10 +20,14 @@ from .retrieval.rank_hinge import mean_rank_hinge as mean_rank_hinge
 from .runs.api import evaluate as evaluate
 from .runs.api import list_attacks as list_attacks
 from .runs.api import list_backbones as list_backbones
+from .runs.api import list_budgets as list_budgets
 from .runs.api import list_datasets as list_datasets
 from .runs.api import list_defenses as list_defenses
+from .runs.api import list_protocols as list_protocols
 from .runs.api import list_solvers as list_solvers
 from .runs.api import load_model as load_model
+from .runs.api import load_record as load_record
+from .runs.api import load_records as load_records
 from .runs.api import run as run
 from .runs.api import train as train
 from .solvers.apgd import AutoPGD as AutoPGD

@@ -86,9 +86,18 @@ def decode(path: Path, side: int) -> Decoded:
     except Exception as error:  # Pillow can raise anything on a damaged file
         cause = "in no known format" if isinstance(error, UnidentifiedImageError) else reason(error, 80)
         raise RbdmlError(f"{path}: cannot be read as an image ({cause}): get a fresh copy of it") from None
+    return Decoded(_resized(rgb, side), hashlib.sha256(content).hexdigest())
+
+
+def pixels_of(image: Image.Image, side: int) -> np.ndarray:
+    """Return an opened image as `decode` does: (3, S, S) uint8."""
+    return _resized(_on_white(image), side)
+
+
+def _resized(rgb: Image.Image, side: int) -> np.ndarray:
     if rgb.size != (side, side):
         rgb = rgb.resize((side, side), Image.Resampling.BILINEAR)
-    return Decoded(np.ascontiguousarray(np.asarray(rgb).transpose(2, 0, 1)), hashlib.sha256(content).hexdigest())
+    return np.ascontiguousarray(np.asarray(rgb).transpose(2, 0, 1))
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -15,6 +15,7 @@ from robustbench_dml.evaluation.attack_cache import AttackCache
 from robustbench_dml.evaluation.context import AttackContext, make_context
 from robustbench_dml.evaluation.diagnostics import Finding, Findings, check_model
 from robustbench_dml.evaluation.ensemble import run_attack
+from robustbench_dml.evaluation.shown import Shown
 from robustbench_dml.retrieval.gallery import Items
 from robustbench_dml.retrieval.metrics import Clusters, class_clusters, retrieval_scores
 from robustbench_dml.spec.protocols import (
@@ -39,8 +40,8 @@ from robustbench_dml.utils.statistics import bootstrap_interval, median_above_ze
 REMEDY = "use a smaller --batch-size, or --devices; a training before it is kept"
 
 
-@dataclass(frozen=True)
-class Evaluated:
+@dataclass(frozen=True, repr=False)
+class Evaluated(Shown):
     """The result of an evaluation, in the papers' units.
 
     Attributes:
@@ -58,6 +59,9 @@ class Evaluated:
     intervals: dict[str, tuple[float, float]]
     findings: Findings
     per_query: dict[str, np.ndarray]
+
+    def __repr__(self) -> str:
+        return f"<Evaluated: {self._in_short()}, {len(self.per_query['query'])} queries>"
 
 
 @enough_memory(REMEDY)

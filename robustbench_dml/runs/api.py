@@ -7,17 +7,21 @@ from typing import Any
 
 from torch import nn
 
+from robustbench_dml.datasets.held import hold
 from robustbench_dml.datasets.status import load_dataset
 from robustbench_dml.evaluation.evaluate import Evaluated, evaluate_model
 from robustbench_dml.models.checkpoints import Checkpoint, load_checkpoint, weights_hash
 from robustbench_dml.models.pretrained import first_weights
 from robustbench_dml.models.wrappers import left_as_they_were
 from robustbench_dml.runs.context import RunContext, run_context
+from robustbench_dml.runs.external import on_sphere
 from robustbench_dml.runs.on_device import evaluation_on, spec_on
-from robustbench_dml.runs.record import Record
+from robustbench_dml.runs.record import RECORD_FILE, Record, read_record, record_folders
 from robustbench_dml.runs.run import run as run_spec
+from robustbench_dml.spec.lookup import defense_of
 from robustbench_dml.spec.make import published_evaluation
 from robustbench_dml.spec.options import CALL, CONTEXT, EVALUATE, OPTIONS, TABLES, arguments_of, words_named
+from robustbench_dml.spec.published import BUDGETS, PROTOCOLS
 from robustbench_dml.spec.registry import (
     ATTACKS,
     BACKBONES,
@@ -28,21 +32,27 @@ from robustbench_dml.spec.registry import (
     BackboneInfo,
     DatasetInfo,
     DefenseInfo,
+    Info,
     SolverInfo,
 )
 from robustbench_dml.spec.schema import RunSpec
+from robustbench_dml.training.defense import Defense
 from robustbench_dml.training.trainer import Trainer
 from robustbench_dml.utils.device import pick_device
 
 
-def run(defense: str, dataset: str, *, force: bool = False, quiet: bool = False, **words: Any) -> Record:
+def run(
+    defense: str | type[Defense], dataset: Any, *, force: bool = False, quiet: bool = False, **words: Any
+) -> Record:
     """Train a defense under a budget, evaluate it, write its record, and return it.
 
     A run with a record in `out` is not repeated unless `force`. An interrupted run is resumed.
 
     Args:
-        defense: name of a defense.
-        dataset: name of a data set.
+        defense: name of a defense, or its class, which may be defined in a notebook: running its cell again replaces
+            it.
+        dataset: name of a data set; or images in memory as in `datasets.held.hold`: a torch `Dataset`, divided by its
+            classes, or a pair of them for training and test.
         force: repeat a recorded run.
         quiet: no progress bars.
         words: the options of `rbdml run`, with underscores: `eta=8`, `queries=500`, `attack_steps=32`, `out="runs"`,
@@ -54,17 +64,18 @@ def run(defense: str, dataset: str, *, force: bool = False, quiet: bool = False,
         RbdmlError: bad input or a bad environment, in one line.
     """
     spec, context = _prepared(defense, dataset, words, quiet)
-    return run_spec(spec, context, force=force).record
+    outcome = run_spec(spec, context, force=force)
+    return outcome.record.stored_in(outcome.folder)
 
 
-def train(defense: str, dataset: str, *, quiet: bool = False, **words: Any) -> Checkpoint:
+def train(defense: str | type[Defense], dataset: Any, *, quiet: bool = False, **words: Any) -> Checkpoint:
     """Train a defense without evaluating it; arguments as in `run`.
 
     Returns:
         The model in eval mode, its spec, and the cost of its training.
     """
     spec, context = _prepared(defense, dataset, words, quiet)
-    data = load_dataset(dataset, context.paths)
+    data = load_dataset(spec.dataset, context.paths)
     weights = first_weights(spec, context.weights, context.progress)
     trainer = Trainer(spec, data, device=context.device, weights=weights)
     trainer.micro_batch = context.micro_batch
@@ -75,17 +86,20 @@ def train(defense: str, dataset: str, *, quiet: bool = False, **words: Any) -> C
 
 def evaluate(
     model: nn.Module,
-    dataset: str,
+    dataset: Any,
+    labels: Any = None,
     *,
     surrogate: str | Path | nn.Module | None = None,
     quiet: bool = False,
     **words: Any,
 ) -> Evaluated:
-    """Evaluate any module that maps images in [0, 1] to unit vectors. It keeps its mode and its device.
+    """Evaluate any module that embeds images in [0, 1]. It keeps its mode, its device and the settings of TF32.
 
     Args:
-        model: (B, C, H, W) float -> (B, D).
-        dataset: name of a data set; its test split is the gallery.
+        model: (B, C, H, W) float -> (B, D). Embeddings of other lengths than 1 are scaled to 1.
+        dataset: name of a data set, whose test split is the gallery; or the gallery itself: images (N, C, H, W) with
+            `labels`, or a torch `Dataset` such as an `ImageFolder` (see `datasets.held.split_of`).
+        labels: (N,) whole numbers, the classes of images.
         surrogate: an undefended model that attacks transfer from: a checkpoint, or a module like `model`.
         quiet: no progress bars.
         words: the options of `rbdml evaluate`, with underscores: `queries=500`, `attack_steps=32`, `device="cpu"`.
@@ -96,8 +110,9 @@ def evaluate(
     """
     former = {option.key: option.word for option in OPTIONS if option.part == EVALUATE}
     words = words_named({former.get(name, name): value for name, value in words.items()}, EVALUATE, CONTEXT)
+    name = hold(dataset, labels)
     with left_as_they_were(*(each for each in (model, surrogate) if isinstance(each, nn.Module))):
-        return _evaluated(model, dataset, surrogate, run_context(words, quiet=quiet), words)
+        return _evaluated(model, name, surrogate, run_context(words, quiet=quiet), words)
 
 
 def _evaluated(
@@ -110,9 +125,10 @@ def _evaluated(
         loaded = load_checkpoint(Path(surrogate), device=context.device)
         surrogate, named = loaded.model, weights_hash(loaded.embedder)[:16]
     changes = {**arguments_of(words)[EVALUATE], "surrogate": named}
+    data = load_dataset(dataset, context.paths)
     return evaluate_model(
-        model,
-        load_dataset(dataset, context.paths),
+        on_sphere(model.eval(), data, context, name=type(model).__name__),
+        data,
         evaluation_on(context.device, published_evaluation(dataset), changes, dataset=dataset, unset=True),
         device=context.device,
         batch_size=context.batch_size,
@@ -121,8 +137,11 @@ def _evaluated(
     )
 
 
-def _prepared(defense: str, dataset: str, words: dict[str, Any], quiet: bool) -> tuple[RunSpec, RunContext]:
+def _prepared(
+    defense: str | type[Defense], dataset: Any, words: dict[str, Any], quiet: bool
+) -> tuple[RunSpec, RunContext]:
     """The spec and the context of a run; tables of `make_spec` come before single words."""
+    defense, dataset = defense if isinstance(defense, str) else defense_of(defense), hold(dataset, for_training=True)
     tables = {name: words.pop(name, None) or {} for name in TABLES}
     if "cache" in words:
         words["no_cache"] = not words.pop("cache")
@@ -143,6 +162,35 @@ def load_model(checkpoint: str | Path, *, device: str = "auto") -> nn.Module:
         RbdmlError: unreadable, or not a checkpoint of this project.
     """
     return load_checkpoint(Path(checkpoint), device=pick_device(device)).model
+
+
+def load_record(path: str | Path) -> Record:
+    """Read the record in the folder of a run, by its folder or its file.
+
+    Raises:
+        RbdmlError: there is none, or it is not valid.
+    """
+    folder = Path(path).parent if Path(path).name == RECORD_FILE else Path(path)
+    return read_record(folder).stored_in(folder)
+
+
+def load_records(folder: str | Path = "runs") -> list[Record]:
+    """Read all records below a folder, sorted by path.
+
+    Raises:
+        RbdmlError: one of them is not valid.
+    """
+    return [read_record(path).stored_in(path) for path in record_folders(Path(folder))]
+
+
+def list_protocols() -> list[Info]:
+    """List all protocols with their summaries, by name."""
+    return [Info(name=name, summary=one.summary, paper="") for name, one in sorted(PROTOCOLS.items())]
+
+
+def list_budgets() -> list[Info]:
+    """List all named budgets with their summaries, from the smallest."""
+    return [Info(name=name, summary=summary, paper="") for name, (_, _, summary) in BUDGETS.items()]
 
 
 def list_defenses() -> list[DefenseInfo]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,37 +42,52 @@ class ExternalModel:
     weights: str  # hash of the weights
 
     def on_sphere(self, dataset: Dataset, context: RunContext) -> nn.Module:
-        """Return the model on the device after a trial on test images. Embeddings of other lengths are scaled to 1.
+        """See `on_sphere`."""
+        return on_sphere(self.model, dataset, context, name=self.name, failure=partial(failure, path=self.path))
 
-        Raises:
-            RbdmlError: the model fails on these images, or returns anything but finite (B, D) embeddings.
-        """
-        model = self.model.to(context.device)
-        images = dataset.test.to(context.device).batch(
-            torch.arange(min(TRIED, len(dataset.test)), device=context.device)
-        )
-        try:
-            with torch.no_grad():
-                embeddings = model(images.to(InOwnPrecision(model).dtype))
-        except (Exception, SystemExit) as error:  # a stranger's code may raise anything
-            shape = "x".join(map(str, dataset.image_shape))
-            raise RbdmlError(
-                f"{self.name} fails on {shape} images of '{dataset.name}' ({failure(error, self.path)}): let its "
-                "forward take (B, C, H, W) float images in [0, 1], or choose another data set"
-            ) from None
-        fits = isinstance(embeddings, Tensor) and embeddings.dim() == 2 and embeddings.shape[1] > 1
-        if not fits or len(embeddings) != len(images):
-            shown = tuple(embeddings.shape) if isinstance(embeddings, Tensor) else type(embeddings).__name__
-            raise RbdmlError(
-                f"{self.name} gives {shown} for {len(images)} images: let its forward return a (B, D) tensor"
-            )
-        if not bool(embeddings.isfinite().all()):
-            raise RbdmlError(f"{self.name} gives embeddings that are not finite: mend the model or its weights")
-        lengths = torch.linalg.vector_norm(embeddings, dim=1)
-        if bool(((lengths - 1).abs() < UNIT).all()):
-            return model
-        context.progress.say(f"{self.name}: embeddings of length {float(lengths.mean()):.3g} are scaled to 1")
-        return OnSphere(model).eval()
+
+def on_sphere(
+    model: nn.Module,
+    dataset: Dataset,
+    context: RunContext,
+    *,
+    name: str,
+    failure: Callable[[BaseException], str] = reason,
+) -> nn.Module:
+    """Return a model on the device after a trial on test images. Embeddings of other lengths are scaled to 1.
+
+    Args:
+        model: the model in eval mode.
+        dataset: the data set.
+        context: the device, and where messages go.
+        name: name of the model in messages.
+        failure: words for an exception of the model.
+
+    Raises:
+        RbdmlError: the model fails on these images, or returns anything but finite (B, D) embeddings.
+    """
+    model = model.to(context.device)
+    images = dataset.test.to(context.device).batch(torch.arange(min(TRIED, len(dataset.test)), device=context.device))
+    try:
+        with torch.no_grad():
+            embeddings = model(images.to(InOwnPrecision(model).dtype))
+    except (Exception, SystemExit) as error:  # a stranger's code may raise anything
+        shape = "x".join(map(str, dataset.image_shape))
+        raise RbdmlError(
+            f"{name} fails on {shape} images of '{dataset.name}' ({failure(error)}): let its "
+            "forward take (B, C, H, W) float images in [0, 1], or choose another data set"
+        ) from None
+    fits = isinstance(embeddings, Tensor) and embeddings.dim() == 2 and embeddings.shape[1] > 1
+    if not fits or len(embeddings) != len(images):
+        shown = tuple(embeddings.shape) if isinstance(embeddings, Tensor) else type(embeddings).__name__
+        raise RbdmlError(f"{name} gives {shown} for {len(images)} images: let its forward return a (B, D) tensor")
+    if not bool(embeddings.isfinite().all()):
+        raise RbdmlError(f"{name} gives embeddings that are not finite: mend the model or its weights")
+    lengths = torch.linalg.vector_norm(embeddings, dim=1)
+    if bool(((lengths - 1).abs() < UNIT).all()):
+        return model
+    context.progress.say(f"{name}: embeddings of length {float(lengths.mean()):.3g} are scaled to 1")
+    return OnSphere(model).eval()
 
 
 def load_external(text: str, checkpoint: Path | None = None) -> ExternalModel:

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Discriminator, Tag, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from robustbench_dml.evaluation.shown import Shown
 from robustbench_dml.runs.queries import Values, load_values
 from robustbench_dml.spec.schema import ComputeUsed, ExternalSpec, Frozen, RunSpec, TrainingEnd
 from robustbench_dml.utils.errors import RbdmlError, first_invalid
@@ -69,7 +70,7 @@ def _kind(spec: Any) -> str:
 Spec = Annotated[Annotated[RunSpec, Tag("run")] | Annotated[ExternalSpec, Tag("model")], Discriminator(_kind)]
 
 
-class Record(Frozen):
+class Record(Shown, Frozen):
     """One run, or one evaluation of an external model. Values have the units of the papers."""
 
     version: Literal[2] = 2
@@ -122,10 +123,29 @@ class Record(Frozen):
         """The ranking score; the Empirical Robustness Score in the protocols named after it."""
         return self.scores[self.score]
 
+    def stored_in(self, folder: Path) -> Self:
+        """Return the record with its folder, where its values per query lie."""
+        copy = self.model_copy()
+        vars(copy)["_folder"] = folder
+        return copy
+
     @property
-    def values(self) -> dict[str, float]:
-        """Every value by its column, benign first."""
-        return {**self.benign, **self.attacked, **self.scores}
+    def per_query(self) -> Values:
+        """(Q,) arrays by column, and `query`, the rows of the test split.
+
+        Raises:
+            RbdmlError: the folder is not known, or see `load_values`.
+        """
+        folder = vars(self).get("_folder")
+        if folder is None:
+            raise RbdmlError("the folder of this record is not known: read it with robustbench_dml.load_record(FOLDER)")
+        return read_queries(folder)
+
+    def __repr__(self) -> str:
+        seed = "" if self.spec.seed is None else f", seed {self.spec.seed}"
+        return f"<Record {self.digest}: {self.spec.label} on {self.spec.dataset}{seed}; {self._in_short()}>"
+
+    __str__ = __repr__
 
 
 def write_record(folder: Path, record: Record) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from robustbench_dml.spec.registry import ATTACKS, DEFENSES, NOTATIONS, DefenseInfo
+from robustbench_dml.spec.registry import ATTACKS, DEFENSES, NOTATIONS, DefenseInfo, register_defense
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.terminal import one_line
 
@@ -49,6 +49,21 @@ def find_defense(text: str) -> tuple[DefenseInfo, dict[str, Any]]:
     if plain is None:
         raise RbdmlError(f"cannot read defense '{text}': write it like HM[S,g_LGA]&ICS(0.5) or ACT[S], or by its name")
     return DEFENSES.get(plain[1].lower()), {"sampler": plain[2]}
+
+
+def defense_of(cls: type[Any]) -> str:
+    """Return the name of a defense's class; a class without a registration is registered under its own name.
+
+    Raises:
+        RbdmlError: not a class of a defense, or its name is taken.
+    """
+    if not isinstance(cls, type) or not hasattr(cls, "takes_losses"):
+        raise RbdmlError(f"{cls!r} is no defense: give a name, or a subclass of robustbench_dml.Defense")
+    named = [info for info in DEFENSES if info.cls is cls]
+    if not named:
+        summary = (cls.__doc__ or cls.__name__).strip().split("\n")[0]
+        register_defense(cls.__name__, summary=summary, paper="user code")(cls)
+    return named[0].name if named else cls.__name__
 
 
 def find_attack(text: str) -> str:

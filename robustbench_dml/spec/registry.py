@@ -115,6 +115,7 @@ class Scheme(Info):
     """Entries made on demand from names of the form `prefix:rest`; `name` shows the form."""
 
     make: Callable[[str], Info]
+    listed: bool = True  # False: names that only Python makes
 
 
 @dataclass(frozen=True)
@@ -140,12 +141,12 @@ class Registry(Generic[I]):
         self._complete = False
 
     def add(self, info: I) -> None:
-        """Register one entry.
+        """Register one entry. The class of a notebook's cell replaces that of the cell's former run.
 
         Raises:
             RbdmlError: the name is taken by another entry.
         """
-        if info.name in self._entries:
+        if info.name in self._entries and not _run_again(self._entries[info.name], info):
             raise RbdmlError(f"{self.kind} '{info.name}' is registered twice: give one of them another name")
         self._entries[info.name] = info
 
@@ -162,9 +163,9 @@ class Registry(Generic[I]):
 
     @property
     def schemes(self) -> list[Scheme]:
-        """All schemes, by prefix."""
+        """All listed schemes, by prefix."""
         self._discover()
-        return [self._schemes[prefix] for prefix in sorted(self._schemes)]
+        return [scheme for _, scheme in sorted(self._schemes.items()) if scheme.listed]
 
     def get(self, name: str) -> I:
         """Return the entry of a name.
@@ -204,6 +205,13 @@ class Registry(Generic[I]):
         except BaseException:
             self._complete = False
             raise
+
+
+def _run_again(before: Info, after: Info) -> bool:
+    """Recognise a class that was defined again in a notebook or an interactive session."""
+    classes = [getattr(info, "cls", None) for info in (before, after)]
+    names = {(cls.__module__, cls.__qualname__) for cls in classes if cls is not None}
+    return None not in classes and len(names) == 1 and "__main__" in next(iter(names))
 
 
 def _load(point: EntryPoint) -> None:

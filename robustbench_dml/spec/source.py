@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
+import linecache
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import groupby
@@ -38,8 +39,12 @@ NO_CODE = hashlib.sha256().hexdigest()
 
 
 def defense_source(info: DefenseInfo) -> str:
-    """Hash the file that defines a defense, or all files of its folder if it has a folder."""
-    path, module = Path(inspect.getfile(info.cls)), info.cls.__module__
+    """Hash the file that defines a defense, all files of its folder if it has a folder, or its notebook's cell."""
+    module = info.cls.__module__
+    try:
+        path = Path(inspect.getfile(info.cls))
+    except (OSError, TypeError):  # `__main__` of a notebook has no file
+        return cell_hash(info.cls)
     if module.startswith(FILE_MODULE):  # the dots of such a name belong to a path
         return source_hash([path])
     depth = module.count(".") - 2 + (path.name == "__init__.py")  # folders between `<package>.defenses` and the file
@@ -55,6 +60,22 @@ def attack_source(evaluation: Evaluation) -> str:
     plugins = [Path(inspect.getfile(cls)) for cls in (*attacks, SOLVERS.get(evaluation.solver.name).cls)]
     ours = [file for room in ROOMS for file in (package / room).rglob("*.py")]
     return source_hash({file.resolve() for file in (*ours, *plugins)})
+
+
+def cell_hash(cls: type) -> str:
+    """Hash the functions and classes in the cell of a notebook that defines a class.
+
+    Raises:
+        RbdmlError: the text of the cell is not known.
+    """
+    codes = [getattr(value, "__code__", None) for value in vars(cls).values()]
+    cells = ["".join(linecache.getlines(code.co_filename)) for code in codes if code is not None]
+    for text in filter(None, cells):
+        body = ast.parse(text).body
+        kept: list[ast.stmt] = [node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        if cls.__name__ in {getattr(node, "name", "") for node in kept}:
+            return _code_hash(ast.unparse(ast.Module(kept, [])).encode())
+    raise RbdmlError(f"the source of {cls.__name__} is not known: define it in a notebook's cell or in a file")
 
 
 def source_hash(files: Iterable[Path]) -> str:

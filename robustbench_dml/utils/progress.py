@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,7 +66,8 @@ class Progress:
     def bar(self, total: float, title: str, unit: str) -> Iterator[Bar]:
         """Show the progress from 0 to `total` and the time left: without a terminal, in a line a minute."""
         settings: dict[str, Any] = {}
-        if not (self.quiet or sys.stderr.isatty()):
+        bars = _bars()
+        if not (self.quiet or sys.stderr.isatty() or bars is not tqdm):
             how_far = "{percentage:.0f}% {n_fmt}/{total_fmt}" if 0 < total < float("inf") else "{n_fmt}"
             left = ", {remaining} left" if 0 < total < float("inf") else ""
             settings = {
@@ -77,10 +79,21 @@ class Progress:
                 "position": 0,
                 "bar_format": "{desc} " + how_far + "{unit}{postfix}" + left,
             }
-        with tqdm(
+        with bars(
             total=total, desc=title, unit=f" {unit}", unit_scale=True, disable=self.quiet, leave=False, **settings
         ) as bar:
             yield Bar(bar)
+
+
+def _bars() -> type[tqdm[Any]]:
+    """Return tqdm's bars of notebooks where they can be shown, else those of terminals."""
+    if "IPython" not in sys.modules:  # tqdm.auto is slow to import
+        return tqdm
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # without ipywidgets, terminals' bars are used
+        from tqdm import auto
+    widgets = any(cls.__module__ == "tqdm.notebook" for cls in auto.tqdm.__mro__)
+    return auto.tqdm if widgets else tqdm
 
 
 def _number(number: float) -> str:
