@@ -164,8 +164,9 @@ class Rates:
                 self._add(folder, read_record(folder), name)
 
     def _add(self, folder: Path, record: Record, device: str) -> None:
-        if record.cost is not None and record.training_end is not None and record.training_end.device == device:
-            self._costs.append((record.spec, record.cost))
+        end, cost = record.training_end, record.cost
+        if cost is not None and cost.spent.seconds > 0 and end is not None and end.device == device:
+            self._costs.append((record.spec, cost))
         seconds = _evaluation_seconds(folder)
         if seconds and record.provenance.device == device:
             self._evaluations.append((record.spec, evaluation_passes(record.spec), seconds))

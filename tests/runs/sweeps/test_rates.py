@@ -95,3 +95,8 @@ def test_plain_passes_are_measured_by_the_clock(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("robustbench_dml.runs.sweeps.estimate.time.perf_counter", lambda: float(next(ticks)))
     spec = made_spec(training={"pairs": 8})
     assert plain_rate(spec, CPU) == pytest.approx(16 * 2 / 3)  # the clock is read once more than batches are done
+
+
+def test_a_baseline_without_training_has_no_rate(tmp_path: Path) -> None:
+    recorded(tmp_path, made_spec("pixels"), seconds=0)
+    assert Rates(tmp_path, CPU).rate_of(made_spec()) == Rate(7.0, 7.0)
