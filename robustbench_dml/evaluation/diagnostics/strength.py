@@ -107,7 +107,7 @@ def _by_gradients(problem: Problem, least: LeastRadii, steps: int) -> None:
     longer = problem.within(least.reach, steps=steps)
     bisect(longer, least, AutoPGD().run, radius_grid(FINEST * UNIT, least.cap, per_octave=1), stage=0)
     for start, factor in ((problem.images, 2), (least.images, 1)):
-        shrink(problem, least, problem.rows, problem.objective, start, factor=factor, steps=steps, stage=0)
+        shrink(problem, least, problem.rows, None, start, factor=factor, steps=steps, stage=0)
 
 
 def _go_below(problem: Problem, least: LeastRadii, search: Solver) -> None:

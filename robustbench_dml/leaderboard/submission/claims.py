@@ -42,7 +42,9 @@ LIMITS = {
     "not benign at eps 0": ("difference at eps 0", gradients.REPEATED_HALF),
     "large eps resisted": ("recall at 1 with any image allowed", strength.LARGE),
     **SEARCHED,
+    "false gradient": ("error of the gradient", gradients.FALSE),
 }
+LATER = {"false gradient"}  # flags of a check that records may be older than
 
 
 def same(one: float, other: float) -> bool:
@@ -167,7 +169,7 @@ def _measured(record: Record) -> set[str]:
     """Names of the values that the checks measured of every model under the record's evaluation."""
     threat = record.spec.evaluation.threat
     searched = threat.steps > 0 and threat.eps > 0 and OLDER not in record.diagnostics.measured
-    return {name for flag, (name, _) in LIMITS.items() if searched or flag not in SEARCHED}
+    return {name for flag, (name, _) in LIMITS.items() if flag not in LATER and (searched or flag not in SEARCHED)}
 
 
 def _texts(value: Any, where: str = "") -> Iterator[tuple[str, str]]:

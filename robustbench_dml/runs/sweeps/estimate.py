@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from robustbench_dml.evaluation.attack import Attack
+from robustbench_dml.evaluation.diagnostics.gradients import PASSES
 from robustbench_dml.evaluation.diagnostics.strength import check_passes
 from robustbench_dml.evaluation.diagnostics.suite import ATTACKED, SAMPLE
 from robustbench_dml.evaluation.ensemble import WorstCase
@@ -138,7 +139,7 @@ def _searches(attack: Attack, solver: Solver, threat: Threat, *, transfers: bool
 def _check_passes(evaluation: Evaluation, queries: int) -> float:
     """The passes of the checks (`evaluation.diagnostics`): gradients of a sample, and attacks on a part of it."""
     sample, transfers = min(queries, SAMPLE), evaluation.surrogate is not None
-    return sample * (1 + FORWARD) + min(sample, ATTACKED) * check_passes(evaluation.threat, transfers=transfers)
+    return sample * PASSES + min(sample, ATTACKED) * check_passes(evaluation.threat, transfers=transfers)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isfinite
 
 import pytest
@@ -99,7 +100,7 @@ def test_a_model_that_cuts_the_graph_has_no_gradient() -> None:
 
 
 def test_randomness_is_noticed() -> None:
-    assert findings(Model(noise=0.1)).flags == ["random", "not benign at eps 0"]
+    assert findings(Model(noise=0.1)).flags == ["false gradient", "random", "not benign at eps 0"]
 
 
 def test_a_gallery_that_another_network_made_is_noticed() -> None:
@@ -115,3 +116,66 @@ def test_networks_in_half_precision_may_differ_by_more() -> None:
     half = Half(network()).bfloat16()
     assert findings(half, moved=5e-3).flags == []
     assert findings(half, moved=0.05).flags == ["not benign at eps 0"]
+
+
+class Told(nn.Module):
+    """A network that computes one thing and gives the gradient of another."""
+
+    def __init__(self, computed: Callable[[Tensor], Tensor], differentiated: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.network, self.computed, self.differentiated = network(), computed, differentiated
+
+    def forward(self, images: Tensor) -> Tensor:
+        images = self.differentiated(images) + (self.computed(images) - self.differentiated(images)).detach()
+        return F.normalize(self.network(images.float()), dim=1)
+
+
+def rounded(images: Tensor) -> Tensor:
+    return (16 * images).round() / 16
+
+
+def blurred(images: Tensor) -> Tensor:
+    return F.avg_pool2d(images, 3, stride=1, padding=1)
+
+
+def seeded_noise(images: Tensor) -> Tensor:
+    """Noise drawn from a seed that the pixels give."""
+    rng = torch.Generator().manual_seed(int(1e6 * float(images.detach().double().sum())))
+    return images + 0.2 * torch.rand(images.shape, generator=rng)
+
+
+LIES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "straight through": (rounded, lambda images: images),
+    "reversed": (lambda images: images, lambda images: -images),
+    "of a weaker copy": (lambda images: images, lambda images: 0.01 * images),
+    "of a stronger copy": (lambda images: images, lambda images: 10 * images),
+    "seeded noise": (seeded_noise, lambda images: images),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_gradient_of_something_else_is_false(name: str) -> None:
+    assert "false gradient" in findings(Told(*LIES[name])).flags
+
+
+def test_a_true_gradient_keeps_its_promise() -> None:
+    """Also through a blur, a clamp, and at pixels that a step would take out of [0, 1]."""
+    edges = IMAGES.round()
+    edges[:, :, 0] = 0.5
+    for change in (blurred, lambda images: images.clamp(0, 1)):
+        for images in (IMAGES, edges):
+            found = findings(Told(change, change), images=images)
+            assert found.flags == []
+            assert found.measured["error of the gradient"] < 0.05
+
+
+def test_half_precision_is_too_coarse_for_differences() -> None:
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network().bfloat16()
+
+        def forward(self, images: Tensor) -> Tensor:
+            return F.normalize(self.network(images.bfloat16()).float(), dim=1)
+
+    assert "false gradient" not in findings(Half()).flags
