@@ -14,7 +14,7 @@ from robustbench_dml.report.grouping import grouped, short_name
 from robustbench_dml.report.per_query import readable_values
 from robustbench_dml.report.ranking import Standing
 from robustbench_dml.report.rows import Row, rows_of
-from robustbench_dml.report.tables import doubts, title
+from robustbench_dml.report.tables import cell, doubts, score_cell, title
 from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import Record
 from robustbench_dml.spec.columns import Column
@@ -54,6 +54,27 @@ class Board:
     def sections(self) -> dict[str, list[Row]]:
         """The rows by heading: a section for each budget, then baselines and models from elsewhere."""
         return sections_of(self.rows)
+
+    @property
+    def ranking(self) -> bool:
+        """True for the protocol that ranks."""
+        return self.evaluation.protocol == DEFAULT_PROTOCOL
+
+    @property
+    def leader(self) -> str:
+        """The best trained defense and the baselines, in a sentence; empty without such a defense."""
+        trained = [row for row in self.rows if row.standing in (Standing.RANKED, Standing.PROVISIONAL)]
+        if not trained:
+            return ""
+        best = max(trained, key=lambda row: row.values[row.score])
+        value = score_cell(best.score, best.values[best.score], best.intervals[best.score])
+        seeds = f"{len(best.seeds)} seed{'' if len(best.seeds) == 1 else 's'}"
+        baselines = [row for row in self.rows if row.standing is Standing.BASELINE]
+        beside = ", ".join(f"{row.label} {cell(row.score, row.values[row.score])}" for row in baselines)
+        eta = f", eta {best.eta}" if best.eta else ""
+        return f"{best.name}{eta}, has the highest {best.score}: {value} ({seeds}, budget: {best.budget})." + (
+            f" Baselines: {beside}." if beside else ""
+        )
 
     @property
     def common_flags(self) -> list[str]:
@@ -137,8 +158,7 @@ def _counted(one: Listed, lower: Mapping[str, tuple[Record, Values]]) -> Record:
 
 def _order(board: Board) -> tuple[object, ...]:
     """Sort by data set; then the main board, boards of the protocol that ranks, and the longest."""
-    other = board.evaluation.protocol != DEFAULT_PROTOCOL
-    return board.dataset, not board.main, other, -len(board.rows), board.folder
+    return board.dataset, not board.main, not board.ranking, -len(board.rows), board.folder
 
 
 def _weights(record: Record) -> tuple[str, str, str]:

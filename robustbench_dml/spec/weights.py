@@ -52,7 +52,7 @@ def read_checkpoint(path: Path) -> StoredRun:
         )
     except (KeyError, ValidationError):
         stored = None
-    if stored is None or stored.spent.iterations == 0:
+    if stored is None or (stored.spent.iterations == 0 and stored.spec.budget.amount > 0):
         raise RbdmlError(
             f"{path}: holds weights but not the run they came from: give a checkpoint that `rbdml run` wrote"
         )

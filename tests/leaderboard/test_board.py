@@ -132,3 +132,13 @@ def test_ers_of_the_same_weights_stands_beside_the_radius(tmp_path: Path, monkey
     board = next(board for board in read_boards(tmp_path) if board.evaluation.protocol == "radius")
     assert {row.label: board.ers.get(row.key) for row in board.rows} == {"act": ers[1].scores["ERS"], "est": None}
     assert all(not other.ers for other in read_boards(tmp_path) if other.evaluation.protocol == "ers")
+
+
+def test_the_leader_is_named_beside_the_baselines(leaderboards: Path, tmp_path: Path) -> None:
+    enter_made(leaderboards, made_spec("pixels"), nominal=0, passes=0, level=0.1)
+    board = read_boards(leaderboards)[0]
+    best, pixels = board.rows[0], next(row for row in board.rows if row.label == "pixels")
+    assert board.leader.startswith(f"hm-lga-ics, eta {best.eta}, has the highest ERS: {best.values['ERS']:.1f} +- ")
+    assert board.leader.endswith(f"(3 seeds, budget: quick). Baselines: pixels {pixels.values['ERS']:.1f}.")
+    enter_made(tmp_path / "foreign", foreign_spec())
+    assert read_boards(tmp_path / "foreign")[0].leader == ""

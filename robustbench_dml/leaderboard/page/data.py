@@ -33,7 +33,7 @@ def page_data(boards: Sequence[Board], reported: Sequence[Reported]) -> Data:
     shared, styles = Shared(), styles_by_board(boards, reported)
     return {
         "families": family_colours(),
-        "boards": [_board(board, styles, shared) for board in boards],
+        "boards": [_board(board, styles, shared) for board in sorted(boards, key=lambda board: not board.ranking)],
         "reported": [_reported(one, styles) for one in reported],
         "reportedColumns": _reported_columns(),
         "shared": shared.values,
@@ -58,6 +58,7 @@ def _board(board: Board, styles: StylesByBoard, shared: Shared) -> Data:
         "records": f"{quote(records[0].spec.dataset_folder)}/{RECORDS}",
         "line": protocol_line(board.evaluation),
         "main": board.main,
+        "leader": board.leader,
         "common": board.common_flags,
         "evaluation": board.evaluation.model_dump(mode="json"),
         "chance": next((brief(record.benign[CHANCE]) for record in records if CHANCE in record.benign), None),

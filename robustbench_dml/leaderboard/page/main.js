@@ -56,6 +56,7 @@ function withDistinctNames(found) {
 function showHead(view) {
   const empty = byId('empty');
   byId('board-title').textContent = view ? `${view.dataset}, ${view.network}` : 'No entries yet';
+  byId('leader').textContent = view?.board?.leader ?? '';
   byId('protocol').hidden = !view?.board;
   byId('protocol').textContent = view?.board ? view.board.line + (view.board.chance === null ? '' : `; R@1 by chance ${view.board.chance}%`)
     + (view.board.common.length ? `; flags of all rows: ${view.board.common.join(', ')}` : '') : '';

@@ -1,4 +1,4 @@
-"""Baselines train nothing, and are verified without a checkpoint."""
+"""Baselines train nothing, and are verified without a checkpoint, too."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ BASELINES = ("pixels", "untrained")
 pytestmark = pytest.mark.usefixtures("built")
 
 
+@pytest.mark.parametrize("checkpoint", [True, False])
 @pytest.mark.parametrize("defense", BASELINES)
-def test_a_baseline_is_verified_without_a_checkpoint(defense: str, board: Path, tmp_path: Path) -> None:
+def test_a_baseline_is_verified_with_or_without_its_checkpoint(
+    defense: str, checkpoint: bool, board: Path, tmp_path: Path
+) -> None:
     command = ("run", "--defense", defense, "--dataset", "glyphs", "--protocol", "ers", *SMALL)
-    run = copied(true_run(tmp_path / "runs", *command), tmp_path, checkpoint=False)
+    run = copied(true_run(tmp_path / "runs", *command), tmp_path, checkpoint=checkpoint)
     record = read_record(run)
     assert record.cost is not None
     assert (record.cost.spent, record.cost.passes, record.cost.nominal_per_iteration) == (ComputeUsed(), 0, 0)
