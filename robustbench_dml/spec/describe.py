@@ -6,6 +6,8 @@ from robustbench_dml.spec.parameters import resolve
 from robustbench_dml.spec.registry import SOLVERS
 from robustbench_dml.spec.schema import Evaluation, Threat
 
+RADIUS_SEARCH = "minimal-radius"
+
 
 def describe_evaluation(evaluation: Evaluation) -> str:
     """Describe an evaluation in one line: protocol, attack, queries."""
@@ -16,14 +18,23 @@ def describe_evaluation(evaluation: Evaluation) -> str:
 def describe_attack(evaluation: Evaluation) -> str:
     """Describe the attack: solver with its changed parameters, radius, step size, surrogate."""
     surrogate = [] if evaluation.surrogate is None else [f"surrogate {evaluation.surrogate[:8]}"]
-    return ", ".join([_solver(evaluation), _radius(evaluation.threat), *surrogate])
+    changed, threat = _changed(evaluation), evaluation.threat
+    if evaluation.solver.name == RADIUS_SEARCH:  # which uses no other number of the threat; columns show the radii
+        named = [text for text in changed if not text.startswith("named=")]
+        return ", ".join([f"up to {_length(threat)}", *named, *surrogate])
+    solver = f"{evaluation.solver.name.upper()}-{threat.steps}"
+    return ", ".join([solver, *changed, _radius(threat), *surrogate])
 
 
-def _solver(evaluation: Evaluation) -> str:
-    solver, steps = evaluation.solver, evaluation.threat.steps
+def _changed(evaluation: Evaluation) -> list[str]:
+    """The parameters of the solver that differ from its defaults."""
+    solver = evaluation.solver
     usual = resolve(SOLVERS.get(solver.name).cls, {}, owner="") if solver.name in SOLVERS else {}
-    changed = [f"{name}={value}" for name, value in solver.params.items() if usual.get(name) != value]
-    return ", ".join([f"{solver.name.upper()}-{steps}", *changed])
+    return [f"{name}={value}" for name, value in solver.params.items() if usual.get(name) != value]
+
+
+def _length(threat: Threat) -> str:
+    return f"{threat.eps * 255:g}/255" if threat.norm == "linf" else f"{threat.eps:g} in L2"
 
 
 def _radius(threat: Threat) -> str:
