@@ -52,7 +52,9 @@ DECIMALS = {"TMA": 3, "ES:D": 3, "MR": 2, "MR:Q": 2, "MR:C": 2, "r50": 2}
 
 
 def short_passes(passes: float) -> str:
-    """Return passes in three digits: 94.3k, 20M."""
+    """Return passes in three digits: 0, 94.3k, 20M."""
+    if passes == 0:
+        return "0"
     return f"{passes / 1e3:.3g}k" if passes < 999_500 else f"{passes / 1e6:.3g}M"
 
 

@@ -159,7 +159,7 @@ def test_entries_are_shown_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("passes", "text"), [(0, "0k"), (94_333, "94.3k"), (999_600, "1M"), (3_168_000, "3.17M"), (25e6, "25M")]
+    ("passes", "text"), [(0, "0"), (94_333, "94.3k"), (999_600, "1M"), (3_168_000, "3.17M"), (25e6, "25M")]
 )
 def test_passes_have_three_digits(passes: float, text: str) -> None:
     assert short_passes(passes) == text
