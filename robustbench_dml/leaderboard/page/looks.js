@@ -40,7 +40,7 @@ function mark(one, dash = null) {
 }
 
 const number = (value, decimals) => value.toFixed(decimals);
-const millions = (passes) => (passes < 1e6 ? `${Number((passes / 1e3).toPrecision(3))}k` : `${Number((passes / 1e6).toPrecision(3))}M`);
+const millions = (passes) => (passes === 0 ? '0' : passes < 999500 ? `${Number((passes / 1e3).toPrecision(3))}k` : `${Number((passes / 1e6).toPrecision(3))}M`);
 const whole = (value) => Math.round(value).toLocaleString('en');
 const interval = ([low, high], decimals) => `${number(low, decimals)} to ${number(high, decimals)}`;
 const day = (time) => time.replace('T', ' ').replace(/(\.\d+)?(\+00:00|Z)$/, ' UTC');
