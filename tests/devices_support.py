@@ -253,7 +253,8 @@ def together(jobs: Iterable[Job], folder: Path) -> dict[str, Any]:
 
 def _member(number: int, jobs: list[Job], folder: Path) -> None:
     torch.set_num_threads(1)
-    with distributed.process_group(folder / "rendezvous", number=number, processes=PROCESSES, device=CPU):
+    member = distributed.Member(number, PROCESSES, f"file://{folder / 'rendezvous'}", number)
+    with distributed.process_group(member, CPU):
         found: dict[str, Any] = {"jobs": {job: train(job.trainer()) for job in jobs}}
         state = folder / "state.safetensors"
         found["interrupted"] = interrupt(jobs[0], state)

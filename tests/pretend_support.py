@@ -211,6 +211,7 @@ def pretend_device() -> Iterator[PretendDevice]:
     cuda: dict[str, Any] = {
         "Event": device.event,
         "current_device": lambda: 0,
+        "current_stream": lambda *_: None,
         "device_count": lambda: 1,
         "get_device_name": lambda *_: "pretended",
         "get_rng_state": lambda *_: torch.get_rng_state(),

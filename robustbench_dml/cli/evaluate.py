@@ -19,7 +19,7 @@ from robustbench_dml.utils.errors import RbdmlError
 @click.option("--dataset", help="With --model, any data set. Else folder:PATH, the new path of the training folder.")
 @click.option("--defense", help="Defense of the checkpoint, if from outside the project: file.py:NAME.")
 @take(*EVALUATION, published=False)
-@take("out", *DATA, "batch-size", "force")
+@take("out", *DATA, "batch-size", "devices", "force")
 @output_options
 def evaluate(
     checkpoint: Path | None,
@@ -38,8 +38,9 @@ def evaluate(
     its state dict: safetensors, or a torch file, which is never unpickled freely. The file can import modules beside
     it; the record stores the hash of the file and of the weights, not of those modules.
     """
-    from robustbench_dml.runs import run as runs
     from robustbench_dml.runs.external import evaluate_external
+    from robustbench_dml.runs.launch import run_on_devices
+    from robustbench_dml.runs.run import evaluated_spec
     from robustbench_dml.spec.lookup import find_defense
 
     check_bf16(words)
@@ -47,12 +48,17 @@ def evaluate(
     if model is not None:
         if dataset is None or defense is not None:
             raise RbdmlError("--model needs --dataset, and has no --defense of this project: change that")
-        outcome = evaluate_external(model, checkpoint, context, dataset=dataset, changes=changes, force=words["force"])
-        print_outcome(outcome, words)
+        if words["devices"] not in (None, 1):
+            raise RbdmlError("an external model is evaluated on one device: leave --devices out")
+        made = evaluate_external(model, checkpoint, context, dataset=dataset, changes=changes, force=words["force"])
+        print_outcome(made, words)
         return
     if checkpoint is None:
         raise RbdmlError("nothing to evaluate: give a CHECKPOINT that `rbdml run` wrote, or --model file.py:factory")
     if defense is not None:
         find_defense(defense)
-    outcome = runs.reevaluate(checkpoint, context, dataset=dataset, changes=changes, force=words["force"])
-    print_outcome(outcome, words)
+    spec = evaluated_spec(checkpoint, context, dataset=dataset, changes=changes)
+    words["defense"] = defense
+    outcome = run_on_devices(spec, context, words["devices"], words=words, checkpoint=checkpoint, force=words["force"])
+    if outcome is not None:  # the leading process
+        print_outcome(outcome, words)

@@ -17,7 +17,7 @@ from robustbench_dml.cli.plot import plot
 from robustbench_dml.cli.run import run
 from robustbench_dml.cli.submit import submit
 from robustbench_dml.cli.sweep import sweep
-from robustbench_dml.runs.exits import INTERRUPTED, ExitCode, message_of
+from robustbench_dml.runs.exits import INTERRUPTED, ExitCode, is_left_alone, message_of
 from robustbench_dml.spec.options import current_name
 from robustbench_dml.utils.interrupts import ENDING, interrupted_by
 from robustbench_dml.utils.terminal import one_line
@@ -55,6 +55,8 @@ def main() -> None:
         sys.exit(ExitCode.INTERRUPTED)
     except Exception as error:
         message = message_of(error)
+        if message is None and is_left_alone(error):
+            sys.exit(ExitCode.LEFT_ALONE)
         if message is None:
             raise
         _fail(message)

@@ -27,4 +27,5 @@ def run(**words: Any) -> None:
     context = context_of(words)
     spec = spec_on(context.device, arguments_of(words))
     outcome = run_on_devices(spec, context, words["devices"], words=words, force=words["force"])
-    print_outcome(outcome, words)
+    if outcome is not None:  # the leading process
+        print_outcome(outcome, words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from robustbench_dml.datasets.held import hold
@@ -15,6 +16,7 @@ from robustbench_dml.models.pretrained import first_weights
 from robustbench_dml.models.wrappers import left_as_they_were
 from robustbench_dml.runs.context import RunContext, run_context
 from robustbench_dml.runs.external import on_sphere
+from robustbench_dml.runs.launch import run_on_devices
 from robustbench_dml.runs.on_device import evaluation_on, spec_on
 from robustbench_dml.runs.record import RECORD_FILE, Record, read_record, record_folders
 from robustbench_dml.runs.run import run as run_spec
@@ -39,6 +41,8 @@ from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.training.defense import Defense
 from robustbench_dml.training.trainer import Trainer
 from robustbench_dml.utils.device import pick_device
+from robustbench_dml.utils.distributed import launched
+from robustbench_dml.utils.errors import RbdmlError
 
 
 def run(
@@ -56,16 +60,23 @@ def run(
         force: repeat a recorded run.
         quiet: no progress bars.
         words: the options of `rbdml run`, with underscores: `eta=8`, `queries=500`, `attack_steps=32`, `out="runs"`,
-            `param={"ics": 0.3}`, `extra_attack=["ca+w2"]`, `solver="apgd"`, `solver_param={"restarts": 5}`. Options
-            left out use the published values for the data set. The tables `params`, `training` and `evaluation` of
-            `spec.make.make_spec` are accepted, too.
+            `devices=2`, `param={"ics": 0.3}`, `extra_attack=["ca+w2"]`, `solver="apgd"`,
+            `solver_param={"restarts": 5}`. Options left out use the published values for the data set. The tables
+            `params`, `training` and `evaluation` of `spec.make.make_spec` are accepted, too.
 
     Raises:
         RbdmlError: bad input or a bad environment, in one line.
     """
+    devices = words.pop("devices", None)
     spec, context = _prepared(defense, dataset, words, quiet)
-    outcome = run_spec(spec, context, force=force)
-    return outcome.record.stored_in(outcome.folder)
+    if devices in (None, 1) and launched() is None:
+        outcome = run_spec(spec, context, force=force)
+        return outcome.record.stored_in(outcome.folder)
+    if not (isinstance(defense, str) and isinstance(dataset, str)):
+        raise RbdmlError("several processes know a defense or a data set by its name alone: give file.py:NAME")
+    shared = run_on_devices(spec, context, devices, words={**words, "defense": defense}, force=force)
+    folder = context.folder(spec).path
+    return (read_record(folder) if shared is None else shared.record).stored_in(folder)
 
 
 def train(defense: str | type[Defense], dataset: Any, *, quiet: bool = False, **words: Any) -> Checkpoint:
@@ -145,6 +156,8 @@ def _prepared(
     tables = {name: words.pop(name, None) or {} for name in TABLES}
     if "cache" in words:
         words["no_cache"] = not words.pop("cache")
+    if "device" in words:
+        words["device"] = str(words["device"])
     parts = {option.part for option in OPTIONS} - {CALL}
     words = words_named({**words, "defense": defense, "dataset": dataset}, *parts)
     words.setdefault("surrogate", tables[EVALUATE].get("surrogate"))
@@ -155,7 +168,7 @@ def _prepared(
     return spec_on(context.device, arguments), context
 
 
-def load_model(checkpoint: str | Path, *, device: str = "auto") -> nn.Module:
+def load_model(checkpoint: str | Path, *, device: str | torch.device = "auto") -> nn.Module:
     """Load the trained model of a checkpoint, in eval mode.
 
     Raises:

@@ -8,18 +8,19 @@ TASK is a `Task` as JSON. The exit code is an `ExitCode`.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from robustbench_dml.runs import run as runs
 from robustbench_dml.runs.exits import ExitCode, exit_code, message_of
 from robustbench_dml.runs.task import Share, Task
+from robustbench_dml.runs.together import take_part
 from robustbench_dml.utils import distributed
-from robustbench_dml.utils.interrupts import ENDING, interrupted_by
+from robustbench_dml.utils.interrupts import ENDING, end_with_parent, interrupted_by
 from robustbench_dml.utils.terminal import one_line
 
 
 def main() -> None:
-    """Do the task on the command line and exit."""
+    """Do the task on the command line and exit. If the process that started this one ends, the task is interrupted."""
+    end_with_parent()
     sys.exit(do(Task.model_validate_json(sys.argv[1])))
 
 
@@ -36,7 +37,7 @@ def do(task: Task) -> ExitCode:
                 outcome = runs.run(task.spec, task.context(), force=task.force)
                 print(f"record: {outcome.folder}")
             else:
-                _take_part(task, task.share)
+                take_part(task, task.context(), task.share.member)
     except (Exception, KeyboardInterrupt) as error:
         if task.share is not None and isinstance(error, RuntimeError) and distributed.is_lost_peer(error):
             return ExitCode.LEFT_ALONE
@@ -46,19 +47,6 @@ def do(task: Task) -> ExitCode:
         _leave(message, task.share, interrupted=isinstance(error, KeyboardInterrupt))
         return exit_code(error)
     return ExitCode.DONE
-
-
-def _take_part(task: Task, share: Share) -> None:
-    context = task.context()
-    with distributed.process_group(
-        share.rendezvous, number=share.rank, processes=share.processes, device=context.device
-    ):
-        if not distributed.is_leader():
-            work: Path | None = distributed.broadcast()
-            if work is not None:
-                runs.assist(task.spec, context, work)
-        elif not runs.run(task.spec, context, force=task.force).fresh:
-            distributed.broadcast(None)  # the other processes wait for a work folder; None ends their wait
 
 
 def _leave(message: str, share: Share | None, *, interrupted: bool) -> None:

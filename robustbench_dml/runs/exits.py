@@ -35,6 +35,13 @@ def exit_code(error: BaseException) -> ExitCode:
     return ExitCode.FAILED if message_of(error) is None else ExitCode.REFUSED
 
 
+def is_left_alone(error: BaseException) -> bool:
+    """Return true if torchrun or srun started this process, and another process of the run ended first."""
+    from robustbench_dml.utils import distributed  # PyTorch, which `--help` does without
+
+    return isinstance(error, RuntimeError) and distributed.launched() is not None and distributed.is_lost_peer(error)
+
+
 def message_of(error: BaseException) -> str | None:
     """Return the message for the user, with cause and remedy, or None for an error in the code."""
     if isinstance(error, KeyboardInterrupt):

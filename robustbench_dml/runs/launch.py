@@ -25,8 +25,10 @@ from robustbench_dml.runs import run as runs
 from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.exits import ExitCode
 from robustbench_dml.runs.pipeline import Outcome
-from robustbench_dml.runs.task import Share, Task
+from robustbench_dml.runs.task import Share, Task, of_member
+from robustbench_dml.runs.together import take_part
 from robustbench_dml.spec.schema import RunSpec
+from robustbench_dml.utils import distributed
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.locks import usable_cores
 
@@ -38,34 +40,55 @@ SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")  # signals that torch's lau
 
 
 def run_on_devices(
-    spec: RunSpec, context: RunContext, devices: int, *, words: Mapping[str, Any], force: bool = False
-) -> Outcome:
-    """Do a run on several devices of this machine; on one device, as `run` does.
+    spec: RunSpec,
+    context: RunContext,
+    devices: int | None,
+    *,
+    words: Mapping[str, Any],
+    checkpoint: Path | None = None,
+    force: bool = False,
+) -> Outcome | None:
+    """Do a run, or evaluate a checkpoint, on several devices; on one device, as `run` and `reevaluate` do.
+
+    The processes are started here, unless torchrun or srun started them: then this one does its share.
 
     Args:
         spec: the run.
         context: the surroundings of the run. On a CPU the processes share its cores.
-        devices: the number of devices.
+        devices: the number of devices; None is one, or the processes of torchrun or srun.
         words: the words of `rbdml run` that make the spec and the context.
+        checkpoint: weights to evaluate under the spec, instead of training.
         force: repeat a run that has a record, as in `run`.
+
+    Returns:
+        The record, or None in a process of torchrun or srun that does not lead.
 
     Raises:
         RbdmlError: more devices than there are, or than pairs in a batch; or a process failed.
         KeyboardInterrupt: the run was interrupted.
     """
-    check_devices(spec, context, devices)
+    task = Task.of(spec, words, checkpoint=checkpoint, quiet=context.progress.quiet, force=force)
+    member = distributed.launched()
+    if member is not None and member.processes > 1:
+        if devices not in (None, member.processes):
+            raise RbdmlError(f"--devices {devices}: {member.processes} processes were started already: leave it out")
+        return take_part(task, of_member(context, member), member)
+    devices = 1 if devices is None else devices
+    check_devices(spec, context, devices, trains=checkpoint is None)
     folder = context.folder(spec)
     if devices == 1 or (not force and folder.record_file.is_file()):
+        if checkpoint is not None:
+            return runs.evaluate_as(spec, checkpoint, context, force=force)
         return runs.run(spec, context, force=force)
     with TemporaryDirectory(prefix="rbdml-") as temporary:
-        _launch(Task.of(spec, words, quiet=context.progress.quiet, force=force), devices, Path(temporary))
+        _launch(task, devices, Path(temporary))
     record = folder.read()
     if record is None:
         raise RbdmlError(f"{folder.path}: no record, though all processes ended well: run again")
     return Outcome(record, folder.path, fresh=True)
 
 
-def check_devices(spec: RunSpec, context: RunContext, devices: int) -> None:
+def check_devices(spec: RunSpec, context: RunContext, devices: int, *, trains: bool = True) -> None:
     """Refuse a number of devices that makes no sense.
 
     Raises:
@@ -75,7 +98,7 @@ def check_devices(spec: RunSpec, context: RunContext, devices: int) -> None:
         raise RbdmlError(f"--devices {devices}: a run needs at least one")
     if context.device.type == "cuda" and devices > torch.cuda.device_count():
         raise RbdmlError(f"--devices {devices}: PyTorch sees {torch.cuda.device_count()} CUDA devices: give no more")
-    if devices > spec.training.pairs:
+    if trains and devices > spec.training.pairs:
         raise RbdmlError(
             f"--devices {devices}: a batch has {spec.training.pairs} pairs, and each device needs one: give fewer"
         )

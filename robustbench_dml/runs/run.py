@@ -22,6 +22,7 @@ from robustbench_dml.spec.parameters import build_defense
 from robustbench_dml.spec.registry import DATASETS, DEFENSES
 from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.spec.source import defense_source
+from robustbench_dml.spec.weights import read_checkpoint
 from robustbench_dml.training.log import TrainingLog
 from robustbench_dml.training.resume import RESUME_FILE
 from robustbench_dml.training.trainer import Trainer
@@ -47,9 +48,22 @@ def run(spec: RunSpec, context: RunContext, *, force: bool = False) -> Outcome:
     return Pipeline(TrainedHere(spec) if force else _source(spec, context), context).run(force=force)
 
 
-def assist(spec: RunSpec, context: RunContext, work: Path) -> None:
-    """Do a share of a run that another process leads from its work folder; arguments as in `run`."""
-    Pipeline(_source(spec, context), context).assist(work)
+def assist(spec: RunSpec, context: RunContext, work: Path, *, checkpoint: Path | None = None) -> None:
+    """Do a share of a run that another process leads from its work folder.
+
+    Args:
+        spec: as in `run`.
+        context: as in `run`.
+        work: the work folder.
+        checkpoint: the weights, if the run evaluates those.
+    """
+    source = _source(spec, context) if checkpoint is None else _stored(spec, checkpoint, context)
+    Pipeline(source, context).assist(work)
+
+
+def evaluate_as(spec: RunSpec, checkpoint: Path, context: RunContext, *, force: bool = False) -> Outcome:
+    """Evaluate a checkpoint under a spec that differs from its own by the evaluation; arguments as in `reevaluate`."""
+    return Pipeline(_stored(spec, checkpoint, context), context).run(force=force)
 
 
 def reevaluate(
@@ -72,11 +86,21 @@ def reevaluate(
     Raises:
         RbdmlError: an unreadable checkpoint, or bad values.
     """
-    loaded = load_checkpoint(checkpoint, device=context.device)
-    spec = _moved(loaded.spec, dataset)
-    evaluation = evaluation_on(context.device, spec.evaluation, changes or {}, dataset=spec.dataset)
-    spec = spec.model_copy(update={"evaluation": evaluation})
-    return Pipeline(FromCheckpoint(replace(loaded, spec=spec)), context).run(force=force)
+    spec = evaluated_spec(checkpoint, context, dataset=dataset, changes=changes or {})
+    return evaluate_as(spec, checkpoint, context, force=force)
+
+
+def evaluated_spec(
+    checkpoint: Path, context: RunContext, *, dataset: str | None, changes: Mapping[str, Any]
+) -> RunSpec:
+    """Return the spec of a checkpoint under another evaluation; arguments as in `reevaluate`."""
+    spec = _moved(read_checkpoint(checkpoint).spec, dataset)
+    evaluation = evaluation_on(context.device, spec.evaluation, changes, dataset=spec.dataset)
+    return spec.model_copy(update={"evaluation": evaluation})
+
+
+def _stored(spec: RunSpec, checkpoint: Path, context: RunContext) -> FromCheckpoint:
+    return FromCheckpoint(replace(load_checkpoint(checkpoint, device=context.device), spec=spec))
 
 
 class TrainedHere(ModelSource):

@@ -14,6 +14,8 @@ from robustbench_dml.runs.context import RunContext, run_context
 from robustbench_dml.spec.lookup import IN_A_FILE, load_module
 from robustbench_dml.spec.options import CONTEXT, OPTIONS, Kind
 from robustbench_dml.spec.schema import Frozen, RunSpec
+from robustbench_dml.utils.distributed import Member
+from robustbench_dml.utils.progress import Progress
 
 PROGRAM = (sys.executable, "-P", "-m", "robustbench_dml.runs.child")
 
@@ -26,6 +28,11 @@ class Share(Frozen):
     rendezvous: Path  # a file that does not exist yet, the same for all; messages are left beside it
 
     @property
+    def member(self) -> Member:
+        """This process among the others, all on this machine."""
+        return Member(self.rank, self.processes, f"file://{self.rendezvous}", self.rank)
+
+    @property
     def message(self) -> Path:
         """The file for this process's message to the user."""
         return self.rendezvous.with_name(f"message-{self.rank}")
@@ -36,23 +43,34 @@ class Task(Frozen):
 
     spec: RunSpec
     options: dict[str, Any]  # the options of `run_context`
+    checkpoint: Path | None = None  # weights to evaluate under the spec; None: a run, which trains them
     quiet: bool = False
     force: bool = False
     files: tuple[Path, ...] = ()  # Python files that register the defense or attacks of the spec
     share: Share | None = None
 
     @classmethod
-    def of(cls, spec: RunSpec, words: Mapping[str, Any], *, quiet: bool = False, force: bool = False) -> Task:
-        """Return the task of the spec that these words of `rbdml run` make."""
+    def of(
+        cls,
+        spec: RunSpec,
+        words: Mapping[str, Any],
+        *,
+        checkpoint: Path | None = None,
+        quiet: bool = False,
+        force: bool = False,
+    ) -> Task:
+        """Return the task of the spec that these words of `rbdml run` make, or of a checkpoint under the spec."""
         words = anywhere(words)
-        named = map(IN_A_FILE.fullmatch, (words["defense"], *(words["extra_attack"] or ())))
+        names = (words.get("defense") or "", *(words.get("extra_attack") or ()))
+        named = map(IN_A_FILE.fullmatch, names)
         return cls(
             spec=spec,
             options={
                 option.word: words[option.word]
                 for option in OPTIONS
-                if option.part == CONTEXT or option.kind is Kind.PATH
+                if (option.part == CONTEXT or option.kind is Kind.PATH) and words.get(option.word) is not None
             },
+            checkpoint=None if checkpoint is None else checkpoint.absolute(),
             quiet=quiet,
             force=force,
             files=tuple(Path(in_file[1]) for in_file in named if in_file),
@@ -73,14 +91,20 @@ class Task(Frozen):
             load_module(file)
 
     def context(self) -> RunContext:
-        """Return where the run happens. If several processes share a run, only the first shows progress."""
-        rank = 0 if self.share is None else self.share.rank
-        context = run_context(self.options, quiet=self.quiet or rank > 0)
-        if self.share is None or context.device.type == "cpu":
-            return context
-        device = torch.device("cuda", rank)
-        torch.cuda.set_device(device)
-        return replace(context, device=device)
+        """Return where the run happens."""
+        context = run_context(self.options, quiet=self.quiet)
+        return context if self.share is None else of_member(context, self.share.member)
+
+
+def of_member(context: RunContext, member: Member) -> RunContext:
+    """Return the context on the member's device. If several processes share a run, only the first shows progress."""
+    if member.rank > 0:
+        context = replace(context, progress=Progress(quiet=True), paths=replace(context.paths, progress=Progress(True)))
+    if context.device.type != "cuda":
+        return context
+    device = torch.device("cuda", member.local % torch.cuda.device_count())  # srun may show each process its own
+    torch.cuda.set_device(device)
+    return replace(context, device=device)
 
 
 def anywhere(words: Mapping[str, Any]) -> dict[str, Any]:

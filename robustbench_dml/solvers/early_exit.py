@@ -50,7 +50,7 @@ def _count(flags: Tensor) -> Callable[[], int]:
     number = torch.empty((), dtype=torch.int64, pin_memory=True)
     number.copy_(flags.sum(), non_blocking=True)
     counted = torch.cuda.Event()
-    counted.record()
+    counted.record(torch.cuda.current_stream(flags.device))
 
     def read() -> int:
         counted.synchronize()

@@ -172,7 +172,7 @@ OPTIONS = (
     _context("data-root", "Folder of data sets.", Kind.PATH, usual="$RBDML_DATA"),
     _context("download", "Download a missing data set.", Kind.FLAG),
     _context("no-cache", "Decode images each time, store none decoded.", Kind.FLAG),
-    _context("device", "Device to compute on.", choices=("auto", "cpu", "cuda"), default="auto"),
+    _context("device", "Device to compute on: auto, cpu, cuda or cuda:1.", default="auto"),
     _context("batch-size", "Images attacked at once.", Kind.WHOLE, default=128, at_least=1),
     _context(
         "micro-batch",
@@ -183,7 +183,7 @@ OPTIONS = (
         at_least=1,
     ),
     _context("tensorboard", "Write scalars for TensorBoard beside the run's log.", Kind.FLAG),
-    _context("devices", "Devices of this machine, one process each.", Kind.WHOLE, part=CALL, default=1),
+    _context("devices", "Devices of this machine, one process each.", Kind.WHOLE, part=CALL, usual="1"),
     _context("force", "Repeat a recorded run.", Kind.FLAG, part=CALL),
 )
 BY_NAME = {name: option for option in OPTIONS for name in (option.name, *option.aliases)}

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -17,8 +18,11 @@ import torch.distributed as dist
 
 T = TypeVar("T")
 
-PATIENCE = datetime.timedelta(days=1)  # one process may prepare data or write while the others wait
+PATIENCE = datetime.timedelta(days=1)  # one process may prepare data or attack while the others wait
+PROMPT = datetime.timedelta(minutes=20)  # all processes are at the same step
 ROUNDING = 1e-4  # relative; the losses of the same images differ by less
+
+_PATIENT: list[Any] = []  # the group that exchanges values of the CPU, if there are other processes
 
 
 def world_size() -> int:
@@ -36,26 +40,56 @@ def is_leader() -> bool:
     return rank() == 0
 
 
+@dataclass(frozen=True)
+class Member:
+    """A process among those that do a run together."""
+
+    rank: int
+    processes: int
+    address: str  # where they meet, as `torch.distributed.init_process_group` takes it
+    local: int  # number of the process on its machine, and of its device
+
+
+def launched() -> Member | None:
+    """Return the member that torchrun or srun made of this process, by environment variables, if any."""
+    environment = os.environ
+    if {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
+        rank = int(environment["RANK"])
+        return Member(rank, int(environment["WORLD_SIZE"]), "env://", int(environment.get("LOCAL_RANK", rank)))
+    if {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS"} <= environment.keys():  # srun sets the second, sbatch does not
+        rank = int(environment["SLURM_PROCID"])
+        host = environment.get("MASTER_ADDR") or environment.get("SLURM_LAUNCH_NODE_IPADDR", "localhost")
+        port = environment.get("MASTER_PORT") or 20_000 + int(environment.get("SLURM_JOB_ID", 0)) % 20_000
+        local = int(environment.get("SLURM_LOCALID", rank))
+        return Member(rank, int(environment["SLURM_STEP_NUM_TASKS"]), f"tcp://{host}:{port}", local)
+    return None
+
+
 @contextmanager
-def process_group(rendezvous: Path, *, number: int, processes: int, device: torch.device) -> Iterator[None]:
+def process_group(member: Member, device: torch.device) -> Iterator[None]:
     """Join the other processes, and leave them at the end.
 
+    Embeddings and gradients must arrive promptly, since all processes are at the same step. Everything else waits as
+    long as it takes.
+
     Args:
-        rendezvous: path of a new file, the same in all processes.
-        number: rank of this process.
-        processes: size of the group.
+        member: this process.
         device: the device of this process.
     """
+    on_gpu = device.type == "cuda"
     dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-        init_method=f"file://{rendezvous}",
-        rank=number,
-        world_size=processes,
-        timeout=PATIENCE,
+        "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+        init_method=member.address,
+        rank=member.rank,
+        world_size=member.processes,
+        timeout=PROMPT,
+        device_id=device if on_gpu else None,
     )
     try:
+        _PATIENT.append(dist.new_group(backend="gloo", timeout=PATIENCE))
         yield
     finally:
+        _PATIENT.clear()
         dist.destroy_process_group()
 
 
@@ -64,11 +98,15 @@ def is_lost_peer(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or "Connection" in str(error) or "gloo" in str(error)
 
 
+def _patient() -> dist.ProcessGroup | None:
+    return _PATIENT[0] if _PATIENT else None
+
+
 def broadcast(value: T | None = None) -> T:
     """Return the leader's value in every process."""
     values: list[Any] = [value]
     if world_size() > 1:
-        dist.broadcast_object_list(values, src=0)
+        dist.broadcast_object_list(values, src=0, group=_patient())
     return values[0]
 
 
@@ -77,7 +115,7 @@ def merge(results: dict[Any, T]) -> dict[Any, T]:
     if world_size() == 1:
         return results
     parts: list[dict[Any, T]] = [{} for _ in range(world_size())]
-    dist.all_gather_object(parts, results)
+    dist.all_gather_object(parts, results, group=_patient())
     return {key: value for part in parts for key, value in part.items()}
 
 
@@ -98,7 +136,7 @@ def gather_values(*values: float) -> torch.Tensor:
     if world_size() == 1:
         return mine[None]
     parts = [torch.empty_like(mine) for _ in range(world_size())]
-    dist.all_gather(parts, mine)
+    dist.all_gather(parts, mine, group=_patient())
     return torch.stack(parts)
 
 

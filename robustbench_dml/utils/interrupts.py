@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,8 +13,19 @@ from types import FrameType
 
 HANG_UP = getattr(signal, "SIGHUP", None)  # the terminal was closed; not on Windows
 ENDING = (signal.SIGTERM, *(() if HANG_UP is None else (HANG_UP,)))  # handled like Ctrl-C
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 Handler = Callable[[int, FrameType | None], object]
+
+
+def end_with_parent() -> None:
+    """Let Linux send SIGTERM to this process when its parent ends, be it killed."""
+    if not sys.platform.startswith("linux"):
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it ended in between
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Interrupts:

@@ -59,7 +59,7 @@ BAD = {
     "attack steps below 0": ((*RUN, "--attack-steps", "-1"), "steps = -1"),
     "attack seed below 0": ((*RUN, "--attack-seed", "-1"), "seed = -1"),
     "no batch": ((*RUN, "--batch-size", "0"), "--batch-size"),
-    "unknown device": ((*RUN, "--device", "tpu"), "'tpu' is not one of 'auto', 'cpu', 'cuda'"),
+    "unknown device": ((*RUN, "--device", "tpu"), "unknown device 'tpu': use auto, cpu, cuda or cuda:1"),
     "missing data": ((*RUN, "--dataset", "fashion"), "--data-root or $RBDML_DATA, or `apt-get install"),
     "failing download": ((*RUN, "--dataset", "fashion", "--download"), "no network in tests"),
     "unreadable brackets": ((*RUN, "--defense", "HM[S;M]"), "cannot read defense 'HM[S;M]'"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,28 @@ def test_an_interrupt_of_one_process_alone() -> None:
 )
 def test_errors_of_a_lost_peer_are_recognised(error: RuntimeError, lost: bool) -> None:
     assert distributed.is_lost_peer(error) is lost
+
+
+TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "node1", "MASTER_PORT": "29500"}
+SRUN = {"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": "1", "SLURM_JOB_ID": "40007"}
+LAUNCHERS: dict[str, tuple[dict[str, str], distributed.Member | None]] = {
+    "none": ({}, None),
+    "torchrun": (TORCHRUN, distributed.Member(3, 4, "env://", 1)),
+    "srun": ({**SRUN, "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.1"}, distributed.Member(3, 4, "tcp://10.0.0.1:20007", 1)),
+    "srun with an address": (
+        {**SRUN, "MASTER_ADDR": "node1", "MASTER_PORT": "9"},
+        distributed.Member(3, 4, "tcp://node1:9", 1),
+    ),
+    "sbatch alone": ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_JOB_ID": "7"}, None),
+}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_the_launcher_is_known_by_its_environment(launcher: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    variables, member = LAUNCHERS[launcher]
+    for name in os.environ:
+        if name.startswith("SLURM_") or name in TORCHRUN:
+            monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert distributed.launched() == member

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -61,3 +63,27 @@ def test_ignored_signals_stay_ignored_where_interrupts_are_held(number: signal.S
         signal.raise_signal(number)
         pending.check()
     assert signal.getsignal(number) is signal.SIG_IGN
+
+
+PARENT = """
+import subprocess, sys
+subprocess.Popen([sys.executable, "-c", sys.argv[1]])
+input()
+"""
+CHILD = """
+import time
+from robustbench_dml.utils.interrupts import end_with_parent
+end_with_parent()
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux tells a process that its parent has ended")
+def test_a_process_ends_with_its_parent() -> None:
+    words = [sys.executable, "-c", PARENT, CHILD]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "ready\n"
+        parent.kill()
+        assert parent.stdout.read() == ""  # the end of the output that both wrote to: the child has ended, too
