@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from robustbench_dml.utils.precision import products_in
 
 TILE = 1024  # gallery rows at once: a tile of distances stays in the processor's cache
+SCRATCH = 2**26  # distances at once on other devices (4 bytes each, in five tensors): few and large kernels
 TABLE = 2**27  # numbers of sorted lists (2 x 4 bytes each); longer lists are scanned
 SORTED = 2**24  # numbers sorted at once, to bound the memory beside the table
 COINCIDENT = 1e-14  # squared distance below which two embeddings are equal, without gradient between them
@@ -42,6 +43,11 @@ def mean_rank_hinge(
     return value
 
 
+def tile_rows(queries: Tensor) -> int:
+    """Return the number of gallery rows to scan at once for (n, D) queries, by their device and the memory."""
+    return TILE if queries.device.type == "cpu" else max(TILE, SCRATCH // max(1, len(queries)))
+
+
 class _Scan(torch.autograd.Function):
     """Value and gradient in one pass over the gallery, without a tensor of its size."""
 
@@ -54,20 +60,22 @@ class _Scan(torch.autograd.Function):
         count = width * (len(gallery) - 2)
         value, pull, slope = item.new_zeros(n), torch.zeros_like(queries), torch.zeros_like(item)
         with_gradient = any(ctx.needs_input_grad)
-        for start in range(0, len(gallery), TILE):
-            tile = gallery[start : start + TILE]
+        skipped = torch.stack([own[:, None].expand_as(targets), targets], 2)
+        at_once = tile_rows(queries)
+        for start in range(0, len(gallery), at_once):
+            tile = gallery[start : start + at_once]
             squared = (queries @ tile.T).mul_(-2).add_(2).clamp_min_(COINCIDENT)
             inverse = squared.rsqrt()
             distance = squared.mul_(inverse)
             weight = torch.zeros_like(distance)
             gap = distance.new_empty(n, len(tile) + 1)  # the last column takes rows skipped in other tiles
+            inside = (skipped >= start) & (skipped < start + len(tile))
+            columns = torch.where(inside, skipped - start, len(tile))
             for k in range(width):
                 torch.sub(item[:, k, None], distance, out=gap[:, :-1])
                 if sign < 0:
                     gap.neg_()
-                for skipped in (own - start, targets[:, k] - start):
-                    inside = (skipped >= 0) & (skipped < len(tile))
-                    gap.scatter_(1, torch.where(inside, skipped, len(tile))[:, None], -1)
+                gap.scatter_(1, columns[:, k], -1)
                 ahead = gap[:, :-1].clamp_min_(0)
                 value += ahead.sum(1)
                 if with_gradient:

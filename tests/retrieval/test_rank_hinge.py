@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pretend_support import pretend_device
 from support import unit_rows
 from torch import Tensor
 
@@ -237,3 +238,34 @@ def test_bisect_equals_numpys_search(data: st.DataObject) -> None:
     where, values = (torch.tensor(column) for column in zip(*looked_up, strict=True))
     found = overtaking._bisect(torch.tensor(table), where[:, None], values[:, None])
     assert found.tolist() == [[place] for place in expected]
+
+
+ROWS_OF_SOP, MOST = 60_502, {1: 45, 10: 200}  # test images, and the most launches of a step by the number of targets
+
+
+@signs
+@pytest.mark.parametrize("width", MOST)
+def test_a_step_launches_few_kernels_on_a_gpu(sign: int, width: int) -> None:
+    """A kernel takes some microseconds to launch, however small it is. Tiles of 1,024 rows launched thousands."""
+    gallery = unit_rows(ROWS_OF_SOP, 4, seed=0).float()
+    queries, own, targets = gallery[:3] * 1.0, torch.arange(3), torch.arange(3 * width).view(3, width) + 5
+    item = rowwise_distance(queries[:, None], gallery[targets])
+    here = mean_rank_hinge(queries.requires_grad_(), item, gallery, own=own, targets=targets, sign=sign)
+    (pull,) = torch.autograd.grad(here.sum(), queries)
+    with pretend_device() as device:
+        there = [one.detach().to("cuda") for one in (queries, item, gallery, own, targets)]
+        device.launches = 0
+        moved = there[0].requires_grad_()
+        value = mean_rank_hinge(moved, there[1], there[2], own=there[3], targets=there[4], sign=sign)
+        (slope,) = torch.autograd.grad(value.sum(), moved)
+        assert 0 < device.launches <= MOST[width]
+        torch.testing.assert_close(value.cpu(), here, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(slope.cpu(), pull, rtol=1e-4, atol=1e-6)
+
+
+def test_tiles_fit_the_memory() -> None:
+    with pretend_device():
+        queries = torch.empty(8192, 2, device="cuda")
+        assert overtaking.tile_rows(queries) * len(queries) == overtaking.SCRATCH
+        assert overtaking.tile_rows(torch.empty(2**20, 2, device="cuda")) == overtaking.TILE
+    assert overtaking.tile_rows(torch.empty(1, 2)) == overtaking.TILE
