@@ -15,7 +15,7 @@ SECONDS = 60
 # One environment may serve several checkouts in turn: install again when it last served another one.
 $(shell [ "$$(cat $(STAMP) 2>/dev/null)" = "$(CURDIR)" ] || rm -f $(STAMP))
 
-.PHONY: run test lint types tests boards bench audit fuzz
+.PHONY: run test lint types tests boards bench gpu audit fuzz
 
 run: $(STAMP)
 	for defense in pixels untrained regular; do $(RBDML) run --defense $$defense $(FIRST) --quiet || exit; done
@@ -44,6 +44,10 @@ boards: $(STAMP)
 # About half an hour on two cores that do nothing else: make bench PARTS="training retrieval"
 bench: $(STAMP)
 	$(VENV)/bin/python benchmarks/bench.py $(PARTS)
+
+# With a GPU, at most ten minutes; writes benchmarks/results/gpu.md.
+gpu: $(STAMP)
+	$(VENV)/bin/python benchmarks/gpu.py
 
 # Beside the tests, for both need more than they do: a service on the network, and a package without wheels everywhere.
 audit: $(STAMP)
