@@ -26,9 +26,13 @@ DEPENDENCIES = (
 )
 
 
+OPTIONAL = ("timm", "transformers")  # counted when a network of theirs may be in use
+
+
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide the numbers."""
-    return {"python": platform.python_version(), **{name: version(name) for name in DEPENDENCIES}}
+    loaded = [name for name in OPTIONAL if sys.modules.get(name) is not None]
+    return {"python": platform.python_version(), **{name: version(name) for name in (*DEPENDENCIES, *loaded)}}
 
 
 def cpu_name() -> str:
