@@ -81,6 +81,7 @@ DEFENSE_NAMES = ["act", "est", "hm-lga-ics", "hm-s-m", "madry", "regular", "HM[S
 SEARCHES = {
     "apgd": {"restarts": 3},
     "blend": {"guides": 4},
+    "mim": {"decay": 0.5},
     "nes": {"sigma": 0.3, "population": 50},
     "pgd": {"random_start": True},
     "square": {"queries": 77, "p_init": 0.1},

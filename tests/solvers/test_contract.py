@@ -16,6 +16,7 @@ from robustbench_dml.solvers.apgd import AutoPGD
 from robustbench_dml.solvers.base import Problem, Restarting, Solver
 from robustbench_dml.solvers.ensemble import Ensemble
 from robustbench_dml.solvers.fgsm import FGSM
+from robustbench_dml.solvers.mim import MIM
 from robustbench_dml.solvers.nes import NES
 from robustbench_dml.solvers.pgd import PGD
 from robustbench_dml.solvers.square import Square
@@ -44,6 +45,8 @@ CASES = [
     Case("fgsm", FGSM(random_start=True), 0, 1),
     Case("apgd", AutoPGD(), 1, STEPS),
     Case("apgd", AutoPGD(restarts=2), 2, 2 * STEPS),
+    Case("mim", MIM(), 0, STEPS),
+    Case("mim", MIM(decay=0.5, restarts=2), 2, 2 * STEPS),
     Case("nes", NES(population=6), 6 * STEPS, 0),
     Case("nes", NES(population=4, noise_side=3, sigma=0.1), 4 * STEPS, 0),
     Case("square", Square(queries=20), 20, 0),

@@ -1,4 +1,4 @@
-"""PGD and FGSM against torchattacks, a library of attacks on classifiers."""
+"""PGD, MIM and FGSM against torchattacks, a library of attacks on classifiers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from torch import Tensor
 
 from robustbench_dml.solvers.base import Problem
 from robustbench_dml.solvers.fgsm import FGSM
+from robustbench_dml.solvers.mim import MIM
 from robustbench_dml.solvers.pgd import PGD
 from robustbench_dml.spec.schema import Norm
+from robustbench_dml.utils.errors import RbdmlError
 
 PUBLISHED = {"linf": torchattacks.PGD, "l2": torchattacks.PGDL2}
 
@@ -73,3 +75,21 @@ def test_fgsm_from_a_random_start_is_one_step_of_five_quarters_of_it(norm: Norm)
     found = FGSM(random_start=True).run(attacked)
     assert torch.equal(found, PGD(random_start=True).run(longer))
     assert not torch.allclose(found, FGSM().run(attacked), atol=1e-3)
+
+
+@pytest.mark.parametrize("decay", [1.0, 0.3])
+def test_mim_is_that_of_torchattacks(decay: float) -> None:
+    attacked = problem(steps=12, model=network(hidden=8))
+    threat = attacked.threat
+    attack = torchattacks.MIFGSM(Logits(attacked), eps=threat.eps, alpha=threat.alpha, steps=threat.steps, decay=decay)
+    found = MIM(decay=decay).run(attacked)
+    assert torch.allclose(found, attack(attacked.images, classes(attacked)), atol=1e-9)
+    assert not torch.allclose(found, PGD().run(attacked), atol=1e-3)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_mim_without_momentum_is_pgd(norm: Norm) -> None:
+    attacked = problem(norm, steps=5, model=network(hidden=8))
+    assert torch.allclose(MIM(decay=0).run(attacked), PGD().run(attacked), atol=1e-9)
+    with pytest.raises(RbdmlError, match=r"decay = 2: give a number from 0 to 1"):
+        MIM(decay=2)
