@@ -24,6 +24,7 @@ class Kind(Enum):
     BUDGET = "budget"  # text; a whole number is a number of passes
     TIME = "time"  # 90s, 5min, 2h
     PATH = "path"
+    DEVICE = "auto, cpu, cuda or cuda:1"
     WHOLE = "whole number"
     NUMBER = "number"
     QUOTIENT = "number such as 0.03 or 8/255"
@@ -172,7 +173,7 @@ OPTIONS = (
     _context("data-root", "Folder of data sets.", Kind.PATH, usual="$RBDML_DATA"),
     _context("download", "Download a missing data set.", Kind.FLAG),
     _context("no-cache", "Decode images each time, store none decoded.", Kind.FLAG),
-    _context("device", "Device to compute on: auto, cpu, cuda or cuda:1.", default="auto"),
+    _context("device", "Device to compute on: auto, cpu, cuda or cuda:1.", Kind.DEVICE, default="auto"),
     _context("batch-size", "Images attacked at once.", Kind.WHOLE, default=128, at_least=1),
     _context(
         "micro-batch",

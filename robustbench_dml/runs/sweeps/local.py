@@ -67,10 +67,10 @@ class Local(Engine):
 
 
 def visible_devices(device: str) -> list[str]:
-    """List the usable CUDA devices by their names for CUDA_VISIBLE_DEVICES; none for `cpu`."""
+    """List the usable CUDA devices by their names for CUDA_VISIBLE_DEVICES; none for `cpu` or a single one by name."""
     import torch
 
-    if device == "cpu" or not torch.cuda.is_available():
+    if device not in ("auto", "cuda") or not torch.cuda.is_available():
         return []
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     return named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]

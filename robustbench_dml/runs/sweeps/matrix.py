@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAda
 
 from robustbench_dml.spec.budgets import parse_seconds
 from robustbench_dml.spec.options import BY_NAME, CONTEXT_OPTIONS, SPEC_OPTIONS, Kind, Option, current_name, quotient
+from robustbench_dml.utils.device import device_name
 from robustbench_dml.utils.errors import RbdmlError, did_you_mean, first_invalid, reason
 from robustbench_dml.utils.files import read_at_most
 
@@ -216,6 +217,7 @@ _TYPES: dict[Kind, Any] = {
     Kind.TEXT: Text,
     Kind.PATH: Text,
     Kind.BUDGET: Annotated[Text, BeforeValidator(lambda value: str(value) if type(value) is int else value)],
+    Kind.DEVICE: Annotated[Text, AfterValidator(device_name)],
     Kind.TIME: Annotated[Text, AfterValidator(_time)],
     Kind.WHOLE: Whole,
     Kind.NUMBER: float,

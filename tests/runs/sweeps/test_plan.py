@@ -106,7 +106,7 @@ def test_options_replace_what_the_file_says(tmp_path: Path) -> None:
         ({"seed": -1}, "seed = -1: input should be greater than or equal to 0"),
         ({"eps": "8/0"}, "test: eps = '8/0': '8/0' is not a number such as"),
         ({"batch-size": 0}, "batch-size = 0"),
-        ({"device": "tpu"}, "device = 'tpu': input should be 'auto', 'cpu' or 'cuda'"),
+        ({"device": "tpu"}, "test: device = 'tpu': unknown device 'tpu': use auto, cpu, cuda or cuda:1"),
         ({"param": {"magrin": 1}}, "has no parameter 'magrin'"),
         ({"weights": "none.pth"}, "no such file of weights"),
         ({"surrogate": "none.safetensors", "solver": "transfer"}, "no such checkpoint"),
