@@ -42,11 +42,13 @@ def _duplicates(records: Sequence[Record]) -> Iterator[str]:
     for record in records:
         name, made = described(record), record.provenance
         key = (record.spec.dataset, made.weights, record.spec.evaluation.model_dump_json())
-        if key in by_weights:
+        trained = record.spec.budget is None or record.spec.budget.amount > 0  # baselines share their initial weights
+        if trained and key in by_weights:
             first = described(by_weights[key])
             yield f"{name} has the same weights under the same evaluation as {first}: one of them is a copy"
             continue
-        by_weights[key] = record
+        if trained:
+            by_weights[key] = record
         if made.queries in by_queries:
             yield f"{name} has the per-query values of {described(by_queries[made.queries])}: one of them is a copy"
         by_queries.setdefault(made.queries, record)

@@ -100,3 +100,12 @@ def test_models_from_elsewhere_have_no_seeds(leaderboards: Path) -> None:
     [listed] = read_all(leaderboards)
     assert read_entry(listed.folder) == listed.entry
     assert consistency_problems([listed]) == []
+
+
+def test_baselines_without_training_share_their_weights(leaderboards: Path) -> None:
+    first = entered(leaderboards, made_spec("untrained"))
+    second = entered(leaderboards, made_spec("pixels"), weights=first.record.provenance.weights)
+    assert consistency_problems([first, second]) == []
+    again = entered(leaderboards, made_spec("pixels", seed=1), queries=first.record.provenance.queries)
+    [problem] = consistency_problems([first, entered(leaderboards, made_spec("pixels")), again])
+    assert "has the per-query values of" in problem
