@@ -80,6 +80,7 @@ def _same_weights(one: Listed, other: Listed) -> bool:
     a, b = one.record, other.record
     return (
         a.provenance.weights == b.provenance.weights
+        and a.spec.label == b.spec.label  # a defense may deploy the same weights in another way
         and a.provenance.dataset_files == b.provenance.dataset_files
         and a.spec.dataset == b.spec.dataset
         and a.spec.evaluation.threat.norm == b.spec.evaluation.threat.norm

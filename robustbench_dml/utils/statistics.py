@@ -11,6 +11,7 @@ from scipy.special import stdtr, stdtrit
 RESAMPLES = 1000
 SWAPS = 9999
 LEVEL = 0.95
+LEAST_FREEDOM = 2  # of a variance between seeds: with one, the t quantile is 12.7
 AT_ONCE = 2**22  # random numbers in memory at once: 32 MiB
 
 Means = dict[str, np.ndarray]
@@ -61,11 +62,11 @@ class Variance:
 
 
 def pooled_variance(groups: Iterable[Sequence[float]]) -> Variance:
-    """Pool the variance within groups, each with a mean of its own; no freedom if no group has two members."""
+    """Pool the variance within groups, each with a mean of its own; 0 without freedom below `LEAST_FREEDOM`."""
     many = [np.asarray(group) for group in groups if len(group) > 1]
     freedom = sum(len(group) - 1 for group in many)
     squares = sum(float(((group - group.mean()) ** 2).sum()) for group in many)
-    return Variance(squares / freedom if freedom else 0.0, freedom)
+    return Variance(squares / freedom, freedom) if freedom >= LEAST_FREEDOM else Variance(0.0, 0)
 
 
 def shared_covariance(models: Sequence[np.ndarray]) -> np.ndarray:

@@ -247,3 +247,8 @@ def test_pseudo_values_have_the_variance_of_products_and_medians() -> None:
     for name, (low, high) in ends.items():
         half = Variance(found[name].var(ddof=1) / 2000, 1999).half_width()
         assert half == pytest.approx((high - low) / 2, rel=0.08)
+
+
+def test_one_pair_of_seeds_says_nothing_of_their_variance() -> None:
+    assert pooled_variance([[1.0, 3.0], [5.0]]) == Variance(0.0, 0)
+    assert pooled_variance([[1.0, 3.0], [5.0, 5.0]]) == Variance(1.0, 2)

@@ -103,6 +103,9 @@ def test_other_evaluations_of_the_same_weights_count(run: Path, weak: Path, tmp_
             lambda record, folder: stronger if folder == other.folder else read_values(record, folder),
         )
         both = best_known(one, [one, other])[1]
+        deployed = other.record.spec.model_copy(update={"defense": "pixels"})  # the same weights, another model
+        elsewhere = replace(other, record=other.record.model_copy(update={"spec": deployed}))
+        apart = best_known(one, [one, elsewhere])[1]
         autorank = {"query": stronger["query"], "AR:Q": np.zeros(len(stronger["query"]))}
         patch.setattr(
             "robustbench_dml.leaderboard.best_known.read_values",
@@ -110,6 +113,7 @@ def test_other_evaluations_of_the_same_weights_count(run: Path, weak: Path, tmp_
         )
         capped = best_known(one, [one, other])[1]
     assert np.array_equal(both["MR:Q"], alone["MR:Q"] / 2)
+    assert np.array_equal(apart["MR:Q"], alone["MR:Q"])
     assert np.array_equal(capped["MR:Q"], alone["MR:Q"].clip(max=one.record.spec.evaluation.threat.eps))
 
 
