@@ -50,7 +50,7 @@ def test_a_record_is_made_of_it_in_the_same_layout(model: str, tmp_path: Path) -
     row = next(line for line in answer.out.splitlines() if "mine.py:build@" in line)
     assert row.split()[1:8] == [f"{spec.label}", "*", "-", "-", "-", "-", "-"]
     # Nothing is known of any training cost here.
-    assert [path.name for path in files_below(out) if path.name in PLOTS] == sorted(PLOTS[2:])
+    assert [path.name for path in files_below(out) if path.name in PLOTS] == sorted(PLOTS[4:])
 
 
 def test_an_external_model_stands_in_the_table_and_in_a_plot(model: str, made: Made, tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_hooks_on_the_network_and_its_copies_see_all_embeddings_and_later_their_
 
 def test_batch_norm_that_would_see_a_share_is_refused(found: dict[str, Any]) -> None:
     for number in range(PROCESSES):
-        assert "use --batchnorm frozen or one device" in found[str(number)]["batchnorm"]
+        assert "use --batchnorm frozen, or one device" in found[str(number)]["batchnorm"]
 
 
 def test_a_defense_whose_triplets_no_seed_decides_is_refused(found: dict[str, Any]) -> None:
