@@ -20,6 +20,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from robustbench_dml.leaderboard.board import Board, read_boards
+from robustbench_dml.leaderboard.tables import seed_links
 from robustbench_dml.report.names import paper_name
 from robustbench_dml.report.published import read_published
 from robustbench_dml.report.rows import Row
@@ -77,11 +78,7 @@ def row_of(board: Board, text: str) -> Row:
 
 def one(board: Board, row: Row, columns: Sequence[str]) -> list[dict[str, str]]:
     """Return the line of a row, with its records."""
-    links = " ".join(
-        f"[{record.spec.seed if isinstance(record.spec, RunSpec) else '-'}]"
-        f"(../leaderboards/{board.dataset}/records/{record.digest}/record.json)"
-        for record in row.records
-    )
+    links = seed_links(row, f"../leaderboards/{board.dataset}/records")
     return [{**head(row), **{name: value(row, name) for name in columns}, "records, by seed": links}]
 
 

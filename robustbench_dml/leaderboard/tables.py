@@ -89,7 +89,7 @@ def _cost_cells(board: Board, row: Row, address: str) -> Cells:
     return {
         **_name_cells(row),
         "settings": plain(settings_of(row)),
-        "seeds": _seed_links(row, address),
+        "seeds": seed_links(row, address),
         "status": board.status(row),
         "passes": "-" if passes is None else short_passes(passes) + (" declared" if declared else ""),
         "cost": "-" if row.eta is None else f"{row.eta + 1} ({row.metered:.1f})",
@@ -170,7 +170,8 @@ def settings_of(row: Row) -> str:
     return ", ".join([name_of(spec.budget, spec.dataset), *changed_training(spec, column=row.eta)])
 
 
-def _seed_links(row: Row, address: str) -> str:
+def seed_links(row: Row, address: str) -> str:
+    """Link each seed of a row to its record below the address of a folder of records."""
     return ", ".join(
         f"[{'record' if record.spec.seed is None else record.spec.seed}]({address}/{record.digest}/{RECORD_FILE})"
         for record in row.records

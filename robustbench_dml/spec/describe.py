@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from robustbench_dml.spec.parameters import resolve
+from robustbench_dml.spec.published import PROTOCOLS
 from robustbench_dml.spec.registry import SOLVERS
 from robustbench_dml.spec.schema import Evaluation, Threat
-
-RADIUS_SEARCH = "minimal-radius"
 
 
 def describe_evaluation(evaluation: Evaluation) -> str:
@@ -19,7 +18,9 @@ def describe_attack(evaluation: Evaluation) -> str:
     """Describe the attack: solver with its changed parameters, radius, step size, surrogate."""
     surrogate = [] if evaluation.surrogate is None else [f"surrogate {evaluation.surrogate[:8]}"]
     changed, threat = _changed(evaluation), evaluation.threat
-    if evaluation.solver.name == RADIUS_SEARCH:  # which uses no other number of the threat; columns show the radii
+    if (
+        evaluation.solver.name == PROTOCOLS["radius"].solver.name
+    ):  # which uses no other number of the threat; columns show the radii
         named = [text for text in changed if not text.startswith("named=")]
         return ", ".join([f"up to {_length(threat)}", *named, *surrogate])
     solver = f"{evaluation.solver.name.upper()}-{threat.steps}"
