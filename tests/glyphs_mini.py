@@ -44,6 +44,7 @@ register_dataset(
         test_images=TEST,
         train_classes=TRAIN // glyphs.PER_CLASS,
         test_classes=TEST // glyphs.PER_CLASS,
+        queries=None,
         load=load,
         status=status,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from robustbench_dml.spec.options import BY_NAME, CONTEXT, EVALUATE, OPTIONS, WHAT, Kind, Option, number
+from robustbench_dml.spec.options import ALL, BY_NAME, CONTEXT, EVALUATE, OPTIONS, WHAT, Kind, Option, number
 from robustbench_dml.utils.errors import RbdmlError
 
 if TYPE_CHECKING:
@@ -30,6 +30,16 @@ class Quotient(click.ParamType[float]):
             return number(str(value))
         except RbdmlError as error:
             self.fail(str(error), param, ctx)
+
+
+class Count(click.ParamType[int | str]):
+    """A whole number, or `all`."""
+
+    name = "integer|all"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Return the number, or `all`."""
+        return ALL if value == ALL else click.INT.convert(value, param, ctx)
 
 
 class Setting(click.ParamType[tuple[str, str]]):
@@ -63,6 +73,7 @@ class GroupedCommand(click.Command):
 
 _TYPES: dict[Kind, Any] = {
     Kind.PATH: click.Path(path_type=Path),
+    Kind.COUNT: Count(),
     Kind.NUMBER: float,
     Kind.QUOTIENT: Quotient(),
     Kind.TABLE: Setting(),

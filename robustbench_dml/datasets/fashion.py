@@ -42,6 +42,7 @@ register_dataset(
         test_images=10_000,
         train_classes=10,
         test_classes=10,
+        queries=2_000,
         load=FASHION_MNIST.load,
         status=FASHION_MNIST.status,
         prepare=FASHION_MNIST.prepare,

@@ -219,6 +219,7 @@ register_dataset(
         test_images=CLASSES * PER_CLASS,
         train_classes=CLASSES,
         test_classes=CLASSES,
+        queries=2_000,
         load=load,
         status=status,
         prepare=prepare,

@@ -34,6 +34,7 @@ register_dataset(
         test_images=10_000,
         train_classes=10,
         test_classes=10,
+        queries=2_000,
         load=MNIST.load,
         status=MNIST.status,
         prepare=MNIST.prepare,

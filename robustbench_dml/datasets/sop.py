@@ -63,6 +63,7 @@ register_dataset(
         test_images=60_502,
         train_classes=11_318,
         test_classes=11_316,
+        queries=2_000,
         load=partial(load_listed, "sop", read),
         status=partial(listed_status, "sop", read),
         prepare=lambda paths, request: prepare_files("sop", FILES, paths, request, locate=locate),

@@ -232,8 +232,8 @@ def choose_queries(labels: Tensor, evaluation: Evaluation, dataset: str) -> Tens
         return possible
     if evaluation.queries > len(possible):
         raise RbdmlError(
-            f"{evaluation.queries} queries asked for and '{dataset}' has {len(possible)}: ask for fewer or leave "
-            "--queries out for all"
+            f"{evaluation.queries} queries asked for and '{dataset}' has {len(possible)}: ask for fewer, or for "
+            "--queries all"
         )
     draw = uniform_per_item(possible, 1, key=(evaluation.seed, "queries", dataset)).squeeze(1)
     return possible[draw.argsort()[: evaluation.queries]].sort().values

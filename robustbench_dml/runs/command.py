@@ -11,7 +11,7 @@ from robustbench_dml.spec.budgets import UNITS, budget_name
 from robustbench_dml.spec.loss_names import NO_MINER
 from robustbench_dml.spec.losses import PROXY_LR, loss_spec
 from robustbench_dml.spec.make import published_evaluation
-from robustbench_dml.spec.options import DEFAULT_BUDGET, EVALUATE, OPTIONS, TRAIN, Kind, Option, words_of
+from robustbench_dml.spec.options import ALL, DEFAULT_BUDGET, EVALUATE, OPTIONS, TRAIN, Kind, Option, words_of
 from robustbench_dml.spec.parameters import resolve, usual_params
 from robustbench_dml.spec.protocols import protocol_named
 from robustbench_dml.spec.published import FAMILIES
@@ -105,6 +105,8 @@ def _evaluation_changes(evaluation: Evaluation, dataset: str) -> dict[str, Any]:
     others = {
         name: value for name, value in evaluation if name not in ("threat", "solver") and value != getattr(usual, name)
     }
+    if "queries" in others:
+        others["queries"] = evaluation.queries or ALL
     if not protocol_named(evaluation.protocol).float32:
         others["precision"] = evaluation.precision
     if evaluation.protocol != published_evaluation(dataset).protocol:

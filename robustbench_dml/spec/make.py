@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from robustbench_dml.spec.budgets import parse_budget
 from robustbench_dml.spec.lookup import find_attack, find_defense
 from robustbench_dml.spec.losses import loss_spec
-from robustbench_dml.spec.options import DEFAULT_BUDGET, DEFAULT_PROTOCOL
+from robustbench_dml.spec.options import ALL, DEFAULT_BUDGET, DEFAULT_PROTOCOL
 from robustbench_dml.spec.parameters import named_entry, published_params, resolve, resolve_params
 from robustbench_dml.spec.protocols import (
     BENIGN_COLUMNS,
@@ -115,9 +115,10 @@ def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any], *, da
         evaluation: the evaluation to start from.
         changes: any of protocol, norm, eps, alpha, steps, queries, seed, precision, solver; `solver_params`, its
             parameters by name; `extra_attacks`, names of attacks beside the protocol's; `surrogate`, a checkpoint or
-            the first 16 digits of its weights' hash. None values are left out. Another protocol brings its solver, and
-            drops surrogate and extra attacks.
+            the first 16 digits of its weights' hash. None values are left out; `queries` may be "all". Another
+            protocol brings its solver, and drops surrogate and extra attacks.
         dataset: name. The protocol `radius` then brings the radii of its family, and any other its published threat.
+            Another protocol brings its number of queries, unless another number than the former default was chosen.
 
     Raises:
         RbdmlError: an unknown name, a value out of range, or settings that do not go together.
@@ -128,6 +129,8 @@ def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any], *, da
     solver, params = changed.pop("solver", None), changed.pop("solver_params", None) or {}
     name = changed.get("protocol", evaluation.protocol)
     protocol = protocol_named(name)
+    if dataset is not None:
+        evaluation = _with_usual_queries(evaluation, name, dataset)
     if evaluation.protocol == "radius" != name and dataset is not None:
         evaluation = evaluation.model_copy(update={"threat": FAMILIES[DATASETS.get(dataset).family].attack})
     if protocol != protocol_named(evaluation.protocol):
@@ -135,6 +138,8 @@ def changed_evaluation(evaluation: Evaluation, changes: Mapping[str, Any], *, da
     if protocol.float32:
         _check_precision(name, changed.setdefault("precision", "fp32"))
     changed["solver"] = _solver(solver or evaluation.solver.name, evaluation.solver, params)
+    if changed.get("queries") == ALL:
+        changed["queries"] = None
     if "extra_attacks" in changed:
         changed["extra_attacks"] = tuple(_extra_attacks(changed["extra_attacks"], name))
     if isinstance(changed.get("surrogate"), Path):
@@ -155,6 +160,13 @@ def _with_radii(changes: dict[str, Any], before: Evaluation, dataset: str | None
     usual = {} if radii is None else radii.changes(norm)
     named = usual.pop("solver_params", {}) if changes.get("solver") is None else {}
     return {**usual, **changes, "solver_params": {**named, **(changes.get("solver_params") or {})}}
+
+
+def _with_usual_queries(before: Evaluation, protocol: str, dataset: str) -> Evaluation:
+    """Return the evaluation with another protocol's number of queries, if its number is the default of its own."""
+    if before.queries != usual_queries(dataset, before.protocol):
+        return before
+    return before.model_copy(update={"queries": usual_queries(dataset, protocol)})
 
 
 def _check_norm(before: Threat, changes: Mapping[str, Any]) -> None:
@@ -200,10 +212,19 @@ def published_evaluation(dataset: str, protocol: str | None = None) -> Evaluatio
     """Return the default evaluation of a data set, by default under the protocol that ranks."""
     name = protocol or DEFAULT_PROTOCOL
     attack = FAMILIES[DATASETS.get(dataset).family].attack
-    evaluation = Evaluation(protocol="ers", threat=attack, queries=None, seed=0)
+    evaluation = Evaluation(protocol="ers", threat=attack, queries=usual_queries(dataset, "ers"), seed=0)
     if name == "radius":
         return changed_evaluation(evaluation, {"protocol": name}, dataset=dataset)
-    return evaluation.model_copy(update={"protocol": name, "solver": protocol_named(name).solver})
+    queries, solver = usual_queries(dataset, name), protocol_named(name).solver
+    return evaluation.model_copy(update={"protocol": name, "queries": queries, "solver": solver})
+
+
+def usual_queries(dataset: str, protocol: str) -> int | None:
+    """Return the default number of queries: the smaller of the data set's and the protocol's; None is all."""
+    data = DATASETS.get(dataset)
+    named = (data.queries, protocol_named(protocol).queries)
+    fewest = min(number for number in (*named, data.test_images) if number is not None)
+    return None if fewest == data.test_images else fewest
 
 
 def with_evaluation(spec: RunSpec, changes: Mapping[str, Any]) -> RunSpec:

@@ -26,6 +26,7 @@ class Kind(Enum):
     PATH = "path"
     DEVICE = "auto, cpu, cuda or cuda:1"
     WHOLE = "whole number"
+    COUNT = "whole number or `all`"
     NUMBER = "number"
     QUOTIENT = "number such as 0.03 or 8/255"
     FLAG = "flag"  # off unless given
@@ -76,6 +77,7 @@ def word_of(name: str) -> str:
 
 DEFAULT_BUDGET = "quick"
 DEFAULT_PROTOCOL = "radius"
+ALL = "all"  # every query
 PUBLISHED, OF_THE_DATA = "as published", "the data set's"
 PRECISIONS = ("fp32", "bf16", "tf32")
 BEST = "fp32; on CUDA auto"
@@ -141,7 +143,7 @@ OPTIONS = (
         usual="frozen if pretrained, else train",
     ),
     _attack("protocol", "Protocol from `rbdml list protocols`.", usual=DEFAULT_PROTOCOL),
-    _attack("queries", "Test images used as queries, a seeded choice.", Kind.WHOLE, usual="all"),
+    _attack("queries", "Test images used as queries, a seeded choice, or all.", Kind.COUNT, usual=OF_THE_DATA),
     _attack(
         "extra-attack",
         "Attack beside the protocol's: a name, file.py:NAME, or `published` for all published columns; repeatable.",

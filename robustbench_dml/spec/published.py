@@ -87,6 +87,7 @@ class Protocol(Frozen):
     may_transfer: bool = False  # attacks transfer if a surrogate is given
     cluster_points: int | None = None  # images that k-means trains on for a cluster; None: all of them
     alone: bool = False  # no other solver is allowed
+    queries: int | None = None  # the default, if the data set has more; None: the data set's
     float32: bool = False  # its perturbations are too small for bf16, whose pixels lie up to 1/256 apart
 
 
@@ -125,6 +126,7 @@ PROTOCOLS = {
         solver=SolverSpec(name="ensemble", params={"restarts": 5, "steps": 100, "square_queries": 1000, "classes": 3}),
         surrogate=True,
         alone=True,
+        queries=500,
     ),
     "radius": Protocol(
         summary="the least perturbation that breaks each query, and that plants each candidate",
@@ -142,6 +144,7 @@ PROTOCOLS = {
         ),
         may_transfer=True,
         alone=True,
+        queries=500,
         float32=True,
     ),
 }

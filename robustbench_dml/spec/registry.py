@@ -80,6 +80,7 @@ class DatasetInfo(Info):
     load: Callable[[Any], Any]  # (DataPaths) -> Dataset
     status: Callable[..., Any]  # (DataPaths, *, verify=False) -> DatasetStatus; does not check every image
     prepare: Callable[[Any, Any], Path] | None = None  # (DataPaths, DownloadRequest); None: nothing to download
+    queries: int | None = None  # queries of an evaluation by default; None: every test image
     # Parameters published with other values for this data set, by the name of a defense; valid for its class.
     params: Mapping[str, Mapping[str, ParamValue]] = field(default_factory=dict)
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from robustbench_dml.spec import make
+
 PAGE = (Path(__file__).parents[2] / "docs" / "findings.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def findings(folder: None) -> ModuleType:
+def findings(folder: None) -> Iterator[ModuleType]:
+    """The script; outside of these tests `radius` is the default, which decides the main boards."""
     import findings as script  # type: ignore[import-not-found]
 
     assert isinstance(script, ModuleType)
-    return script
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(make, "DEFAULT_PROTOCOL", "radius")
+        yield script
 
 
 def test_every_table_is_that_of_the_records(findings: ModuleType) -> None:

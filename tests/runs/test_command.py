@@ -110,7 +110,7 @@ def evaluations(draw: st.DrawFn) -> dict[str, Any]:
             {
                 **THREAT,
                 "steps": some(st.integers(0, 99)),
-                "queries": some(st.integers(1, 10**6)),
+                "queries": some(st.integers(1, 10**6) | st.just("all")),
                 "seed": some(st.integers(0, 99)),
                 "precision": PRECISION,
                 "protocol": some(st.sampled_from(["ers", "ers-published"])),
@@ -247,6 +247,9 @@ def test_a_name_cannot_leave_its_word() -> None:
         {"protocol": "ers", "eps": 32 / 255},
         {"protocol": "ers", "solver": "apgd"},
         {"protocol": "ers-published", "steps": 3},
+        {"queries": "all"},
+        {"protocol": "ers", "queries": 500},
+        {"protocol": "ers", "queries": "all"},
     ],
     ids=str,
 )

@@ -11,7 +11,7 @@ RADIUS = {"protocol": "radius", "queries": 500}
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"protocol": "ers", "steps": 7}, "protocol ers: PGD-7, eps 8/255, alpha 1/255, all queries"),
+        ({"protocol": "ers", "steps": 7}, "protocol ers: PGD-7, eps 8/255, alpha 1/255, 500 queries"),
         (RADIUS, "protocol radius: up to 32/255, 500 queries"),
         ({**RADIUS, "solver_params": {"rounds": 1}}, "protocol radius: up to 32/255, rounds=1, 500 queries"),
         ({**RADIUS, "norm": "l2", "eps": 8.0, "alpha": 0.1}, "protocol radius: up to 8 in L2, 500 queries"),

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from robustbench_dml.datasets.held import hold
 from robustbench_dml.models.checkpoints import save_checkpoint, weights_hash
 from robustbench_dml.runs import api
 from robustbench_dml.spec.make import changed_evaluation, make_spec, published_evaluation, with_evaluation
@@ -55,6 +57,40 @@ def test_one_setting_changes_one_value(name: str, value: object, place: tuple[st
         inner = inner[key]
     inner[place[-1]] = value
     assert changed == expected
+
+
+# The number of queries
+
+
+@pytest.mark.parametrize(
+    ("dataset", "protocol", "queries"),
+    [
+        ("fashion", "ers", 2000),
+        ("fashion", "radius", 500),
+        ("sop", "ers-published", 2000),
+        ("sop", "autorank", 500),
+        ("cub", "ers", None),
+        ("cub", "radius", 500),
+        ("glyphs", "ers", 500),
+        ("glyphs-mini", "ers", None),
+    ],
+)
+def test_queries_are_the_data_sets_or_the_protocols_whichever_is_less(
+    dataset: str, protocol: str, queries: int | None
+) -> None:
+    assert published_evaluation(dataset, protocol).queries == queries
+    surrogate = {"surrogate": DIGITS} if protocol == "autorank" else {}
+    for before in map(published_evaluation, [dataset] * 2, ["ers", "radius"]):  # another protocol brings its number
+        changes = {"protocol": protocol, **surrogate}
+        assert changed_evaluation(before, changes, dataset=dataset).queries == queries
+        chosen = changed_evaluation(before, {"queries": 64}, dataset=dataset)
+        assert changed_evaluation(chosen, changes, dataset=dataset).queries == 64
+        assert changed_evaluation(before, {**changes, "queries": "all"}, dataset=dataset).queries is None
+
+
+def test_a_set_with_fewer_images_than_the_protocol_asks_for_is_attacked_whole() -> None:
+    images = torch.rand(12, 1, 28, 28)
+    assert published_evaluation(hold(images, torch.arange(12) // 3), "radius").queries is None
 
 
 # The norm

@@ -55,6 +55,7 @@ register_dataset(
         test_images=CLASSES * PER_CLASS,
         train_classes=CLASSES,
         test_classes=CLASSES,
+        queries=500,
         load=load,
         status=status,
     )

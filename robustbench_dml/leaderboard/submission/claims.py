@@ -11,6 +11,7 @@ from typing import Any
 from robustbench_dml.evaluation.diagnostics import gradients, strength
 from robustbench_dml.runs.record import Cost, Record
 from robustbench_dml.spec.make import changed_evaluation, published_evaluation
+from robustbench_dml.spec.options import ALL
 from robustbench_dml.spec.parameters import build_defense, resolve_params
 from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES
 from robustbench_dml.spec.schema import ComputeUsed, Evaluation, ExternalSpec, Frozen, RunSpec, TrainingEnd
@@ -198,7 +199,8 @@ def _evaluation_problems(dataset: str, evaluation: Evaluation) -> Iterator[str]:
         return
     given = {
         **threat.model_dump(),
-        **evaluation.model_dump(include={"protocol", "queries", "seed", "precision", "surrogate"}),
+        **evaluation.model_dump(include={"protocol", "seed", "precision", "surrogate"}),
+        "queries": evaluation.queries or ALL,
         "extra_attacks": evaluation.extra_attacks,
         "solver": solver.name,
         "solver_params": solver.params,

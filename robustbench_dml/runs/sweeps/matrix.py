@@ -220,6 +220,7 @@ _TYPES: dict[Kind, Any] = {
     Kind.DEVICE: Annotated[Text, AfterValidator(device_name)],
     Kind.TIME: Annotated[Text, AfterValidator(_time)],
     Kind.WHOLE: Whole,
+    Kind.COUNT: Whole | Literal["all"],
     Kind.NUMBER: float,
     Kind.QUOTIENT: Annotated[float, BeforeValidator(quotient)],
     Kind.FLAG: bool,

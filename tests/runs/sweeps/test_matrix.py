@@ -69,6 +69,12 @@ def test_a_list_of_attacks_is_one_value_and_lists_of_them_are_several() -> None:
     assert runs_of('extra-attack = [["ca+w2"], []]') == [{"extra-attack": ["ca+w2"]}, {"extra-attack": []}]
 
 
+def test_queries_are_numbers_or_all() -> None:
+    assert runs_of('queries = [8, "all"]') == [{"queries": 8}, {"queries": "all"}]
+    with pytest.raises(RbdmlError, match="queries = 'some'"):
+        runs_of('queries = "some"')
+
+
 def test_excluded_combinations_are_left_out_wherever_all_that_is_named_agrees() -> None:
     text = """
     exclude = [{seed = [1, 2], eta = 16}]
