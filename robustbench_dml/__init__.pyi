@@ -23,6 +23,7 @@ from .runs.api import list_backbones as list_backbones
 from .runs.api import list_budgets as list_budgets
 from .runs.api import list_datasets as list_datasets
 from .runs.api import list_defenses as list_defenses
+from .runs.api import list_models as list_models
 from .runs.api import list_protocols as list_protocols
 from .runs.api import list_solvers as list_solvers
 from .runs.api import load_model as load_model

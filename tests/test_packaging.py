@@ -96,10 +96,11 @@ def test_the_source_distribution_holds_the_tests_with_what_they_need(distributio
     assert {"CITATION.cff", "CHANGELOG.md", "Makefile", "LICENSE"} <= distributions[0]
 
 
-def test_the_wheel_holds_the_records_of_the_boards(distributions: Built) -> None:
+def test_the_wheel_holds_the_records_of_the_boards_and_the_zoo(distributions: Built) -> None:
     records = {
         f"robustbench_dml/{path.relative_to(ROOT)}"
-        for path in (ROOT / "leaderboards").glob("*/records/**/*")
+        for pattern in ("*/records/**/*", "zoo/**/*")
+        for path in (ROOT / "leaderboards").glob(pattern)
         if path.is_file()
     }
     assert records and records <= distributions[1]

@@ -7,14 +7,24 @@ from typing import Any
 
 import click
 
-from robustbench_dml.cli.options import ATTACK, DATA, JSON, QUIET, GroupedCommand, check_bf16, context_of, take
+from robustbench_dml.cli.options import (
+    ATTACK,
+    DATA,
+    JSON,
+    QUIET,
+    CheckpointPath,
+    GroupedCommand,
+    check_bf16,
+    context_of,
+    take,
+)
 from robustbench_dml.spec.options import EVALUATE, arguments_of
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.terminal import echo
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("checkpoint", type=click.Path(path_type=Path), required=False)
+@click.argument("checkpoint", type=CheckpointPath(), required=False)
 @click.option("--model", help="External model: file.py:factory. CHECKPOINT holds its weights.")
 @click.option("--query", type=int, help="Row of the attacked image in the test images, from 0.")
 @click.option("--attack", "attack_name", help="Attack from `rbdml list attacks`, or file.py:NAME.")

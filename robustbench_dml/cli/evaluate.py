@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from robustbench_dml.cli.options import DATA, EVALUATION, GroupedCommand, check_bf16, context_of, take
+from robustbench_dml.cli.options import DATA, EVALUATION, CheckpointPath, GroupedCommand, check_bf16, context_of, take
 from robustbench_dml.cli.output import output_options, print_outcome
 from robustbench_dml.spec.options import EVALUATE, arguments_of
 from robustbench_dml.utils.errors import RbdmlError
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("checkpoint", type=click.Path(path_type=Path), required=False)
+@click.argument("checkpoint", type=CheckpointPath(), required=False)
 @click.option("--model", help="External model: file.py:factory. CHECKPOINT holds its weights.")
 @click.option("--dataset", help="With --model, any data set. Else folder:PATH, the new path of the training folder.")
 @click.option("--defense", help="Defense of the checkpoint, if from outside the project: file.py:NAME.")
@@ -30,7 +30,7 @@ def evaluate(
 ) -> None:
     """Evaluate a trained model again, or an external model.
 
-    CHECKPOINT is the folder of a run, or its checkpoint.safetensors.
+    CHECKPOINT is the folder of a run, its checkpoint.safetensors, or zoo:NAME from `rbdml zoo list`.
 
     Attack options you leave out stay as in the run of the checkpoint; with --model, they have the published values.
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from robustbench_dml.cli.options import JSON, take
+from robustbench_dml.cli.options import JSON, CheckpointPath, take
 from robustbench_dml.cli.output import print_rows
 
 
@@ -18,7 +17,7 @@ def inspect() -> None:
 
 @inspect.command()
 @take("dataset", "backbone")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Trained model instead of a new one.")
+@click.option("--checkpoint", type=CheckpointPath(), help="Trained model instead of a new one.")
 @click.option("--batches", type=click.IntRange(min=1), default=100, show_default=True, help="Number of batches.")
 @click.option("--pairs", type=click.IntRange(min=1), help="Anchor-positive pairs per batch.  [default: as published]")
 @take("seed", "data-root")

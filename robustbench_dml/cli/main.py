@@ -17,6 +17,7 @@ from robustbench_dml.cli.plot import plot
 from robustbench_dml.cli.run import run
 from robustbench_dml.cli.submit import submit
 from robustbench_dml.cli.sweep import sweep
+from robustbench_dml.cli.zoo import zoo
 from robustbench_dml.runs.exits import INTERRUPTED, ExitCode, is_left_alone, message_of
 from robustbench_dml.spec.options import current_name
 from robustbench_dml.utils.interrupts import ENDING, interrupted_by
@@ -36,7 +37,21 @@ def cli() -> None:
     """RobustBench-DML: adversarial robustness in deep metric learning."""
 
 
-for _command in (run, evaluate, list_entries, new, compare, attack, data, inspect, plot, leaderboard, submit, sweep):
+for _command in (
+    run,
+    evaluate,
+    list_entries,
+    new,
+    compare,
+    attack,
+    data,
+    inspect,
+    plot,
+    leaderboard,
+    submit,
+    sweep,
+    zoo,
+):
     cli.add_command(_command)
 
 

@@ -55,6 +55,21 @@ class Setting(click.ParamType[tuple[str, str]]):
         return name.strip(), text.strip()
 
 
+class CheckpointPath(click.Path):
+    """A path, or zoo:NAME for a model of the zoo, which is fetched."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path of the checkpoint."""
+        if not str(value).startswith("zoo:"):
+            return super().convert(value, param, ctx)
+        from robustbench_dml.models.zoo import located
+
+        return located(value)
+
+
 class GroupedCommand(click.Command):
     """A command whose help lists the options of the table under their headings."""
 
@@ -121,6 +136,8 @@ def _type(option: Option, sweep: bool) -> Any:
     """The type of a value. A sweep takes paths as text, and no `auto`: its runs may be on other machines."""
     if option.choices:
         return click.Choice((*option.choices, "auto") if option.auto and not sweep else option.choices)
+    if option.name == "surrogate" and not sweep:
+        return CheckpointPath()
     if option.kind is Kind.WHOLE:
         return int if option.at_least is None else click.IntRange(min=option.at_least)
     return str if sweep and option.kind is Kind.PATH else _TYPES.get(option.kind, str)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from robustbench_dml.cli.leaderboard import BOARDS
-from robustbench_dml.cli.options import DATA, context_of, take
+from robustbench_dml.cli.options import DATA, CheckpointPath, context_of, take
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.terminal import echo
 
@@ -18,7 +18,7 @@ from robustbench_dml.utils.terminal import echo
 @click.argument("record", type=click.Path(path_type=Path), required=False)
 @BOARDS
 @click.option("--attack", type=click.Path(path_type=Path), help="Images of `rbdml attack --save`, in place of RECORD.")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Checkpoint.  [default: beside the record]")
+@click.option("--checkpoint", type=CheckpointPath(), help="Checkpoint.  [default: beside the record]")
 @click.option("--self-reported", is_flag=True, help="Enter without a second evaluation; marked on the board.")
 @click.option(
     "--recheck",
@@ -30,7 +30,7 @@ from robustbench_dml.utils.terminal import echo
 )
 @click.option("--by", default="", help="Name of the submitter.")
 @click.option("--paper", default="", help="Source of the defense, e.g. arXiv:2203.01439.")
-@click.option("--checkpoint-url", help="Address of the weights.")
+@click.option("--checkpoint-url", help="Address of the weights, for the zoo; of a folder if it ends in /.")
 @click.option("--defense", help="Defense from outside the project: file.py:NAME. The file is copied to defenses/.")
 @click.option("--model", help="External model: file.py:factory.")
 @click.option("--trust-code", is_flag=True, help="Run the file of --defense or --model; read it first.")

@@ -80,6 +80,24 @@ def download(urls: Sequence[str], target: Path, *, digest: str, progress: Progre
     raise RbdmlError(f"{target.name} could not be downloaded: {'; '.join(failures)}: {kept}{or_else}")
 
 
+def read_address(url: str, limit: int) -> bytes:
+    """Return the content at an address, of at most `limit` bytes.
+
+    Raises:
+        RbdmlError: the server does not deliver it, or it is larger.
+    """
+    host, content = _host(url), b""
+    try:
+        with closing(_open(url, {})) as answer:
+            for chunk in _body(answer, 0, answer.length):
+                content += chunk
+                if len(content) > limit:
+                    raise RbdmlError(f"{url}: larger than {limit:,} bytes: give another address")
+    except _FailedError as error:
+        raise RbdmlError(f"{url} could not be read: {host} {error}: give the same command again later") from None
+    return content
+
+
 def _fetch(url: str, part: Path, digest: str, progress: Progress) -> None:
     """Complete the partial file from this address, or raise _FailedError."""
     for left in reversed(range(ATTEMPTS)):

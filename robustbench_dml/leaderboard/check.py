@@ -12,6 +12,7 @@ from robustbench_dml.leaderboard.build import read_reported, texts
 from robustbench_dml.leaderboard.entries import Listed, entry_folders, read_listed
 from robustbench_dml.leaderboard.submission.audit import audit_entry
 from robustbench_dml.leaderboard.submission.consistency import consistency_problems
+from robustbench_dml.leaderboard.submission.zoo import zoo_problems
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.files import holds
 
@@ -40,7 +41,8 @@ def check_all(leaderboards: Path, paths: DataPaths) -> Checked:
     problems += unreadable
     problems += [f"{one.folder}: lies in the history and has not ended" for one in former if one.entry.ended is None]
     audits = [audit_entry(one, paths) for one in listed]
-    problems += [*(problem for one in audits for problem in one.problems), *consistency_problems(listed)]
+    problems += [problem for one in audits for problem in one.problems]
+    problems += [*consistency_problems(listed), *zoo_problems(listed, leaderboards)]
     boards: list[Board] = []
     if not problems:  # wrong entries would make wrong tables
         boards = boards_of(listed, leaderboards)

@@ -14,6 +14,7 @@ from robustbench_dml.evaluation.evaluate import Evaluated, evaluate_model
 from robustbench_dml.models.checkpoints import Checkpoint, load_checkpoint, weights_hash
 from robustbench_dml.models.pretrained import first_weights
 from robustbench_dml.models.wrappers import left_as_they_were
+from robustbench_dml.models.zoo import ZooModel, located, zoo_models
 from robustbench_dml.runs.context import RunContext, run_context
 from robustbench_dml.runs.external import on_sphere
 from robustbench_dml.runs.launch import run_on_devices
@@ -133,7 +134,7 @@ def _evaluated(
     if isinstance(surrogate, nn.Module):
         named = weights_hash(surrogate)[:16]
     elif surrogate is not None:
-        loaded = load_checkpoint(Path(surrogate), device=context.device)
+        loaded = load_checkpoint(located(surrogate), device=context.device)
         surrogate, named = loaded.model, weights_hash(loaded.embedder)[:16]
     changes = {**arguments_of(words)[EVALUATE], "surrogate": named}
     data = load_dataset(dataset, context.paths)
@@ -171,10 +172,15 @@ def _prepared(
 def load_model(checkpoint: str | Path, *, device: str | torch.device = "auto") -> nn.Module:
     """Load the trained model of a checkpoint, in eval mode.
 
+    Args:
+        checkpoint: the folder of a run, its checkpoint.safetensors, or a name in the zoo, which is fetched:
+            "glyphs/hm-lga-ics-eta8-seed0".
+        device: the device of the model.
+
     Raises:
-        RbdmlError: unreadable, or not a checkpoint of this project.
+        RbdmlError: unreadable, not a checkpoint of this project, or not to be had.
     """
-    return load_checkpoint(Path(checkpoint), device=pick_device(device)).model
+    return load_checkpoint(located(checkpoint), device=pick_device(device)).model
 
 
 def load_record(path: str | Path) -> Record:
@@ -194,6 +200,11 @@ def load_records(folder: str | Path = "runs") -> list[Record]:
         RbdmlError: one of them is not valid.
     """
     return [read_record(path).stored_in(path) for path in record_folders(Path(folder))]
+
+
+def list_models() -> list[ZooModel]:
+    """List all models of the zoo, by name."""
+    return list(zoo_models())
 
 
 def list_protocols() -> list[Info]:

@@ -29,6 +29,8 @@ from robustbench_dml.leaderboard.submission.trust import (
     trusted_model,
 )
 from robustbench_dml.leaderboard.submission.withdraw import find_entry
+from robustbench_dml.leaderboard.submission.zoo import index_changes, with_addresses
+from robustbench_dml.models.zoo import ZooModel
 from robustbench_dml.runs.context import RunContext
 from robustbench_dml.spec.registry import DEFENSES
 from robustbench_dml.spec.schema import RunSpec
@@ -89,16 +91,22 @@ def prepared(given: Path, leaderboards: Path, context: RunContext, terms: Terms)
         kept = [listed for listed in before if listed not in replaced]
         steps, known = plan(candidates, kept, entry, terms)
         _check_consistency(entries_after(steps, kept), replaced)
-        steps = [_verified(step, context, terms) for step in steps]
+        verified = [_verified(step, context, terms) for step in steps]
+        steps, models = with_addresses(verified, terms.checkpoint_url, leaderboards)
+        zoo = index_changes(leaderboards, models, [listed.record.digest for listed in replaced])
         note = history_note("revised", terms.why) if replaced else None
         moves = [change for listed in replaced if note for change in move_to_history(listed, leaderboards, note)]
         changes = preview(before, entries_after(steps, kept), leaderboards)
         yield Prepared(
-            "\n\n".join([*known, *notes, *(step.report for step in steps), changes]),
-            (*files, *moves, *(step.change(leaderboards) for step in steps)),
+            "\n\n".join([*known, *notes, *(step.report for step in steps), *_offered(models), changes]),
+            (*files, *moves, *(step.change(leaderboards) for step in steps), *zoo),
             leaderboards,
             tuple(before),
         )
+
+
+def _offered(models: Sequence[ZooModel]) -> list[str]:
+    return [f"in the zoo as {model.name}, from {model.url}" for model in models]
 
 
 def _defense_changes(terms: Terms, candidates: Sequence[Candidate], leaderboards: Path) -> list[Change]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from robustbench_dml.leaderboard.entries import Listed, read_all
 from robustbench_dml.leaderboard.submission.consistency import missing_seeds
 from robustbench_dml.leaderboard.submission.transaction import apply, history_note, move_to_history
+from robustbench_dml.leaderboard.submission.zoo import index_changes
 from robustbench_dml.utils.errors import RbdmlError, did_you_mean
 
 
@@ -33,7 +34,7 @@ def withdraw(leaderboards: Path, digest: str, why: str) -> Path:
             f"{digest} is seed {spec.seed} of several, and without it the later ones would be picked ones: withdraw "
             f"those first, the last before the others: {', '.join(name for _, name in reversed(later))}"
         )
-    apply(changes, leaderboards)
+    apply([*changes, *index_changes(leaderboards, ended=[digest])], leaderboards)
     return changes[0].target
 
 

@@ -29,8 +29,12 @@ from robustbench_dml.leaderboard.entries import Verification, read_all
 from robustbench_dml.leaderboard.submission import submit as submitting
 from robustbench_dml.leaderboard.submission.plan import Terms
 from robustbench_dml.leaderboard.submission.submit import prepared
+from robustbench_dml.leaderboard.submission.withdraw import withdraw
+from robustbench_dml.leaderboard.submission.zoo import zoo_problems
+from robustbench_dml.models.zoo import read_index
 from robustbench_dml.runs.record import CHECKPOINT_FILE, QUERIES_FILE, RECORD_FILE, Record, read_record, write_record
 from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.files import sha256
 
 pytestmark = pytest.mark.usefixtures("built")
 
@@ -91,6 +95,26 @@ def test_flags_of_the_second_evaluation_count_on_the_board(run: Path, board: Pat
     [listed] = read_all(board)
     assert "random" in listed.judged.disqualifying
     assert "random" not in listed.record.flags
+
+
+def test_an_address_fills_the_zoo_until_the_entry_is_withdrawn(run: Path, board: Path, believed: None) -> None:
+    report = submitted(run, board, Terms(checkpoint_url="https://example.org/zoo/"))
+    [model], [listed] = read_index(board / "zoo").models, read_all(board)
+    assert model.url == listed.entry.checkpoint == "https://example.org/zoo/glyphs-mini/regular-seed0.safetensors"
+    assert f"in the zoo as {model.name}, from {model.url}" in report
+    assert (model.entry, model.sha256) == (run.name, sha256(run / CHECKPOINT_FILE))
+    assert zoo_problems([listed], board) == []
+    assert "is not of an entry on a board" in zoo_problems([], board)[0]
+    withdraw(board, run.name, "a test")
+    assert read_index(board / "zoo").models == ()
+
+
+def test_several_checkpoints_need_the_address_of_a_folder(runs: Path, board: Path, believed: None) -> None:
+    assert "ending in /" in refused(runs, board, Terms(checkpoint_url="https://example.org/w"))
+    submitted(runs, board, Terms(checkpoint_url="https://example.org/w/"))
+    assert [model.name for model in read_index(board / "zoo").models] == [
+        f"glyphs-mini/regular-seed{seed}" for seed in (0, 1)
+    ]
 
 
 def test_several_records_are_taken_or_none(runs: Path, board: Path, tmp_path: Path) -> None:
