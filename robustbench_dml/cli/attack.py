@@ -25,7 +25,7 @@ from robustbench_dml.utils.terminal import echo
 
 @click.command(cls=GroupedCommand)
 @click.argument("checkpoint", type=CheckpointPath(), required=False)
-@click.option("--model", help="External model: file.py:factory. CHECKPOINT holds its weights.")
+@click.option("--model", help="External model: file.py:factory, or robrank:NET. CHECKPOINT holds its weights.")
 @click.option("--query", type=int, help="Row of the attacked image in the test images, from 0.")
 @click.option("--attack", "attack_name", help="Attack from `rbdml list attacks`, or file.py:NAME.")
 @click.option("--dataset", help="Data set from `rbdml list datasets`.  [default: the training data]")

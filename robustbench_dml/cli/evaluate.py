@@ -15,7 +15,7 @@ from robustbench_dml.utils.errors import RbdmlError
 
 @click.command(cls=GroupedCommand)
 @click.argument("checkpoint", type=CheckpointPath(), required=False)
-@click.option("--model", help="External model: file.py:factory. CHECKPOINT holds its weights.")
+@click.option("--model", help="External model: file.py:factory, or robrank:NET. CHECKPOINT holds its weights.")
 @click.option("--dataset", help="With --model, any data set. Else folder:PATH, the new path of the training folder.")
 @click.option("--defense", help="Defense of the checkpoint, if from outside the project: file.py:NAME.")
 @take(*EVALUATION, published=False)

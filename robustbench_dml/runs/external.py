@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_dml.datasets.base import Dataset
+from robustbench_dml.models import robrank
 from robustbench_dml.models.checkpoints import weights_hash
 from robustbench_dml.models.wrappers import InOwnPrecision, OnSphere
 from robustbench_dml.runs.context import RunContext
@@ -94,16 +96,18 @@ def load_external(text: str, checkpoint: Path | None = None) -> ExternalModel:
     """Make a model by its factory. Weights that stay random are the same each time.
 
     Args:
-        text: path/to/file.py:factory; `factory()` returns a torch module.
+        text: path/to/file.py:factory, whose `factory()` returns a torch module; or robrank:NET.
         checkpoint: a state dict: safetensors or a torch file, alone or under a key in `tensors.NESTED`. Prefixes in
             `PREFIXES` are taken off its names.
 
     Raises:
         RbdmlError: no such file or factory, a factory that fails, or unreadable or unsuitable weights.
     """
+    if text.startswith(robrank.PREFIX):
+        return _of_robrank(text, checkpoint)
     in_file = IN_A_FILE.fullmatch(text)
     if in_file is None:
-        raise RbdmlError(f"cannot read model '{text}': write path/to/file.py:factory")
+        raise RbdmlError(f"cannot read model '{text}': write path/to/file.py:factory, or robrank:NET")
     path, name = Path(in_file[1]), f"{Path(in_file[1]).name}:{in_file[2]}"
     model = _made(path, in_file[2], name)
     if checkpoint is not None:
@@ -183,9 +187,26 @@ def _made(path: Path, factory: str, name: str) -> nn.Module:
     return model
 
 
-def _fill(model: nn.Module, checkpoint: Path, name: str) -> None:
-    """Load a state dict, all of it and nothing else, without the prefixes that wrappers put before its names."""
-    state = _unwrapped(read_state_dict(checkpoint, nested=True), set(model.state_dict()))
+def _of_robrank(text: str, checkpoint: Path | None) -> ExternalModel:
+    """Build a network of robrank with the weights of a Lightning checkpoint. Its source is its name."""
+    model = robrank.robrank_network(text.removeprefix(robrank.PREFIX))
+    if checkpoint is None:
+        raise RbdmlError(f"--model {text} has no weights: give a CHECKPOINT of robrank")
+    _fill(model, checkpoint, text, only=robrank.WEIGHTS)
+    source = hashlib.sha256(text.encode()).hexdigest()
+    return ExternalModel(model.eval(), Path(robrank.__file__), text, source, weights_hash(model))
+
+
+def _fill(model: nn.Module, checkpoint: Path, name: str, *, only: str = "") -> None:
+    """Load a state dict, without the prefixes that wrappers put before its names.
+
+    All of it is loaded and nothing else, except for names that do not begin with `only`.
+    """
+    found = {key: value for key, value in read_state_dict(checkpoint, nested=True).items() if key.startswith(only)}
+    state = model.state_dict()  # knows the versions of its modules, which MNASNet asks for
+    loaded = _unwrapped(found, set(state))
+    state.clear()
+    state.update(loaded)
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:  # names all tensors that are missing, unknown or of another shape

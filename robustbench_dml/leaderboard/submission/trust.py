@@ -16,6 +16,7 @@ from robustbench_dml.leaderboard.entries import SHORT
 from robustbench_dml.models.checkpoints import Checkpoint, load_checkpoint, weights_hash
 from robustbench_dml.models.embedder import build_embedder
 from robustbench_dml.models.pretrained import first_weights
+from robustbench_dml.models.robrank import PREFIX
 from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.external import ExternalModel, load_external
 from robustbench_dml.runs.record import Record
@@ -62,12 +63,23 @@ def trusted_model(text: str, spec: ExternalSpec, checkpoint: Path, *, trust: boo
     """Load an external model, if its file and weights match the record and the user trusts the file.
 
     Args:
-        text: path/to/file.py:factory.
+        text: path/to/file.py:factory, or robrank:NET.
         checkpoint: state dict of the model.
 
     Raises:
         RbdmlError: no such file, another file than the record's, no trust, or other weights.
     """
+    if not text.startswith(PREFIX):
+        _check_file(text, spec, trust=trust)
+    elif text != spec.model:
+        raise RbdmlError(f"--model: the record is of {spec.model}: give that one")
+    external = load_external(text, checkpoint)
+    if external.weights != spec.weights:
+        raise RbdmlError(f"{checkpoint}: not the weights of the record ({spec.weights[:SHORT]}): give those")
+    return external
+
+
+def _check_file(text: str, spec: ExternalSpec, *, trust: bool) -> None:
     path, factory = _plain_file(text, "--model")
     if f"{path.name}:{factory}" != spec.model:
         raise RbdmlError(f"--model: the record is of {spec.model}: give the file and the factory of that name")
@@ -78,10 +90,6 @@ def trusted_model(text: str, spec: ExternalSpec, checkpoint: Path, *, trust: boo
             f"{spec.source[:SHORT]}): give that one, or evaluate again"
         )
     _require_trust(path, trust=trust)
-    external = load_external(text, checkpoint)
-    if external.weights != spec.weights:
-        raise RbdmlError(f"{checkpoint}: not the weights of the record ({spec.weights[:SHORT]}): give those")
-    return external
 
 
 def claimed_model(record: Record, checkpoint: Path, device: torch.device) -> nn.Module:
