@@ -18,6 +18,7 @@ from robustbench_dml.cli.options import (
     context_of,
     take,
 )
+from robustbench_dml.cli.output import importing
 from robustbench_dml.spec.options import EVALUATE, arguments_of
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.terminal import echo
@@ -56,8 +57,9 @@ def attack(
     """
     import json
 
-    from robustbench_dml.report.picture import check_picture, values_of, values_text, write_picture
-    from robustbench_dml.runs.attack_one import attack_one
+    with importing(quiet=quiet or as_json):
+        from robustbench_dml.report.picture import check_picture, values_of, values_text, write_picture
+        from robustbench_dml.runs.attack_one import attack_one
 
     check_bf16(words)
     if save is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from robustbench_dml.cli.options import DATA, EVALUATION, CheckpointPath, GroupedCommand, check_bf16, context_of, take
-from robustbench_dml.cli.output import output_options, print_outcome
+from robustbench_dml.cli.output import importing, output_options, print_outcome
 from robustbench_dml.spec.options import EVALUATE, arguments_of
 from robustbench_dml.utils.errors import RbdmlError
 
@@ -38,10 +38,11 @@ def evaluate(
     its state dict: safetensors, or a torch file, which is never unpickled freely. The file can import modules beside
     it; the record stores the hash of the file and of the weights, not of those modules.
     """
-    from robustbench_dml.runs.external import evaluate_external
-    from robustbench_dml.runs.launch import run_on_devices
-    from robustbench_dml.runs.run import evaluated_spec
-    from robustbench_dml.spec.lookup import find_defense
+    with importing(quiet=words["quiet"] or words["as_json"]):
+        from robustbench_dml.runs.external import evaluate_external
+        from robustbench_dml.runs.launch import run_on_devices
+        from robustbench_dml.runs.run import evaluated_spec
+        from robustbench_dml.spec.lookup import find_defense
 
     check_bf16(words)
     changes, context = arguments_of(words)[EVALUATE], context_of(words)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from robustbench_dml.cli.options import QUIET, take
+from robustbench_dml.utils.progress import Progress
 from robustbench_dml.utils.terminal import echo, one_line
 
 BOARDS = click.option(
@@ -25,12 +26,13 @@ def leaderboard() -> None:
 @QUIET
 def build(boards: Path | None, quiet: bool) -> None:
     """Write tables, figures and the page from the entries. Without new entries no byte changes."""
-    from robustbench_dml.leaderboard.build import build as build_all
-    from robustbench_dml.leaderboard.entries import find_leaderboards
+    with Progress(quiet).step("build tables, figures and the page"):
+        from robustbench_dml.leaderboard.build import build as build_all
+        from robustbench_dml.leaderboard.entries import find_leaderboards
 
-    for path in build_all(find_leaderboards(boards)):
-        if not quiet:
-            click.echo(path)
+        paths = build_all(find_leaderboards(boards))
+    for path in () if quiet else paths:
+        click.echo(path)
 
 
 @leaderboard.command()
@@ -42,12 +44,12 @@ def check(boards: Path | None, data_root: Path | None, quiet: bool) -> None:
 
     Exit code 1 if there is a problem.
     """
-    from robustbench_dml.datasets.base import DataPaths
-    from robustbench_dml.leaderboard.check import check_all
-    from robustbench_dml.leaderboard.entries import find_leaderboards
-    from robustbench_dml.utils.progress import Progress
+    with Progress(quiet).step("check every entry"):
+        from robustbench_dml.datasets.base import DataPaths
+        from robustbench_dml.leaderboard.check import check_all
+        from robustbench_dml.leaderboard.entries import find_leaderboards
 
-    result = check_all(find_leaderboards(boards), DataPaths(data_root, False, True, Progress(quiet=True)))
+        result = check_all(find_leaderboards(boards), DataPaths(data_root, False, True, Progress(quiet=True)))
     for problem in result.problems:
         echo(f"problem: {one_line(problem)}", err=True)
     if not quiet:

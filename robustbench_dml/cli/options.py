@@ -11,6 +11,7 @@ import click
 
 from robustbench_dml.spec.options import ALL, BY_NAME, CONTEXT, EVALUATE, OPTIONS, WHAT, Kind, Option, number
 from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.terminal import show_all_columns
 
 if TYPE_CHECKING:
     from robustbench_dml.runs.context import RunContext
@@ -151,7 +152,22 @@ ATTACK = [
 ]
 EVALUATION = [option for option in OPTIONS if option.part == EVALUATE]
 DATA = ("data-root", "download", "no-cache", "device")
-JSON = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+
+
+def table_options(json_help: str) -> Callable[[F], F]:
+    """Return a decorator that gives a command --json, and --wide for its tables."""
+    wide = click.option(
+        "--wide",
+        is_flag=True,
+        expose_value=False,
+        callback=lambda ctx, _, value: show_all_columns(ctx, value),
+        help="Show all columns of a table, whatever the width of the terminal.",
+    )
+    as_json = click.option("--json", "as_json", is_flag=True, help=json_help)
+    return lambda function: as_json(wide(function))
+
+
+JSON = table_options("JSON instead of a table.")
 QUIET = click.option("--quiet", is_flag=True, help="No messages on success.")
 
 

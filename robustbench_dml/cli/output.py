@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import click
 
+from robustbench_dml.cli.options import table_options
+from robustbench_dml.utils.progress import Progress
 from robustbench_dml.utils.terminal import echo, text_table
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -16,7 +19,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 def output_options(function: F) -> F:
     """Give a command the options of `print_outcome`."""
     function = click.option("--quiet", is_flag=True, help="Print the folder of the record alone.")(function)
-    return click.option("--json", "as_json", is_flag=True, help="Print the record as JSON alone.")(function)
+    return table_options("Print the record as JSON alone.")(function)
+
+
+def importing(*, quiet: bool = False) -> AbstractContextManager[None]:
+    """Show a line while a command imports PyTorch, which takes seconds."""
+    return Progress(quiet).step("start PyTorch")
 
 
 def print_outcome(outcome: Any, words: dict[str, Any]) -> None:
@@ -30,7 +38,8 @@ def print_outcome(outcome: Any, words: dict[str, Any]) -> None:
         click.echo(outcome.folder)
     records, damaged = comparable_records(outcome.record, outcome.folder.parent)
     warn_left_out(damaged)
-    plots = draw(records, outcome.folder.parent, above=outcome.folder.parent)
+    with Progress(words["quiet"] or words["as_json"]).step("draw the figures"):
+        plots = draw(records, outcome.folder.parent, above=outcome.folder.parent)
     if words["as_json"] or words["quiet"]:
         return
     if not outcome.fresh:

@@ -9,8 +9,9 @@ import click
 
 from robustbench_dml.cli.leaderboard import BOARDS
 from robustbench_dml.cli.options import QUIET
-from robustbench_dml.cli.output import warn_left_out
+from robustbench_dml.cli.output import importing, warn_left_out
 from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.progress import Progress
 
 if TYPE_CHECKING:
     from robustbench_dml.report.figures.style import StyleName
@@ -36,15 +37,18 @@ def plot(
     style is PNG and SVG. Paper style is SVG and PDF in the width of a column, without headings. Files that would
     not change are not written.
     """
-    from robustbench_dml.leaderboard.build import redraw_boards, redraw_published
-    from robustbench_dml.report.run_report import plot_all
+    with importing(quiet=quiet):
+        from robustbench_dml.leaderboard.build import redraw_boards, redraw_published
+        from robustbench_dml.report.run_report import plot_all
 
     if records is not None and (published or boards is not None):
         raise RbdmlError("--records is for runs, --published and --boards are for leaderboards: give one of them")
-    if records is not None:
-        paths, damaged = plot_all(records, out or records, style)
-        warn_left_out(damaged)
-    else:
-        paths = (redraw_published if published else redraw_boards)(boards, out, style)
+    damaged: list[str] = []
+    with Progress(quiet).step("draw the figures"):
+        if records is not None:
+            paths, damaged = plot_all(records, out or records, style)
+        else:
+            paths = (redraw_published if published else redraw_boards)(boards, out, style)
+    warn_left_out(damaged)
     for path in () if quiet else paths:
         click.echo(path)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from robustbench_dml.cli.options import GroupedCommand, check_bf16, context_of, take
-from robustbench_dml.cli.output import output_options, print_outcome
+from robustbench_dml.cli.output import importing, output_options, print_outcome
 from robustbench_dml.spec.options import OPTIONS, arguments_of
 
 
@@ -20,8 +20,9 @@ def run(**words: Any) -> None:
     Options you leave out use the published values for the data set. The record stores every setting. An interrupted
     run is resumed. Its log is log.jsonl beside its record, and in a hidden folder there while it runs.
     """
-    from robustbench_dml.runs.launch import run_on_devices
-    from robustbench_dml.runs.on_device import spec_on
+    with importing(quiet=words["quiet"] or words["as_json"]):
+        from robustbench_dml.runs.launch import run_on_devices
+        from robustbench_dml.runs.on_device import spec_on
 
     check_bf16(words)
     context = context_of(words)

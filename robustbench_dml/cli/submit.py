@@ -10,6 +10,7 @@ import click
 
 from robustbench_dml.cli.leaderboard import BOARDS
 from robustbench_dml.cli.options import DATA, CheckpointPath, context_of, take
+from robustbench_dml.cli.output import importing
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.terminal import echo
 
@@ -49,9 +50,10 @@ def submit(
     or `rbdml evaluate` wrote, or a folder of several records: all are entered or none. You see all changes before
     anything is written. --attack lowers the radii of the entries with the weights of --checkpoint.
     """
-    from robustbench_dml.leaderboard.entries import find_leaderboards
-    from robustbench_dml.leaderboard.submission.lower import prepared_attack
-    from robustbench_dml.leaderboard.submission.submit import prepared
+    with importing():
+        from robustbench_dml.leaderboard.entries import find_leaderboards
+        from robustbench_dml.leaderboard.submission.lower import prepared_attack
+        from robustbench_dml.leaderboard.submission.submit import prepared
 
     leaderboards = find_leaderboards(boards)
     context = context_of({**given, "out": leaderboards, "quiet": False, "as_json": False})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from robustbench_dml.cli.options import GroupedCommand, Setting, take
+from robustbench_dml.cli.options import GroupedCommand, Setting, table_options, take
 from robustbench_dml.spec.options import CONTEXT_OPTIONS, SPEC_OPTIONS, Kind, Option
 from robustbench_dml.utils.errors import RbdmlError
 from robustbench_dml.utils.terminal import echo
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from robustbench_dml.runs.sweeps.state import Status
 
 FILE = click.argument("file", type=click.Path(path_type=Path), required=False)
-JSON = click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON alone.")
+JSON = table_options("Print the runs as JSON alone.")
 MATRIX = take(*SPEC_OPTIONS, *CONTEXT_OPTIONS, sweep=True)
 
 

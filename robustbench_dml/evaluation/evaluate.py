@@ -96,10 +96,13 @@ def evaluate_model(
     columns = evaluated_columns(evaluation)
     labels = dataset.test.labels
     queries = choose_queries(labels, evaluation, dataset.name)
-    context = context_for(model, dataset, evaluation, device=device, surrogate=surrogate)
-    benign = benign_values(context, queries)
+    progress = progress or Progress(quiet=True)
+    with progress.step("evaluate benign retrieval"):
+        context = context_for(model, dataset, evaluation, device=device, surrogate=surrogate)
+        benign, clusters = benign_values(context, queries), clusters_of(context)
     attacked = attacked_values(context, queries, batch_size=batch_size, progress=progress, cache=cache)
-    findings, clusters = check_model(context, queries.to(device)), clusters_of(context)
+    with progress.step("check the model for masked gradients"):
+        findings = check_model(context, queries.to(device))
     k_means = Finding("clusters", {"k-means iterations": clusters.iterations}, raised=False)  # reported only
 
     fractions = {name: values.numpy() for name, values in {**benign, **attacked}.items()}

@@ -9,10 +9,11 @@ from robustbench_dml.report.tables import short_passes
 from robustbench_dml.spec.budgets import UNITS, named_budget
 from robustbench_dml.spec.parameters import resolve
 from robustbench_dml.spec.published import BUDGETS, PROTOCOLS
-from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, SOLVERS, Info
+from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, SOLVERS, DefenseInfo, Info
 from robustbench_dml.spec.schema import Budget
 
 Row = dict[str, str]
+BASELINE, FAKE = "baseline", "fake"  # families of `rbdml list defenses`
 SCHEDULES = "shares of the schedules of arXiv:2203.01439 and arXiv:2106.03614"
 
 
@@ -66,8 +67,23 @@ def _amount(budget: Budget) -> str:
     return short_passes(budget.amount) if budget.kind == "passes" else f"{budget.amount} {UNITS[budget.kind]}"
 
 
+def _defenses() -> list[Row]:
+    """Return defenses by family: baselines first, fakes last."""
+    rows = [
+        {"name": row["name"], "family": _family(info), **row, "set by default": _assigned(info.defaults)}
+        for info, row in zip(DEFENSES, _entries(DEFENSES), strict=True)
+    ]
+    return sorted(rows, key=lambda row: (row["family"] != BASELINE, row["family"] == FAKE, row["family"]))
+
+
+def _family(info: DefenseInfo) -> str:
+    """Return the name of the file or folder that defines a defense, or what sets it apart from all families."""
+    module = info.cls.__module__.removeprefix(f"{DEFENSES.package}.").partition(".")[0]
+    return BASELINE if info.baseline else FAKE if info.cls.fake else module.replace("_", " ")
+
+
 _KINDS: dict[str, Callable[[], list[Row]]] = {
-    "defenses": lambda: _entries(DEFENSES, lambda info: {"set by default": _assigned(info.defaults)}),
+    "defenses": _defenses,
     "attacks": lambda: _entries(ATTACKS, lambda info: {"columns": ", ".join(column.name for column in info.columns)}),
     "datasets": lambda: _entries([*DATASETS, *DATASETS.schemes]),
     "backbones": lambda: _entries([*BACKBONES, *BACKBONES.schemes]),

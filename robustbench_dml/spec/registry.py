@@ -135,7 +135,7 @@ class Registry(Generic[I]):
 
     def __init__(self, kind: str, package: str, group: str) -> None:
         self.kind = kind
-        self._package = package
+        self.package = package
         self._group = group
         self._entries: dict[str, I] = {}
         self._schemes: dict[str, Scheme] = {}
@@ -198,8 +198,8 @@ class Registry(Generic[I]):
             return
         self._complete = True  # first, because the modules imported below use this registry
         try:
-            package = importlib.import_module(self._package)
-            for module in pkgutil.iter_modules(package.__path__, f"{self._package}."):
+            package = importlib.import_module(self.package)
+            for module in pkgutil.iter_modules(package.__path__, f"{self.package}."):
                 importlib.import_module(module.name)
             for point in entry_points(group=self._group):
                 _load(point)

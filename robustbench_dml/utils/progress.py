@@ -15,6 +15,7 @@ from tqdm import tqdm
 from robustbench_dml.utils.terminal import one_line
 
 EVERY = 60.0  # seconds between two lines
+BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{unit}, {remaining} left{postfix}"
 
 
 class Bar:
@@ -63,9 +64,16 @@ class Progress:
             tqdm.write(f"rbdml: {one_line(message)}", file=sys.stderr)
 
     @contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        """Show a line on a terminal while some work of unknown length lasts."""
+        silent = self.quiet or not sys.stderr.isatty()
+        with tqdm(desc=f"{title} ...", bar_format="{desc}", leave=False, disable=silent):
+            yield
+
+    @contextmanager
     def bar(self, total: float, title: str, unit: str) -> Iterator[Bar]:
         """Show the progress from 0 to `total` and the time left: without a terminal, in a line a minute."""
-        settings: dict[str, Any] = {}
+        settings: dict[str, Any] = {"bar_format": BAR} if 0 < total < float("inf") else {}
         bars = _bars()
         if not (self.quiet or sys.stderr.isatty() or bars is not tqdm):
             how_far = "{percentage:.0f}% {n_fmt}/{total_fmt}" if 0 < total < float("inf") else "{n_fmt}"
