@@ -35,11 +35,15 @@ class MIM(Restarting):
             raise RbdmlError(f"decay = {self.decay}: give a number from 0 to 1")
 
     def run_from(self, problem: Problem, start: Tensor) -> tuple[Tensor, Tensor | None]:
-        ball, images, rows = problem.ball, start, problem.rows
+        ball, images = problem.ball, start
         momentum = torch.zeros_like(start)
-        for _ in range(problem.threat.steps):
-            _, gradient = problem.gradient(images, rows)
+        for step in range(problem.threat.steps):
+            gradient = self.gradient(problem, images, step)
             size = gradient.abs().flatten(1).mean(1).clamp_min(torch.finfo(gradient.dtype).tiny)
             momentum = self.decay * momentum + gradient / per_image(size)
             images = ball.descend(images, momentum)
         return images, None
+
+    def gradient(self, problem: Problem, images: Tensor, step: int) -> Tensor:
+        """Return the (B, C, H, W) gradient of a step, counted from 0."""
+        return problem.gradient(images, problem.rows)[1]

@@ -14,12 +14,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from robustbench_dml.solvers.apgd import AutoPGD
 from robustbench_dml.solvers.base import Problem, Restarting, Solver
+from robustbench_dml.solvers.dim import DIM
 from robustbench_dml.solvers.ensemble import Ensemble
 from robustbench_dml.solvers.fgsm import FGSM
 from robustbench_dml.solvers.mim import MIM
 from robustbench_dml.solvers.nes import NES
 from robustbench_dml.solvers.pgd import PGD
 from robustbench_dml.solvers.square import Square
+from robustbench_dml.solvers.tim import TIDIM, TIM
 from robustbench_dml.solvers.transfer import Transfer
 from robustbench_dml.spec.registry import SOLVERS
 from robustbench_dml.spec.schema import Norm
@@ -47,6 +49,9 @@ CASES = [
     Case("apgd", AutoPGD(restarts=2), 2, 2 * STEPS),
     Case("mim", MIM(), 0, STEPS),
     Case("mim", MIM(decay=0.5, restarts=2), 2, 2 * STEPS),
+    Case("dim", DIM(diversity=0.7, least=0.5), 0, STEPS),
+    Case("tim", TIM(kernel=3), 0, STEPS),
+    Case("ti-dim", TIDIM(kernel=3), 0, STEPS),
     Case("nes", NES(population=6), 6 * STEPS, 0),
     Case("nes", NES(population=4, noise_side=3, sigma=0.1), 4 * STEPS, 0),
     Case("square", Square(queries=20), 20, 0),

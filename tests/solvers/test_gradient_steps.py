@@ -6,12 +6,15 @@ import pytest
 import torch
 import torchattacks
 from solver_support import NORMS, Logits, classes, network, problem
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from robustbench_dml.solvers.base import Problem
+from robustbench_dml.solvers.dim import DIM, Shrunk
 from robustbench_dml.solvers.fgsm import FGSM
 from robustbench_dml.solvers.mim import MIM
 from robustbench_dml.solvers.pgd import PGD
+from robustbench_dml.solvers.tim import TIM
 from robustbench_dml.spec.schema import Norm
 from robustbench_dml.utils.errors import RbdmlError
 
@@ -85,6 +88,37 @@ def test_mim_is_that_of_torchattacks(decay: float) -> None:
     found = MIM(decay=decay).run(attacked)
     assert torch.allclose(found, attack(attacked.images, classes(attacked)), atol=1e-9)
     assert not torch.allclose(found, PGD().run(attacked), atol=1e-3)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_tim_is_that_of_torchattacks(kernel: int) -> None:
+    attacked = problem(steps=6, shape=(3, 6, 7), model=network(hidden=8, shape=(3, 6, 7)))
+    threat, settings = attacked.threat, {"decay": 0.5, "len_kernel": kernel, "diversity_prob": 0.0}
+    attack = torchattacks.TIFGSM(Logits(attacked), eps=threat.eps, alpha=threat.alpha, steps=threat.steps, **settings)
+    attack.stacked_kernel = attack.stacked_kernel.double()
+    found = TIM(decay=0.5, kernel=kernel).run(attacked)
+    assert torch.allclose(found, attack(attacked.images, classes(attacked)), atol=1e-6)
+    assert not torch.allclose(found, MIM(decay=0.5).run(attacked), atol=1e-3)
+
+
+def test_dim_shrinks_an_image_to_its_side_at_its_place() -> None:
+    images = torch.rand(2, 1, 8, 8, dtype=torch.float64)
+    side, middle = torch.tensor([1.0, 0.5]).double(), torch.tensor([[0.0, 0.0], [-0.5, 0.5]]).double()
+    seen = Shrunk(nn.Identity(), side, middle)(images)
+    assert torch.allclose(seen[0], images[0])
+    assert torch.allclose(seen[1, :, 4:, :4], F.avg_pool2d(images[1], 2))  # the lower left quarter
+    assert seen[1].count_nonzero() == 16
+
+
+def test_dim_without_diversity_is_mim_and_refuses_no_share() -> None:
+    attacked = problem(steps=5, model=network(hidden=8))
+    assert torch.equal(DIM(diversity=0).run(attacked), MIM().run(attacked))
+    assert torch.allclose(DIM(least=1).run(attacked), MIM().run(attacked), atol=1e-9)
+    for wrong in ({"diversity": 2.0}, {"least": 0.0}):
+        with pytest.raises(RbdmlError, match="give shares"):
+            DIM(**wrong)
+    with pytest.raises(RbdmlError, match="odd number"):
+        TIM(kernel=4)
 
 
 @pytest.mark.parametrize("norm", NORMS)
