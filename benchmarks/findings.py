@@ -24,7 +24,8 @@ from robustbench_dml.leaderboard.tables import seed_links
 from robustbench_dml.report.names import paper_name
 from robustbench_dml.report.published import read_published
 from robustbench_dml.report.rows import Row
-from robustbench_dml.report.tables import cell, score_cell, short_passes
+from robustbench_dml.report.tables import cell, score_cell
+from robustbench_dml.spec.budgets import short_passes
 from robustbench_dml.spec.schema import RunSpec
 
 ROOT = Path(__file__).resolve().parents[1]

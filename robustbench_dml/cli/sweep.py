@@ -115,7 +115,7 @@ def estimate(file: Path | None, passes_per_second: float | None, as_json: bool, 
     from dataclasses import asdict
 
     from robustbench_dml.report.sweeps import estimate_table
-    from robustbench_dml.runs.sweeps.estimate import Rate, Rates
+    from robustbench_dml.runs.rates import Rate, Rates
     from robustbench_dml.runs.sweeps.estimate import estimate as estimated
     from robustbench_dml.runs.sweeps.state import status_of
     from robustbench_dml.utils.device import pick_device

@@ -13,9 +13,9 @@ from robustbench_dml.report.deviations import changed_training
 from robustbench_dml.report.published import NAMES, Reported
 from robustbench_dml.report.ranking import Standing
 from robustbench_dml.report.rows import Row
-from robustbench_dml.report.tables import cell, rank_cell, score_cell, short_passes
+from robustbench_dml.report.tables import cell, rank_cell, score_cell
 from robustbench_dml.runs.record import RECORD_FILE
-from robustbench_dml.spec.budgets import name_of
+from robustbench_dml.spec.budgets import name_of, short_passes
 from robustbench_dml.spec.scores import CHANCE
 
 LEGEND = """\

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from robustbench_dml.report.tables import short_passes
-from robustbench_dml.spec.budgets import UNITS, named_budget
+from robustbench_dml.spec.budgets import UNITS, named_budget, short_passes
 from robustbench_dml.spec.parameters import resolve
 from robustbench_dml.spec.published import BUDGETS, PROTOCOLS
 from robustbench_dml.spec.registry import ATTACKS, BACKBONES, DATASETS, DEFENSES, SOLVERS, DefenseInfo, Info

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from robustbench_dml.report.tables import score_cell, short_passes
+from robustbench_dml.report.tables import score_cell
 from robustbench_dml.runs.record import Record
 from robustbench_dml.runs.sweeps.estimate import Estimate, Kind, total
 from robustbench_dml.runs.sweeps.logs import Attempt, last_attempt
 from robustbench_dml.runs.sweeps.plan import Job
 from robustbench_dml.runs.sweeps.state import State, Status
+from robustbench_dml.spec.budgets import short_passes
 from robustbench_dml.utils.terminal import text_table
 
 COLUMNS = ("--defense", "--dataset", "--seed")  # options shown as columns

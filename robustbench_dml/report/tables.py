@@ -8,6 +8,7 @@ from statistics import fmean
 from robustbench_dml.report.ranking import Standing
 from robustbench_dml.report.rows import Row
 from robustbench_dml.runs.record import Record
+from robustbench_dml.spec.budgets import short_passes
 from robustbench_dml.spec.columns import Column
 from robustbench_dml.spec.describe import describe_evaluation
 from robustbench_dml.spec.scores import CHANCE
@@ -49,13 +50,6 @@ def title(records: Sequence[Record]) -> str:
 
 
 DECIMALS = {"TMA": 3, "ES:D": 3, "MR": 2, "MR:Q": 2, "MR:C": 2, "r50": 2}
-
-
-def short_passes(passes: float) -> str:
-    """Return passes in three digits: 0, 94.3k, 20M."""
-    if passes == 0:
-        return "0"
-    return f"{passes / 1e3:.3g}k" if passes < 999_500 else f"{passes / 1e6:.3g}M"
 
 
 def decimals(column: str) -> int:

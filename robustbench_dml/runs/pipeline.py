@@ -19,6 +19,8 @@ from robustbench_dml.evaluation.attack_log import LoggedCache
 from robustbench_dml.evaluation.evaluate import Evaluated, attacked_values, choose_queries, context_for, evaluate_model
 from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.folder import EVALUATED
+from robustbench_dml.runs.forecast import evaluation_forecast
+from robustbench_dml.runs.rates import Rates
 from robustbench_dml.runs.record import (
     CHECKPOINT_FILE,
     QUERIES_FILE,
@@ -84,6 +86,13 @@ class ModelSource(ABC):
             RbdmlError: the model is unavailable, or does not accept these images.
         """
 
+    def forecast(self, context: RunContext) -> str:
+        """Return the passes of the run in a line, and their time if earlier records have a rate."""
+        return evaluation_forecast(self.spec, self._rates(context).evaluation(self.spec))
+
+    def _rates(self, context: RunContext) -> Rates:
+        return Rates(context.out / self.spec.dataset_folder, context.device)
+
     @abstractmethod
     def obtain(self, dataset: Dataset, context: RunContext, work: Path) -> Subject:
         """Train or return the model, after `fetch` and `prepare`; states and the log are in `work`."""
@@ -117,6 +126,8 @@ class Pipeline:
             spec = self._source.spec
             identity = {"digest": spec.digest, "label": spec.label, "dataset": spec.dataset}
             RunLog(work).write("start", **identity, **self._environment)
+            if not self._context.progress.quiet:
+                self._context.progress.say(self._source.forecast(self._context))
             subject = self._source.obtain(self._dataset, self._context, work)
             return self._write(subject, self._evaluate(subject, work), work)
 

@@ -15,6 +15,7 @@ from robustbench_dml.models.embedder import Embedder
 from robustbench_dml.models.pretrained import first_weights
 from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.folder import FIRST, REPEATED
+from robustbench_dml.runs.forecast import Forecasts, training_forecast
 from robustbench_dml.runs.on_device import evaluation_on
 from robustbench_dml.runs.pipeline import ModelSource, Outcome, Pipeline, Subject
 from robustbench_dml.runs.record import CHECKPOINT_FILE, Cost, read_record, record_folders
@@ -112,6 +113,13 @@ class TrainedHere(ModelSource):
         self.spec: RunSpec = spec
         self.code = defense_source(DEFENSES.get(spec.defense))
         self._start: Path | None = None
+        self._timed = True  # the time of the training is known, or nobody asks
+
+    def forecast(self, context: RunContext) -> str:
+        """See `ModelSource`."""
+        rate = self._rates(context).recorded(self.spec)
+        self._timed = rate is not None
+        return training_forecast(self.spec, rate)
 
     def fetch(self, context: RunContext) -> None:
         """See `ModelSource`."""
@@ -123,11 +131,16 @@ class TrainedHere(ModelSource):
         trainer.micro_batch = context.micro_batch
         if distributed.is_leader():  # the leading process alone writes the log
             log = RunLog(work)
-            trainer.observer = TrainingLog(log, scalars=context.tensorboard)
+            trainer.observer = self._observer(log, context)
             progress = LoggedProgress(progress.quiet, log=log)
         trainer.run(progress=progress, checkpoint=work / RESUME_FILE, checkpoint_every=context.checkpoint_every)
         trained = trainer.trained
         return _subject(trained, weights_hash(trained.embedder), context)
+
+    def _observer(self, log: RunLog, context: RunContext) -> TrainingLog:
+        if self._timed:
+            return TrainingLog(log, scalars=context.tensorboard)
+        return Forecasts(log, scalars=context.tensorboard, say=context.progress.say)
 
 
 class FromCheckpoint(ModelSource):

@@ -85,3 +85,17 @@ def budget_name(budget: Budget, dataset: str) -> str | None:
     """Return the name of a budget on this data set, None if it has none."""
     info = DATASETS.get(dataset)
     return next((name for name in BUDGETS if named_budget(name, info) == budget), None)
+
+
+def short_passes(passes: float) -> str:
+    """Return passes in three digits: 0, 94.3k, 20M."""
+    if passes == 0:
+        return "0"
+    return f"{passes / 1e3:.3g}k" if passes < 999_500 else f"{passes / 1e6:.3g}M"
+
+
+def short_time(seconds: float) -> str:
+    """Return a time in two digits: 40 s, 12 min, 3.5 h."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5970 else f"{seconds / 3600:.{int(seconds < 36000)}f} h"

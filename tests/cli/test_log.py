@@ -173,7 +173,7 @@ def test_long_work_shows_its_progress_unless_quiet(
     if option:
         assert answer.err == ""
         return
-    told = answer.err.splitlines()
+    told = answer.told.splitlines()
     spent = cost_of(record).spent
     assert len(told) == spent.iterations + 1 + len(ATTACKS)
     training, attacking = told[: spent.iterations + 1], told[spent.iterations + 1 :]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from robustbench_dml.report.rows import rows_of
-from robustbench_dml.report.tables import cell, record_tables, short_passes
+from robustbench_dml.report.tables import cell, record_tables
 from robustbench_dml.runs.queries import Values
 from robustbench_dml.runs.record import Record
 from robustbench_dml.spec.describe import describe_evaluation
@@ -156,10 +156,3 @@ def test_entries_are_shown_as_they_are() -> None:
     assert parse(text_table([{"name": "1e3", "source": "arXiv:2203.01430"}])) == [
         {"name": "1e3", "source": "arXiv:2203.01430"}
     ]
-
-
-@pytest.mark.parametrize(
-    ("passes", "text"), [(0, "0"), (94_333, "94.3k"), (999_600, "1M"), (3_168_000, "3.17M"), (25e6, "25M")]
-)
-def test_passes_have_three_digits(passes: float, text: str) -> None:
-    assert short_passes(passes) == text

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robustbench_dml.spec.budgets import parse_budget, parse_seconds
+from robustbench_dml.spec.budgets import parse_budget, parse_seconds, short_passes, short_time
 from robustbench_dml.spec.registry import DATASETS
 from robustbench_dml.spec.schema import ComputeUsed
 from robustbench_dml.training.meter import PropagationMeter
@@ -223,3 +223,17 @@ def test_text_that_is_no_time_is_refused(text: str) -> None:
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5min", 300), (" 2.5 h ", 9000), ("0s", 0)])
 def test_a_time_is_read_in_seconds(text: str, seconds: float) -> None:
     assert parse_seconds(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("passes", "text"), [(0, "0"), (94_333, "94.3k"), (999_600, "1M"), (3_168_000, "3.17M"), (25e6, "25M")]
+)
+def test_passes_have_three_digits(passes: float, text: str) -> None:
+    assert short_passes(passes) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3, "3 s"), (99, "99 s"), (100, "2 min"), (5900, "98 min"), (6000, "1.7 h"), (1e6, "278 h")]
+)
+def test_times_have_two_digits(seconds: float, text: str) -> None:
+    assert short_time(seconds) == text

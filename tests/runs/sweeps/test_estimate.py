@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 
 from robustbench_dml.report.sweeps import estimate_table
-from robustbench_dml.report.tables import short_passes
-from robustbench_dml.runs.sweeps.estimate import Rate, estimate, evaluation_passes, total
+from robustbench_dml.runs.rates import Rate, evaluation_passes
+from robustbench_dml.runs.sweeps.estimate import estimate, total
 from robustbench_dml.runs.sweeps.plan import plan_tree
 from robustbench_dml.runs.sweeps.state import Kept, State, Status
+from robustbench_dml.spec.budgets import short_passes
 from robustbench_dml.spec.schema import ComputeUsed, RunSpec
 
 TREE = {"defense": "regular", "dataset": "glyphs-mini", "queries": 8, "attack-steps": 1}

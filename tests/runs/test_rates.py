@@ -7,9 +7,9 @@ import pytest
 import torch
 from board_support import made_record, made_spec, made_values, write_run
 
+from robustbench_dml.runs import rates
+from robustbench_dml.runs.rates import Rate, Rates, evaluation_passes, plain_rate
 from robustbench_dml.runs.record import Record
-from robustbench_dml.runs.sweeps import estimate as rates
-from robustbench_dml.runs.sweeps.estimate import Rate, Rates, evaluation_passes, plain_rate
 from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.utils.provenance import device_name
 from robustbench_dml.utils.runlog import LOG_FILE
@@ -92,7 +92,7 @@ def test_records_of_another_device_and_damaged_ones_are_left_out(tmp_path: Path)
 def test_plain_passes_are_measured_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock on which every batch takes a second."""
     ticks = iter(range(10**6))
-    monkeypatch.setattr("robustbench_dml.runs.sweeps.estimate.time.perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr("robustbench_dml.runs.rates.time.perf_counter", lambda: float(next(ticks)))
     spec = made_spec(training={"pairs": 8})
     assert plain_rate(spec, CPU) == pytest.approx(16 * 2 / 3)  # the clock is read once more than batches are done
 

@@ -11,8 +11,8 @@ from robustbench_dml.datasets.base import DataPaths, Dataset, Split
 from robustbench_dml.evaluation.diagnostics import suite
 from robustbench_dml.evaluation.evaluate import evaluate_model
 from robustbench_dml.models.embedder import Embedder, build_embedder
-from robustbench_dml.runs.sweeps import estimate
-from robustbench_dml.runs.sweeps.estimate import evaluation_passes
+from robustbench_dml.runs import rates
+from robustbench_dml.runs.rates import evaluation_passes
 from robustbench_dml.solvers.base import Problem, Solver
 from robustbench_dml.spec.published import PROTOCOLS
 from robustbench_dml.spec.registry import BACKBONES, DATASETS, SOLVERS, SolverInfo
@@ -69,7 +69,7 @@ def test_an_evaluation_costs_what_it_was_estimated_to(
 ) -> None:
     """But for the checks of strength, which bisect."""
     monkeypatch.setattr(suite, "check_strength", lambda *_: [])
-    monkeypatch.setattr(estimate, "check_passes", lambda *_, **__: 0.0)
+    monkeypatch.setattr(rates, "check_passes", lambda *_, **__: 0.0)
     real, estimated = metered(dataset, evaluation)
     assert estimated == pytest.approx(real, rel=1e-9)
 
