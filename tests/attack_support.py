@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import torch
+from scipy.stats import kendalltau
 from support import SMALL_IMAGE, unit_rows
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,6 +27,7 @@ LABELS = torch.arange(30) % 4
 ITEMS = torch.tensor([0, 3, 8, 21, 22, 29])
 # Those with an objective of their own; an ensemble runs others.
 ATTACK_NAMES = [info.name for info in ATTACKS if not issubclass(info.cls, WorstCase | RadiusAttack)]
+GRADIENTS = [name for name in ATTACK_NAMES if name != "list"]  # those whose objective has one
 WIDTHS = {"": 1, "2": 2, "5": 5, "10": 10}  # how names end, and the number of targets
 
 
@@ -190,6 +193,22 @@ class Naive:
         (target,) = self.targets
         return min(self.of_class(self.labels[target])) - min(self.right)
 
+    def disorder(self) -> float:
+        pairs = itertools.combinations(self.targets, 2)
+        return mean([max(0.0, d(self.moved, self.x[a]) - d(self.moved, self.x[b])) for a, b in pairs])
+
+    def tau(self) -> float:
+        """Kendall's tau between the targets and the list, ties by row."""
+        keys = [(round(d(self.moved, self.x[row]), 7), row) for row in self.targets]
+        return float(kendalltau(range(len(keys)), [sorted(keys).index(key) for key in keys]).statistic)
+
+    def relevance(self) -> float:
+        """The first list in the returned one."""
+        rows = [row for row in range(len(self.x)) if row != self.own]
+        returned = sorted(rows, key=lambda row: (round(d(self.moved, self.x[row]), 7), row))[: len(self.targets)]
+        worth = {row: 1 - place / len(self.targets) for place, row in enumerate(self.targets)}
+        return sum(worth.get(row, 0) / math.log2(place + 2) for place, row in enumerate(returned))
+
     def to_target(self) -> float:
         (target,) = self.targets
         return d(self.moved, self.x[target])
@@ -222,12 +241,18 @@ OBJECTIVES: dict[str, Callable[[Naive], float]] = {
     "hardest-margin": lambda n: min(n.wrong) - max(n.right),
     "smooth-recall": lambda n: n.smooth(),
     "wrong-class": lambda n: n.wrong_class(),
+    "uap": lambda n: n.smooth(),
+    "list": lambda n: n.relevance(),
+    "foa": lambda n: n.disorder(),
+    "spfoa": lambda n: n.disorder() + 100 * n.query(1),
 }
 SCORES: dict[str, Callable[[Naive], float]] = {
     "TMA": lambda n: n.cosine(),
     "ES:D": lambda n: d(n.moved, n.x[n.own]),
     "GTT": lambda n: float(n.place() < 4),
-    **{column: lambda n: n.recall() for column in ("ES:R", "LTM", "GTM", "RM", "HM", "SR", "WC")},
+    **{column: lambda n: n.recall() for column in ("ES:R", "LTM", "GTM", "RM", "HM", "SR", "WC", "UAP", "LIST")},
+    **{column: lambda n: n.tau() for column in ("FOA", "SPFOA")},
+    "SPFOA kept": lambda n: n.query_rank(),
 }
 for ending, width in WIDTHS.items():
     w, m = (f"w{ending}", f"m{ending}") if ending else ("", "")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from robustbench_dml.retrieval.gallery import Block, Items
+from robustbench_dml.solvers.base import Solver
 from robustbench_dml.spec.columns import Column
 from robustbench_dml.spec.schema import Evaluation, Threat
 from robustbench_dml.utils.errors import RbdmlError
@@ -26,6 +27,8 @@ class Attack(ABC):
     """Moves the embeddings of images so that retrieval fails."""
 
     requires_solver: ClassVar[str | None] = None  # name of the only solver it works with; None: any
+
+    own_solver: ClassVar[Solver | None] = None  # finds its images, whatever solver the evaluation has
 
     of_candidate: ClassVar[bool] = False  # attacks a candidate in the lists of its targets, else a query
 

@@ -74,6 +74,12 @@ class AttackContext:
         targets = attack.choose_targets(items, partial(uniform_per_item, items.rows, key=key))
         return Block(self.gallery, items.rows, targets)
 
+    def sample(self, count: int) -> Items:
+        """Draw images of the gallery, the same in every batch; all if there are fewer."""
+        rows = torch.arange(len(self.gallery))
+        draws = uniform_per_item(rows, 1, key=(self.evaluation.seed, "sample", self.dataset)).squeeze(1)
+        return Items(self.gallery, draws.argsort()[:count].to(self.gallery.labels.device))
+
     def problem(
         self,
         attack: Attack,
@@ -98,6 +104,7 @@ class AttackContext:
             key=(self.evaluation.seed, "search", name, self.dataset),
             rows=whole,
             guides=cache(lambda: guides_of(attack, block, self.split, self.thumbnails)),
+            sample=lambda count: self.problem(attack, name, self.block(attack, name, self.sample(count))),
             watch=watch,
             surrogate=None
             if surrogate is None
@@ -125,7 +132,7 @@ class AttackContext:
         block = self.block(attack, name, items)
         problem = self.problem(attack, name, block)
         with torch.no_grad():
-            moved = self.solver.run(problem)
+            moved = (attack.own_solver or self.solver).run(problem)
         return attack.score(self.embed(moved, problem.images, block), block)
 
 

@@ -99,7 +99,7 @@ def trace_attack(context: AttackContext, name: str, row: int) -> AttackTrace:
     block = context.block(attack, name, items)
     problem = context.problem(attack, name, block)
     with torch.no_grad(), products_in(context.evaluation.precision):
-        moved = context.solver.run(problem)
+        moved = (attack.own_solver or context.solver).run(problem)
     embedding = context.embed(moved, problem.images, block)
     targets = tuple(block.targets[0].tolist())
     others = tuple(one for one in targets if one != row)  # a published attack may target the query itself

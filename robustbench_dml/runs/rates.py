@@ -86,7 +86,7 @@ def _searches(attack: Attack, solver: Solver, threat: Threat, *, transfers: bool
             yield stage.solver, longer if stage.longer else threat
         return
     within = attack.within(threat)
-    yield solver, within
+    yield attack.own_solver or solver, within
     if isinstance(solver, Ensemble) and transfers:
         yield Transfer(), within
 

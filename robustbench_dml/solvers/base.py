@@ -37,6 +37,7 @@ class Problem:
         rows: (B,) all rows, 0 to B - 1.
         surrogate: the same attack on the surrogate model, if the evaluation has a surrogate.
         guides: images that each image can be moved towards, if there are any.
+        sample: poses the same attack on a number of images drawn from the gallery, the same in every batch.
         radii: (B,) a radius for each image instead of the threat's.
         watch: called with the (n,) values and (n,) rows of every evaluation of the objective.
 
@@ -53,6 +54,7 @@ class Problem:
     rows: Tensor
     surrogate: Callable[[], Problem] | None = None
     guides: Callable[[], Guides] | None = None
+    sample: Callable[[int], Problem] | None = None
     radii: Tensor | None = None
     watch: Callable[[Tensor, Tensor], None] | None = None
 

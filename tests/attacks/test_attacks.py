@@ -9,6 +9,7 @@ import torch
 from attack_support import (
     ATTACK_NAMES,
     GALLERIES,
+    GRADIENTS,
     ITEMS,
     LABELS,
     OBJECTIVES,
@@ -28,6 +29,7 @@ from robustbench_dml.spec.registry import ATTACKS
 
 PARTS = ([4, 1, 1, 5, 0], [3], [5, 4, 3, 2, 1, 0])
 every_attack = pytest.mark.parametrize("name", ATTACK_NAMES)
+every_gradient = pytest.mark.parametrize("name", GRADIENTS)
 every_gallery = pytest.mark.parametrize("gallery", GALLERIES.values(), ids=GALLERIES)
 
 
@@ -65,12 +67,19 @@ def test_objective_in_float32_keeps_to_the_loop_but_for_rounding(name: str) -> N
     gallery = GALLERIES["random"]
     attack, block, moved = attacked_block(name, Gallery(gallery.embeddings.float(), LABELS))
     expected = [OBJECTIVES[name](item) for item in naive_items(attacked_block(name, gallery)[1], moved.double())]
-    near_zero = {**dict.fromkeys(SHIFTS, 1e-3), "ltm-published": 1e-3, "gtm-published": 1e-3, "smooth-recall": 2e-2}
+    near_zero = {
+        **dict.fromkeys(SHIFTS, 1e-3),
+        "ltm-published": 1e-3,
+        "gtm-published": 1e-3,
+        "smooth-recall": 2e-2,
+        "uap": 2e-2,
+        "spfoa": 5e-3,
+    }
     found = attack.objective(moved.float(), block).tolist()
     assert found == pytest.approx(expected, abs=near_zero.get(name, 5e-5), rel=1e-5)
 
 
-@every_attack
+@every_gradient
 def test_the_gradient_is_that_of_the_value(name: str) -> None:
     """By finite differences in float64, where nothing is on an edge. SPQA's weight counts as a constant."""
     attack, block, _ = attacked_block(name, random_gallery())
@@ -81,7 +90,7 @@ def test_the_gradient_is_that_of_the_value(name: str) -> None:
         assert torch.autograd.gradcheck(partial(attack.objective, block=block), (moved,), atol=1e-6)
 
 
-@every_attack
+@every_gradient
 def test_the_attacker_has_a_direction_at_the_benign_image(name: str) -> None:
     """Off ES's first step no objective of an honest model is flat where the attack starts, but for a rank that is
     already perfect; with random embeddings at least one item moves."""

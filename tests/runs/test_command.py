@@ -81,11 +81,15 @@ DEFENSE_NAMES = ["act", "est", "hm-lga-ics", "hm-s-m", "madry", "regular", "HM[S
 SEARCHES = {
     "apgd": {"restarts": 3},
     "blend": {"guides": 4},
+    "dim": {"least": 0.8},
     "mim": {"decay": 0.5},
     "nes": {"sigma": 0.3, "population": 50},
     "pgd": {"random_start": True},
     "square": {"queries": 77, "p_init": 0.1},
+    "ti-dim": {"kernel": 7},
+    "tim": {"kernel": 7},
     "transfer": {"solver": "apgd"},
+    "universal": {"sample": 64},
 }
 TRAINING = st.fixed_dictionaries(
     {
