@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import copy
+import os
 import shutil
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 
+import robustbench_dml as rb
+from robustbench_dml.evaluation import evaluate as evaluation_of_models
 from robustbench_dml.evaluation.attack_cache import CACHE_FILE, AttackCache
+from robustbench_dml.evaluation.ensemble import run_attack
 from robustbench_dml.evaluation.evaluate import attacked_values, choose_queries, context_for
 from robustbench_dml.models.embedder import Embedder
 from robustbench_dml.models.sharded import shared
@@ -220,6 +226,24 @@ def evaluate(folder: Path | None = None) -> dict[str, Tensor]:
     )
 
 
+def evaluate_in_memory() -> tuple[dict[str, Any], int]:
+    """(Q,) values of `robustbench_dml.evaluate` on images in memory, and the attacks that this process made."""
+    split, made = small_dataset().test, list[str]()
+    torch.manual_seed(0)
+    model = Embedder(tiny()).eval()
+
+    def counted(context: Any, name: str, items: Any) -> dict[str, Tensor]:
+        made.append(name)
+        return run_attack(context, name, items)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation_of_models, "run_attack", counted)
+        images = split.batch(torch.arange(len(split)))
+        settings = {"queries": 7, "attack_steps": 1, "protocol": "ers", "batch_size": 4, "device": CPU, "quiet": True}
+        found = rb.evaluate(model, images, split.labels, **settings)
+    return dict(found.per_query), len(made)
+
+
 def refusal(job: Job, **changes: Any) -> str:
     """In which words a training is refused."""
     try:
@@ -247,11 +271,14 @@ def embeddings_seen(images: Tensor) -> Tensor:
 
 def together(jobs: Iterable[Job], folder: Path) -> dict[str, Any]:
     """What several processes come to: one pair of them does everything, since each imports PyTorch."""
-    start_processes(_member, (list(jobs), folder), nprocs=PROCESSES, start_method="spawn")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    start_processes(_member, (list(jobs), folder, port), nprocs=PROCESSES, start_method="spawn")
     return {path.stem: torch.load(path, weights_only=False) for path in folder.glob("*.pt")}
 
 
-def _member(number: int, jobs: list[Job], folder: Path) -> None:
+def _member(number: int, jobs: list[Job], folder: Path, port: int) -> None:
     torch.set_num_threads(1)
     member = distributed.Member(number, PROCESSES, f"file://{folder / 'rendezvous'}", number)
     with distributed.process_group(member, CPU):
@@ -267,4 +294,6 @@ def _member(number: int, jobs: list[Job], folder: Path) -> None:
         found["batchnorm"] = refusal(jobs[0], batchnorm="train")
         found["dice"] = refusal(Job("test-own-dice"))
         found["seen"] = embeddings_seen(torch.linspace(0, 1, 5 * 784).view(5, 1, 28, 28))
+    os.environ.update(RANK=str(number), WORLD_SIZE=str(PROCESSES), MASTER_ADDR="localhost", MASTER_PORT=str(port))
+    found["in memory"] = [evaluate_in_memory() for _ in range(2)]  # as in a script under torchrun
     torch.save(found, folder / f"{number}.pt")

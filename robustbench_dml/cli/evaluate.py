@@ -50,9 +50,10 @@ def evaluate(
         if dataset is None or defense is not None:
             raise RbdmlError("--model needs --dataset, and has no --defense of this project: change that")
         if words["devices"] not in (None, 1):
-            raise RbdmlError("an external model is evaluated on one device: leave --devices out")
+            raise RbdmlError("--devices starts no processes for an external model: use torchrun, and leave it out")
         made = evaluate_external(model, checkpoint, context, dataset=dataset, changes=changes, force=words["force"])
-        print_outcome(made, words)
+        if made is not None:  # the leading process
+            print_outcome(made, words)
         return
     if checkpoint is None:
         raise RbdmlError("nothing to evaluate: give a CHECKPOINT that `rbdml run` wrote, or --model file.py:factory")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -48,23 +49,29 @@ def submit(
 
     A record is checked, and its checkpoint evaluated again on some of the queries. RECORD is a folder that `rbdml run`
     or `rbdml evaluate` wrote, or a folder of several records: all are entered or none. You see all changes before
-    anything is written. --attack lowers the radii of the entries with the weights of --checkpoint.
+    anything is written. --attack lowers the radii of the entries with the weights of --checkpoint. Under torchrun or
+    srun several processes share the second evaluation.
     """
     with importing():
         from robustbench_dml.leaderboard.entries import find_leaderboards
         from robustbench_dml.leaderboard.submission.lower import prepared_attack
         from robustbench_dml.leaderboard.submission.submit import prepared
+        from robustbench_dml.runs.together import joined
+        from robustbench_dml.utils.distributed import is_leader
 
     leaderboards = find_leaderboards(boards)
     context = context_of({**given, "out": leaderboards, "quiet": False, "as_json": False})
     if (record is None) == (attack is None):
         raise RbdmlError("give a RECORD or --attack FILE, one of the two")
-    accepted = (
-        prepared(record, leaderboards, context, _terms(given))
-        if record is not None
-        else prepared_attack(attack, given["checkpoint"], leaderboards, context)  # type: ignore[arg-type]
-    )
-    with accepted as submission:
+    with ExitStack() as stack:
+        own = stack.enter_context(joined(context))
+        submission = stack.enter_context(
+            prepared(record, leaderboards, own, _terms(given))
+            if record is not None
+            else prepared_attack(attack, given["checkpoint"], leaderboards, own)  # type: ignore[arg-type]
+        )
+        if not is_leader():
+            return
         echo(submission.report)
         if dry_run:
             click.echo("\nNothing was written (--dry-run).")

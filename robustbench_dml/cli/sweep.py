@@ -45,6 +45,7 @@ def sweep() -> None:
 @sweep.command(cls=GroupedCommand)
 @FILE
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at once on this machine.")
+@click.option("--devices", type=click.IntRange(min=1), default=1, show_default=True, help="Devices of each run.")
 @click.option("--retries", type=click.IntRange(min=0), default=0, show_default=True, help="Attempts after a failure.")
 @click.option("--engine", type=click.Choice(["local", "ray", "slurm"]), default="local", show_default=True)
 @click.option("--cpus", type=click.FloatRange(min=0), default=1.0, show_default=True, help="CPUs of a run, with Ray.")
@@ -65,7 +66,7 @@ def run(file: Path | None, retries: int, dry_run: bool, quiet: bool, as_json: bo
     from robustbench_dml.runs.sweeps.carry_out import Sweeping
     from robustbench_dml.runs.sweeps.state import State, status_of
 
-    planned = _planned(file, given)
+    planned = _planned(file, given).on_devices(given["devices"])
     before = [status_of(job) for job in planned.jobs]
     many = planned.duplicates
     counts = state_counts(before) + (f" ({many} that came to the same as another left out)" if many else "")
@@ -181,7 +182,7 @@ def _engine(planned: Sweep, given: dict[str, Any]) -> Engine:
         return OnSlurm(
             planned.jobs[0].folder.out, {name: int(text) if text.isdigit() else text for name, text in given["slurm"]}
         )
-    return Local(given["jobs"], devices=visible_devices(planned.where["device"]))
+    return Local(given["jobs"], devices=visible_devices(planned.where["device"]), each=given["devices"])
 
 
 def _show(statuses: list[Status], text: str, *, as_json: bool) -> None:

@@ -21,6 +21,7 @@ from robustbench_dml.runs.launch import run_on_devices
 from robustbench_dml.runs.on_device import evaluation_on, spec_on
 from robustbench_dml.runs.record import RECORD_FILE, Record, read_record, record_folders
 from robustbench_dml.runs.run import run as run_spec
+from robustbench_dml.runs.together import joined
 from robustbench_dml.spec.lookup import defense_of
 from robustbench_dml.spec.make import published_evaluation
 from robustbench_dml.spec.options import CALL, CONTEXT, EVALUATE, OPTIONS, TABLES, arguments_of, words_named
@@ -107,6 +108,8 @@ def evaluate(
 ) -> Evaluated:
     """Evaluate any module that embeds images in [0, 1]. It keeps its mode, its device and the settings of TF32.
 
+    Processes that torchrun or srun started share the attacks, and each returns all values.
+
     Args:
         model: (B, C, H, W) float -> (B, D). Embeddings of other lengths than 1 are scaled to 1.
         dataset: name of a data set, whose test split is the gallery; or the gallery itself: images (N, C, H, W) with
@@ -123,8 +126,9 @@ def evaluate(
     former = {option.key: option.word for option in OPTIONS if option.part == EVALUATE}
     words = words_named({former.get(name, name): value for name, value in words.items()}, EVALUATE, CONTEXT)
     name = hold(dataset, labels)
-    with left_as_they_were(*(each for each in (model, surrogate) if isinstance(each, nn.Module))):
-        return _evaluated(model, name, surrogate, run_context(words, quiet=quiet), words)
+    modules = (each for each in (model, surrogate) if isinstance(each, nn.Module))
+    with joined(run_context(words, quiet=quiet)) as context, left_as_they_were(*modules):
+        return _evaluated(model, name, surrogate, context, words)
 
 
 def _evaluated(

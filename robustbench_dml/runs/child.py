@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sys
 
-from robustbench_dml.runs import run as runs
 from robustbench_dml.runs.exits import ExitCode, exit_code, message_of
+from robustbench_dml.runs.launch import run_task
 from robustbench_dml.runs.task import Share, Task
 from robustbench_dml.runs.together import take_part
 from robustbench_dml.utils import distributed
@@ -34,7 +34,7 @@ def do(task: Task) -> ExitCode:
         with interrupted_by(*ENDING):
             task.load_files()
             if task.share is None:
-                outcome = runs.run(task.spec, task.context(), force=task.force)
+                outcome = run_task(task, task.context())
                 print(f"record: {outcome.folder}")
             else:
                 take_part(task, task.context(), task.share.member)

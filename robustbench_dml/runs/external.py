@@ -19,6 +19,7 @@ from robustbench_dml.models.wrappers import InOwnPrecision, OnSphere
 from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.on_device import evaluation_on
 from robustbench_dml.runs.pipeline import ModelSource, Outcome, Pipeline, Subject
+from robustbench_dml.runs.together import joined, lead_or_assist
 from robustbench_dml.spec.lookup import IN_A_FILE, failure, load_module
 from robustbench_dml.spec.make import published_evaluation
 from robustbench_dml.spec.registry import DATASETS
@@ -123,8 +124,10 @@ def evaluate_external(
     dataset: str,
     changes: Mapping[str, Any] | None = None,
     force: bool = False,
-) -> Outcome:
+) -> Outcome | None:
     """Evaluate a model from outside the project and record it, or return its record.
+
+    Processes that torchrun or srun started share the attacks; None is returned in those that do not lead.
 
     Args:
         text: path/to/file.py:factory, as in `load_external`.
@@ -140,7 +143,9 @@ def evaluate_external(
     before = published_evaluation(dataset)
     evaluation = evaluation_on(context.device, before, changes or {}, dataset=dataset, unset=True)
     source = FromOutside(load_external(text, checkpoint), dataset, evaluation)
-    return Pipeline(source, context).run(force=force)
+    with joined(context) as own:
+        pipeline = Pipeline(source, own)
+        return lead_or_assist(lambda: pipeline.run(force=force), pipeline.assist)
 
 
 class FromOutside(ModelSource):

@@ -29,13 +29,14 @@ from robustbench_dml.runs.task import Share, Task, of_member
 from robustbench_dml.runs.together import take_part
 from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.utils import distributed
-from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.errors import BusyError, DivergedError, RbdmlError
 from robustbench_dml.utils.locks import usable_cores
 
 POLL = 0.1  # seconds
 FEW = 2  # processes that any machine bears; processes beyond the number of cores only take memory
 GRACE = 24 * 3600  # seconds for the last iteration and for writing, once the processes are asked to end
 LOOPBACK = Path("/sys/class/net/lo")
+KINDS: dict[int, type[RbdmlError]] = {ExitCode.DIVERGED: DivergedError, ExitCode.BUSY: BusyError}
 SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")  # signals that torch's launcher handles
 
 
@@ -73,7 +74,12 @@ def run_on_devices(
         if devices not in (None, member.processes):
             raise RbdmlError(f"--devices {devices}: {member.processes} processes were started already: leave it out")
         return take_part(task, of_member(context, member), member)
-    devices = 1 if devices is None else devices
+    return run_task(task.on_devices(1 if devices is None else devices), context)
+
+
+def run_task(task: Task, context: RunContext) -> Outcome:
+    """Do a task on its devices; raises what `run_on_devices` raises."""
+    spec, checkpoint, devices, force = task.spec, task.checkpoint, task.devices, task.force
     check_devices(spec, context, devices, trains=checkpoint is None)
     folder = context.folder(spec)
     if devices == 1 or (not force and folder.record_file.is_file()):
@@ -159,7 +165,7 @@ def _judge(result: RunProcsResult, shares: list[Share]) -> None:
     for failure in failures:
         message = shares[failure.local_rank].message
         if message.is_file():
-            raise RbdmlError(message.read_text())
+            raise KINDS.get(failure.exitcode, RbdmlError)(message.read_text())
     if any(failure.exitcode == ExitCode.INTERRUPTED for failure in failures):
         raise KeyboardInterrupt
     # Ignore processes that ended only because another process had failed.

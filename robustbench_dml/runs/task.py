@@ -48,6 +48,7 @@ class Task(Frozen):
     force: bool = False
     files: tuple[Path, ...] = ()  # Python files that register the defense or attacks of the spec
     share: Share | None = None
+    devices: int = 1  # processes that the child program starts for the run
 
     @classmethod
     def of(
@@ -75,6 +76,10 @@ class Task(Frozen):
             force=force,
             files=tuple(Path(in_file[1]) for in_file in named if in_file),
         )
+
+    def on_devices(self, devices: int) -> Task:
+        """Return the task for as many processes."""
+        return self.model_copy(update={"devices": devices})
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -26,8 +26,8 @@ _PATIENT: list[Any] = []  # the group that exchanges values of the CPU, if there
 
 
 def world_size() -> int:
-    """Return the number of processes that share this run."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    """Return the number of processes that share this run; processes of the caller's own group share nothing."""
+    return dist.get_world_size() if _PATIENT else 1
 
 
 def rank() -> int:
@@ -63,6 +63,12 @@ def launched() -> Member | None:
         local = int(environment.get("SLURM_LOCALID", rank))
         return Member(rank, int(environment["SLURM_STEP_NUM_TASKS"]), f"tcp://{host}:{port}", local)
     return None
+
+
+def companion() -> Member | None:
+    """Return this process among several of torchrun or srun; None if it is alone or in the caller's own group."""
+    member = launched()
+    return None if member is None or member.processes == 1 or dist.is_initialized() else member
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import pytest
 from cli_support import files_below
 from devices_support import Job
 
-from robustbench_dml.runs import child
+from robustbench_dml.runs import child, launch
 from robustbench_dml.runs import run as runs
 from robustbench_dml.runs.exits import ExitCode
 from robustbench_dml.runs.folder import FIRST, RunFolder
@@ -55,6 +55,15 @@ def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
         raise error
 
     monkeypatch.setattr(runs, "run", fail)
+
+
+def test_a_run_of_a_sweep_starts_its_processes(alone: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    def started(task: Task, devices: int, _: Path) -> NoReturn:
+        assert (task.spec, devices) == (alone.spec, 2)
+        raise RbdmlError("started")
+
+    monkeypatch.setattr(launch, "_launch", started)
+    assert child.do(alone.on_devices(2)) == ExitCode.REFUSED
 
 
 FAILURES = [

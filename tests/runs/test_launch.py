@@ -16,7 +16,7 @@ from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.exits import ExitCode
 from robustbench_dml.runs.launch import _judge, check_devices
 from robustbench_dml.runs.task import Share
-from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.errors import DivergedError, RbdmlError
 
 
 def place(device: str) -> RunContext:
@@ -82,6 +82,8 @@ def test_a_message_for_the_user_goes_before_all(tmp_path: Path) -> None:
     shares(tmp_path)[1].message.write_text("the data is damaged: get it again")
     with pytest.raises(RbdmlError, match=r"^the data is damaged: get it again$"):
         _judge(ended(tmp_path, p0=-signal.SIGTERM, p1=2), shares(tmp_path))
+    with pytest.raises(DivergedError):
+        _judge(ended(tmp_path, p0=-signal.SIGTERM, p1=ExitCode.DIVERGED), shares(tmp_path))
 
 
 def test_an_interrupt_of_any_process_is_one_of_the_run(tmp_path: Path) -> None:

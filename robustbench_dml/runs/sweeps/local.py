@@ -17,18 +17,20 @@ from robustbench_dml.utils.locks import usable_cores
 class Local(Engine):
     """Several runs at once, each on a separate device if there are enough."""
 
-    def __init__(self, jobs: int = 1, *, devices: Sequence[str] = ()) -> None:
+    def __init__(self, jobs: int = 1, *, devices: Sequence[str] = (), each: int = 1) -> None:
         """
         Args:
             jobs: the number of runs at once.
-            devices: names for CUDA_VISIBLE_DEVICES; if there are more jobs than devices, jobs share devices.
+            devices: names for CUDA_VISIBLE_DEVICES; if there are too few, jobs share devices.
+            each: the number of devices of each run.
         """
         self.at_once = jobs
         self._pool = ThreadPoolExecutor(jobs)
         self._working: dict[Future[None], Work] = {}
         self._slots: SimpleQueue[dict[str, str]] = SimpleQueue()
         for number in range(jobs):
-            self._slots.put(_environment(jobs, devices[number % len(devices)] if devices else None))
+            own = [devices[place % len(devices)] for place in range(number * each, (number + 1) * each) if devices]
+            self._slots.put(_environment(jobs * each, ",".join(own)))
 
     def start(self, job: Job) -> None:
         environment = self._slots.get()  # never waits: no more jobs are started than there are slots
@@ -76,8 +78,8 @@ def visible_devices(device: str) -> list[str]:
     return named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
 
 
-def _environment(jobs: int, device: str | None) -> dict[str, str]:
-    """Return a process's environment variables: its share of the cores, and its device."""
-    shared = {"OMP_NUM_THREADS": str(max(1, usable_cores() // jobs))} if jobs > 1 else {}
+def _environment(processes: int, devices: str) -> dict[str, str]:
+    """Return a process's environment variables: its share of the cores, and its devices."""
+    shared = {"OMP_NUM_THREADS": str(max(1, usable_cores() // processes))} if processes > 1 else {}
     threads = {} if "OMP_NUM_THREADS" in os.environ else shared
-    return {**threads, **({} if device is None else {"CUDA_VISIBLE_DEVICES": device})}
+    return {**threads, **({"CUDA_VISIBLE_DEVICES": devices} if devices else {})}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from robustbench_dml.runs.command import settings_of, written
 from robustbench_dml.runs.folder import RunFolder
+from robustbench_dml.runs.launch import check_devices
 from robustbench_dml.runs.sweeps.matrix import multiply_out, read_file
 from robustbench_dml.runs.task import Task, anywhere
 from robustbench_dml.spec.lookup import IN_A_FILE
@@ -56,6 +57,18 @@ class Sweep:
     jobs: list[Job]  # the runs, each with its own record
     where: dict[str, Any]  # the options of the shared context, with underscores
     duplicates: int = 0  # the number of combinations that repeat an earlier run
+
+    def on_devices(self, devices: int) -> Sweep:
+        """Return the sweep with each run on several devices.
+
+        Raises:
+            RbdmlError: more devices than there are here, or than pairs in a batch of some run.
+        """
+        if devices == 1:
+            return self
+        for job in self.jobs:
+            check_devices(job.spec, job.task.context(), devices)
+        return replace(self, jobs=[replace(job, task=job.task.on_devices(devices)) for job in self.jobs])
 
 
 def plan(

@@ -13,6 +13,7 @@ from robustbench_dml.models.checkpoints import Checkpoint, save_checkpoint, weig
 from robustbench_dml.models.embedder import build_embedder
 from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.folder import FIRST
+from robustbench_dml.runs.sweeps.local import Local
 from robustbench_dml.runs.sweeps.plan import Job, plan, plan_tree
 from robustbench_dml.spec.registry import BACKBONES
 from robustbench_dml.spec.schema import ComputeUsed, RunSpec, TrainingEnd
@@ -136,3 +137,17 @@ def test_a_job_looks_where_a_run_writes(tmp_path: Path) -> None:
         assert job.folder.lock.is_file() and job.folder.is_locked()
     assert not job.folder.is_locked()
     assert job.folder.process_log.parent == job.folder.path.parent
+
+
+def test_every_run_of_a_sweep_can_have_several_devices() -> None:
+    sweep = plan_tree({**TREE, "device": "cpu", "pairs": 4}, source="test")
+    assert sweep.on_devices(1) == sweep
+    [job], [pair] = sweep.jobs, sweep.on_devices(2).jobs
+    assert (pair.spec, pair.words, pair.task.devices) == (job.spec, job.words, 2)
+    with pytest.raises(RbdmlError, match="--devices 5: a batch has 4 pairs"):
+        sweep.on_devices(5)
+
+
+def test_jobs_have_devices_of_their_own_while_there_are_enough() -> None:
+    slots = Local(2, devices=["0", "1", "2"], each=2)._slots
+    assert [slots.get()["CUDA_VISIBLE_DEVICES"] for _ in range(2)] == ["0,1", "2,0"]
