@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from robustbench_dml.datasets.base import Split
 from robustbench_dml.evaluation.attack import Attack
+from robustbench_dml.evaluation.corrupted import Corrupted
 from robustbench_dml.evaluation.ensemble import WorstCase
 from robustbench_dml.evaluation.radius import RadiusAttack
 from robustbench_dml.models.embedder import Embedder
@@ -26,7 +27,7 @@ from robustbench_dml.utils.randomness import uniform_per_item
 LABELS = torch.arange(30) % 4
 ITEMS = torch.tensor([0, 3, 8, 21, 22, 29])
 # Those with an objective of their own; an ensemble runs others.
-ATTACK_NAMES = [info.name for info in ATTACKS if not issubclass(info.cls, WorstCase | RadiusAttack)]
+ATTACK_NAMES = [info.name for info in ATTACKS if not issubclass(info.cls, WorstCase | RadiusAttack | Corrupted)]
 GRADIENTS = [name for name in ATTACK_NAMES if name != "list"]  # those whose objective has one
 WIDTHS = {"": 1, "2": 2, "5": 5, "10": 10}  # how names end, and the number of targets
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from robustbench_dml.evaluation.attack import Attack
 from robustbench_dml.evaluation.context import AttackContext
+from robustbench_dml.evaluation.corrupted import Corrupted
 from robustbench_dml.evaluation.radius import RadiusAttack
 from robustbench_dml.retrieval.gallery import Block, Items
 from robustbench_dml.solvers.base import Solver
@@ -96,6 +97,6 @@ def run_attack(context: AttackContext, name: str, items: Items) -> dict[str, Ten
     """
     attack = ATTACKS.get(name).build()
     with products_in(context.evaluation.precision):
-        if isinstance(attack, WorstCase | RadiusAttack):
+        if isinstance(attack, WorstCase | RadiusAttack | Corrupted):
             return attack.run(context, name, items)
         return context.attack(attack, name, items)

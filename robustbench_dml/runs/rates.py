@@ -11,7 +11,9 @@ from pathlib import Path
 
 import torch
 
+from robustbench_dml.datasets.corruptions import KINDS
 from robustbench_dml.evaluation.attack import Attack
+from robustbench_dml.evaluation.corrupted import Corrupted
 from robustbench_dml.evaluation.diagnostics.gradients import PASSES
 from robustbench_dml.evaluation.diagnostics.strength import check_passes
 from robustbench_dml.evaluation.diagnostics.suite import ATTACKED, SAMPLE
@@ -74,6 +76,8 @@ def _attack_passes(attack: Attack, evaluation: Evaluation) -> float:
     threat, transfers = evaluation.threat, evaluation.surrogate is not None
     if isinstance(attack, RadiusAttack) and isinstance(solver, MinimalRadius):
         return attack.passes(solver, threat.eps, transfers=transfers)
+    if isinstance(attack, Corrupted):
+        return len(KINDS) * FORWARD
     searches = _searches(attack, solver, threat, transfers=transfers)
     return sum(search.passes(within) + FORWARD for search, within in searches)  # the result of each search is embedded
 
