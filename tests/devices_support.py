@@ -239,8 +239,15 @@ def evaluate_in_memory() -> tuple[dict[str, Any], int]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluation_of_models, "run_attack", counted)
         images = split.batch(torch.arange(len(split)))
-        settings = {"queries": 7, "attack_steps": 1, "protocol": "ers", "batch_size": 4, "device": CPU, "quiet": True}
-        found = rb.evaluate(model, images, split.labels, **settings)
+        settings: dict[str, Any] = {
+            "queries": 7,
+            "attack_steps": 1,
+            "protocol": "ers",
+            "batch_size": 4,
+            "device": CPU,
+            "quiet": True,
+        }
+        found = rb.evaluate(model, images, split.labels, device=CPU, quiet=True, **settings)
     return dict(found.per_query), len(made)
 
 

@@ -28,6 +28,7 @@ from robustbench_dml.training.defense import Defense
 from robustbench_dml.training.meter import PropagationMeter
 from robustbench_dml.training.metrics import Logged, collecting
 from robustbench_dml.training.resume import load_newest, save_newest
+from robustbench_dml.training.rollback import Rollback
 from robustbench_dml.training.sync import average_gradients, spent_together
 from robustbench_dml.utils import distributed
 from robustbench_dml.utils.errors import DivergedError, RbdmlError, reason
@@ -40,7 +41,7 @@ from robustbench_dml.utils.randomness import generator, reproducible, seed_of
 from robustbench_dml.utils.tensors import content_hash, read_tensors, write_tensors
 
 REMEDY = (
-    "use --micro-batch or --devices and go on from the state that was kept last, or train another run with "
+    "use --micro-batch or --devices and go on from the last iteration, or train another run with "
     "--precision bf16 or fewer --pairs"
 )
 
@@ -92,6 +93,7 @@ class Trainer:
         self.spent = ComputeUsed()
         self.loss = math.nan if self.defense.trains else 0.0  # loss of the last iteration
         self._costliest = 0.0
+        self._stepping = False
         self.collapse = CollapseMonitor(self.model)
         self.logged: Logged = {}  # values logged by `perturb` and `loss` in the last iteration
         self.micro_batch: int | None = None  # images propagated at once; None: all
@@ -159,7 +161,7 @@ class Trainer:
         ):
             bar.advance_to(self.spent.of(budget))
             while not self._finished():
-                self._iterate(meter)
+                self._iterate_or_undo(meter, checkpoint)
                 self.observer.iterated(self)
                 bar.advance_to(self.spent.of(budget), loss=self.loss, passes=self.spent.passes)
                 try:
@@ -210,7 +212,20 @@ class Trainer:
         """The learned tensors of the loss by name; empty for a loss without any."""
         return {} if self.criterion is None else self.criterion.state_dict()
 
+    def _iterate_or_undo(self, meter: PropagationMeter, checkpoint: Path | None) -> None:
+        """Do an iteration. If the memory lacks, or another process is lost, keep the state before it."""
+        before, loss = Rollback(self.defense, self.model), self.loss
+        try:
+            self._iterate(meter)
+        except (MemoryError, RuntimeError) as error:
+            if self.spent.iterations > 0 and not self._stepping:
+                before.undo(error)
+                self.loss = loss
+                self._keep(checkpoint)
+            raise
+
     def _iterate(self, meter: PropagationMeter) -> None:
+        self._stepping = False
         start, before = time.perf_counter(), self.spent.of(self.spec.budget)
         batch, defense = self.batch(self.spent.iterations), self._current
         torch.manual_seed(seed_of(self.spec.seed, "dropout", self.spent.iterations))
@@ -232,6 +247,7 @@ class Trainer:
                 f"training diverged: the loss of '{self.spec.defense}' is {self.loss} at iteration "
                 f"{self.spent.iterations}: lower --lr (now {self.spec.training.lr:g}) or look at the defense"
             )
+        self._stepping = True  # from here on the iteration cannot be undone
         self.optimizer.step()
         used = ComputeUsed(
             forward_only=meter.forward_only,

@@ -246,9 +246,11 @@ def test_a_model_that_does_not_embed_is_told_in_one_line(source: Path, tmp_path:
 def test_what_is_kept_beside_a_record_makes_the_same_model_again(source: Path, tmp_path: Path) -> None:
     text = f"{source}:half"
     outcome = evaluate_external(text, None, place(tmp_path / "a"), dataset="glyphs-mini", changes=SMALL)
+    assert outcome is not None
     kept = outcome.folder / CHECKPOINT_FILE
     assert {value.dtype for value in load_file(kept).values()} == {torch.bfloat16}
     again = evaluate_external(text, kept, place(tmp_path / "b"), dataset="glyphs-mini", changes=SMALL)
+    assert again is not None
     assert again.record.digest == outcome.record.digest
     assert again.record.values == outcome.record.values
 
@@ -263,6 +265,7 @@ def test_tied_weights_can_be_kept(tmp_path: Path) -> None:
         "    return nn.Sequential(nn.Flatten(), first, second)\n"
     )
     outcome = evaluate_external(f"{path}:build", None, place(tmp_path / "a"), dataset="glyphs-mini", changes=SMALL)
+    assert outcome is not None
     kept = load_file(outcome.folder / CHECKPOINT_FILE)
     assert torch.equal(kept["1.weight"], kept["2.weight"])
     load_external(f"{path}:build", outcome.folder / CHECKPOINT_FILE)
