@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# The meaning of every flag, for readers of a board; limits are in the checks.
+MEANINGS = {
+    "collapsed": "all images have nearly the same embedding, so that no order means anything",
+    "no gradient": "many images have no gradient, so that attacks by gradients do not start",
+    "false gradient": "a step along the gradient does not do what the gradient promises",
+    "random": "one image has different embeddings in two calls",
+    "not benign at eps 0": "an unchanged query is not where the gallery has it",
+    "large eps resisted": "the attack fails even where it may replace the whole image",
+    "masked gradients": "searches without gradients are stronger than those with gradients",
+    "PGD overstates": "all searches together lower the radius that PGD finds by more than half",
+}
+
 
 @dataclass(frozen=True)
 class Finding:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
+from robustbench_dml.evaluation.diagnostics.findings import MEANINGS
 from robustbench_dml.leaderboard.board import Board
 from robustbench_dml.leaderboard.entries import RECORDS
 from robustbench_dml.leaderboard.page.appearance import StylesByBoard, drawn, family_colours, name_of, styles_by_board
@@ -19,6 +20,7 @@ from robustbench_dml.report.tables import decimals
 from robustbench_dml.spec.columns import Column
 from robustbench_dml.spec.describe import describe_evaluation
 from robustbench_dml.spec.protocols import BENIGN_COLUMNS, protocol_columns
+from robustbench_dml.spec.registry import ATTACKS, DEFENSES
 from robustbench_dml.spec.schema import Evaluation
 from robustbench_dml.spec.scores import CHANCE, scores_of
 
@@ -36,8 +38,19 @@ def page_data(boards: Sequence[Board], reported: Sequence[Reported]) -> Data:
         "boards": [_board(board, styles, shared) for board in sorted(boards, key=lambda board: not board.ranking)],
         "reported": [_reported(one, styles) for one in reported],
         "reportedColumns": _reported_columns(),
+        "flags": MEANINGS,
+        "papers": _papers(boards),
         "shared": shared.values,
     }
+
+
+def _papers(boards: Sequence[Board]) -> dict[str, list[str]]:
+    """Return the sources of the boards' defenses and of all attacks, each with their names."""
+    labels = {row.label for board in boards for row in board.rows}
+    papers: dict[str, list[str]] = {}
+    for info in (*(info for info in DEFENSES if info.name in labels), *ATTACKS):
+        papers.setdefault(info.paper, []).append(info.name)
+    return papers
 
 
 def protocol_line(evaluation: Evaluation) -> str:

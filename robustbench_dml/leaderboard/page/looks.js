@@ -46,7 +46,7 @@ const interval = ([low, high], decimals) => `${number(low, decimals)} to ${numbe
 const day = (time) => time.replace('T', ' ').replace(/(\.\d+)?(\+00:00|Z)$/, ' UTC');
 
 function badges(flags, disqualifying) {
-  return flags.map((flag) => h('span', {class: `badge ${disqualifying.includes(flag) ? 'bad' : 'doubt'}`}, flag));
+  return flags.map((flag) => h('span', {class: `badge ${disqualifying.includes(flag) ? 'bad' : 'doubt'}`, title: data.flags[flag] ?? null}, flag));
 }
 
 const doubts = (row) => [...row.flags, ...(row.notAbove === null ? [] : [`not above ${row.notAbove}`])];

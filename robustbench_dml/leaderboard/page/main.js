@@ -4,12 +4,14 @@ function showAll() {
   const view = currentView();
   showPickers(view);
   showHead(view);
+  showCommands(view);
   const board = view?.board ?? null;
   byId('filled').hidden = board === null;
   if (board) {
     showFilters(board);
     makeTable(board);
     byId('columns-list').replaceChildren(...columnChoices());
+    showFlags(board);
     byId('meanings').replaceChildren(...tableColumns.flatMap((column) => [h('dt', {}, column.name), h('dd', {}, sentence(column.meaning) + preference(column))]));
   } else {
     table?.destroy();
@@ -44,6 +46,32 @@ function showPickers(view) {
   options(byId('pick-budget'), [['', budgets.length ? 'all budgets' : 'none'], ...budgets.map((name) => [name, name])], state.budget);
   byId('reported-switch').checked = state.reported;
   byId('reported-switch').disabled = !view || reportedOf(view).length === 0;
+}
+
+// The meaning of every flag of this board.
+function showFlags(board) {
+  const flags = [...new Set(board.rows.flatMap((row) => row.flags))].filter((flag) => flag in data.flags);
+  byId('flags-legend').hidden = flags.length === 0;
+  byId('flag-meanings').replaceChildren(...flags.flatMap((flag) => [h('dt', {}, flag), h('dd', {}, sentence(data.flags[flag]))]));
+}
+
+function showCommands(view) {
+  const dataset = view?.dataset ?? 'glyphs';
+  byId('add-commands').textContent = [`rbdml run --defense hm-lga-ics --dataset ${dataset} --seed 0`, `rbdml submit runs/${dataset}/DIGEST --by "your name"`,
+    'git add leaderboards && git commit'].join('\n');
+}
+
+function showAbout() {
+  const runs = data.boards.flatMap((board) => board.rows.flatMap((row) => row.runs));
+  const newest = runs.reduce((one, other) => (one === null || other.made.created > one.made.created ? other : one), null);
+  byId('newest').textContent = newest === null ? '' : `Newest record: ${day(newest.made.created)}, commit ${commitOf(data.shared[newest.made.common]).slice(0, 12)}.`;
+  byId('papers-list').replaceChildren(...Object.entries(data.papers).flatMap(([paper, names]) => [h('dt', {}, withLinks(paper)), h('dd', {}, names.join(', '))]));
+}
+
+// Papers on arXiv as links.
+function withLinks(text) {
+  return text.split(/(arXiv:\d{4}\.\d{5})/).map((part, place) => (place % 2
+    ? h('a', {href: `https://arxiv.org/abs/${part.slice('arXiv:'.length)}`, rel: 'noopener noreferrer'}, part) : part));
 }
 
 // Boards that differ by their data files alone are shown by name.
@@ -102,6 +130,8 @@ function setReported(on) {
 
 function chooseView(view) {
   state.view = view.id;
+  state.reported = state.reported || view.board === null;  // nothing else is to be seen there
+  off.clear();
   state.row = null;
   showAll();
 }
@@ -127,8 +157,9 @@ function listen() {
   on('download', 'click', saveTable);
   on('table', 'keydown', goWithArrows);
   on('record', 'close', closedRecord);
-  on('licences-open', 'click', () => byId('licences').showModal());
   document.addEventListener('click', (event) => {
+    const opened = event.target.closest('[data-open]');
+    if (opened) byId(opened.dataset.open).showModal();
     event.target.closest('[data-close]')?.closest('dialog').close();
     if (event.target.tagName === 'DIALOG') event.target.close();  // the backdrop
     if (!event.target.closest('#columns-menu')) byId('columns-menu').open = false;
@@ -144,6 +175,8 @@ function listen() {
 }
 
 readAddress();
+showAbout();
+if (NARROW.matches) document.querySelectorAll('[data-folds]').forEach((one) => { one.open = false; });
 byId('cost').value = state.cost;
 listen();
 showAll();

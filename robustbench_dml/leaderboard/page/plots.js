@@ -8,9 +8,9 @@ const CONFIG = {
 };
 
 const COSTS = {
-  metered: {title: 'passes of the batch per iteration, metered', of: (row) => row.metered},
-  nominal: {title: 'passes of the batch per iteration, eta + 1', of: (row) => row.nominal},
-  passes: {title: 'training cost (million image passes, metered)', of: (row) => (row.passes === null || row.declared ? null : row.passes / 1e6)},
+  passes: {title: 'training cost (image passes, metered)', axis: 'log', of: (row) => (row.declared ? null : row.passes)},
+  metered: {title: 'passes of the batch per iteration, metered', axis: 'linear', of: (row) => row.metered},
+  nominal: {title: 'passes of the batch per iteration, eta + 1', axis: 'linear', of: (row) => row.nominal},
 };
 
 const columnPlace = (board, name) => board.columns.findIndex((column) => column.name === name);
@@ -25,7 +25,7 @@ const ends = (axis, [mean, low = mean, high = mean]) => ({[`${axis}Up`]: high - 
 const isOut = (one) => one.symbol === 'x';
 
 // The points of a defense as a trace, joined in the order of eta if they form a curve.
-function trace(points, joined) {
+function trace(points, joined, labelled = false) {
   const sorted = [...points].sort((one, other) => one.order - other.order);
   const [first] = sorted;
   const once = new Set(sorted.map((one) => one.order)).size === sorted.length;  // two sources report the same eta: no line
@@ -34,10 +34,11 @@ function trace(points, joined) {
     color: first.colour, visible: !first.hollow && `${axis}Up` in first});
   return {
     x: pick('x'), y: pick('y'), customdata: sorted.map((one) => one.of.key ?? null), type: 'scatter', name: plain(first.name), showlegend: false,
-    mode: joined && once && sorted.length > 1 ? 'lines+markers' : 'markers', line: {color: first.colour, width: 1.5, dash: first.dash},
+    mode: (joined && once && sorted.length > 1 ? 'lines+markers' : 'markers') + (labelled ? '+text' : ''),
+    text: labelled ? sorted.map((one) => (one.of.eta ? `  ${one.of.eta}` : '')) : null, textposition: 'middle right', textfont: {color: theme('muted'), size: 11}, line: {color: first.colour, width: 1.5, dash: first.dash},
     marker: {symbol: sorted.map((one) => one.symbol + (one.hollow ? '-open' : '')), size: first.symbol === 'star' ? 13 : 11, color: pick('colour'),
       line: {color: first.hollow ? first.colour : theme('ink'), width: first.hollow ? 2 : 0.8}},
-    error_x: bar('x'), error_y: bar('y'), text: sorted.map(hover), hoverinfo: 'text',
+    error_x: bar('x'), error_y: bar('y'), hovertext: sorted.map(hover), hoverinfo: 'text',
   };
 }
 
@@ -45,6 +46,14 @@ function hover(one) {
   const flags = isOut(one) ? `disqualified: ${one.of.disqualifying.join(', ')}` : null;
   const lines = [plain(one.name), one.of.eta === null ? null : `eta ${one.of.eta}`, `${number(one.x, 1)} / ${number(one.y, 1)}`, flags && plain(flags)];
   return lines.filter(Boolean).join('<br>');
+}
+
+// The single seeds of a row, smaller and fainter; x and y are functions of a run's values.
+function seeds(rows, x, y) {
+  return rows.filter((row) => row.runs.length > 1 && row.disqualifying.length === 0).map((row) => ({
+    x: row.runs.map((run) => x(row, run)), y: row.runs.map((run) => y(run)), mode: 'markers', type: 'scatter', hoverinfo: 'skip', showlegend: false,
+    marker: {symbol: lookOf(row).symbol, size: 6, color: lookOf(row).colour, opacity: 0.45},
+  }));
 }
 
 function grouped(points) {
@@ -76,19 +85,34 @@ function draw(id, traces, drawn) {
 
 const rowOfKey = (key) => currentView()?.board?.rows.find((row) => row.key === key) ?? null;
 
-function drawPlots(rows) {
+function drawPlots(allRows) {
   const view = currentView();
-  const reported = view && state.reported ? reportedOf(view).filter((one) => !one.collapsed) : [];
-  byId('plots').hidden = rows.length === 0 && reported.length === 0;
+  const allReported = view && state.reported ? reportedOf(view).filter((one) => !one.collapsed) : [];
+  byId('plots').hidden = allRows.length === 0 && allReported.length === 0;
   if (byId('plots').hidden) return;
-  drawKey(rows, reported);
+  drawKey(allRows, allReported);
+  const [rows, reported] = [allRows, allReported].map((found) => found.filter((one) => !off.has(keyName(one))));
   drawEfficiency(view, rows, reported);
   drawTradeoff(view, rows, reported);
   drawProfile(rows);
 }
 
+const keyName = (one) => (one.disqualifying?.length ? 'disqualified' : one.runs ? one.written : `${one.defense}, as reported`);
+
+// A click hides or shows a defense in the plots; a double click, or a click with Shift, shows it alone, or all again.
+function toggleKey(name, alone, names) {
+  const others = names.filter((other) => other !== name);
+  if (alone && others.every((other) => off.has(other)) && !off.has(name)) off.clear();
+  else if (alone) { off.clear(); others.forEach((other) => off.add(other)); } else if (!off.delete(name)) off.add(name);
+  drawPlots(shownRows());
+  [...byId('key').querySelectorAll('button')].find((button) => button.dataset.name === name)?.focus();
+}
+
 function drawKey(rows, reported) {
-  const item = (one, name) => h('li', {}, mark(one), name);
+  const names = [...new Set([...rows, ...reported].map(keyName))];
+  const item = (one, name) => h('li', {}, h('button', {type: 'button', class: 'toggle', 'data-name': keyName(one), 'aria-pressed': String(!off.has(keyName(one))),
+    click: (event) => event.detail < 2 && toggleKey(keyName(one), event.shiftKey, names),
+    dblclick: () => toggleKey(keyName(one), true, names)}, mark(one), name));
   const first = (found, name) => [...new Map([...found].reverse().map((one) => [name(one), one])).values()].reverse();
   const ranked = first(rows.filter((row) => row.disqualifying.length === 0), (row) => row.written).map((row) => item(row, row.standing === 'baseline' ? `${row.written} (baseline)` : row.written));
   const out = first(rows.filter((row) => row.disqualifying.length > 0), () => '').map((row) => item(row, 'disqualified'));
@@ -108,14 +132,25 @@ function drawEfficiency(view, rows, reported) {
   const points = rows.filter((row) => cost.of(row) && row.values[place]).map((row) => point(row, cost.of(row), row.values[place]));
   const papers = chosen === 'nominal' && comparable(view) ? reported.map((one) => point(one, (one.eta ?? 0) + 1, [one.values.ERS])) : [];
   const honest = points.filter((one) => !isOut(one));
-  const traces = [...grouped(papers), ...grouped(points.filter(isOut)), ...grouped(honest)].map((group) => trace(group, true));
-  draw('plot-efficiency', traces, layout(cost.title, scoreOf(view), {xaxis: {rangemode: 'tozero'}, yaxis: {rangemode: 'tozero'}, ...levels(free, place)}));
+  const traces = [...grouped(papers), ...grouped(points.filter(isOut)), ...grouped(honest)].map((group) => trace(group, true, true));
+  traces.unshift(...seeds(rows.filter((row) => cost.of(row)), cost.of, (run) => run.values[place]));
+  const ticks = cost.axis === 'log' ? {type: 'log', dtick: 'D2', tickformat: '~s', exponentformat: 'SI', ...around(points)} : {rangemode: 'tozero'};
+  draw('plot-efficiency', traces, layout(cost.title, scoreOf(view), {xaxis: ticks, yaxis: {rangemode: 'tozero'}, ...levels(free, place)}));
   const unknown = rows.length - points.length - free.length;
   byId('note-efficiency').textContent = [
-    'One curve per defense, over eta.', free.length > 0 && 'Dotted lines: baselines without training.',
+    'One curve per defense; numbers: its eta. Faint marks: single seeds.', free.length > 0 && 'Dotted lines: baselines without training.',
     unknown > 0 && `Rows without a ${chosen === 'passes' ? 'metered' : 'known'} cost: ${unknown}.`,
     reported.length > papers.length && 'Of reported results only eta + 1 is known: choose it as the cost to see them.',
   ].filter(Boolean).join(' ');
+}
+
+// A range of at least a factor of four on a logarithmic axis: equal costs stand in the middle.
+function around(points) {
+  if (points.length === 0) return {};
+  const logs = points.map((one) => Math.log10(one.x));
+  const [least, most] = [Math.min(...logs), Math.max(...logs)];
+  const margin = Math.max(0.3, (most - least) * 0.12);
+  return {range: [least - margin, most + margin]};
 }
 
 // Horizontal lines with names, for rows without a cost.
@@ -135,6 +170,7 @@ function drawTradeoff(view, rows, reported) {
   const honest = points.filter((one) => !isOut(one));
   const traces = [...front(honest, '5px,3px'), ...front(papers, '1px,3px'),
     ...[...grouped(papers), ...grouped(points.filter(isOut)), ...grouped(honest)].map((group) => trace(group, false))];
+  traces.unshift(...seeds(rows.filter((row) => row.values[x] && row.values[y]), (_, run) => run.values[x], (run) => run.values[y]));
   draw('plot-tradeoff', traces, layout('benign recall at 1 (%)', score, {yaxis: {rangemode: 'tozero'}}));
   const told = [view.board && 'Dashed: the Pareto front, what no other row beats in both.',
     papers.length > 0 && `Dotted: ${view.board ? 'that' : 'the Pareto front'} of reported results.`];
@@ -157,9 +193,9 @@ function paretoFront(points) {
 
 function drawProfile(rows) {
   const board = currentView()?.board;
-  byId('profile').hidden = !board;
-  if (!board) return;
-  const columns = board.columns.map((column, place) => ({...column, place})).filter((column) => column.counts);
+  const columns = (board?.columns ?? []).map((column, place) => ({...column, place})).filter((column) => column.counts);
+  byId('profile').hidden = columns.length < 3;  // two columns have no profile
+  if (byId('profile').hidden) return;
   const chosen = rows.filter((row) => profile.has(row.key));
   const dashes = chosen.map((row, place) => DASHES[chosen.slice(0, place).filter((other) => other.written === row.written).length % DASHES.length]);
   draw('plot-profile', chosen.map((row, place) => profileTrace(row, columns, dashes[place])), layout('on the scale of the score, 100 unharmed', '', {
@@ -181,6 +217,6 @@ function profileTrace(row, columns, dash) {
   const drawn = trace(points, true);
   return {
     ...drawn, y: known.map((column) => column.name), line: {...drawn.line, width: 1, dash}, error_y: {visible: false},
-    text: known.map((column) => `${plain(row.name)}<br>${plain(column.name)} ${number(row.values[column.place][0], column.decimals)}`),
+    hovertext: known.map((column) => `${plain(row.name)}<br>${plain(column.name)} ${number(row.values[column.place][0], column.decimals)}`),
   };
 }

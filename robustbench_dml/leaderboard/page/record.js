@@ -72,7 +72,7 @@ function runContent(row, run, board) {
   return [
     section('Reproduce', h('div', {class: 'command'}, h('pre', {}, h('code', {}, run.command)), copyButton(run.command)),
       h('p', {class: 'note'}, PLACEHOLDER.test(run.command) && 'Names in capitals stand for files; digits after them are the start of their hash. ',
-        'Record: ', h('a', {href: `${board.records}/${run.digest}/record.json`}, `${run.digest}/record.json`))),
+        'Record: ', recordLink(`${board.records}/${run.digest}/record.json`))),
     section('Values', valuesTable(row, run, board)),
     section('Protocol', h('p', {class: 'protocol'}, board.line), fold('Evaluation, exactly', json(board.evaluation)), fold('Spec, whole', json(spec))),
     section('Flags and what was measured', flagsOf(run), measuredList(run)),
@@ -82,6 +82,9 @@ function runContent(row, run, board) {
     section('Made with', madeList(run)),
   ];
 }
+
+// A page alone on a host has no records beside it.
+const recordLink = (path) => (location.protocol === 'file:' ? h('a', {href: path}, path) : h('code', {}, `leaderboards/${path}`));
 
 function copyButton(text) {
   const said = h('span', {}, 'Copy');
@@ -104,7 +107,7 @@ async function copied(text, shown) {
 
 function valuesTable(row, run, board) {
   const several = row.runs.length > 1;
-  const heads = ['', several ? 'mean over seeds' : 'value', '95% interval', ...(several ? ['seeds', `seed ${run.seed}`] : []), 'what it is'];
+  const heads = ['column', several ? 'mean over seeds' : 'value', '95% interval', ...(several ? ['seeds', `seed ${run.seed}`] : []), 'what it is'];
   const line = (column, place) => {
     const found = row.values[place];
     if (!found) return null;

@@ -22,6 +22,12 @@ LIBRARIES = ("vendor/plotly-basic.min.js", "vendor/tabulator.min.js")
 STYLES = ("vendor/tabulator_simple.min.css", "page.css")
 SCRIPTS = ("dom.js", "state.js", "looks.js", "columns.js", "table.js", "plots.js", "record.js", "main.js")
 LICENCES = {"Plotly.js": "vendor/plotly.LICENSE", "Tabulator": "vendor/tabulator.LICENSE"}
+BIBTEX = """\
+@software{robustbench_dml,
+  title  = {{RobustBench-DML}: adversarial robustness in deep metric learning},
+  author = {{The RobustBench-DML authors}},
+  year   = {2026}
+}"""
 # Plotly adds rules to this element. It exists from the start, so that the policy below can name its hash.
 PLOTLY_STYLE = "/* plotly.js writes its rules here */"
 SOURCE_MAP = re.compile(r"\n?//# sourceMappingURL=\S*")
@@ -41,6 +47,7 @@ def render(boards: Sequence[Board], reported: Sequence[Reported]) -> str:
             styles=[Markup(text) for text in styles],  # noqa: S704 - likewise
             plotly_style=Markup(PLOTLY_STYLE),  # noqa: S704 - written above
             data=Markup(embedded(page_data(boards, reported))),  # noqa: S704 - escaped by `embedded`
+            bibtex=BIBTEX,
             licences={name: _read(file) for name, file in LICENCES.items()},
         )
     )

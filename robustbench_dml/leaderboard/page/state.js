@@ -24,10 +24,11 @@ function reportedAlone() {
 // Columns that are hidden at first.
 const RARE = ['R@2', 'mAP@R'];
 const START = {
-  view: views[0]?.id ?? null, budget: '', q: '', defense: '', status: '', flags: '', cost: 'metered',
+  view: views[0]?.id ?? null, budget: '', q: '', defense: '', status: '', flags: '', cost: 'passes',
   reported: false, row: null, sort: null, hidden: RARE,
 };
 const state = {...START};
+const off = new Set();  // defenses that the key hides in the plots, as written
 
 const currentView = () => views.find((view) => view.id === state.view) ?? null;
 const reportedOf = (view) => data.reported.filter((one) => one.dataset === view.dataset && one.network === view.network);

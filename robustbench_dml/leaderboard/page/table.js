@@ -34,7 +34,18 @@ function makeTable(board) {
     state.sort = first ? {column: first.field, direction: first.dir} : null;
     if (table) { writeAddress(); setTimeout(rove); }
   });
-  made.on('renderComplete', () => rove());
+  made.on('renderComplete', () => { nameRoles(made.element); rove(); });
+}
+
+// Tabulator leaves the roles of its body and of group headings incomplete.
+function nameRoles(element) {
+  element.querySelector('.tabulator-tableholder')?.setAttribute('role', 'rowgroup');
+  element.querySelector('.tabulator-table')?.setAttribute('role', 'presentation');
+  for (const group of element.querySelectorAll('.tabulator-group')) {
+    group.setAttribute('role', 'row');
+    group.querySelector('.section')?.setAttribute('role', 'gridcell');
+    group.querySelector('.tabulator-group-toggle')?.setAttribute('aria-hidden', 'true');
+  }
 }
 
 function common(columns, rows) {
@@ -114,16 +125,22 @@ function chooseColumn(field, shown) {
   writeAddress();
 }
 
+// What identifies a row in a saved table, whatever columns are visible.
+const IDENTITY = {
+  eta: (row) => row.eta, budget: budgetOf, settings: (row) => row.settings.join('; '),
+  'seed numbers': (row) => row.runs.map((run) => run.seed ?? '-').join(' '), records: (row) => row.runs.map((run) => run.digest).join(' '),
+};
+
 // The visible rows in order: values with the ends of their intervals.
 function savedTable() {
   const visible = new Set(table.getColumns().filter((column) => column.isVisible()).map((column) => column.getField()));
   const columns = tableColumns.filter((column) => visible.has(column.field) && !column.unsaved);
   const heads = columns.flatMap(({name, place}) => (place === undefined ? [name] : [name, `${name} low`, `${name} high`]));
-  const lines = shownRows().map((row) => columns.flatMap((column) => {
+  const lines = shownRows().map((row) => [...columns.flatMap((column) => {
     const value = column.saved(row);
     return column.place === undefined ? [value] : [0, 1, 2].map((end) => value[end] ?? '');
-  }));
-  return [heads, ...lines].map((line) => line.map(quoted).join(',')).join('\r\n') + '\r\n';
+  }), ...Object.values(IDENTITY).map((of) => of(row))]);
+  return [[...heads, ...Object.keys(IDENTITY)], ...lines].map((line) => line.map(quoted).join(',')).join('\r\n') + '\r\n';
 }
 
 // Put an apostrophe before text that a spreadsheet would read as a formula.
@@ -144,7 +161,8 @@ let reportedTable = null;
 
 function makeReportedTable(rows) {
   reportedTable?.destroy();
-  reportedTable = new Tabulator(byId('reported-table'), {
+  const made = reportedTable = new Tabulator(byId('reported-table'), {
     ...common(reportedColumns(rows), rows.map((row, place) => ({...row, key: place}))), maxHeight: '70vh',
   });
+  made.on('renderComplete', () => nameRoles(made.element));
 }

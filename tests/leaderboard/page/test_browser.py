@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_core_python.selenium import Axe
 from board_support import ENTRY, enter, enter_made, made_record, made_spec, made_values, make_leaderboards
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
@@ -227,16 +228,17 @@ def test_the_reported_layer_is_a_switch_and_stays_apart(reader: Reader) -> None:
     reader.choose("#pick-dataset", "cub (reported)")
     reader.until("!document.getElementById('filled').checkVisibility()")
     assert "no records of ours yet for cub with resnet18" in reader.find("#empty").text
-    reader.find("#reported-switch").send_keys(Keys.SPACE)
+    assert reader.run("return document.getElementById('reported-switch').checked")  # nothing else is to be seen
     reader.until("document.querySelectorAll('#reported-table .tabulator-row').length > 10")
+    assert "--dataset cub" in reader.find("#add-commands").text
     assert set(reader.points("tradeoff")) == {None}
     drawn = "document.getElementById('plot-efficiency').data"
     assert reader.run(f"return {drawn}.every((one) => [one.marker.symbol].flat().every((name) => /-open$/.test(name)))")
     again = f"{drawn}.filter((one) => new Set(one.x).size < one.x.length).map((one) => one.mode)"
-    assert reader.run(f"return [{drawn}.some((one) => one.mode === 'lines+markers'), {again}]") == [True, []]
+    assert reader.run(f"return [{drawn}.some((one) => one.mode.startsWith('lines+markers')), {again}]") == [True, []]
     reader.choose("#pick-dataset", "fashion (reported)")
     reader.until(f"{again}.length > 0")
-    assert reader.run(f"return {again}") == ["markers"] * 3  # regular, EST and ACT, of one eta by two sources each
+    assert reader.run(f"return {again}") == ["markers+text"] * 3  # regular, EST and ACT, of one eta by two sources each
     reader.find("#reported-switch").send_keys(Keys.SPACE)
     assert not reader.find("#reported").is_displayed()
     reader.choose("#pick-dataset", "glyphs-mini")
@@ -314,7 +316,80 @@ def test_profiles_are_of_the_chosen_rows(reader: Reader) -> None:
 def test_plots_offer_nothing_that_leaves_the_page(reader: Reader) -> None:
     offered = "[...document.querySelectorAll('.modebar-btn')].map((one) => one.dataset.title)"
     assert set(reader.run(f"return {offered}")) == {"Download plot as a PNG", "Reset axes"}
-    assert not reader.run("return document.querySelectorAll('a[href^=\"http\"]').length")
+    links = reader.run("return [...document.querySelectorAll('a[href^=\"http\"]')].map((one) => one.href)")
+    assert links and all(link.startswith("https://arxiv.org/abs/") for link in links)
+
+
+def test_a_name_in_the_key_hides_or_isolates_its_points(reader: Reader) -> None:
+    everyone = len(reader.points("tradeoff"))
+    reader.find('#key [data-name="ACT[R]"]').send_keys(Keys.ENTER)
+    reader.until("document.querySelector('#key [data-name=\"ACT[R]\"]').ariaPressed === 'false'")
+    assert 0 < len(reader.points("tradeoff")) < everyone
+    double_click = "document.querySelector('#key [data-name=\"ACT[R]\"]').dispatchEvent(new MouseEvent('dblclick'))"
+    reader.run(double_click)
+    reader.until("document.querySelectorAll('#key [aria-pressed=true]').length === 1")
+    alone = reader.points("tradeoff")
+    assert alone and len(alone) < everyone
+    reader.run(double_click)
+    reader.until("document.querySelectorAll('#key [aria-pressed=false]').length === 0")
+    assert len(reader.points("tradeoff")) == everyone
+
+
+def test_etas_stand_at_the_points_and_seeds_are_marked(reader: Reader) -> None:
+    drawn = "document.getElementById('plot-efficiency').data"
+    labels = reader.run(f"return {drawn}.flatMap((one) => one.text ?? []).map((one) => one.trim()).filter(Boolean)")
+    assert {"8", "32"} <= set(labels)
+    faint = reader.run(f"return {drawn}.filter((one) => one.marker.opacity < 1).map((one) => one.x.length)")
+    assert faint and all(count > 1 for count in faint)
+    assert reader.run("return document.getElementById('plot-efficiency').layout.xaxis.type") == "log"
+
+
+def test_flags_are_explained(reader: Reader) -> None:
+    assert "nearly the same embedding" in str(reader.find("#flag-meanings").get_attribute("textContent"))
+    assert "nearly the same embedding" in str(reader.find("#table .badge.bad").get_attribute("title"))
+
+
+def test_the_citation_and_the_papers_open(reader: Reader) -> None:
+    for name, text in (("cite", "@software{robustbench_dml"), ("papers", "arXiv:2203.01439")):
+        reader.find(f"[data-open={name}]").send_keys(Keys.ENTER)
+        reader.until(f"document.getElementById('{name}').open")
+        assert text in reader.find(f"#{name}").text
+        reader.find(f"#{name} .close").click()
+        reader.until(f"!document.getElementById('{name}').open")
+    assert "Newest record: 20" in reader.find("footer").text
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 768, 1440])
+def test_axe_finds_no_grave_violation(reader: Reader, width: int, scheme: str) -> None:
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    preferred = [{"name": "prefers-color-scheme", "value": scheme}]
+    reader.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    reader.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": preferred})
+    try:
+        reader.open()
+        reader.until("document.getElementById('count').textContent")
+        for look in ("", "document.querySelector('#table .open').click()"):
+            reader.run(look)
+            found = Axe().run(reader.driver)["violations"]
+            grave = [one for one in found if one["impact"] in ("critical", "serious")]
+            assert [(one["id"], one["nodes"][0]["target"]) for one in grave] == []
+    finally:
+        reader.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        reader.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_on_a_phone_the_first_rows_and_a_plot_are_above_the_fold(reader: Reader) -> None:
+    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    reader.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        reader.open()
+        reader.until("document.getElementById('count').textContent")
+        top = "document.querySelectorAll('{}')[{}].getBoundingClientRect().{}"
+        assert reader.run(f"return {top.format('#table .open', 1, 'bottom')}") < 500
+        assert reader.run(f"return {top.format('.plot', 0, 'top')}") < 844 - 200
+    finally:
+        reader.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 @pytest.mark.parametrize("width", [360, 390, 768])
@@ -332,7 +407,7 @@ def test_nothing_is_wider_than_a_phone(reader: Reader, width: int) -> None:
 
 
 def test_the_licences_open_and_close(reader: Reader) -> None:
-    reader.find("#licences-open").send_keys(Keys.ENTER)
+    reader.find("[data-open=licences]").send_keys(Keys.ENTER)
     assert "MIT License" in reader.find("#licences").text
     reader.press(Keys.ESCAPE)
     reader.until("!document.getElementById('licences').open")
