@@ -4,153 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from axe_core_python.selenium import Axe
-from board_support import ENTRY, enter, enter_made, made_record, made_spec, made_values, make_leaderboards
+from browser_support import CHROMIUM, DRIVER, FORMULA, HOSTILE, Reader, boards_with_gaps
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver.support.ui import Select
 
-from robustbench_dml.leaderboard.board import Board, read_boards
 from robustbench_dml.leaderboard.page.render import render
-from robustbench_dml.report.published import read_published
 from robustbench_dml.runs.record import read_record
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-ARGUMENTS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1440,1000",
-)
-PATIENCE = 60  # seconds; a busy machine is slow, and a step that fails fails for good
-HOSTILE = "</script><img src=x onerror=document.title='taken'>"
-FORMULA = "=1+1"
-MISSING = ("R@1", "CA+")  # of its record: a hand-made one can have gaps
-PARTS = ("benign", "attacked", "intervals")
 
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="no chromium and chromedriver here: install Debian's chromium-driver"
 )
-
-
-class Reader:
-    """A reader of the page: looks, types and clicks as a person would."""
-
-    def __init__(self, driver: Any, folder: Path) -> None:
-        self.driver = driver
-        self.address = (folder / "index.html").as_uri()
-
-    def open(self, state: str = "") -> None:
-        self.driver.get("about:blank")  # the same address with another fragment would not be loaded anew
-        self.driver.get(f"{self.address}#{state}")
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        return self.driver.execute_script(script, *arguments)
-
-    def find(self, selector: str) -> WebElement:
-        return self.driver.find_element(By.CSS_SELECTOR, selector)
-
-    def until(self, script: str) -> Any:
-        return WebDriverWait(self.driver, PATIENCE).until(lambda _: self.run(f"return {script}"), message=script)
-
-    def choose(self, selector: str, text: str) -> None:
-        Select(self.find(selector)).select_by_visible_text(text)
-
-    def press(self, *keys: str) -> None:
-        for key in keys:
-            self.driver.switch_to.active_element.send_keys(key)
-
-    def defenses(self) -> list[str]:
-        return self.run("return [...document.querySelectorAll('#table .open')].map((one) => one.textContent)")
-
-    def sections(self) -> list[str]:
-        return self.run(
-            "return [...document.querySelectorAll('#table .tabulator-group')].map((one) => one.textContent)"
-        )
-
-    def heads(self) -> list[str]:
-        heads = "[...document.querySelectorAll('#table .tabulator-col')].filter((one) => one.offsetParent)"
-        return self.run(f"return {heads}.map((one) => one.textContent)")
-
-    def points(self, plot: str) -> list[Any]:
-        """The addresses of all points that a plot draws, None for what is reported."""
-        traces = f"document.getElementById('plot-{plot}').data"
-        return self.run(f"return {traces}.flatMap((one) => one.customdata ?? [])")
-
-    def sort_by(self, name: str) -> None:
-        self.find(f'#table .tabulator-col[tabulator-field="{name}"] .sort').send_keys(Keys.ENTER)
-
-
-@pytest.fixture(scope="module")
-def leaderboards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = make_leaderboards(tmp_path_factory.mktemp("browser"))
-    hostile = made_spec("act").model_copy(update={"defense": HOSTILE, "params": {}})
-    entry = ENTRY.model_copy(update={"by": HOSTILE, "paper": HOSTILE})
-    enter_made(folder, hostile, level=0.2, entry=entry, flags=[HOSTILE])
-    formula = made_spec("act").model_copy(update={"defense": FORMULA, "params": {}})
-    values = made_values(formula, level=0.1)
-    whole = made_record(formula, values)
-    parts = {name: {key: value for key, value in getattr(whole, name).items() if key not in MISSING} for name in PARTS}
-    enter(folder, whole.model_copy(update=parts), values)
-    (folder / "index.html").write_bytes(render(boards_with_gaps(folder), read_published()).encode())
-    return folder
-
-
-def boards_with_gaps(folder: Path) -> list[Board]:
-    """Boards refuse a record with gaps; the page stands it all the same."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("robustbench_dml.leaderboard.board.require_complete", lambda *_: None)
-        return read_boards(folder)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    try:
-        yield driver
-    finally:
-        driver.quit()
-
-
-@pytest.fixture
-def reader(browser: Any, leaderboards: Path) -> Iterator[Reader]:
-    """On the freshly opened page; in the end, that nothing was complained of and nothing was asked for but the page."""
-    one = Reader(browser, leaderboards)
-    one.open()
-    one.until("document.getElementById('count').textContent")
-    yield one
-    complaints = [entry["message"] for entry in browser.get_log("browser")]
-    assert not complaints
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = {
-        message["params"]["request"]["url"].partition("#")[0]
-        for message in messages
-        if message["method"] == "Network.requestWillBeSent"
-    }
-    local = {address for address in asked if address.startswith(("about:", "blob:", "data:", "chrome"))}
-    assert asked - local == {one.address}
-    assert one.run("return performance.getEntriesByType('resource').length") == 0
-    assert one.run("return document.title").startswith("RobustBench-DML")
 
 
 def test_all_rows_are_there_and_the_disqualified_is_the_last_of_its_budget(reader: Reader) -> None:
@@ -318,92 +185,6 @@ def test_plots_offer_nothing_that_leaves_the_page(reader: Reader) -> None:
     assert set(reader.run(f"return {offered}")) == {"Download plot as a PNG", "Reset axes"}
     links = reader.run("return [...document.querySelectorAll('a[href^=\"http\"]')].map((one) => one.href)")
     assert links and all(link.startswith("https://arxiv.org/abs/") for link in links)
-
-
-def test_a_name_in_the_key_hides_or_isolates_its_points(reader: Reader) -> None:
-    everyone = len(reader.points("tradeoff"))
-    reader.find('#key [data-name="ACT[R]"]').send_keys(Keys.ENTER)
-    reader.until("document.querySelector('#key [data-name=\"ACT[R]\"]').ariaPressed === 'false'")
-    assert 0 < len(reader.points("tradeoff")) < everyone
-    double_click = "document.querySelector('#key [data-name=\"ACT[R]\"]').dispatchEvent(new MouseEvent('dblclick'))"
-    reader.run(double_click)
-    reader.until("document.querySelectorAll('#key [aria-pressed=true]').length === 1")
-    alone = reader.points("tradeoff")
-    assert alone and len(alone) < everyone
-    reader.run(double_click)
-    reader.until("document.querySelectorAll('#key [aria-pressed=false]').length === 0")
-    assert len(reader.points("tradeoff")) == everyone
-
-
-def test_etas_stand_at_the_points_and_seeds_are_marked(reader: Reader) -> None:
-    drawn = "document.getElementById('plot-efficiency').data"
-    labels = reader.run(f"return {drawn}.flatMap((one) => one.text ?? []).map((one) => one.trim()).filter(Boolean)")
-    assert {"8", "32"} <= set(labels)
-    faint = reader.run(f"return {drawn}.filter((one) => one.marker.opacity < 1).map((one) => one.x.length)")
-    assert faint and all(count > 1 for count in faint)
-    assert reader.run("return document.getElementById('plot-efficiency').layout.xaxis.type") == "log"
-
-
-def test_flags_are_explained(reader: Reader) -> None:
-    assert "nearly the same embedding" in str(reader.find("#flag-meanings").get_attribute("textContent"))
-    assert "nearly the same embedding" in str(reader.find("#table .badge.bad").get_attribute("title"))
-
-
-def test_the_citation_and_the_papers_open(reader: Reader) -> None:
-    for name, text in (("cite", "@software{robustbench_dml"), ("papers", "arXiv:2203.01439")):
-        reader.find(f"[data-open={name}]").send_keys(Keys.ENTER)
-        reader.until(f"document.getElementById('{name}').open")
-        assert text in reader.find(f"#{name}").text
-        reader.find(f"#{name} .close").click()
-        reader.until(f"!document.getElementById('{name}').open")
-    assert "Newest record: 20" in reader.find("footer").text
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 768, 1440])
-def test_axe_finds_no_grave_violation(reader: Reader, width: int, scheme: str) -> None:
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    preferred = [{"name": "prefers-color-scheme", "value": scheme}]
-    reader.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    reader.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": preferred})
-    try:
-        reader.open()
-        reader.until("document.getElementById('count').textContent")
-        for look in ("", "document.querySelector('#table .open').click()"):
-            reader.run(look)
-            found = Axe().run(reader.driver)["violations"]
-            grave = [one for one in found if one["impact"] in ("critical", "serious")]
-            assert [(one["id"], one["nodes"][0]["target"]) for one in grave] == []
-    finally:
-        reader.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-        reader.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-
-
-def test_on_a_phone_the_first_rows_and_a_plot_are_above_the_fold(reader: Reader) -> None:
-    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
-    reader.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    try:
-        reader.open()
-        reader.until("document.getElementById('count').textContent")
-        top = "document.querySelectorAll('{}')[{}].getBoundingClientRect().{}"
-        assert reader.run(f"return {top.format('#table .open', 1, 'bottom')}") < 500
-        assert reader.run(f"return {top.format('.plot', 0, 'top')}") < 844 - 200
-    finally:
-        reader.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-
-
-@pytest.mark.parametrize("width", [360, 390, 768])
-def test_nothing_is_wider_than_a_phone(reader: Reader, width: int) -> None:
-    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": True}
-    reader.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    try:
-        reader.open()
-        reader.until("document.getElementById('count').textContent")
-        assert reader.run("return document.documentElement.scrollWidth") <= width
-        reader.run("document.querySelector('#table .open').click()")
-        assert reader.run("return document.querySelector('#record .body').scrollWidth") <= width
-    finally:
-        reader.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_the_licences_open_and_close(reader: Reader) -> None:
