@@ -51,10 +51,10 @@ class InBfloat16(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, D) float32."""
+        """Map (B, C, H, W) to (B, D), float32 at least."""
         with bfloat16(images.device):
             embeddings: Tensor = self.model(images)
-        return embeddings.float()
+        return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
 
 
 class OnSphere(nn.Module):

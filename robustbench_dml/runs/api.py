@@ -22,6 +22,7 @@ from robustbench_dml.runs.on_device import evaluation_on, spec_on
 from robustbench_dml.runs.record import RECORD_FILE, Record, read_record, record_folders
 from robustbench_dml.runs.run import run as run_spec
 from robustbench_dml.runs.together import joined
+from robustbench_dml.runs.trial import in_eval_mode
 from robustbench_dml.spec.lookup import defense_of
 from robustbench_dml.spec.make import published_evaluation
 from robustbench_dml.spec.options import CALL, CONTEXT, EVALUATE, OPTIONS, TABLES, arguments_of, words_named
@@ -142,10 +143,11 @@ def _evaluated(
         surrogate, named = loaded.model, weights_hash(loaded.embedder)[:16]
     changes = {**arguments_of(words)[EVALUATE], "surrogate": named}
     data = load_dataset(dataset, context.paths)
+    evaluation = evaluation_on(context.device, published_evaluation(dataset), changes, dataset=dataset, unset=True)
     return evaluate_model(
-        on_sphere(model.eval(), data, context, name=type(model).__name__),
+        on_sphere(in_eval_mode(model), data, context, evaluation.precision, name=type(model).__name__),
         data,
-        evaluation_on(context.device, published_evaluation(dataset), changes, dataset=dataset, unset=True),
+        evaluation,
         device=context.device,
         batch_size=context.batch_size,
         surrogate=surrogate,

@@ -6,30 +6,32 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from robustbench_dml.datasets.base import Dataset
 from robustbench_dml.models import robrank
 from robustbench_dml.models.checkpoints import weights_hash
-from robustbench_dml.models.wrappers import InOwnPrecision, OnSphere
+from robustbench_dml.models.wrappers import OnSphere
 from robustbench_dml.runs.context import RunContext
 from robustbench_dml.runs.on_device import evaluation_on
 from robustbench_dml.runs.pipeline import ModelSource, Outcome, Pipeline, Subject
 from robustbench_dml.runs.together import joined, lead_or_assist
+from robustbench_dml.runs.trial import in_eval_mode, tried
 from robustbench_dml.spec.lookup import IN_A_FILE, failure, load_module
 from robustbench_dml.spec.make import published_evaluation
 from robustbench_dml.spec.registry import DATASETS
-from robustbench_dml.spec.schema import Evaluation, ExternalSpec
+from robustbench_dml.spec.schema import Evaluation, ExternalSpec, Precision
 from robustbench_dml.utils.errors import RbdmlError, did_you_mean, reason
 from robustbench_dml.utils.files import sha256
 from robustbench_dml.utils.randomness import seed_of
 from robustbench_dml.utils.tensors import read_state_dict, write_tensors
 
-TRIED = 4  # images on which a model is tried
 PREFIXES = ("module.", "_orig_mod.", "model.")  # of DataParallel, torch.compile and Lightning
 UNIT = 1e-3  # largest deviation of an embedding's length from 1
 
@@ -44,15 +46,17 @@ class ExternalModel:
     source: str  # SHA-256 of the file
     weights: str  # hash of the weights
 
-    def on_sphere(self, dataset: Dataset, context: RunContext) -> nn.Module:
+    def on_sphere(self, dataset: Dataset, context: RunContext, precision: Precision = "fp32") -> nn.Module:
         """See `on_sphere`."""
-        return on_sphere(self.model, dataset, context, name=self.name, failure=partial(failure, path=self.path))
+        words = partial(failure, path=self.path)
+        return on_sphere(self.model, dataset, context, precision, name=self.name, failure=words)
 
 
 def on_sphere(
     model: nn.Module,
     dataset: Dataset,
     context: RunContext,
+    precision: Precision = "fp32",
     *,
     name: str,
     failure: Callable[[BaseException], str] = reason,
@@ -63,29 +67,15 @@ def on_sphere(
         model: the model in eval mode.
         dataset: the data set.
         context: the device, and where messages go.
+        precision: precision of the attacks, which is tried, too.
         name: name of the model in messages.
         failure: words for an exception of the model.
 
     Raises:
         RbdmlError: the model fails on these images, or returns anything but finite (B, D) embeddings.
     """
-    model = model.to(context.device)
-    images = dataset.test.to(context.device).batch(torch.arange(min(TRIED, len(dataset.test)), device=context.device))
-    try:
-        with torch.no_grad():
-            embeddings = model(images.to(InOwnPrecision(model).dtype))
-    except (Exception, SystemExit) as error:  # a stranger's code may raise anything
-        shape = "x".join(map(str, dataset.image_shape))
-        raise RbdmlError(
-            f"{name} fails on {shape} images of '{dataset.name}' ({failure(error)}): let its "
-            "forward take (B, C, H, W) float images in [0, 1], or choose another data set"
-        ) from None
-    fits = isinstance(embeddings, Tensor) and embeddings.dim() == 2 and embeddings.shape[1] > 1
-    if not fits or len(embeddings) != len(images):
-        shown = tuple(embeddings.shape) if isinstance(embeddings, Tensor) else type(embeddings).__name__
-        raise RbdmlError(f"{name} gives {shown} for {len(images)} images: let its forward return a (B, D) tensor")
-    if not bool(embeddings.isfinite().all()):
-        raise RbdmlError(f"{name} gives embeddings that are not finite: mend the model or its weights")
+    model.to(context.device)
+    embeddings = tried(model, dataset, context.device, precision, name=name, failure=failure)
     lengths = torch.linalg.vector_norm(embeddings, dim=1)
     if bool(((lengths - 1).abs() < UNIT).all()):
         return model
@@ -113,7 +103,7 @@ def load_external(text: str, checkpoint: Path | None = None) -> ExternalModel:
     model = _made(path, in_file[2], name)
     if checkpoint is not None:
         _fill(model, checkpoint, name)
-    return ExternalModel(model.eval(), path, name, sha256(path), weights_hash(model))
+    return ExternalModel(in_eval_mode(model), path, name, sha256(path), weights_hash(model))
 
 
 def evaluate_external(
@@ -164,7 +154,7 @@ class FromOutside(ModelSource):
 
     def prepare(self, dataset: Dataset, context: RunContext) -> None:
         """See `ModelSource`."""
-        self._model = self._external.on_sphere(dataset, context)
+        self._model = self._external.on_sphere(dataset, context, self.spec.evaluation.precision)
 
     def obtain(self, dataset: Dataset, context: RunContext, work: Path) -> Subject:
         """See `ModelSource`."""
@@ -187,6 +177,8 @@ def _made(path: Path, factory: str, name: str) -> nn.Module:
         raise RbdmlError(f"{name}() fails ({failure(error, path)}): mend the file") from None
     if not isinstance(model, nn.Module):
         raise RbdmlError(f"{name}() returns {type(model).__name__}: let it return a torch.nn.Module")
+    if any(is_lazy(value) for value in chain(model.parameters(), model.buffers())):
+        raise RbdmlError(f"{name}() has lazy layers, whose shape is open: embed an image in it once")
     if not all(isinstance(value, Tensor) for value in model.state_dict().values()):
         raise RbdmlError(f"{name}() keeps something else than tensors in its state_dict: leave that out of it")
     return model
