@@ -17,6 +17,7 @@ from robustbench_dml.cli.plot import plot
 from robustbench_dml.cli.run import run
 from robustbench_dml.cli.submit import submit
 from robustbench_dml.cli.sweep import sweep
+from robustbench_dml.cli.table import table
 from robustbench_dml.cli.zoo import zoo
 from robustbench_dml.runs.exits import INTERRUPTED, ExitCode, is_left_alone, message_of
 from robustbench_dml.spec.options import current_name
@@ -50,6 +51,7 @@ for _command in (
     leaderboard,
     submit,
     sweep,
+    table,
     zoo,
 ):
     cli.add_command(_command)

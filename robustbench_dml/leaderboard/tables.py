@@ -9,6 +9,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from robustbench_dml.leaderboard.board import Board
+from robustbench_dml.leaderboard.page.appearance import name_of as in_papers
 from robustbench_dml.report.deviations import changed_training
 from robustbench_dml.report.published import NAMES, Reported
 from robustbench_dml.report.ranking import Standing
@@ -17,6 +18,7 @@ from robustbench_dml.report.tables import cell, rank_cell, score_cell
 from robustbench_dml.runs.record import RECORD_FILE
 from robustbench_dml.spec.budgets import name_of, short_passes
 from robustbench_dml.spec.scores import CHANCE
+from robustbench_dml.utils.terminal import text_table
 
 LEGEND = """\
 *rank*: 1 + the number of significantly better defenses of the same budget (t test over seeds and queries, 5%, Holm's
@@ -31,6 +33,7 @@ As printed by their authors and computed with their code; never mixed with recor
 report that training collapsed."""
 ERS = "ERS as published"
 SHORT = ("rank", "defense", "eta", "MR", "AutoRank", "R@1", "ERS", ERS, "passes")  # what fits on a narrow page
+LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 Cells = Mapping[str, object]
 
 
@@ -48,9 +51,32 @@ def board_top(board: Board, most: int) -> str:
     """Write the first rows of a board and all its baselines, with the few columns that fit on a narrow page."""
     baselines = [row for row in board.rows if row.standing is Standing.BASELINE][:most]
     others = [row for row in board.rows if row not in baselines][: most - len(baselines)]
-    cells = [_cost_cells(board, row, "") for row in (*others, *baselines)]
-    short = [{name.removesuffix(" as published"): one[name] for name in SHORT if name in one} for one in cells]
-    return f"{plain(board.title)}\n\n{_markdown(short)}\n"
+    short = [_short_cells(board, row) for row in (*others, *baselines)]
+    return f"{plain(board.title)}\n\n{_markdown([{**one, 'defense': plain(str(one['defense']))} for one in short])}\n"
+
+
+def board_text(board: Board) -> str:
+    """Write a board for a terminal: its narrow columns."""
+    return f"{board.title}\n\n{text_table(_short_cells(board, row) for row in board.rows)}"
+
+
+def board_latex(board: Board) -> str:
+    """Write the narrow columns of a board as a LaTeX tabular, for the package booktabs; names as in papers."""
+    rows = [{**_short_cells(board, row), "defense": in_papers(row)} for row in board.rows]
+    cells = [{_latex(name): _latex(str(value)) for name, value in row.items()} for row in rows]
+    columns = "lll" + "r" * (len(cells[0]) - 3)
+    return f"% {board.title}\n" + pd.DataFrame(cells).to_latex(index=False, column_format=columns)
+
+
+def _latex(text: str) -> str:
+    escaped = "".join(f"\\{char}" if char in "&%$#_{}" else LATEX.get(char, char) for char in text)
+    return escaped.replace(" +- ", r" $\pm$ ")
+
+
+def _short_cells(board: Board, row: Row) -> dict[str, object]:
+    """Return what fits on a narrow page."""
+    cells = {**_cost_cells(board, row, ""), "defense": row.name}
+    return {name.removesuffix(" as published"): cells[name] for name in SHORT if name in cells}
 
 
 def board_csv(board: Board) -> str:

@@ -106,3 +106,17 @@ def test_missing_boards_and_entries_are_named(tmp_path: Path, boards: Path) -> N
     for command in (("build",), ("check",), ("withdraw", "0123", "--why", "none")):
         assert "no such folder" in refusal(rbdml("leaderboard", *command, "--boards", tmp_path / "none"))
     assert "0123" in refusal(rbdml("leaderboard", "withdraw", "0123", "--why", "none", "--boards", boards))
+
+
+@pytest.mark.parametrize(
+    ("option", "start"), [((), "glyphs-mini, c2f2"), (("--latex",), "% glyphs-mini, c2f2"), (("--csv",), "rank,")]
+)
+def test_a_board_is_printed_as_text_latex_or_csv(boards: Path, option: tuple[str, ...], start: str) -> None:
+    answer = rbdml("table", "--boards", boards, *option)
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.startswith(start)
+
+
+def test_an_unknown_board_is_refused_with_the_known_ones(boards: Path) -> None:
+    answer = rbdml("table", "glyphs-min", "--boards", boards)
+    assert "did you mean 'glyphs-mini'? use one of glyphs-mini" in refusal(answer)

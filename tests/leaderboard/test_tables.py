@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,16 @@ import pytest
 from board_support import enter_made, foreign_spec, made_spec, make_leaderboards
 
 from robustbench_dml.leaderboard.board import Board, read_boards
-from robustbench_dml.leaderboard.tables import board_csv, board_markdown, board_top, plain, reported_markdown
+from robustbench_dml.leaderboard.page.appearance import name_of
+from robustbench_dml.leaderboard.tables import (
+    board_csv,
+    board_latex,
+    board_markdown,
+    board_text,
+    board_top,
+    plain,
+    reported_markdown,
+)
 from robustbench_dml.report.published import read_published
 from robustbench_dml.report.ranking import Standing
 
@@ -45,6 +55,20 @@ def test_the_csv_has_every_value_of_every_row(board: Board) -> None:
     assert list(table["passes are"]) == ["metered", "metered", "metered", "declared"]
     assert list(table["standing"]) == ["ranked", "ranked", "disqualified", "model"]
     assert list(table["eta"])[:2] == [32, 8]
+
+
+def test_latex_has_the_narrow_columns_as_the_terminal_has_them(board: Board) -> None:
+    title, _, text = board_text(board).partition("\n\n")
+    header, _, *lines = (re.split("  +", line.strip()) for line in text.splitlines())
+    comment, begin, _, *rest = board_latex(board).splitlines()
+    assert comment == f"% {title}" and begin == rf"\begin{{tabular}}{{lll{'r' * (len(header) - 3)}}}"
+    rows = [re.split(r" & ", line.removesuffix(r" \\")) for line in rest if line.endswith(r" \\")]
+    assert rows[0] == header
+    for row, line, ours in zip(rows[1:], lines, board.rows, strict=True):
+        shown = [re.sub(r"\\([&%$#_{}])", r"\1", cell).replace(r"$\pm$", "+-") for cell in row]
+        assert (shown[0], shown[2:]) == (line[0], line[2:])
+        assert shown[1] == name_of(ours)
+    assert rest[-1] == r"\end{tabular}"
 
 
 def test_markdown_has_both_tables_with_links_to_every_record(board: Board) -> None:
