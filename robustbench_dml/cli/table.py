@@ -26,8 +26,7 @@ def table(board: str | None, form: str | None, boards: Path | None) -> None:
     known = {one.name: one for one in found}
     board = board or next(iter(known), "")
     if board not in known:
-        raise RbdmlError(
-            f"unknown board '{board}': {did_you_mean(board, known)}use one of {', '.join(known) or 'none'}"
-        )
+        listed = ", ".join(known) or "none"
+        raise RbdmlError(f"unknown board '{board}': {did_you_mean(board, known)}use one of {listed}")
     write = {"latex": tables.board_latex, "csv": tables.board_csv, None: tables.board_text}[form]
     echo(write(known[board]).rstrip("\n"))
