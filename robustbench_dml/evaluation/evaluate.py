@@ -15,6 +15,7 @@ from robustbench_dml.evaluation.attack_cache import AttackCache
 from robustbench_dml.evaluation.context import AttackContext, make_context
 from robustbench_dml.evaluation.diagnostics import Finding, Findings, check_model
 from robustbench_dml.evaluation.ensemble import run_attack
+from robustbench_dml.evaluation.hooks import check_hooks
 from robustbench_dml.evaluation.shown import Shown
 from robustbench_dml.retrieval.gallery import Items
 from robustbench_dml.retrieval.metrics import Clusters, class_clusters, retrieval_scores
@@ -99,6 +100,8 @@ def evaluate_model(
     progress = progress or Progress(quiet=True)
     with progress.step("evaluate benign retrieval"):
         context = context_for(model, dataset, evaluation, device=device, surrogate=surrogate)
+        for name in attacks_of(evaluation):
+            check_hooks(context, name, queries)
         benign, clusters = benign_values(context, queries), clusters_of(context)
     attacked = attacked_values(context, queries, batch_size=batch_size, progress=progress, cache=cache)
     with progress.step("check the model for masked gradients"):

@@ -24,7 +24,7 @@ from robustbench_dml.spec.source import defense_source
 from robustbench_dml.training.batches import Batch, PairSampler
 from robustbench_dml.training.collapse import CollapseMonitor
 from robustbench_dml.training.criterion import Criterion
-from robustbench_dml.training.defense import Defense
+from robustbench_dml.training.defense import Defense, Perturbed
 from robustbench_dml.training.meter import PropagationMeter
 from robustbench_dml.training.metrics import Logged, collecting
 from robustbench_dml.training.resume import load_newest, save_newest
@@ -233,10 +233,13 @@ class Trainer:
         self.model.eval()
         with torch.no_grad(), self.model.in_precision(precision), weights_unchanged(self.device), collecting() as first:
             perturbed = defense.perturb(self.model, batch)
+        _check_hook(self.spec.defense, "perturb", perturbed, isinstance(perturbed, Perturbed), "a Perturbed")
         self.model.train()
         self.collapse.begin()
         with self.model.in_precision(self.spec.training.weight_precision or precision), collecting() as second:
             loss = defense.loss(self.model, batch, perturbed)
+            single = isinstance(loss, torch.Tensor) and loss.dim() == 0 and loss.requires_grad
+            _check_hook(self.spec.defense, "loss", loss, single, "a tensor of one number with a gradient")
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
         self.logged = {**first, **second}
@@ -348,6 +351,12 @@ class Trainer:
         self.collapse.load_state(state["collapse"])
         progress = json.loads(state["progress"])
         self._costliest, self.loss = progress["costliest"], progress["loss"]
+
+
+def _check_hook(defense: str, hook: str, got: object, fits: bool, wanted: str) -> None:
+    if not fits:
+        shown = f"shape {tuple(got.shape)}" if isinstance(got, torch.Tensor) else f"a {type(got).__name__}"
+        raise RbdmlError(f"defense '{defense}': {hook} gives {shown}: let it return {wanted}")
 
 
 def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
