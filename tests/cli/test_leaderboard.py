@@ -119,4 +119,4 @@ def test_a_board_is_printed_as_text_latex_or_csv(boards: Path, option: tuple[str
 
 def test_an_unknown_board_is_refused_with_the_known_ones(boards: Path) -> None:
     answer = rbdml("table", "glyphs-min", "--boards", boards)
-    assert "did you mean 'glyphs-mini'? use one of glyphs-mini" in refusal(answer)
+    assert "did you mean 'glyphs-mini-c2f2" in refusal(answer)
