@@ -67,7 +67,8 @@ class Decoded:
 def decode(path: Path, side: int) -> Decoded:
     """Read an image as RGB and resize it to `side` x `side`, ignoring its aspect ratio, as the papers do.
 
-    Transparent parts become white. Reductions are antialiased (bilinear).
+    Transparent parts become white. Reductions are antialiased (bilinear). Pixels are taken as stored: an orientation in
+    the EXIF data is not applied, as in torchvision's loader of folders.
 
     Raises:
         RbdmlError: a file that is missing, empty, too large, damaged or not in one of `FORMATS`.

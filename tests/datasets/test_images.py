@@ -142,6 +142,16 @@ def test_the_content_counts_and_not_the_suffix(tmp_path: Path, kind: str) -> Non
     assert np.array_equal(decode(wrong, SIDE).pixels, naive_pixels(right, SIDE))
 
 
+def test_pixels_are_taken_as_stored_whatever_exif_says_of_their_orientation(tmp_path: Path) -> None:
+    image, turned = Image.new("RGB", (8, 8), (200, 0, 0)), Image.Exif()
+    image.paste((0, 0, 200), (0, 0, 8, 4))
+    turned[0x0112] = 6  # shown after a quarter turn
+    image.save(tmp_path / "plain.png")
+    image.save(tmp_path / "turned.png", exif=turned)
+    plain, found = (decode(tmp_path / f"{name}.png", 8).pixels for name in ("plain", "turned"))
+    assert np.array_equal(found, plain)
+
+
 def test_the_source_is_the_hash_of_the_file(tmp_path: Path) -> None:
     path = write_image(tmp_path / "a.jpg", 1)
     assert decode(path, SIDE).source == hashlib.sha256(path.read_bytes()).hexdigest()
