@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -59,8 +60,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise RbdmlError(
-            f"{path}: not a readable safetensors file ({error}): give a run's folder or its {CHECKPOINT}; if "
-            "rbdml wrote this file, it is truncated or altered: remove it"
+            f"{path}: not a readable safetensors file ({error}): give a run's folder or its {CHECKPOINT}"
+            + ("; if rbdml wrote this file, it is truncated or altered: remove it" if path.name == CHECKPOINT else "")
         ) from None
 
 
@@ -89,8 +90,8 @@ def read_state_dict(path: Path, *, nested: bool = False) -> dict[str, Tensor]:
         raise
     except Exception as error:  # a damaged file can fail in any way
         raise RbdmlError(
-            f"{path}: cannot be read without running code from it ({type(error).__name__}: {reason(error)}): save the "
-            "state_dict() alone, as safetensors at best"
+            f"{path}: cannot be read without running code from it ({_cause(error)}): save the state_dict() alone, as "
+            "safetensors at best; or the file is truncated: get it again"
         ) from None
     for key in NESTED if nested else ():
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -100,6 +101,12 @@ def read_state_dict(path: Path, *, nested: bool = False) -> dict[str, Tensor]:
         keys = f", alone or under {' or '.join(NESTED)}" if nested else ""
         raise RbdmlError(f"{path}: holds no state dict{keys}: save the state_dict() alone")
     return dict(content)
+
+
+def _cause(error: Exception) -> str:
+    """Name the object that torch refuses to make, or give the reason."""
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    return f"it holds {found[1]}" if found else f"{type(error).__name__}: {reason(error)}"
 
 
 def _checkpoint_in(path: Path) -> Path:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,12 @@ def test_nothing_is_unpickled_freely(
         read_state_dict(path, nested=True)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "evil-was-here").exists()
+
+
+def test_what_stands_beside_the_weights_and_needs_code_is_named(tmp_path: Path) -> None:
+    torch.save({"state_dict": state(), "options": Namespace(lr=1e-5)}, tmp_path / "weights.pth")
+    with pytest.raises(RbdmlError, match=r"\(it holds argparse\.Namespace\): save the state_dict\(\) alone"):
+        read_state_dict(tmp_path / "weights.pth", nested=True)
 
 
 @pytest.mark.parametrize(
