@@ -20,6 +20,7 @@ from straightforward import training as plain
 from straightforward.model import Plain
 from torch import Tensor, nn
 
+from parts.attacks import dataset_name
 from robustbench_dml.datasets.base import DataPaths, Dataset, Split
 from robustbench_dml.datasets.status import load_dataset
 from robustbench_dml.models.embedder import build_embedder
@@ -48,7 +49,7 @@ WINDOWS = {"c2f2 as trained": (60, 70), "c2f2 every step": (3, 8), "resnet18 eve
 def dataset(backbone: str) -> Dataset:
     """Real small images, or random ones of the size of photographs."""
     if backbone == "c2f2":
-        return load_dataset("glyphs", DataPaths(None))
+        return load_dataset(dataset_name(), DataPaths(None))
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (448, 3, 256, 256), generator=rng, dtype=torch.uint8)
     split = Split(images, torch.arange(448) // 4, crop=224)
@@ -65,7 +66,7 @@ def spec_of(workload: str, defense: str, precision: Precision) -> RunSpec:
         pretrained=False,
         budget="100G",
         params=EVERY_STEP.get(defense) if mode == "every step" else None,
-        training={"eta": ETA, "pairs": PAIRS[backbone], "precision": precision, "batchnorm": "frozen"},
+        training={"eta": ETA, "pairs": PAIRS[backbone], "precision": precision, "batchnorm": "frozen", "warmup": 0},
     )
 
 

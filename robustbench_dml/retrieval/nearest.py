@@ -68,15 +68,19 @@ def extreme_rows(embeddings: Tensor, gallery: Gallery, *wanted: RowKind) -> list
 def _extreme(similarity: Tensor, want: RowKind, gallery: Gallery) -> ExtremeRows:
     """The rows of one kind, from the (n, N) similarities."""
     count, members = len(gallery), gallery.members_of(want.labels)
-    near = -similarity if want.farthest else similarity
     if want.without is not None and want.same:
         members = members.masked_fill(members == want.without[:, None], count)
     if want.same:  # one more column, -inf, stands for the rows that do not count
         columns = members if members.shape[1] >= want.k else F.pad(members, (0, want.k - members.shape[1]), value=count)
-        near = near.gather(1, columns.clamp_max(count - 1)).masked_fill_(columns == count, -torch.inf)
+        near = similarity.gather(1, columns.clamp_max(count - 1))
+        near = near.neg_() if want.farthest else near
+        near = near.masked_fill_(columns == count, -torch.inf)
     else:
         left_out = members if want.without is None else torch.cat([members, want.without[:, None]], 1)
-        near = F.pad(near, (0, 1)).scatter_(1, left_out, -torch.inf)[:, :count]
+        padded = similarity.new_empty(len(similarity), count + 1)  # the last column takes rows that do not exist
+        near = padded[:, :count]
+        _ = torch.neg(similarity, out=near) if want.farthest else near.copy_(similarity)
+        padded.scatter_(1, left_out, -torch.inf)
     values, chosen = near.max(1, keepdim=True) if want.k == 1 else near.topk(min(want.k, near.shape[1]), 1)
     rows = columns.gather(1, chosen).clamp_max(count - 1) if want.same else chosen
     return ExtremeRows(rows, values > -torch.inf)
