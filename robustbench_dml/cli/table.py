@@ -24,9 +24,11 @@ def table(board: str | None, form: str | None, boards: Path | None) -> None:
 
     found = sorted(read_boards(find_leaderboards(boards)), key=lambda one: not one.ranking)
     known = {one.name: one for one in found}
-    board = board or next(iter(known), "")
+    if not known:
+        raise RbdmlError("there is no entry on these leaderboards: submit a record first, or name others with --boards")
+    board = board or next(iter(known))
     if board not in known:
-        listed = ", ".join(known) or "none"
+        listed = ", ".join(known)
         raise RbdmlError(f"unknown board '{board}': {did_you_mean(board, known)}use one of {listed}")
     write = {"latex": tables.board_latex, "csv": tables.board_csv, None: tables.board_text}[form]
     echo(write(known[board]).rstrip("\n"))
