@@ -72,7 +72,8 @@ class Board:
         baselines = [row for row in self.rows if row.standing is Standing.BASELINE]
         beside = ", ".join(f"{row.label} {cell(row.score, row.values[row.score])}" for row in baselines)
         eta = f", eta {best.eta}" if best.eta else ""
-        return f"{best.name}{eta}, has the highest {best.score}: {value} ({seeds}, budget: {best.budget})." + (
+        standing = "" if best.standing is Standing.RANKED else "provisional, "
+        return f"{best.name}{eta}, has the highest {best.score}: {value} ({standing}{seeds}, budget: {best.budget})." + (
             f" Baselines: {beside}." if beside else ""
         )
 

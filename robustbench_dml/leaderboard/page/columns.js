@@ -12,7 +12,8 @@ function recordColumns(board) {
   const benign = group('benign');
   return [
     {name: 'rank', meaning: RANK, better: -1, width: NARROW.matches ? 46 : 54, fixed: true, number: true,
-      value: (row) => row.rank, cell: (row) => h('span', {class: 'rank'}, row.rank === null ? '–' : String(row.rank))},
+      value: (row) => row.rank, cell: (row) => h('span', {class: row.rank === null ? 'half' : 'rank', title: row.standing},
+        row.rank !== null ? String(row.rank) : row.standing === 'provisional' ? 'prov.' : '–')},
     {name: 'defense', meaning: 'The defense, with what is not its own setting; its budget, and PGD steps in training (eta). Provisional: fewer than three seeds.',
       better: 0, width: NARROW.matches ? 144 : 268, fixed: true, words: true, value: (row) => row.name, cell: nameCell},
     ...group('scores'),

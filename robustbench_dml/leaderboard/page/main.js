@@ -57,8 +57,8 @@ function showFlags(board) {
 
 function showCommands(view) {
   const dataset = view?.dataset ?? 'glyphs';
-  byId('add-commands').textContent = [`rbdml run --defense hm-lga-ics --dataset ${dataset} --seed 0`, `rbdml submit runs/${dataset}/DIGEST --by "your name"`,
-    'git add leaderboards && git commit'].join('\n');
+  byId('add-commands').textContent = [`for seed in 0 1 2; do rbdml run --defense FILE.py:NAME --dataset ${dataset} --seed $seed; done`, `rbdml submit runs/${dataset} --defense FILE.py:NAME --trust-code --by "your name"`,
+    'git add leaderboards defenses && git commit && git push'].join('\n');
 }
 
 function showAbout() {

@@ -121,6 +121,7 @@ function drawKey(rows, reported) {
 }
 
 const scoreOf = (view) => view.board?.score ?? 'ERS';
+const scoreTitle = (view) => (scoreOf(view) === 'MR' ? 'MR: mean radius that breaks a query (1/255)' : scoreOf(view));
 const comparable = (view) => scoreOf(view) === 'ERS';  // with reported results
 
 function drawEfficiency(view, rows, reported) {
@@ -135,7 +136,7 @@ function drawEfficiency(view, rows, reported) {
   const traces = [...grouped(papers), ...grouped(points.filter(isOut)), ...grouped(honest)].map((group) => trace(group, true, true));
   traces.unshift(...seeds(rows.filter((row) => cost.of(row)), cost.of, (run) => run.values[place]));
   const ticks = cost.axis === 'log' ? {type: 'log', dtick: 'D2', tickformat: '~s', exponentformat: 'SI', ...around(points)} : {rangemode: 'tozero'};
-  draw('plot-efficiency', traces, layout(cost.title, scoreOf(view), {xaxis: ticks, yaxis: {rangemode: 'tozero'}, ...levels(free, place)}));
+  draw('plot-efficiency', traces, layout(cost.title, scoreTitle(view), {xaxis: ticks, yaxis: {rangemode: 'tozero'}, ...levels(free, place)}));
   const unknown = rows.length - points.length - free.length;
   byId('note-efficiency').textContent = [
     'One curve per defense; numbers: its eta. Faint marks: single seeds.', free.length > 0 && 'Dotted lines: baselines without training.',
@@ -171,7 +172,7 @@ function drawTradeoff(view, rows, reported) {
   const traces = [...front(honest, '5px,3px'), ...front(papers, '1px,3px'),
     ...[...grouped(papers), ...grouped(points.filter(isOut)), ...grouped(honest)].map((group) => trace(group, false))];
   traces.unshift(...seeds(rows.filter((row) => row.values[x] && row.values[y]), (_, run) => run.values[x], (run) => run.values[y]));
-  draw('plot-tradeoff', traces, layout('benign recall at 1 (%)', score, {yaxis: {rangemode: 'tozero'}}));
+  draw('plot-tradeoff', traces, layout('benign recall at 1 (%)', scoreTitle(view), {yaxis: {rangemode: 'tozero'}}));
   const told = [view.board && 'Dashed: the Pareto front, what no other row beats in both.',
     papers.length > 0 && `Dotted: ${view.board ? 'that' : 'the Pareto front'} of reported results.`];
   byId('note-tradeoff').textContent = told.filter(Boolean).join(' ');
