@@ -100,7 +100,7 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
     "a named cost": (("--declared-passes", "quick"), "--declared-passes quick: give a number of passes"),
     "a cost of what was metered": (("--declared-passes", "20M"), "its cost was metered"),
     "no queries": (("--recheck", "0"), "'--recheck'"),
-    "code that nobody trusts": (("--defense", "absent.py:x"), "defenses"),
+    "a file that is not there": (("--defense", "absent.py:x"), "absent.py: no Python file"),
     "an unknown digest": (("--replace", "0" * 16, "--why", "x"), "no entry '0000000000000000'"),
     "no boards": (("--boards", "absent"), "absent: no such folder"),
     "no checkpoint": (("--checkpoint", "absent"), "absent: no checkpoint there"),

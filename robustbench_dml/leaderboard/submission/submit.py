@@ -19,17 +19,20 @@ from robustbench_dml.leaderboard.submission.consistency import consistency_probl
 from robustbench_dml.leaderboard.submission.intake import Candidate, take_in
 from robustbench_dml.leaderboard.submission.plan import Step, Terms, entries_after, plan
 from robustbench_dml.leaderboard.submission.preview import preview
+from robustbench_dml.leaderboard.submission.reading import to_read
 from robustbench_dml.leaderboard.submission.recheck import recheck
 from robustbench_dml.leaderboard.submission.transaction import Change, apply, history_note, lock_file, move_to_history
 from robustbench_dml.leaderboard.submission.trust import (
     built_model,
     check_discoverable,
     claimed_model,
+    plain_file,
     trusted_defense,
     trusted_model,
 )
 from robustbench_dml.leaderboard.submission.withdraw import find_entry
 from robustbench_dml.leaderboard.submission.zoo import index_changes, with_addresses
+from robustbench_dml.models.robrank import PREFIX
 from robustbench_dml.models.zoo import ZooModel
 from robustbench_dml.runs.context import RunContext
 from robustbench_dml.spec.registry import DEFENSES
@@ -84,6 +87,7 @@ def prepared(given: Path, leaderboards: Path, context: RunContext, terms: Terms)
     with TemporaryDirectory(prefix="rbdml-submission-") as private:
         entry = terms.entry()
         candidates = take_in(given, Path(private), terms.checkpoint)
+        code = _to_read(terms, context)
         files = _defense_changes(terms, candidates, leaderboards)
         notes = _audit_all(candidates, context)
         before = read_all(leaderboards)
@@ -98,7 +102,7 @@ def prepared(given: Path, leaderboards: Path, context: RunContext, terms: Terms)
         moves = [change for listed in replaced if note for change in move_to_history(listed, leaderboards, note)]
         changes = preview(before, entries_after(steps, kept), leaderboards)
         yield Prepared(
-            "\n\n".join([*known, *notes, *(step.report for step in steps), *_offered(models), changes]),
+            "\n\n".join([*known, *notes, *code, *(step.report for step in steps), *_offered(models), changes]),
             (*files, *moves, *(step.change(leaderboards) for step in steps), *zoo),
             leaderboards,
             tuple(before),
@@ -107,6 +111,17 @@ def prepared(given: Path, leaderboards: Path, context: RunContext, terms: Terms)
 
 def _offered(models: Sequence[ZooModel]) -> list[str]:
     return [f"in the zoo as {model.name}, from {model.url}" for model in models]
+
+
+def _to_read(terms: Terms, context: RunContext) -> list[str]:
+    """List and print the places of the submitted files that a reader should look at, before any of them runs."""
+    given = {"--defense": terms.defense, "--model": terms.model}
+    files = [plain_file(text, option)[0] for option, text in given.items() if text and not text.startswith(PREFIX)]
+    places = [(path.name, to_read(path)) for path in files]
+    lists = [[f"{name}: {len(lines)} places that a reader should look at", *lines] for name, lines in places]
+    for line in [line for lines in lists for line in lines]:
+        context.progress.say(line)
+    return ["\n  ".join(lines) for lines in lists]
 
 
 def _defense_changes(terms: Terms, candidates: Sequence[Candidate], leaderboards: Path) -> list[Change]:

@@ -42,7 +42,7 @@ def trusted_defense(text: str, records: Sequence[Record], *, trust: bool) -> Pat
     Raises:
         RbdmlError: no such file, another defense than the records', no trust, or the file does not register NAME.
     """
-    path, name = _plain_file(text, "--defense")
+    path, name = plain_file(text, "--defense")
     claimed = {record.provenance.defense_source for record in records if record.spec.defense == name}
     if not claimed:
         raise RbdmlError(f"--defense: no record here is of '{name}': name the defense as the records do")
@@ -80,7 +80,7 @@ def trusted_model(text: str, spec: ExternalSpec, checkpoint: Path, *, trust: boo
 
 
 def _check_file(text: str, spec: ExternalSpec, *, trust: bool) -> None:
-    path, factory = _plain_file(text, "--model")
+    path, factory = plain_file(text, "--model")
     if f"{path.name}:{factory}" != spec.model:
         raise RbdmlError(f"--model: the record is of {spec.model}: give the file and the factory of that name")
     digest = sha256(path)
@@ -130,6 +130,21 @@ def built_model(record: Record, context: RunContext) -> nn.Module:
     return Checkpoint(network, spec, ComputeUsed(), end).model
 
 
+def plain_file(text: str, option: str) -> tuple[Path, str]:
+    """Return the file of path/to/file.py:NAME, and the name.
+
+    Raises:
+        RbdmlError: another form, no such file, or a large one.
+    """
+    match = IN_A_FILE.fullmatch(text)
+    if match is None:
+        raise RbdmlError(f"{option} {text}: write path/to/file.py:NAME")
+    path = Path(match[1])
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:
+        raise RbdmlError(f"{path}: no Python file of at most {MAX_BYTES} bytes: give path/to/file.py:NAME")
+    return path, match[2]
+
+
 def check_discoverable(path: Path) -> None:
     """Refuse a file name under which the defenses' folder would not find the file.
 
@@ -140,16 +155,6 @@ def check_discoverable(path: Path) -> None:
         raise RbdmlError(
             f"{path}: is to be kept in defenses/, where names are like my_defense.py: rename it, run again"
         )
-
-
-def _plain_file(text: str, option: str) -> tuple[Path, str]:
-    match = IN_A_FILE.fullmatch(text)
-    if match is None:
-        raise RbdmlError(f"{option} {text}: write path/to/file.py:NAME")
-    path = Path(match[1])
-    if not path.is_file() or path.stat().st_size > MAX_BYTES:
-        raise RbdmlError(f"{path}: no Python file of at most {MAX_BYTES} bytes: give path/to/file.py:NAME")
-    return path, match[2]
 
 
 def _require_trust(path: Path, *, trust: bool) -> None:

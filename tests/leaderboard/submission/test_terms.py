@@ -26,6 +26,7 @@ from robustbench_dml.leaderboard.submission.submit import prepared
 from robustbench_dml.leaderboard.submission.withdraw import withdraw
 from robustbench_dml.runs.record import read_record
 from robustbench_dml.utils.errors import RbdmlError
+from robustbench_dml.utils.progress import Progress
 
 pytestmark = pytest.mark.usefixtures("built")
 
@@ -86,26 +87,37 @@ def test_a_model_from_elsewhere(exact: tuple[Path, Path], board: Path) -> None:
     assert "give the file with --model path/to/mine.py:exact" in refused(run, board, Terms())
     assert "--trust-code" in refused(run, board, Terms(model=f"{source}:exact"))
     terms = Terms(model=f"{source}:exact", trust_code=True, declared_passes=20e6, queries=8)
-    submitted(run, board, terms)
+    assert "mine.py: 0 places that a reader should look at\n\n" in submitted(run, board, terms)
     [listed] = read_all(board)
     assert listed.entry.declared_passes == 20e6
     assert listed.entry.verification is not None
     assert listed.entry.verification.unequal == 0
 
 
-def test_a_new_defense_is_kept_beside_the_others(run: Path, board: Path, tmp_path: Path) -> None:
+def test_a_new_defense_is_kept_beside_the_others(
+    run: Path, board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source, trace = defense_file(tmp_path, "mine-kept")
     copy = of_defense(run, tmp_path / "given", "mine-kept", source)
     named = f"{source}:mine-kept"
     assert "unknown defense 'mine-kept'" in refused(copy, board)
     assert "read it, then give --trust-code" in refused(copy, board, Terms(self_reported=True, defense=named))
+    aloud = place(board, progress=Progress())
+    with pytest.raises(RbdmlError), prepared(copy, board, aloud, Terms(self_reported=True, defense=named)):
+        pass
+    assert "5 places that a reader should look at\nrbdml: line 1: file or" in capsys.readouterr().err
     assert not trace.exists()
     trusted = Terms(self_reported=True, defense=named, trust_code=True)
     kept = board.parent / "defenses" / source.name
     kept.write_text("another defense")
     assert "there already, with other content: rename your file" in refused(copy, board, trusted)
     kept.unlink()
-    submitted(copy, board, trusted)
+    report = submitted(copy, board, trusted)
+    assert (
+        f"{source.name}: 5 places that a reader should look at\n  line 1: file or network access: pathlib.Path"
+        in report
+    )
+    assert "\n  line 6: file or network access: (...).write_text\n" in report
     assert kept.read_bytes() == source.read_bytes()
     assert read_all(board)[0].record.spec.label == "mine-kept"
     shutil.rmtree(board.parent / "defenses")
