@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from robustbench_dml.spec.schema import ComputeUsed
 from robustbench_dml.utils.errors import RbdmlError
@@ -39,7 +39,7 @@ class PropagationMeter:
         self._network = network
         self._reached: list[int] = []  # images of the forwards that the present backward has reached
         self._handles: list[Any] = []
-        self._watched: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+        self._watched = WeakTensorKeyDictionary()  # weights, with the handles of their hooks
         self._counting = False
         self._depth = 0  # number of nested forwards of the whole network
 
@@ -54,7 +54,7 @@ class PropagationMeter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
+        for handle in (*self._handles, *self._watched.values()):
             handle.remove()
         self._handles, self._counting = [], False
         self._watched.clear()
@@ -79,10 +79,9 @@ class PropagationMeter:
         if torch._C._current_graph_task_id() != -1:  # a micro-batch is propagated again within a backward pass
             return
         self._reached.clear()
-        if network not in self._watched:  # a copy has the hook on its forward but none on its weights
-            self._watched.add(network)
-            weights = [parameter for parameter in network.parameters() if parameter.requires_grad]
-            self._handles += [parameter.register_hook(self._on_weight_gradient) for parameter in weights]
+        for weight in network.parameters():  # of a copy or a functional call: other tensors than before
+            if weight.requires_grad and weight not in self._watched:
+                self._watched[weight] = weight.register_hook(self._on_weight_gradient)
         images = len(output)
         self.forward_only += images
         if output.requires_grad:

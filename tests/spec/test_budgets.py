@@ -71,6 +71,18 @@ def test_a_second_backward_through_one_forward_is_charged_again(network: nn.Modu
         assert counts(meter) == (0, 0, 8)
 
 
+@pytest.mark.parametrize("derive", [lambda weight: weight, lambda weight: 2 * weight, lambda weight: weight.detach()])
+def test_a_functional_call_hides_no_later_gradient(network: nn.Module, derive: Callable[[Tensor], Tensor]) -> None:
+    weights = {name: derive(weight) for name, weight in network.named_parameters()}
+    with PropagationMeter(network) as meter:
+        moved = torch.func.functional_call(network, weights, (torch.rand(5, 4, requires_grad=True),))
+        moved.sum().backward()
+        assert meter.to_input + meter.to_weights == 5
+        before = meter.to_weights
+        network(torch.rand(3, 4)).sum().backward()
+        assert meter.to_weights == before + 3
+
+
 def test_a_copy_of_the_network_is_counted_too(network: nn.Module) -> None:
     with PropagationMeter(network) as meter:
         network(torch.rand(2, 4)).sum().backward()
