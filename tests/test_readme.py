@@ -71,6 +71,14 @@ def test_no_link_is_dead(page: Path) -> None:
     assert [link for link in local if not (ROOT / page).parent.joinpath(link).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_no_paragraph_of_the_documentation_is_long(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL)
+    prose = [part for part in re.split(r"\n\s*\n", text) if not part.lstrip().startswith(("|", "#", "<!--"))]
+    items = [item for part in prose for item in re.split(r"\n(?=[-*] |\d+\. )", part)]
+    assert max((len(item.split()) for item in items), default=0) <= 120
+
+
 def test_the_readme_is_short() -> None:
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= 120

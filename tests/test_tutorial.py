@@ -32,9 +32,7 @@ def test_the_tutorial_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             if name != "rbdml":
                 subprocess.run([name, *words], check=True)
                 continue
-            more = (
-                ("--device", "cpu", "--protocol", "radius") if words[0] == "run" else ()
-            )
+            more = ("--device", "cpu", "--protocol", "radius") if words[0] == "run" else ()
             answer = rbdml(*words, *more)
             assert answer.code == 0, answer.err
             shown = {" ".join(line.split()) for line in re.sub(r"\b[0-9a-f]{16}\b", "DIGEST", answer.out).splitlines()}

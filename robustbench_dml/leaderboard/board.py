@@ -73,8 +73,9 @@ class Board:
         beside = ", ".join(f"{row.label} {cell(row.score, row.values[row.score])}" for row in baselines)
         eta = f", eta {best.eta}" if best.eta else ""
         standing = "" if best.standing is Standing.RANKED else "provisional, "
-        return f"{best.name}{eta}, has the highest {best.score}: {value} ({standing}{seeds}, budget: {best.budget})." + (
-            f" Baselines: {beside}." if beside else ""
+        return (
+            f"{best.name}{eta}, has the highest {best.score}: {value} ({standing}{seeds}, budget: {best.budget})."
+            + (f" Baselines: {beside}." if beside else "")
         )
 
     @property

@@ -22,12 +22,13 @@ from robustbench_dml.utils.terminal import text_table
 
 LEGEND = """\
 *rank*: 1 + the number of significantly better defenses of the same budget (t test over seeds and queries, 5%, Holm's
-correction for all pairs of the board); *provisional*: fewer than three seeds. Values are means over the seeds; +-: half
-the 95% interval over seeds and queries, or over the queries alone while a board has too few seeds. *not above*: not significantly above this baseline. *passes*: image passes of
-one training, metered (one image forward and backward; a forward alone is a third); *declared* where only the submitter
-says so. *cost*: passes of the batch per iteration, eta+1 as papers count it and, in brackets, as metered. *verified*:
-the checkpoint was evaluated again on a part of the queries and agreed. CA, QA: rank percentiles; TMA: cosine; ES:D:
-distance; MR: radius in 1/255; the rest in %."""
+correction for all pairs of the board); *provisional*: fewer than three seeds. Values are means over the seeds; +-:
+half the 95% interval over seeds and queries, or over the queries alone while a board has too few seeds. *not above*:
+not significantly above this baseline. *passes*: image passes of one training, metered (one image forward and
+backward; a forward alone is a third); *declared* where only the submitter says so. *cost*: passes of the batch per
+iteration, eta+1 as papers count it and, in brackets, as metered. *verified*: the checkpoint was evaluated again on a
+part of the queries and agreed. CA, QA: rank percentiles; TMA: cosine; ES:D: distance; MR: radius in 1/255; the rest
+in %."""
 REPORTED_LEGEND = """\
 As printed by their authors and computed with their code; never mixed with records of ours. *collapsed*: the authors
 report that training collapsed."""

@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
+from cli_support import FORECAST
 from faults.victim import PHASES, Orders, suffer
 
 from robustbench_dml.runs.folder import LOCKS
@@ -114,7 +115,7 @@ class Ended:
 
     Attributes:
         code: of the exit, or minus the signal.
-        printed: by it.
+        printed: by it, without the line in which a run states its cost.
         timeline: of it.
     """
 
@@ -201,7 +202,7 @@ class Trial:
         if kill_in is not None:
             _kill(process, journal, *kill_in)
         code = process.wait()
-        return Ended(code, printed.read_text(), timeline(journal))
+        return Ended(code, FORECAST.sub("", printed.read_text()), timeline(journal))
 
     @property
     def folder_of_record(self) -> Path:
