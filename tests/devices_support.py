@@ -247,7 +247,7 @@ def evaluate_in_memory() -> tuple[dict[str, Any], int]:
             "device": CPU,
             "quiet": True,
         }
-        found = rb.evaluate(model, images, split.labels, device=CPU, quiet=True, **settings)
+        found = rb.evaluate(model, images, split.labels, **settings)
     return dict(found.per_query), len(made)
 
 

@@ -12,6 +12,7 @@ import click
 NARROWEST = 8  # characters of a cell, where rows are columns
 SHORTEST = 16  # characters of a wrapped column
 GAP = 2  # characters between columns
+PADDING = 2  # characters that tabulate adds to a header
 
 
 def inert(text: str) -> str:
@@ -62,7 +63,7 @@ def _width(text: str) -> int:
 
 def _wrapped(rows: Sequence[Mapping[str, object]], screen: float) -> str:
     """Return a table whose longest columns are wrapped, "" if one would get fewer than SHORTEST characters."""
-    lengths = {name: max(len(name), *(len(str(row.get(name, ""))) for row in rows)) for name in rows[0]}
+    lengths = {name: max(len(name) + PADDING, *(len(str(row.get(name, ""))) for row in rows)) for name in rows[0]}
     left, widths = screen - GAP * (len(lengths) - 1), dict(lengths)
     for count, name in enumerate(sorted(lengths, key=lengths.__getitem__)):  # short columns first
         share = int(left // (len(lengths) - count))

@@ -142,7 +142,8 @@ def layer_of_reported(reported: Sequence[Reported]) -> Layer:
     """Return the series of reported results of one data set and backbone, without the collapsed ones."""
     columns = protocol_columns("ers")
     score, *_ = scores_of("ers", columns)
-    known = sorted((row for row in reported if score.name in row.values), key=lambda row: -row.values[score.name])
+    shown = [row for row in reported if score.name in row.values and not row.collapsed]
+    known = sorted(shown, key=lambda row: -row.values[score.name])
     points: dict[str, list[Point]] = {}
     for row in known:
         point = Point(

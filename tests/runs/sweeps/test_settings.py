@@ -15,7 +15,7 @@ from robustbench_dml.runs.sweeps.plan import plan_tree
 from robustbench_dml.spec.schema import RunSpec
 from robustbench_dml.utils.errors import RbdmlError
 
-HOW_IT_IS_SHOWN = {"force", "json", "quiet"}
+HOW_IT_IS_SHOWN = {"force", "json", "quiet", "wide"}
 
 
 def options_of(*names: str) -> set[str]:
