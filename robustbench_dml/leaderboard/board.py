@@ -68,7 +68,8 @@ class Board:
             return ""
         best = max(trained, key=lambda row: row.values[row.score])
         value = score_cell(best.score, best.values[best.score], best.intervals[best.score])
-        seeds = f"{len(best.seeds)} seed{'' if len(best.seeds) == 1 else 's'}"
+        by_seed = ", ".join(cell(record.score, record.primary_score) for record in best.records)
+        seeds = "1 seed" if len(best.seeds) == 1 else f"{len(best.seeds)} seeds: {by_seed}"
         baselines = [row for row in self.rows if row.standing is Standing.BASELINE]
         beside = ", ".join(f"{row.label} {cell(row.score, row.values[row.score])}" for row in baselines)
         eta = f", eta {best.eta}" if best.eta else ""

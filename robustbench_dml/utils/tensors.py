@@ -61,7 +61,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except (SafetensorError, OSError) as error:
         raise RbdmlError(
             f"{path}: not a readable safetensors file ({error}): give a run's folder or its {CHECKPOINT}"
-            + ("; if rbdml wrote this file, it is truncated or altered: remove it" if path.suffix == ".safetensors" else "")
+            + (
+                "; if rbdml wrote this file, it is truncated or altered: remove it"
+                if path.suffix == ".safetensors"
+                else ""
+            )
         ) from None
 
 

@@ -139,6 +139,7 @@ def test_the_leader_is_named_beside_the_baselines(leaderboards: Path, tmp_path: 
     board = read_boards(leaderboards)[0]
     best, pixels = board.rows[0], next(row for row in board.rows if row.label == "pixels")
     assert board.leader.startswith(f"hm-lga-ics, eta {best.eta}, has the highest ERS: {best.values['ERS']:.1f} +- ")
-    assert board.leader.endswith(f"(3 seeds, budget: quick). Baselines: pixels {pixels.values['ERS']:.1f}.")
+    by_seed = ", ".join(f"{record.primary_score:.1f}" for record in best.records)
+    assert board.leader.endswith(f"(3 seeds: {by_seed}, budget: quick). Baselines: pixels {pixels.values['ERS']:.1f}.")
     enter_made(tmp_path / "foreign", foreign_spec())
     assert read_boards(tmp_path / "foreign")[0].leader == ""

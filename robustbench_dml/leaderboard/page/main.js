@@ -84,7 +84,8 @@ function withDistinctNames(found) {
 function showHead(view) {
   const empty = byId('empty');
   byId('board-title').textContent = view ? `${view.dataset}, ${view.network}` : 'No entries yet';
-  byId('leader').textContent = view?.board?.leader ?? '';
+  const score = view?.board?.columns.find((column) => column.name === view.board.score);
+  byId('leader').replaceChildren(...(view?.board ? [view.board.leader, h('span', {class: 'more'}, ` ${score.name}: ${score.meaning}; higher is better.`)] : []));
   byId('protocol').hidden = !view?.board;
   byId('protocol').textContent = view?.board ? view.board.line + (view.board.chance === null ? '' : `; R@1 by chance ${view.board.chance}%`)
     + (view.board.common.length ? `; flags of all rows: ${view.board.common.join(', ')}` : '') : '';

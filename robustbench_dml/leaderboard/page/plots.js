@@ -121,7 +121,7 @@ function drawKey(rows, reported) {
 }
 
 const scoreOf = (view) => view.board?.score ?? 'ERS';
-const scoreTitle = (view) => (scoreOf(view) === 'MR' ? 'MR: mean radius that breaks a query (1/255)' : scoreOf(view));
+const scoreTitle = (view) => (scoreOf(view) === 'MR' ? (NARROW.matches ? 'MR (1/255)' : 'MR: mean radius that breaks a query (1/255)') : scoreOf(view));
 const comparable = (view) => scoreOf(view) === 'ERS';  // with reported results
 
 function drawEfficiency(view, rows, reported) {
