@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 T = TypeVar("T")
 
@@ -22,6 +23,8 @@ PATIENCE = datetime.timedelta(days=1)  # one process may prepare data or attack 
 PROMPT = datetime.timedelta(minutes=20)  # all processes are at the same step
 ROUNDING = 1e-4  # relative; the losses of the same images differ by less
 
+# The store behind each address, and the numbers of the groups that met there.
+_STORES: dict[str, tuple[Any, Iterator[int]]] = {}
 _PATIENT: list[Any] = []  # the group that exchanges values of the CPU, if there are other processes
 
 
@@ -85,7 +88,7 @@ def process_group(member: Member, device: torch.device) -> Iterator[None]:
     on_gpu = device.type == "cuda"
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
-        init_method=member.address,
+        store=_next_store(member),
         rank=member.rank,
         world_size=member.processes,
         timeout=PROMPT,
@@ -97,6 +100,18 @@ def process_group(member: Member, device: torch.device) -> Iterator[None]:
     finally:
         _PATIENT.clear()
         dist.destroy_process_group()
+
+
+def _next_store(member: Member) -> Any:
+    """Return the place where the processes of the next group meet.
+
+    All groups of a process share one store: a second one on the same port races with the first, and waits for ever.
+    """
+    if member.address not in _STORES:
+        store, _, _ = next(rendezvous(member.address, member.rank, member.processes, timeout=PROMPT))
+        _STORES[member.address] = store, itertools.count()
+    store, groups = _STORES[member.address]
+    return dist.PrefixStore(f"group {next(groups)}", store)  # type: ignore[attr-defined]
 
 
 def is_lost_peer(error: RuntimeError) -> bool:
